@@ -1,0 +1,1 @@
+"""The outside world: price source, object store, manifest, settings, and the IO managers over them."""
