@@ -1,0 +1,49 @@
+"""What the tables made from daily cells have in common: the cells they rest on, and how a change is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+
+from quant_assets.market.coverage import CellState
+from resources.manifest import Entry, Manifest
+from resources.object_store import ObjectStore
+
+
+def daily_key(exchange: str, day: date) -> str:
+    """The partition key of a daily cell."""
+    return f"{day.isoformat()}|{exchange}"
+
+
+def inputs_sha256(rule: str, cells: Mapping[str, Entry]) -> str:
+    """Hash over what cells say, and over the name and version of the rule that is applied to them."""
+    told = [f"{day}:{entry.state}:{entry.content_sha256}" for day, entry in sorted(cells.items())]
+    return hashlib.sha256("\n".join([rule, *told]).encode()).hexdigest()
+
+
+def with_rows(cells: Mapping[str, Entry]) -> list[str]:
+    """The days, in order, whose cell has an object."""
+    return sorted(day for day, entry in cells.items() if entry.version)
+
+
+def all_complete(cells: Mapping[str, Entry], sessions: list[date]) -> bool:
+    """Whether every session's cell is there and complete."""
+    return all(
+        (entry := cells.get(session.isoformat())) is not None and entry.state is CellState.COMPLETE
+        for session in sessions
+    )
+
+
+def entries_of(
+    store: ObjectStore, table: str, partitions: Iterable[tuple[str, date]], *, reach: int = 0
+) -> dict[str, dict[str, Entry]]:
+    """Per exchange a table's entries from the first of `partitions` to `reach` days past the last one."""
+    days: dict[str, list[date]] = {}
+    for code, day in partitions:
+        days.setdefault(code, []).append(day)
+    manifest = Manifest(store, table)
+    return {
+        code: manifest.between(code, min(found), max(found) + timedelta(days=reach))
+        for code, found in days.items()
+    }

@@ -1,0 +1,102 @@
+"""The configured list of symbols: a YAML file, read and checked."""
+
+from __future__ import annotations
+
+from datetime import date
+from importlib import resources as package_files
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+
+from quant_assets.exchanges import Exchange
+
+
+class CatalogError(ValueError):
+    """The list of symbols cannot be used; the message names the file, the entry and the remedy."""
+
+
+class ConfiguredSymbol(BaseModel):
+    """One entry of the list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    symbol: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^\S+$")]
+    name: str = ""
+    asset_type: str = "equity"
+    sector: str | None = None
+    industry: str | None = None
+    listed_on: date | None = None
+    delisted_on: date | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_symbol(cls, value: object) -> object:
+        return {"symbol": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> ConfiguredSymbol:
+        if self.listed_on and self.delisted_on and self.delisted_on < self.listed_on:
+            raise ValueError(f"delisted_on {self.delisted_on} is before listed_on {self.listed_on}")
+        return self
+
+
+def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, list[ConfiguredSymbol]]:
+    """The configured symbols of `exchanges`, by exchange code, in the file's order.
+
+    Exchanges of the file that are not asked for are passed over. `path` None reads the list that ships with the
+    package. Raises CatalogError.
+    """
+    if path is None:
+        name = "the package's universes.yaml"
+        text = (package_files.files("quant_assets.catalog") / "universes.yaml").read_text(encoding="utf-8")
+    else:
+        name = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise CatalogError(
+                f"{name}: {error.strerror or error} (point QUANT_ASSETS_UNIVERSE at a readable YAML file)"
+            ) from error
+    try:
+        parsed: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        place = str(getattr(error, "problem_mark", "")).strip()
+        raise CatalogError(f"{name}: not valid YAML {place} (correct the file)") from error
+    if not isinstance(parsed, dict):
+        raise CatalogError(f"{name}: expected exchange codes with lists of symbols, e.g. 'US: [AAPL]'")
+    listed = cast("dict[object, object]", parsed)
+    return {
+        exchange.code: _symbols(name, exchange, listed[exchange.code])
+        for exchange in exchanges
+        if exchange.code in listed
+    }
+
+
+def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredSymbol]:
+    if not isinstance(entries, list):
+        raise CatalogError(f"{file}: {exchange.code} is no list of symbols")
+    symbols: list[ConfiguredSymbol] = []
+    seen: set[str] = set()
+    for number, entry in enumerate(cast("list[Any]", entries), start=1):
+        try:
+            symbol = ConfiguredSymbol.model_validate(entry)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "entry"
+            raise CatalogError(
+                f"{file}: {exchange.code} entry {number} ({entry!r}): {where}: {first['msg']}"
+            ) from error
+        if not exchange.owns(symbol.symbol):
+            raise CatalogError(
+                f"{file}: {symbol.symbol} is no symbol of {exchange.code} "
+                f"(its symbols end in {exchange.suffix!r}); list it under its own exchange"
+                if exchange.suffix
+                else f"{file}: {symbol.symbol} is no symbol of {exchange.code}; list it under its own exchange"
+            )
+        if symbol.symbol in seen:
+            raise CatalogError(f"{file}: {symbol.symbol} stands twice under {exchange.code}; remove one")
+        seen.add(symbol.symbol)
+        symbols.append(symbol)
+    return symbols

@@ -1,0 +1,61 @@
+"""The code location: the one place where assets, jobs, schedules, sensors and resources are wired together."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+
+from quant_assets.assets.daily_prices import make_daily_prices
+from quant_assets.assets.exchange_profiles import make_exchange_profiles
+from quant_assets.assets.price_history import make_price_history
+from quant_assets.assets.symbol_catalog import make_symbol_catalog
+from quant_assets.assets.symbol_profiles import make_symbol_profiles
+from quant_assets.assets.weekly_prices import make_weekly_prices
+from quant_assets.exchanges import enabled
+from quant_assets.jobs import daily_jobs, table_jobs
+from quant_assets.partitions import make_grids
+from quant_assets.schedules import daily_schedule
+from quant_assets.sensors import derived_tables_sensor, new_symbols_sensor
+from resources.clock import ClockResource
+from resources.dagster_resources import StoreResource, YahooResource
+from resources.io_manager import ParquetIOManager
+from resources.settings import Settings, load_settings
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Everything, for one set of settings. Reads configuration files; touches no network and no store.
+
+    Raises SettingsError, UnknownExchange, ExchangeConfigError.
+    """
+    exchanges = enabled(settings.exchanges, settings.exchanges_file)
+    start = settings.start
+    while start.weekday() > 4:
+        start += timedelta(days=1)
+    grids = make_grids(exchanges, start, settings.now)
+    jobs = daily_jobs(exchanges, grids)
+    store = StoreResource(location=settings.store_location)
+    return dg.Definitions(
+        assets=[
+            make_symbol_catalog(exchanges, settings.universe),
+            make_daily_prices(grids, exchanges, settings.home.absolute() / "cache" / "spill"),
+            make_price_history(grids, exchanges),
+            make_weekly_prices(grids, exchanges),
+            make_symbol_profiles(grids, exchanges),
+            make_exchange_profiles(exchanges),
+        ],
+        jobs=[*jobs.values(), *table_jobs(grids)],
+        schedules=[daily_schedule(exchange, jobs[exchange.code]) for exchange in exchanges],
+        sensors=[new_symbols_sensor(exchanges, jobs, start), derived_tables_sensor()],
+        resources={
+            "store": store,
+            "source": YahooResource.of(settings),
+            "clock": ClockResource(fixed=settings.now.isoformat() if settings.now else None),
+            "io_manager": ParquetIOManager(store=store),
+        },
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return build_definitions(load_settings())

@@ -1,0 +1,46 @@
+"""Jobs: one per exchange for the day's prices, and those that refresh what is made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from quant_assets.exchanges import Exchange
+from quant_assets.partitions import Grids
+from resources.tables import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
+
+Job = UnresolvedAssetJobDefinition
+
+
+def daily_job_name(exchange: str) -> str:
+    """The name of the job that fills an exchange's daily cells."""
+    return f"daily_prices_{exchange.lower()}"
+
+
+def daily_jobs(exchanges: Sequence[Exchange], grids: Grids) -> dict[str, Job]:
+    """By exchange code: the job that fills its daily cells."""
+    return {
+        exchange.code: dg.define_asset_job(
+            daily_job_name(exchange.code),
+            selection=dg.AssetSelection.assets(DAILY),
+            partitions_def=grids.daily,
+            description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
+            tags={"quant_assets/exchange": exchange.code},
+        )
+        for exchange in exchanges
+    }
+
+
+def table_jobs(grids: Grids) -> list[Job]:
+    """The jobs of the other tables, each over its own grid."""
+    partitions = {HISTORY: grids.yearly, WEEKLY: grids.weekly, PROFILES: grids.exchanges}
+    return [
+        dg.define_asset_job(
+            f"{table}_job",
+            selection=dg.AssetSelection.assets(table),
+            partitions_def=partitions.get(table),
+        )
+        for table in (CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES)
+    ]

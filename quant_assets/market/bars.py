@@ -1,0 +1,131 @@
+"""The daily bar: columns of the as-traded table, and the clean-up of served numbers.
+
+Every table of daily bars has `DAILY_SCHEMA`, sorted by (symbol, date). Prices are as traded, in the
+currency named on the row; `date` is the session in the exchange's own zone; `fetched_at` is UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+PRICES = ("open", "high", "low", "close")
+KEYS = ("symbol", "date")
+
+DAILY_SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "date": pl.Date(),
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Int64(),
+        "dividend": pl.Float64(),
+        "split_ratio": pl.Float64(),
+        "currency": pl.String(),
+        "fetched_at": pl.Datetime("us", "UTC"),
+    }
+)
+"""`dividend` is per share as declared (0.0 where none), `split_ratio` new shares per old (1.0 where none).
+
+A row whose prices are null and whose volume is 0 carries an action with an ex-date but no bar.
+"""
+
+VALUES = ("open", "high", "low", "close", "volume", "dividend", "split_ratio", "currency")
+"""The columns that say what was traded: all but the key and `fetched_at`."""
+
+MAX_DECIMALS = 4
+
+
+def empty_daily() -> pl.DataFrame:
+    """No rows, with `DAILY_SCHEMA`."""
+    return pl.DataFrame(schema=DAILY_SCHEMA)
+
+
+def conform_daily(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with exactly the columns and types of `DAILY_SCHEMA`, sorted by (symbol, date).
+
+    Raises polars' own errors when a column is missing or cannot be cast.
+    """
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in DAILY_SCHEMA.items()).sort(KEYS)
+
+
+def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The shortest decimals whose float32 is each value, as float64: 189.3300018310547 becomes 189.33.
+
+    Yahoo serves float32 prices widened to double, so this takes back the widening and loses nothing.
+    A value that is no widened float32 is kept as it is. Shape and nulls (NaN) are kept.
+    """
+    import numpy as np  # numpy is slow to import, and loading the definitions must not pay for it
+
+    narrow = values.astype(np.float32)
+    cleaned = values.copy()
+    open_ = narrow.astype(np.float64) == values
+    # Printing each float is slow, so the fewest decimals are found by trying; few values need more than six.
+    for decimals in range(7):
+        rounded = np.round(values, decimals)
+        hit = open_ & (rounded.astype(np.float32) == narrow)
+        cleaned[hit] = rounded[hit]
+        open_ &= ~hit
+    if open_.any():
+        cleaned[open_] = narrow[open_].astype(np.str_).astype(np.float64)
+    return cleaned
+
+
+def tick_decimals(price: pl.Expr) -> pl.Expr:
+    """How many decimals of a recovered price can be trusted: 4 below 1,000, one fewer per further digit.
+
+    A float32 holds about 7.2 significant digits; the recovered price can hold no more.
+    """
+    return (
+        pl.when(price < 1_000)
+        .then(MAX_DECIMALS)
+        .when(price < 10_000)
+        .then(3)
+        .when(price < 100_000)
+        .then(2)
+        .when(price < 1_000_000)
+        .then(1)
+        .otherwise(0)
+    )
+
+
+def round_to_tick(price: pl.Expr) -> pl.Expr:
+    """`price` rounded half away from zero to `tick_decimals` of itself."""
+    rounded = price.round(MAX_DECIMALS, mode="half_away_from_zero")
+    for floor, decimals in ((1_000, 3), (10_000, 2), (100_000, 1), (1_000_000, 0)):
+        rounded = (
+            pl.when(price >= floor).then(price.round(decimals, mode="half_away_from_zero")).otherwise(rounded)
+        )
+    return rounded
+
+
+def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_at",)) -> str:
+    """Hash of what a table says, whatever its file's bytes: names, types, nulls and values in row order.
+
+    `leave_out` names columns that do not count (when a row became known is not what it says).
+    """
+    import numpy as np
+
+    skipped = set(leave_out)
+    digest = hashlib.sha256()
+    for column in frame.get_columns():
+        if column.name in skipped:
+            continue
+        digest.update(f"{column.name}:{column.dtype}:{len(column)};".encode())
+        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        if column.dtype == pl.String:
+            digest.update("\x00".join(column.fill_null("").to_list()).encode())
+        elif column.dtype.is_nested():
+            digest.update(repr(column.to_list()).encode())
+        else:
+            digest.update(np.ascontiguousarray(column.to_physical().fill_null(0).to_numpy()).tobytes())
+    return digest.hexdigest()

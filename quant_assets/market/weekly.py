@@ -1,0 +1,150 @@
+"""Weekly bars from as-traded daily rows, on the share basis each week ends with."""
+
+from __future__ import annotations
+
+from typing import overload
+
+import polars as pl
+
+WEEKLY_SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String,
+        "week": pl.Date,
+        "first_session": pl.Date,
+        "last_session": pl.Date,
+        "sessions": pl.Int32,
+        "open": pl.Float64,
+        "high": pl.Float64,
+        "low": pl.Float64,
+        "close": pl.Float64,
+        "volume": pl.Float64,
+        "dividends": pl.Float64,
+        "split_ratio": pl.Float64,
+        "complete": pl.Boolean,
+    }
+)
+"""The columns of a weekly frame, in order."""
+
+# Enough digits for any price at any scale, few enough to shed the noise of a division.
+_PRICE_DIGITS = 10
+# Thousandths of a share: keeps what a reverse split leaves over, hides the order a sum was taken in.
+_VOLUME_DECIMALS = 3
+_DIVIDEND_DECIMALS = 10
+
+
+def week_of(date: str | pl.Expr = "date") -> pl.Expr:
+    """The Monday of a date's week, named ``week``. Weeks run Monday to Sunday, so a Sunday session
+    (Tel Aviv, Riyadh) belongs to the Monday six days before it."""
+    expr = pl.col(date) if isinstance(date, str) else date
+    return expr.dt.truncate("1w").alias("week")
+
+
+@overload
+def weekly_bars(daily: pl.DataFrame, calendar: pl.DataFrame) -> pl.DataFrame: ...
+@overload
+def weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame: ...
+def weekly_bars(daily: pl.DataFrame | pl.LazyFrame, calendar: pl.DataFrame) -> pl.DataFrame | pl.LazyFrame:
+    """Aggregate as-traded daily rows of one exchange to weekly bars.
+
+    ``daily`` holds ``symbol, date, open, high, low, close, volume, dividend, split_ratio`` (other columns
+    are ignored), in any order, (symbol, date) unique. A row whose close is null carries a dividend or a
+    split of a day without a bar. It must hold whole weeks: a split is seen only if its row is there.
+
+    ``calendar`` holds ``date: Date, complete: Boolean``: every session the exchange holds in the weeks
+    concerned, future ones included, and whether that session's cell is complete. A null counts as false.
+
+    Returns one row per (symbol, week), sorted so; a LazyFrame for a LazyFrame. Columns:
+
+    - ``week``: the Monday. ``first_session``, ``last_session``: dates of the symbol's own first and last
+      bar, null without one. ``sessions``: its number of bars.
+    - ``open, high, low, close``: in the listing's currency, per share as it stands **at the end of the
+      week**: prices before an ex-date are divided by the split's ratio. Weeks that need no division hold
+      the as-traded numbers bit for bit; the others are rounded to ten significant digits.
+    - ``volume``: shares on that same basis, so as-traded volume times the ratio. Float64, because a
+      reverse split leaves fractions and rounding them would lose turnover; whole numbers stay exact up
+      to 2**53. Rounded to a thousandth of a share where a ratio was applied.
+    - ``dividends``: sum per share, same basis. ``split_ratio``: product of the week's ratios, 1.0 if none.
+      So last week's close divided by this week's ``split_ratio`` compares with this week's bar.
+    - ``complete``: every session of the week in ``calendar`` is complete; false for a week not in it. It
+      says nothing about one symbol: a listing on Wednesday or a suspension leaves the week complete.
+
+    A week with a dividend or split and no bar keeps its row (null prices, zero sessions and volume); a week
+    with neither has none. Made to stream: one grouping of ``daily``, plus a narrow scan for its splits.
+
+    Raises polars' ``ColumnNotFoundError`` if a column is missing (on collect, if lazy).
+    """
+    if isinstance(daily, pl.DataFrame):
+        return _weekly_bars(daily.lazy(), calendar).collect()
+    return _weekly_bars(daily, calendar)
+
+
+def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame:
+    per_share = ("open", "high", "low", "close", "dividend")
+    factor = pl.col("later_ratio").fill_null(1.0)
+    is_bar = pl.col("close").is_not_null()
+    rows = (
+        daily.select("symbol", "date", *per_share, "volume", "split_ratio")
+        .join(_later_ratios(daily), on=["symbol", "date"], how="left")
+        .with_columns(
+            week_of(),
+            *(pl.col(name) / factor for name in per_share),
+            pl.col("volume").cast(pl.Float64) * factor,
+            session=pl.when(is_bar).then("date"),
+        )
+    )
+    # Opening and closing bars are found by date, not by position: the input may come in any order.
+    weeks = rows.group_by("symbol", "week").agg(
+        pl.col("session").min().alias("first_session"),
+        pl.col("session").max().alias("last_session"),
+        pl.col("session").count().cast(pl.Int32).alias("sessions"),
+        pl.col("open").min_by("session"),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").max_by("session"),
+        pl.col("volume").sum(),
+        pl.col("dividend").sum().alias("dividends"),
+        pl.col("dividend").max().alias("largest_dividend"),
+        pl.col("split_ratio").product(),
+        pl.col("later_ratio").count().alias("rescaled"),
+    )
+    rescaled = pl.col("rescaled") > 0
+    rounded = weeks.with_columns(
+        *(
+            pl.when(rescaled).then(pl.col(name).round_sig_figs(_PRICE_DIGITS)).otherwise(name).alias(name)
+            for name in ("open", "high", "low", "close")
+        ),
+        pl.when(rescaled).then(pl.col("volume").round(_VOLUME_DECIMALS)).otherwise("volume").alias("volume"),
+        # One dividend in an unsplit week is the declared number; a sum or a quotient has noise to shed.
+        pl.when(rescaled | (pl.col("dividends") != pl.col("largest_dividend")))
+        .then(pl.col("dividends").round(_DIVIDEND_DECIMALS))
+        .otherwise("dividends")
+        .alias("dividends"),
+    )
+    carries = (pl.col("sessions") > 0) | (pl.col("dividends") != 0) | (pl.col("split_ratio") != 1)
+    complete_weeks = (
+        calendar.lazy()
+        .group_by(week_of())
+        .agg(pl.col("complete").fill_null(False).all())
+        .select("week", "complete")
+    )
+    return (
+        rounded.filter(carries)
+        .join(complete_weeks, on="week", how="left")
+        .with_columns(pl.col("complete").fill_null(False))
+        .select(*WEEKLY_SCHEMA)
+        .sort("symbol", "week")
+    )
+
+
+def _later_ratios(daily: pl.LazyFrame) -> pl.LazyFrame:
+    """``symbol, date, later_ratio``: for the days of a week before an ex-date in it, the product of the
+    ratios still to come that week. Days no ratio touches are absent, so this stays a few thousand rows
+    beside millions."""
+    return (
+        daily.filter(pl.col("split_ratio") != 1)
+        .select("symbol", "split_ratio", pl.date_ranges(week_of(), "date", closed="left").alias("date"))
+        .explode("date")
+        .drop_nulls("date")  # a Monday's ex-date has no day before it
+        .group_by("symbol", "date")
+        .agg(pl.col("split_ratio").product().alias("later_ratio"))
+    )

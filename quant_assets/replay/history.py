@@ -1,0 +1,207 @@
+"""The as-traded truth the server replays: bars, dividends and splits as they were on the day.
+
+A `History` says what happened; `convention.py` says how Yahoo would tell it at a given moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from quant_assets.replay.errors import HistoryError
+from quant_assets.replay.venues import Venue, venue_of_symbol
+
+SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String,
+        "date": pl.Date,
+        "open": pl.Float64,
+        "high": pl.Float64,
+        "low": pl.Float64,
+        "close": pl.Float64,
+        "volume": pl.Int64,
+        "dividend": pl.Float64,
+        "split_ratio": pl.Float64,
+    }
+)
+PRICES = ("open", "high", "low", "close")
+
+
+@dataclass(frozen=True)
+class SymbolInfo:
+    """What is known of a listing. `delisted_on` is the last trading day; None while it is listed."""
+
+    symbol: str
+    venue: Venue
+    name: str
+    currency: str
+    listed_on: date
+    delisted_on: date | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolTruth:
+    """One symbol as numpy arrays, as traded, sorted by date.
+
+    `dates` (datetime64[D]) with `prices` (4 × n: open, high, low, close; listing currency) and
+    `volume` (int64) hold the bars; `dividends` and `splits` are (dates, values), with or without
+    a bar on their ex-date.
+    """
+
+    info: SymbolInfo
+    dates: np.ndarray
+    prices: np.ndarray
+    volume: np.ndarray
+    dividends: tuple[np.ndarray, np.ndarray]
+    splits: tuple[np.ndarray, np.ndarray]
+
+    @cached_property
+    def timestamps(self) -> np.ndarray:
+        """The bars' session opens, epoch seconds UTC, right across daylight saving."""
+        return open_timestamps(self.info.venue, self.dates)
+
+    def with_split(self, ex_date: date, ratio: float) -> SymbolTruth:
+        """The same bars with one more split."""
+        dates = np.append(self.splits[0], np.datetime64(ex_date, "D"))
+        order = np.argsort(dates, kind="stable")
+        return replace(self, splits=(dates[order], np.append(self.splits[1], ratio)[order]))
+
+    def with_value(self, day: date, field: str, value: float) -> SymbolTruth:
+        """The same bars with one as-traded value changed; unchanged when there is no such bar."""
+        at = np.flatnonzero(self.dates == np.datetime64(day, "D"))
+        if not at.size:
+            return self
+        if field == "volume":
+            volume = self.volume.copy()
+            volume[at] = int(value)
+            return replace(self, volume=volume)
+        prices = self.prices.copy()
+        prices[PRICES.index(field), at] = value
+        return replace(self, prices=prices)
+
+
+def open_timestamps(where: Venue, dates: np.ndarray) -> np.ndarray:
+    """Epoch seconds (int64) of the regular session open on each of `dates` (datetime64[D])."""
+    offset = np.timedelta64(where.open.hour * 3600 + where.open.minute * 60, "s")
+    local = pl.Series((dates.astype("datetime64[s]") + offset).astype("datetime64[us]"))
+    aware = local.dt.replace_time_zone(where.zone, ambiguous="earliest", non_existent="null")
+    return aware.dt.epoch("s").to_numpy().astype(np.int64)
+
+
+class History:
+    """As-traded bars and actions of some symbols.
+
+    `frame` has the columns of `SCHEMA`, sorted by (symbol, date): prices in the listing currency
+    and volume in shares as traded that day; `dividend` per share as declared (0.0 when none);
+    `split_ratio` 1.0 when none, 2.0 for 2:1, 0.1 for a 1:10 reverse split. Prices and volume are
+    null on an ex-date without trading. `infos` describes every symbol in the frame.
+    """
+
+    def __init__(self, frame: pl.DataFrame, infos: Iterable[SymbolInfo]) -> None:
+        self.frame = frame.select(SCHEMA.names()).cast(SCHEMA).sort("symbol", "date")
+        self.infos = {info.symbol: info for info in sorted(infos, key=lambda i: i.symbol)}
+        counts = self.frame.group_by("symbol", maintain_order=True).len()
+        ends = counts["len"].cum_sum().to_list()
+        starts = [0, *ends[:-1]]
+        self._slices = dict(zip(counts["symbol"].to_list(), zip(starts, ends, strict=True), strict=True))
+        strangers = sorted(set(self._slices) ^ set(self.infos))
+        if strangers:
+            raise HistoryError(f"bars and descriptions differ on the symbols {', '.join(strangers[:5])}")
+        self._truths: dict[str, SymbolTruth] = {}
+
+    @property
+    def symbols(self) -> list[str]:
+        """All symbols, sorted."""
+        return list(self.infos)
+
+    def truth(self, symbol: str) -> SymbolTruth:
+        """One symbol's arrays; KeyError when it is not in this history."""
+        found = self._truths.get(symbol)
+        if found is None:
+            found = self._truths[symbol] = self._build_truth(symbol)
+        return found
+
+    def _build_truth(self, symbol: str) -> SymbolTruth:
+        start, end = self._slices[symbol]
+        rows = self.frame.slice(start, end - start)
+        bars = rows.filter(pl.col("close").is_not_null())
+        paid = rows.filter(pl.col("dividend") != 0.0)
+        split = rows.filter(pl.col("split_ratio") != 1.0)
+        return SymbolTruth(
+            info=self.infos[symbol],
+            dates=bars["date"].to_numpy().astype("datetime64[D]"),
+            prices=np.vstack([bars[name].to_numpy() for name in PRICES]),
+            volume=bars["volume"].to_numpy(),
+            dividends=(paid["date"].to_numpy().astype("datetime64[D]"), paid["dividend"].to_numpy()),
+            splits=(split["date"].to_numpy().astype("datetime64[D]"), split["split_ratio"].to_numpy()),
+        )
+
+    def universe(self) -> list[dict[str, Any]]:
+        """The listings as plain dicts, for a catalog: symbol, name, exchange, yahoo_exchange, currency,
+        listed_on, delisted_on (dates; delisted_on None while listed)."""
+        return [
+            {
+                "symbol": info.symbol,
+                "name": info.name,
+                "exchange": info.venue.code,
+                "yahoo_exchange": info.venue.yahoo_code,
+                "currency": info.currency,
+                "listed_on": info.listed_on,
+                "delisted_on": info.delisted_on,
+            }
+            for info in self.infos.values()
+        ]
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write what `csv_files.from_csv` reads back (names and listing dates are lost)."""
+        extra = pl.DataFrame(
+            {
+                "symbol": list(self.infos),
+                "currency": [i.currency for i in self.infos.values()],
+                "exchange": [i.venue.yahoo_code for i in self.infos.values()],
+            }
+        )
+        self.frame.join(extra, on="symbol", how="left", maintain_order="left").write_csv(path)
+
+    @classmethod
+    def combine(cls, histories: Iterable[History]) -> History:
+        """One history of several; HistoryError when two of them hold the same symbol."""
+        parts = list(histories)
+        seen: set[str] = set()
+        for part in parts:
+            twice = seen & set(part.infos)
+            if twice:
+                raise HistoryError(
+                    f"two histories hold the same symbol ({', '.join(sorted(twice)[:5])}): leave one out"
+                )
+            seen |= set(part.infos)
+        if not parts:
+            return cls(pl.DataFrame(schema=SCHEMA), [])
+        return cls(pl.concat([p.frame for p in parts]), [i for p in parts for i in p.infos.values()])
+
+
+def describe(frame: pl.DataFrame, **given: Any) -> list[SymbolInfo]:
+    """A `SymbolInfo` for every symbol of `frame`, from its suffix and first bar.
+
+    `given` maps a symbol to fields that override the derived ones.
+    """
+    first = (
+        frame.filter(pl.col("close").is_not_null())
+        .group_by("symbol")
+        .agg(pl.col("date").min().alias("listed_on"))
+        .sort("symbol")
+    )
+    infos = []
+    for symbol, listed_on in first.iter_rows():
+        where = venue_of_symbol(symbol)
+        fields = {"venue": where, "name": symbol, "listed_on": listed_on, **given.get(symbol, {})}
+        fields.setdefault("currency", fields["venue"].currency)
+        infos.append(SymbolInfo(symbol=symbol, **fields))
+    return infos

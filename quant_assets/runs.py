@@ -1,0 +1,239 @@
+"""Dagster runs started from the command line: the same jobs as in the UI, in this process, on the same instance."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+
+from quant_assets.assets.price_history import year_inputs
+from quant_assets.assets.symbol_profiles import profile_inputs
+from quant_assets.assets.weekly_prices import week_inputs
+from quant_assets.catalog.build import followed
+from quant_assets.catalog.listings import with_learned
+from quant_assets.definitions import build_definitions
+from quant_assets.exchanges import Exchange, enabled
+from quant_assets.ingest.plan import make_plan
+from quant_assets.jobs import daily_job_name
+from resources.dagster_resources import open_store
+from resources.manifest import Manifest
+from resources.object_store import ObjectDamaged, ObjectNotFound
+from resources.settings import Settings
+from resources.tables import (
+    CATALOG,
+    DAILY,
+    EXCHANGES,
+    HISTORY,
+    PROFILES,
+    WEEKLY,
+    object_key,
+    read_facts,
+    read_table,
+)
+
+INSTANCE_FILE = """\
+# Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+run_monitoring:
+  enabled: true
+concurrency:
+  runs:
+    # The source is paced over all processes, so more runs at once would not be faster.
+    max_concurrent_runs: 2
+"""
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_LOCATION = "__repository__@quant_assets.definitions"
+
+
+class RunFailed(Exception):
+    """A run did not succeed; the message is its reason, in one line."""
+
+
+@dataclass
+class Watcher:
+    """Told of runs as they go along; the methods do nothing by themselves."""
+
+    def run_started(self, title: str, partitions: int) -> None:
+        """A run over so many partitions starts."""
+
+    def event(self) -> None:
+        """One more materialization is recorded."""
+
+    def run_ended(self) -> None:
+        """The run is over."""
+
+
+@dataclass
+class Runner:
+    """Runs the jobs of one set of settings. Use as a context manager."""
+
+    settings: Settings
+    watcher: Watcher = field(default_factory=Watcher)
+
+    def __enter__(self) -> Runner:
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        prepare_instance(self.settings)
+        self.exchanges: list[Exchange] = enabled(self.settings.exchanges, self.settings.exchanges_file)
+        self.store = open_store(self.settings.store_location)
+        self.store.check_writable()
+        self._definitions = build_definitions(self.settings)
+        self._instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
+
+    def catalog(self) -> None:
+        """Materializes the catalog."""
+        self._run(f"{CATALOG}_job", CATALOG, [])
+
+    def daily(
+        self, exchange: Exchange, days: Sequence[date], *, symbols: Sequence[str] = (), force: bool = False
+    ) -> bool:
+        """Fills an exchange's cells of `days` in one run; no run at all when nothing is missing.
+
+        Returns whether there was a run. Raises RunFailed.
+        """
+        catalog = read_table(self.store, object_key(CATALOG))
+        listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))
+        plan = make_plan(
+            exchange, days, listings, self.store, self.settings.clock(), only=symbols or None, force=force
+        )
+        needed = sorted({*plan.wanted, *(d for d in plan.days.closed if d not in plan.standing)})
+        if not needed and not listings.is_empty():
+            return False
+        keys = [f"{day}|{exchange.code}" for day in (needed or days)]
+        config = {"symbols": list(symbols), "force": force}
+        self._run(
+            daily_job_name(exchange.code),
+            f"{DAILY} {exchange.code}",
+            keys,
+            {"ops": {DAILY: {"config": config}}},
+        )
+        return True
+
+    def derived(self, exchange: Exchange, first: date, last: date) -> None:
+        """Brings the weekly bars, the history and the profiles up to date with the cells of first..last.
+
+        Partitions that rest on unchanged cells are left alone. Raises RunFailed.
+        """
+        code = exchange.code
+        cells = Manifest(self.store, DAILY)
+        years = [str(year) for year in range(first.year, last.year + 1)]
+        stale_years = [
+            year
+            for year in years
+            if (entry := Manifest(self.store, HISTORY).year(code, int(year)).get(year)) is None
+            or entry.inputs_sha256 != year_inputs(cells.year(code, int(year)))
+        ]
+        mondays = list(_mondays(first, last))
+        known = cells.between(code, mondays[0], mondays[-1] + timedelta(days=6))
+        weekly = Manifest(self.store, WEEKLY).between(code, mondays[0], mondays[-1])
+        stale_weeks: list[date] = []
+        for monday in mondays:
+            sunday = monday + timedelta(days=6)
+            of_week = {d: e for d, e in known.items() if monday.isoformat() <= d <= sunday.isoformat()}
+            entry = weekly.get(monday.isoformat())
+            has_rows = any(e.version for e in of_week.values())
+            if has_rows and (entry is None or entry.inputs_sha256 != week_inputs(of_week)):
+                stale_weeks.append(monday)
+        self._run_each(HISTORY, code, stale_years)
+        self._run_each(WEEKLY, code, [monday.isoformat() for monday in stale_weeks])
+        if self._profile_inputs(code) != profile_inputs({e.partition: e for e in cells.all(code)}):
+            self._run(f"{PROFILES}_job", f"{PROFILES} {code}", [code])
+
+    def inventory(self) -> None:
+        """Materializes the profiles of the exchanges."""
+        self._run(f"{EXCHANGES}_job", EXCHANGES, [])
+
+    def _run_each(self, table: str, code: str, partitions: Sequence[str]) -> None:
+        if partitions:
+            self._run(f"{table}_job", f"{table} {code}", [f"{code}|{partition}" for partition in partitions])
+
+    def _profile_inputs(self, code: str) -> str:
+        key = object_key(PROFILES, code)
+        try:
+            return str(read_facts(self.store.get(key).data, self.store.uri(key)).get("inputs_sha256", ""))
+        except (ObjectNotFound, ObjectDamaged):
+            return ""
+
+    def _run(
+        self, job_name: str, title: str, keys: Sequence[str], config: dict[str, Any] | None = None
+    ) -> None:
+        """One run in this process; `keys` is the range from the first to the last."""
+        job = self._definitions.resolve_job_def(job_name)
+        run_id = make_new_run_id()
+        tags = {".dagster/repository": _LOCATION}
+        partition_key = None
+        if len(keys) == 1:
+            partition_key = keys[0]
+        elif keys:
+            tags["dagster/asset_partition_range_start"] = keys[0]
+            tags["dagster/asset_partition_range_end"] = keys[-1]
+        self.watcher.run_started(title, len(keys))
+        watch: Callable[[Any], None] = lambda event: (  # noqa: E731
+            self.watcher.event()
+            if event.dagster_event and event.dagster_event.is_step_materialization
+            else None
+        )
+        self._instance.add_event_listener(run_id, watch)
+        try:
+            result = job.execute_in_process(
+                instance=self._instance,
+                run_config={**_QUIET, **(config or {})},
+                tags=tags,
+                partition_key=partition_key,
+                run_id=run_id,
+                raise_on_error=False,
+            )
+        finally:
+            self.watcher.run_ended()
+        if not result.success:
+            raise RunFailed(_reason(result, job_name))
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """Makes Dagster's folder with its settings, and has this process use it. Raises OSError."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "dagster.yaml"
+    if not file.exists():
+        file.write_text(INSTANCE_FILE, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def _mondays(first: date, last: date) -> Iterable[date]:
+    monday = first - timedelta(days=first.weekday())
+    while monday <= last:
+        yield monday
+        monday += timedelta(days=7)
+
+
+def _reason(result: dg.ExecuteInProcessResult, job_name: str) -> str:
+    """The innermost error of the first step that failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            error = failure.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return error.message.strip()
+    for event in result.all_events:
+        if event.is_run_failure and event.job_failure_data.error:
+            return event.job_failure_data.error.message.strip()
+    return f"{job_name} failed; its log is in the UI"

@@ -1,0 +1,320 @@
+"""Weekly bars: weeks worked out by hand, and random histories against a pandas loop written another way."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from quant_assets.market.weekly import WEEKLY_SCHEMA, weekly_bars
+
+MON, TUE, WED, THU, FRI = (date(2024, 3, d) for d in (11, 12, 13, 14, 15))
+DAILY = {
+    "symbol": pl.String,
+    "date": pl.Date,
+    "open": pl.Float64,
+    "high": pl.Float64,
+    "low": pl.Float64,
+    "close": pl.Float64,
+    "volume": pl.Int64,
+    "dividend": pl.Float64,
+    "split_ratio": pl.Float64,
+}
+Bar = tuple[float, float, float, float, int]
+
+
+def row(
+    day: date, bar: Bar | None, *, dividend: float = 0.0, split: float = 1.0, symbol: str = "A"
+) -> dict[str, Any]:
+    opened, high, low, close, volume = bar or (None, None, None, None, 0)
+    return {
+        "symbol": symbol,
+        "date": day,
+        "open": opened,
+        "high": high,
+        "low": low,
+        "close": close,
+        "volume": volume,
+        "dividend": dividend,
+        "split_ratio": split,
+    }
+
+
+def frame(*rows: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=DAILY)
+
+
+def sessions(*days: date, incomplete: tuple[date, ...] = ()) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"date": list(days), "complete": [day not in incomplete for day in days]},
+        schema={"date": pl.Date, "complete": pl.Boolean},
+    )
+
+
+FULL_WEEK = sessions(MON, TUE, WED, THU, FRI)
+
+
+def only(frame: pl.DataFrame) -> dict[str, Any]:
+    assert frame.height == 1
+    return frame.row(0, named=True)
+
+
+def test_a_plain_week_holds_the_traded_numbers_bit_for_bit() -> None:
+    # Prices with all 17 digits: rounding anything would show.
+    daily = frame(
+        row(MON, (10.100000381469727, 10.7, 10.05, 10.6, 100)),
+        row(TUE, (10.6, 11.230000019073486, 10.5, 11.0, 200)),
+        row(WED, (11.0, 11.1, 9.950000286102295, 10.0, 300), dividend=0.123456789012345),
+        row(FRI, (10.2, 10.3, 10.1, 10.199999809265137, 400)),
+    )
+    week = only(weekly_bars(daily, FULL_WEEK))
+    assert week == {
+        "symbol": "A",
+        "week": MON,
+        "first_session": MON,
+        "last_session": FRI,
+        "sessions": 4,
+        "open": 10.100000381469727,
+        "high": 11.230000019073486,
+        "low": 9.950000286102295,
+        "close": 10.199999809265137,
+        "volume": 1000.0,
+        "dividends": 0.123456789012345,
+        "split_ratio": 1.0,
+        "complete": True,
+    }
+
+
+def test_a_split_on_wednesday_tears_no_bar() -> None:
+    daily = frame(
+        row(MON, (100.0, 104.0, 98.0, 102.0, 1_000)),
+        row(TUE, (102.0, 110.0, 101.0, 109.0, 2_000)),
+        row(WED, (54.5, 56.0, 53.0, 55.0, 5_000), split=2.0),
+        row(THU, (55.0, 55.5, 48.5, 50.0, 6_000)),
+        row(FRI, (50.0, 52.0, 49.5, 51.0, 7_000)),
+    )
+    week = only(weekly_bars(daily, FULL_WEEK))
+    assert (week["open"], week["high"], week["low"], week["close"]) == (50.0, 56.0, 48.5, 51.0)
+    assert week["volume"] == 2 * 1_000 + 2 * 2_000 + 5_000 + 6_000 + 7_000
+    assert week["split_ratio"] == 2.0
+
+
+def test_a_reverse_split_leaves_fractions_of_shares_and_no_float_noise() -> None:
+    daily = frame(
+        row(TUE, (0.031, 0.033, 0.029, 0.03, 12_345)),
+        row(WED, (0.03, 0.031, 0.027, 0.028, 1_001)),
+        row(THU, (0.29, 0.3, 0.28, 0.285, 900), split=0.1),
+    )
+    week = only(weekly_bars(daily, FULL_WEEK))
+    assert (week["open"], week["high"], week["low"], week["close"]) == (0.31, 0.33, 0.27, 0.285)
+    assert week["volume"] == 1_234.5 + 100.1 + 900
+    assert week["split_ratio"] == 0.1
+
+
+def test_two_splits_in_one_week_multiply() -> None:
+    daily = frame(
+        row(MON, (600.0, 600.0, 600.0, 600.0, 10)),
+        row(TUE, (200.0, 200.0, 200.0, 200.0, 30), split=3.0),
+        row(THU, (100.0, 100.0, 100.0, 100.0, 60), split=2.0),
+    )
+    week = only(weekly_bars(daily, FULL_WEEK))
+    assert [week[name] for name in ("open", "high", "low", "close")] == [100.0] * 4
+    assert week["volume"] == 10 * 6 + 30 * 2 + 60
+    assert week["split_ratio"] == 6.0
+
+
+def test_dividends_stand_on_the_basis_of_the_weeks_end() -> None:
+    bar = (8.0, 8.0, 8.0, 8.0, 1)
+    daily = frame(
+        row(MON, (32.0, 32.0, 32.0, 32.0, 1), dividend=0.4),  # before the split: a fourth of it per new share
+        row(WED, bar, split=4.0, dividend=0.2),  # on the ex-date: already per new share
+        row(FRI, bar, dividend=0.3),
+    )
+    assert only(weekly_bars(daily, FULL_WEEK))["dividends"] == 0.6
+
+
+def test_a_split_on_monday_rescales_nothing() -> None:
+    friday_before = MON - timedelta(days=3)
+    daily = frame(
+        row(friday_before, (30.3, 31.0, 30.0, 30.7, 7)),
+        row(MON, (15.350000381469727, 15.5, 15.25, 15.4, 15), split=2.0),
+    )
+    before, after = weekly_bars(daily, FULL_WEEK).rows(named=True)
+    assert (before["open"], before["close"], before["volume"], before["split_ratio"]) == (
+        30.3,
+        30.7,
+        7.0,
+        1.0,
+    )
+    assert (after["open"], after["volume"], after["split_ratio"]) == (15.350000381469727, 15.0, 2.0)
+    assert before["close"] / after["split_ratio"] == 15.35
+
+
+def test_actions_without_a_bar_count_but_are_no_bars() -> None:
+    daily = frame(
+        row(TUE, (50.0, 52.0, 48.0, 51.0, 100), dividend=0.5),
+        row(WED, (51.0, 51.0, 50.0, 50.0, 100)),
+        row(FRI, None, split=2.0),  # suspended over the ex-date
+    )
+    week = only(weekly_bars(daily, FULL_WEEK))
+    assert (week["first_session"], week["last_session"], week["sessions"]) == (TUE, WED, 2)
+    assert (week["open"], week["high"], week["low"], week["close"]) == (25.0, 26.0, 24.0, 25.0)
+    assert (week["volume"], week["dividends"], week["split_ratio"]) == (400.0, 0.25, 2.0)
+
+
+def test_a_week_of_actions_only_keeps_them() -> None:
+    week = only(weekly_bars(frame(row(THU, None, dividend=0.7)), FULL_WEEK))
+    assert week["sessions"] == 0
+    assert [week[name] for name in ("first_session", "last_session", "open", "high", "low", "close")] == [
+        None
+    ] * 6
+    assert (week["volume"], week["dividends"], week["complete"]) == (0.0, 0.7, True)
+
+
+def test_a_row_with_neither_bar_nor_action_makes_no_week() -> None:
+    assert weekly_bars(frame(row(THU, None)), FULL_WEEK).is_empty()
+
+
+def test_missing_sessions_at_either_end_show_in_the_dates_only() -> None:
+    bar = (1.0, 2.0, 0.5, 1.5, 10)
+    daily = frame(row(TUE, bar), row(WED, bar), row(MON, bar, symbol="B"), row(TUE, bar, symbol="B"))
+    late, gone = weekly_bars(daily, FULL_WEEK).rows(named=True)
+    assert (late["first_session"], late["last_session"], late["sessions"]) == (TUE, WED, 2)
+    assert (gone["first_session"], gone["last_session"], gone["sessions"]) == (MON, TUE, 2)
+    assert late["complete"]
+    assert gone["complete"]
+
+
+def test_a_holiday_week_is_complete_with_the_sessions_it_has() -> None:
+    daily = frame(row(TUE, (1.0, 1.0, 1.0, 1.0, 1)), row(THU, (2.0, 2.0, 2.0, 2.0, 1)))
+    assert only(weekly_bars(daily, sessions(TUE, WED, THU)))["complete"]
+
+
+@pytest.mark.parametrize(
+    "calendar",
+    [
+        sessions(MON, TUE, WED, THU, FRI, incomplete=(WED,)),
+        sessions(MON, TUE, WED, THU, FRI, incomplete=(FRI,)),  # not over yet
+        FULL_WEEK.with_columns(complete=pl.when(pl.col("date") != TUE).then("complete")),  # unknown
+        sessions(MON - timedelta(days=3)),  # a week the calendar does not hold
+        sessions(),
+    ],
+)
+def test_a_week_with_a_session_in_doubt_is_not_complete(calendar: pl.DataFrame) -> None:
+    daily = frame(*(row(day, (1.0, 1.0, 1.0, 1.0, 1)) for day in (MON, TUE, WED, THU, FRI)))
+    assert only(weekly_bars(daily, calendar))["complete"] is False
+
+
+def test_one_incomplete_week_leaves_its_neighbours_alone() -> None:
+    week = timedelta(days=7)
+    daily = frame(*(row(MON + n * week, (1.0, 1.0, 1.0, 1.0, 1)) for n in range(3)))
+    calendar = sessions(MON, MON + week, MON + 2 * week, incomplete=(MON + week,))
+    assert weekly_bars(daily, calendar)["complete"].to_list() == [True, False, True]
+
+
+def test_the_week_over_new_year_is_one_week() -> None:
+    days = [date(2024, 12, 30), date(2024, 12, 31), date(2025, 1, 2), date(2025, 1, 3)]
+    daily = frame(*(row(day, (n + 1.0, n + 2.0, n + 0.5, n + 1.5, 10)) for n, day in enumerate(days)))
+    week = only(weekly_bars(daily, sessions(*days)))
+    assert (week["week"], week["first_session"], week["last_session"]) == (days[0], days[0], days[-1])
+    assert (week["open"], week["high"], week["low"], week["close"]) == (1.0, 5.0, 0.5, 4.5)
+
+
+def test_a_sunday_session_belongs_to_the_monday_before() -> None:
+    sunday = date(2024, 3, 17)
+    daily = frame(
+        row(sunday, (1.0, 1.0, 1.0, 1.0, 1)), row(sunday + timedelta(days=1), (2.0, 2.0, 2.0, 2.0, 1))
+    )
+    assert weekly_bars(daily, FULL_WEEK)["week"].to_list() == [MON, MON + timedelta(days=7)]
+
+
+def test_no_rows_give_an_empty_frame_of_the_same_schema() -> None:
+    empty = weekly_bars(frame(), FULL_WEEK)
+    assert empty.is_empty()
+    assert empty.schema == WEEKLY_SCHEMA
+
+
+def test_a_missing_column_is_refused() -> None:
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="split_ratio"):
+        weekly_bars(frame().drop("split_ratio"), FULL_WEEK)
+
+
+def pandas_weeks(daily: pl.DataFrame) -> list[dict[str, Any]]:
+    """The same weeks, one symbol and one row at a time, walking each week backwards from its end."""
+    table = daily.to_pandas()
+    table["date"] = pd.to_datetime(table["date"])
+    found: list[dict[str, Any]] = []
+    for symbol in sorted(table["symbol"].unique()):
+        own = table[table["symbol"] == symbol].sort_values("date")
+        mondays = own["date"] - pd.to_timedelta(own["date"].dt.weekday, unit="D")
+        for monday in mondays.unique():
+            basis, volume, dividends = 1.0, 0.0, 0.0
+            bars: list[Any] = []
+            for item in own[mondays == monday].iloc[::-1].itertuples():
+                volume += item.volume * basis
+                dividends += item.dividend / basis
+                if not math.isnan(item.close):
+                    prices = [item.open / basis, item.high / basis, item.low / basis, item.close / basis]
+                    bars.insert(0, (item.date.date(), *prices))
+                basis *= item.split_ratio
+            if not bars and dividends == 0 and basis == 1:
+                continue
+            found.append(
+                {
+                    "symbol": symbol,
+                    "week": pd.Timestamp(monday).date(),
+                    "first_session": bars[0][0] if bars else None,
+                    "last_session": bars[-1][0] if bars else None,
+                    "sessions": len(bars),
+                    "open": bars[0][1] if bars else None,
+                    "high": max(bar[2] for bar in bars) if bars else None,
+                    "low": min(bar[3] for bar in bars) if bars else None,
+                    "close": bars[-1][4] if bars else None,
+                    "volume": volume,
+                    "dividends": dividends,
+                    "split_ratio": basis,
+                }
+            )
+    return found
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> pl.DataFrame:
+    start = draw(st.dates(date(2019, 12, 1), date(2020, 2, 1)))
+    rows: list[dict[str, Any]] = []
+    price = st.integers(1, 2_000_000).map(lambda ticks: ticks / 1_000)
+    for symbol in draw(st.lists(st.sampled_from("ABC"), unique=True, min_size=1)):
+        for offset in draw(st.lists(st.integers(0, 20), unique=True, min_size=1, max_size=15)):
+            low, opened, close, high = sorted(draw(st.tuples(price, price, price, price)))
+            bar = (opened, high, low, close, draw(st.integers(0, 10**9)))
+            rows.append(
+                row(
+                    start + timedelta(days=offset),
+                    bar if draw(st.integers(0, 9)) else None,
+                    dividend=draw(st.sampled_from([0.0, 0.0, 0.0, 0.25, 1.07])),
+                    split=draw(st.sampled_from([1.0, 1.0, 1.0, 1.0, 2.0, 1.5, 7.0, 0.1, 1 / 3])),
+                    symbol=symbol,
+                )
+            )
+    return frame(*draw(st.permutations(rows)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories(), st.sampled_from(["streaming", "in-memory"]))
+def test_random_histories_agree_with_a_pandas_loop(daily: pl.DataFrame, engine: Any) -> None:
+    ours = weekly_bars(daily.lazy(), FULL_WEEK).collect(engine=engine)
+    theirs = pl.DataFrame(pandas_weeks(daily), schema=WEEKLY_SCHEMA).drop("complete")
+    assert ours.schema == WEEKLY_SCHEMA
+    # Thousandths of a share and ten digits of a price are what the rounding promises.
+    assert_frame_equal(ours.drop("complete"), theirs, rel_tol=1e-9, abs_tol=6e-4)
+    prices = ["open", "high", "low", "close"]
+    assert_frame_equal(ours.select(prices), theirs.select(prices), rel_tol=1e-9, abs_tol=0.0)
+    bars = ours.filter(pl.col("sessions") > 0)
+    assert bars.filter((pl.col("low") > pl.col("open")) | (pl.col("close") > pl.col("high"))).is_empty()

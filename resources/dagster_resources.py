@@ -1,0 +1,80 @@
+"""The outside world as Dagster resources: where the tables live, where prices come from, what time it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+
+from resources.local_store import LocalObjectStore
+from resources.object_store import ObjectStore
+from resources.settings import Settings
+from resources.yahoo import YahooSource
+
+
+def open_store(location: str) -> ObjectStore:
+    """The store at a location. Raises ValueError for a location of a kind we do not know."""
+    if "://" in location:
+        raise ValueError(f"QUANT_ASSETS_STORE={location!r}: no such kind of store (name a local folder)")
+    return LocalObjectStore(Path(location))
+
+
+class StoreResource(dg.ConfigurableResource):
+    """The home of the tables."""
+
+    location: str
+
+    def open(self) -> ObjectStore:
+        """The store, ready to use from several threads."""
+        return open_store(self.location)
+
+
+class YahooResource(dg.ConfigurableResource):
+    """Yahoo's prices. The fields are those of `Settings`; `source_url` empty means Yahoo itself."""
+
+    home: str
+    source_url: str = ""
+    requests_per_second: float = 2.0
+    concurrency: int = 4
+    attempts: int = 4
+    timeout_seconds: float = 15.0
+    rate_limit_budget_seconds: float = 300.0
+    retry_wait_seconds: float = 0.5
+    cool_down_seconds: float = 5.0
+    now: str | None = None
+
+    def settings(self) -> Settings:
+        """The fields as settings."""
+        return Settings(
+            home=Path(self.home),
+            source_url=self.source_url,
+            requests_per_second=self.requests_per_second,
+            concurrency=self.concurrency,
+            attempts=self.attempts,
+            timeout_seconds=self.timeout_seconds,
+            rate_limit_budget_seconds=self.rate_limit_budget_seconds,
+            retry_wait_seconds=self.retry_wait_seconds,
+            cool_down_seconds=self.cool_down_seconds,
+            now=datetime.fromisoformat(self.now) if self.now else None,
+        )
+
+    def open(self) -> YahooSource:
+        """A source with its own connections; close it when done."""
+        return YahooSource(self.settings())
+
+    @classmethod
+    def of(cls, settings: Settings) -> YahooResource:
+        """The resource that these settings describe."""
+        return cls(
+            home=str(settings.home.absolute()),
+            source_url=settings.source_url,
+            requests_per_second=settings.requests_per_second,
+            concurrency=settings.concurrency,
+            attempts=settings.attempts,
+            timeout_seconds=settings.timeout_seconds,
+            rate_limit_budget_seconds=settings.rate_limit_budget_seconds,
+            retry_wait_seconds=settings.retry_wait_seconds,
+            cool_down_seconds=settings.cool_down_seconds,
+            now=settings.now.isoformat() if settings.now else None,
+        )

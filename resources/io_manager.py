@@ -1,0 +1,233 @@
+"""Tables in and out of Dagster: one Parquet object per partition, a single partition or a range on both sides."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from quant_assets.market.bars import content_sha256
+from quant_assets.market.coverage import CellState
+from resources.dagster_resources import StoreResource
+from resources.manifest import Entry, Manifest, stamped
+from resources.object_store import Blob, ObjectDamaged, ObjectNotFound, ObjectStore, put_reconciled
+from resources.tables import TIME_DIMENSION, decode, encode, object_key, read_facts
+
+EXCHANGE = "exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class TableOutput:
+    """One partition of a table on its way to the store.
+
+    Without a `frame` nothing is put: the object stands as it should (`complete`, `partial`), there is nothing to
+    store (`closed`), or there is nothing to make it from (`failed`, with a `reason`): that partition is not
+    materialized and the run fails once the others are done. `inputs_sha256` is what a later run compares to know
+    that nothing has changed, `facts` ride in the footer, `metadata` is shown with the materialization.
+    """
+
+    frame: pl.DataFrame | None
+    state: CellState = CellState.COMPLETE
+    reason: str = ""
+    inputs_sha256: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class PartitionOutputs:
+    """(partition key, TableOutput) pairs of a range, made one at a time while they are written.
+
+    A class of its own because Dagster takes a returned generator for a stream of events.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, TableOutput]]) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[str, TableOutput]]:
+        return iter(self._pairs)
+
+
+class PartitionFrames(Mapping[str, pl.DataFrame]):
+    """The partitions of an input by key, each read when it is asked for; partitions without an object are absent."""
+
+    def __init__(self, store: ObjectStore, keys: Mapping[str, str]) -> None:
+        self._store = store
+        self._keys = dict(keys)
+
+    def __getitem__(self, partition: str) -> pl.DataFrame:
+        key = self._keys[partition]
+        try:
+            return decode(self._store.get(key).data, self._store.uri(key))
+        except ObjectNotFound as error:
+            raise KeyError(partition) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return (partition for partition, key in self._keys.items() if self._store.head(key) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class ParquetIOManager(dg.ConfigurableIOManager):
+    """Writes what an asset returns and reads what the next one takes, through the object store.
+
+    Output: a frame or a TableOutput for one partition (or an unpartitioned table); for a range, a mapping or an
+    iterable of (partition key, frame or TableOutput), taken one at a time. An object whose content would not change
+    is not put. Input: a frame for an argument annotated `pl.DataFrame`, else `PartitionFrames`.
+    """
+
+    store: StoreResource
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> Iterator[dg.DagsterEvent]:  # type: ignore[override]
+        table = context.asset_key.path[-1]
+        store = self.store.open()
+        if not context.has_asset_partitions:
+            context.add_output_metadata(_write(store, table, None, None, _output(obj)))
+            return
+        keys = list(context.asset_partition_keys)
+        single = isinstance(obj, pl.DataFrame | TableOutput)
+        if single and len(keys) != 1:
+            raise dg.DagsterInvariantViolationError(
+                f"{table}: one frame for {len(keys)} partitions; return (partition key, frame) pairs"
+            )
+        pairs: Iterable[tuple[str, Any]] = (
+            [(keys[0], obj)] if single else obj.items() if isinstance(obj, Mapping) else obj
+        )
+        done: dict[str, dict[str, Any]] = {}
+        failed: dict[str, str] = {}
+        for key, value in pairs:
+            if key not in keys:
+                raise dg.DagsterInvariantViolationError(f"{table}: {key} is no partition of this run")
+            output = _output(value)
+            if output.state is CellState.FAILED:
+                failed[key] = output.reason
+            else:
+                done[key] = _write(store, table, *split_key(table, key), output)
+        if not failed:
+            for key, metadata in done.items():
+                context.step_context.add_asset_metadata(
+                    metadata, asset_key=context.asset_key, partition_key=key
+                )
+            return
+        # A failed step marks none of its partitions by itself, and those that are done must not be done again.
+        for key, metadata in done.items():
+            event = dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
+            yield dg.DagsterEvent.asset_materialization(context.step_context, event)
+        raise dg.Failure(failure_text(table, failed), allow_retries=False)
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        table = context.asset_key.path[-1]
+        store = self.store.open()
+        if not context.has_asset_partitions:
+            return self._read_one(store, table, object_key(table))
+        keys = {key: object_key(table, *split_key(table, key)) for key in context.asset_partition_keys}
+        if context.dagster_type.typing_type is pl.DataFrame:
+            if len(keys) != 1:
+                raise dg.DagsterInvariantViolationError(
+                    f"{table}: {len(keys)} partitions for one frame; annotate the input as a Mapping"
+                )
+            return self._read_one(store, table, next(iter(keys.values())))
+        return PartitionFrames(store, keys)
+
+    def _read_one(self, store: ObjectStore, table: str, key: str) -> pl.DataFrame:
+        try:
+            return decode(store.get(key).data, store.uri(key))
+        except ObjectNotFound as error:
+            raise dg.Failure(
+                f"{table} is not there yet ({store.uri(key)}): materialize {table} first", allow_retries=False
+            ) from error
+
+
+def failure_text(table: str, failed: Mapping[str, str]) -> str:
+    """One line for partitions that could not be made: how many, and the first few with their reasons."""
+    few = "; ".join(f"{key}: {reason}" for key, reason in list(failed.items())[:5])
+    more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+    return f"{table}: {len(failed)} partition(s) failed: {few}{more}"
+
+
+def split_key(table: str, key: str) -> tuple[str, str | None]:
+    """Exchange and time of a partition key, e.g. ("ASX", "2024-03-15"); the time is None where there is none."""
+    if table not in TIME_DIMENSION:
+        return key, None
+    # Dagster joins the dimensions in the order of their names.
+    first, second = key.split("|")
+    return (first, second) if TIME_DIMENSION[table] > EXCHANGE else (second, first)
+
+
+def _output(value: object) -> TableOutput:
+    if isinstance(value, TableOutput):
+        return value
+    if isinstance(value, pl.DataFrame):
+        return TableOutput(value)
+    raise dg.DagsterInvariantViolationError(f"a table is a polars DataFrame, not a {type(value).__name__}")
+
+
+def _write(
+    store: ObjectStore, table: str, exchange: str | None, partition: str | None, output: TableOutput
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    key = object_key(table, exchange, partition)
+    name = partition or exchange or table
+    put = False
+    if output.frame is not None:
+        entry, put = _put(store, key, name, output, output.frame)
+    elif output.state is CellState.CLOSED:
+        entry = Entry(name, CellState.CLOSED, reason=output.reason)
+    else:
+        blob = store.get(key)
+        entry = Entry.from_facts(read_facts(blob.data, store.uri(key)), blob.info)
+    if exchange is not None and partition is not None and entry.version:
+        # Also when nothing was put: a run killed between the two left the object unrecorded.
+        Manifest(store, table).record(exchange, [entry])
+    return {
+        "state": entry.state.value,
+        "rows": entry.rows,
+        "bytes": entry.size,
+        "sha256": entry.content_sha256,
+        "object": dg.MetadataValue.path(store.uri(key)),
+        "written": put,
+        "seconds": round(time.perf_counter() - started, 3),
+        **output.metadata,
+    }
+
+
+def _put(
+    store: ObjectStore, key: str, name: str, output: TableOutput, frame: pl.DataFrame
+) -> tuple[Entry, bool]:
+    entry = stamped(
+        Entry(
+            partition=name,
+            state=output.state,
+            rows=frame.height,
+            content_sha256=content_sha256(frame),
+            inputs_sha256=output.inputs_sha256,
+        ),
+        datetime.now(UTC),
+    )
+    standing: Entry | None = None
+
+    def decide(present: Blob | None) -> bytes | None:
+        nonlocal standing
+        if present is not None:
+            # What is damaged can be made anew from the cells, so it is simply replaced.
+            with contextlib.suppress(ObjectDamaged):
+                standing = Entry.from_facts(read_facts(present.data, store.uri(key)), present.info)
+                if _says(standing) == _says(entry):
+                    return None
+        return encode(frame, {**entry.facts(), **output.facts})
+
+    info = put_reconciled(store, key, decide)
+    if info is None:
+        assert standing is not None
+        return standing, False
+    return replace(entry, size=info.size, version=info.version), True
+
+
+def _says(entry: Entry) -> tuple[str, str, CellState]:
+    return entry.content_sha256, entry.inputs_sha256, entry.state

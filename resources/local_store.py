@@ -1,0 +1,242 @@
+"""The object store on a local disk: a folder, written by temp file, fsync and rename."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from resources.counters import WRITES, count
+from resources.object_store import (
+    ABSENT,
+    Blob,
+    ObjectChanged,
+    ObjectInfo,
+    ObjectNotFound,
+    StoreUnavailable,
+    validated_key,
+)
+
+# Readers of the tables (Polars, DuckDB, Spark globs) pass over names that start with a dot.
+_TEMP = ".tmp"
+_LOCKS = ".locks"
+_LOCK_FILES = 64
+_STALE_SECONDS = 24 * 3600
+
+
+class LocalObjectStore:
+    """Objects as files below one folder.
+
+    A reader that has opened a file keeps the object it opened, whatever is put meanwhile; a writer killed at
+    any moment leaves the old object or the new one, and at most a temp file that `sweep` removes. The check of
+    the version and the rename happen under a lock shared by all processes of this machine.
+
+    A version is (mtime in ns, inode, size); `put` makes mtime strictly grow from version to version of a key.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(root).expanduser().absolute()
+
+    def __repr__(self) -> str:
+        return f"LocalObjectStore({str(self._root)!r})"
+
+    @property
+    def location(self) -> str:
+        return str(self._root)
+
+    def uri(self, key: str) -> str:
+        return str(self._path(key))
+
+    def get(self, key: str) -> Blob:
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectNotFound(f"{path}: no such object") from error
+        except OSError as error:
+            raise self._unavailable("read", path, error) from error
+        return Blob(data, ObjectInfo(key, len(data), _version(stat)))
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                # Files are only ever replaced, never written in place: what is open is one version throughout.
+                if _version(os.fstat(file.fileno())) != version:
+                    raise ObjectChanged(f"{path}: replaced since it was looked at")
+                return [os.pread(file.fileno(), length, offset) for offset, length in ranges]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectNotFound(f"{path}: no such object") from error
+        except OSError as error:
+            raise self._unavailable("read", path, error) from error
+
+    def head(self, key: str) -> ObjectInfo | None:
+        path = self._path(key)
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unavailable("look at", path, error) from error
+        return ObjectInfo(key, stat.st_size, _version(stat))
+
+    def put(self, key: str, data: bytes, *, if_version: str | None = None) -> ObjectInfo:
+        path = self._path(key)
+        try:
+            temp = self._write_temp(data)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with self._locked(key):
+                    present = self._stat(path)
+                    standing = _version(present) if present else ABSENT
+                    if if_version is not None and standing != if_version:
+                        raise ObjectChanged(f"{path}: another writer was faster")
+                    now = time.time_ns()
+                    stamp = max(now, present.st_mtime_ns + 1) if present else now
+                    os.utime(temp, ns=(stamp, stamp))
+                    temp.replace(path)
+                    count(WRITES)
+                    _sync_folder(path.parent)
+                    return ObjectInfo(key, len(data), _version(path.stat()))
+            finally:
+                temp.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unavailable("write", path, error) from error
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        # The deepest folder that the prefix names wholly; names inside it are filtered.
+        folder = self._root / prefix.rpartition("/")[0]
+        try:
+            found = sorted(
+                self._walk(folder, prefix.rpartition("/")[0] + "/" if "/" in prefix else "", prefix),
+                key=lambda info: info.key,
+            )
+        except OSError as error:
+            raise self._unavailable("list", folder, error) from error
+        yield from found
+
+    def delete(self, key: str, *, if_version: str | None = None) -> None:
+        path = self._path(key)
+        try:
+            with self._locked(key):
+                present = self._stat(path)
+                if present is None:
+                    raise ObjectNotFound(f"{path}: no such object")
+                if if_version is not None and _version(present) != if_version:
+                    raise ObjectChanged(f"{path}: another writer was faster")
+                path.unlink()
+                _sync_folder(path.parent)
+        except OSError as error:
+            raise self._unavailable("delete", path, error) from error
+
+    def check_writable(self) -> None:
+        try:
+            self._write_temp(b"").unlink()
+        except OSError as error:
+            raise self._unavailable("write to", self._root, error) from error
+
+    def sweep(self) -> int:
+        """Removes temp files whose writer is dead, or older than a day; answers how many."""
+        removed = 0
+        folder = self._root / _TEMP
+        if not folder.is_dir():
+            return 0
+        for temp in folder.iterdir():
+            host, _, rest = temp.name.rpartition("@")
+            pid = rest.partition("-")[0]
+            with contextlib.suppress(FileNotFoundError):
+                dead = host == socket.gethostname() and pid.isdigit() and not _alive(int(pid))
+                if dead or time.time() - temp.stat().st_mtime > _STALE_SECONDS:
+                    temp.unlink()
+                    removed += 1
+        return removed
+
+    def _path(self, key: str) -> Path:
+        return self._root / validated_key(key)
+
+    def _write_temp(self, data: bytes) -> Path:
+        folder = self._root / _TEMP
+        folder.mkdir(parents=True, exist_ok=True)
+        temp = folder / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex}"
+        try:
+            with temp.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temp.unlink(missing_ok=True)
+            raise
+        return temp
+
+    def _stat(self, path: Path) -> os.stat_result | None:
+        try:
+            return path.stat()
+        except FileNotFoundError:
+            return None
+
+    def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            key = base + entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if key.startswith(prefix) or prefix.startswith(key + "/"):
+                    yield from self._walk(Path(entry.path), key + "/", prefix)
+            elif key.startswith(prefix):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = entry.stat()
+                    yield ObjectInfo(key, stat.st_size, _version(stat))
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        folder = self._root / _LOCKS
+        folder.mkdir(parents=True, exist_ok=True)
+        # A fixed number of lock files: two keys may share one, which costs a short wait and nothing else.
+        descriptor = os.open(
+            folder / f"{zlib.crc32(key.encode()) % _LOCK_FILES:02d}", os.O_RDWR | os.O_CREAT, 0o666
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unavailable(self, verb: str, path: Path, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"cannot {verb} {path}: {error.strerror or error} "
+            f"(check the folder's permissions and free space, or point QUANT_ASSETS_STORE elsewhere)"
+        )
+
+
+def _version(stat: os.stat_result) -> str:
+    return f"{stat.st_mtime_ns:020d}-{stat.st_ino}-{stat.st_size}"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

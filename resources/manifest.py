@@ -1,0 +1,184 @@
+"""What is there, without listing it: one small JSON object per table, exchange and year, derived from the objects.
+
+The objects are the truth. An entry is recorded after its object is put, so the manifest may lag behind a killed
+run and is never ahead of it; `refresh` catches up from the footers of the objects it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, Self, cast
+
+import orjson
+
+from quant_assets.market.coverage import CellState, Missing
+from resources.object_store import (
+    Blob,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    put_reconciled,
+)
+from resources.tables import object_key, partition_of, read_facts
+
+_FOOTER_FIELDS = (
+    "state",
+    "rows",
+    "content_sha256",
+    "inputs_sha256",
+    "expected",
+    "received",
+    "expected_sha256",
+    "source",
+    "code_version",
+    "reason",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One partition of a table. `version` is empty where the cell has no object (closed, failed)."""
+
+    partition: str
+    state: CellState
+    rows: int = 0
+    size: int = 0
+    version: str = ""
+    content_sha256: str = ""
+    inputs_sha256: str = ""
+    """Hash over the cells a derived table was made from."""
+    expected: int = 0
+    received: int = 0
+    expected_sha256: str = ""
+    """Hash over the symbols that were expected."""
+    missing: tuple[Missing, ...] = ()
+    source: str = ""
+    code_version: str = ""
+    reason: str = ""
+    recorded_at: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """What rides in the footer of the entry's object: all but what only the store knows."""
+        values = asdict(self)
+        return {name: values[name] for name in _FOOTER_FIELDS} | {
+            "partition": self.partition,
+            "missing": [missing.to_json() for missing in self.missing],
+            "recorded_at": self.recorded_at,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any], info: ObjectInfo | None) -> Self:
+        """The entry that `facts` and the object's own facts make. Raises KeyError, ValueError on anything else."""
+        return cls(
+            partition=facts["partition"],
+            missing=tuple(Missing.from_json(value) for value in facts.get("missing", ())),
+            size=info.size if info else facts.get("size", 0),
+            version=info.version if info else facts.get("version", ""),
+            recorded_at=facts.get("recorded_at", ""),
+            **{
+                name: CellState(facts[name]) if name == "state" else facts[name]
+                for name in _FOOTER_FIELDS
+                if name in facts
+            },
+        )
+
+    def beats(self, other: Entry) -> bool:
+        """Whether this entry is the newer knowledge of the two: the later object, then the later record."""
+        return (self.version, self.recorded_at) > (other.version, other.recorded_at)
+
+
+class Manifest:
+    """The entries of one table that is partitioned by exchange and time."""
+
+    def __init__(self, store: ObjectStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def shard_key(self, exchange: str, year: int) -> str:
+        """Where one year's entries of an exchange are kept."""
+        return f"manifest/{self._table}/exchange={exchange}/year={year:04d}.json"
+
+    def year(self, exchange: str, year: int) -> dict[str, Entry]:
+        """The entries of a year by partition. Raises ObjectDamaged, StoreUnavailable."""
+        try:
+            return self._parse(self._store.get(self.shard_key(exchange, year)))
+        except ObjectNotFound:
+            return {}
+
+    def between(self, exchange: str, first: date, last: date) -> dict[str, Entry]:
+        """The entries whose partition lies in first..last (inclusive)."""
+        entries: dict[str, Entry] = {}
+        for year in range(first.year, last.year + 1):
+            entries |= self.year(exchange, year)
+        return {p: e for p, e in entries.items() if first.isoformat() <= p <= last.isoformat()}
+
+    def all(self, exchange: str) -> Iterator[Entry]:
+        """Every entry of an exchange, in order of time."""
+        for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/"):
+            entries = self._parse(self._store.get(info.key))
+            yield from (entries[partition] for partition in sorted(entries))
+
+    def record(self, exchange: str, entries: Iterable[Entry]) -> None:
+        """Adds entries, per year in one conditional put; what another run recorded meanwhile stays.
+
+        Raises ObjectDamaged, StoreUnavailable.
+        """
+        by_year: dict[int, list[Entry]] = {}
+        for entry in entries:
+            by_year.setdefault(int(entry.partition[:4]), []).append(entry)
+        for year, added in sorted(by_year.items()):
+
+            def decide(present: Blob | None, added: list[Entry] = added) -> bytes | None:
+                standing = self._parse(present) if present else {}
+                merged = dict(standing)
+                for entry in added:
+                    other = merged.get(entry.partition)
+                    if other is None or entry.beats(other):
+                        merged[entry.partition] = entry
+                return None if merged == standing else _dump(merged)
+
+            put_reconciled(self._store, self.shard_key(exchange, year), decide)
+
+    def refresh(self, exchange: str, year: int) -> dict[str, Entry]:
+        """A year's entries after catching up with objects that the manifest does not know, or knows otherwise."""
+        known = self.year(exchange, year)
+        prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
+        fresh: list[Entry] = []
+        for info in self._store.list(prefix):
+            partition = partition_of(self._table, info.key)
+            if partition is None or (partition in known and known[partition].version == info.version):
+                continue
+            blob = self._store.get(info.key)
+            fresh.append(Entry.from_facts(read_facts(blob.data, self._store.uri(info.key)), blob.info))
+        if fresh:
+            self.record(exchange, fresh)
+            known |= {entry.partition: entry for entry in fresh}
+        return known
+
+    def _parse(self, blob: Blob) -> dict[str, Entry]:
+        uri = self._store.uri(blob.info.key)
+        try:
+            parsed = cast("dict[str, dict[str, Any]]", orjson.loads(blob.data))
+            return {partition: Entry.from_facts(facts, None) for partition, facts in parsed.items()}
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ObjectDamaged(
+                f"{uri}: unreadable manifest ({error}); remove it, it is made anew"
+            ) from error
+
+
+def _dump(entries: dict[str, Entry]) -> bytes:
+    return orjson.dumps(
+        {
+            partition: entry.facts() | {"size": entry.size, "version": entry.version}
+            for partition, entry in sorted(entries.items())
+        },
+        option=orjson.OPT_INDENT_2,
+    )
+
+
+def stamped(entry: Entry, now: datetime) -> Entry:
+    """`entry`, recorded at `now` (UTC)."""
+    return replace(entry, recorded_at=now.astimezone(UTC).isoformat(timespec="microseconds"))

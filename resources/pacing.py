@@ -1,0 +1,73 @@
+"""Pacing of requests to a source: one rate for all threads and processes, and a common cool-down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+
+class RateBudgetSpent(Exception):
+    """The run has waited for rate limits as long as it may."""
+
+
+class Pacer:
+    """Lets requests through at a steady rate, shared by every process that names the same file.
+
+    A rate-limited answer cools the whole process down (`cool_down`), and the seconds so waited count against
+    `budget_seconds`; when they are spent, `wait` raises RateBudgetSpent instead of asking a source that refuses.
+    """
+
+    def __init__(self, requests_per_second: float, budget_seconds: float, shared_file: Path | None) -> None:
+        self._budget = budget_seconds
+        self._until = 0.0
+        self._cooled = 0.0
+        self._spent = False
+        self._lock = threading.Lock()
+        self._limiter = None
+        if requests_per_second > 0:
+            from pyrate_limiter import limiter_factory
+
+            # An interval per request, not a burst per second: Yahoo counts bursts.
+            interval_ms = max(1, round(1000 / requests_per_second))
+            if shared_file is None:
+                self._limiter = limiter_factory.create_inmemory_limiter(1, interval_ms, buffer_ms=5)
+            else:
+                shared_file.parent.mkdir(parents=True, exist_ok=True)
+                self._limiter = limiter_factory.create_sqlite_limiter(
+                    1, interval_ms, db_path=str(shared_file), buffer_ms=5, use_file_lock=True
+                )
+
+    @property
+    def spent(self) -> bool:
+        """Whether a rate limit asked for more waiting than the budget still holds."""
+        return self._spent
+
+    def wait(self) -> None:
+        """Blocks until a request may be sent. Raises RateBudgetSpent."""
+        while True:
+            with self._lock:
+                if self._spent:
+                    raise RateBudgetSpent("the time allowed for waiting on rate limits is spent")
+                pause = self._until - time.monotonic()
+            if pause <= 0:
+                break
+            time.sleep(min(pause, 0.5))
+        if self._limiter is not None:
+            self._limiter.try_acquire("source")
+
+    def cool_down(self, seconds: float) -> None:
+        """Nobody of this process asks again for `seconds`; overlapping cool-downs count once."""
+        with self._lock:
+            now = time.monotonic()
+            extension = max(0.0, now + seconds - max(self._until, now))
+            if self._cooled + extension > self._budget:
+                self._spent = True
+                return
+            self._cooled += extension
+            self._until = max(self._until, now + seconds)
+
+    def close(self) -> None:
+        """Gives the shared file back."""
+        if self._limiter is not None:
+            self._limiter.close()

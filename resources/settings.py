@@ -1,0 +1,101 @@
+"""Settings: one place, read from the environment (`QUANT_ASSETS_…`), with defaults that work on a laptop."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "QUANT_ASSETS_"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names its environment variable, the value and the remedy."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; none of them holds a secret."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    home: Path = Path(".quant-assets")
+    """Folder of everything local: the default store, Dagster's own files, caches and spill files."""
+    store: str = ""
+    """Where the tables live: a local folder. Empty: `<home>/store`."""
+    exchanges: Annotated[tuple[str, ...], NoDecode] = ("ASX", "US")
+    """Codes of the exchanges in use, comma-separated in the environment."""
+    exchanges_file: Path | None = None
+    """A YAML file that adds to or overrides the exchanges we know."""
+    universe: Path | None = None
+    """A YAML file with the symbols per exchange. None: the small list that ships with the package."""
+    start: date = date(2000, 1, 3)
+    """First day of the partition grid, and of a new symbol's history."""
+    source_url: str = ""
+    """Base URL that speaks Yahoo's protocol, e.g. a replay server. Empty: Yahoo itself."""
+    requests_per_second: float = Field(default=2.0, ge=0)
+    """Pace of requests to the source, over all processes of this home; 0: unpaced (loopback only)."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+    """How many requests to the source may be under way at once."""
+    attempts: int = Field(default=4, ge=1, le=20)
+    """How often one symbol is asked in all when the source fails in a passing way."""
+    timeout_seconds: float = Field(default=15.0, gt=0)
+    """How long one request may take."""
+    rate_limit_budget_seconds: float = Field(default=300.0, ge=0)
+    """How long one run waits in all because of rate limits before it stops asking."""
+    retry_wait_seconds: float = Field(default=0.5, ge=0)
+    """First pause before asking again after a failure; doubles, with jitter."""
+    cool_down_seconds: float = Field(default=5.0, ge=0)
+    """Pause for all requests after a 429 that names none; doubles while they go on."""
+    now: datetime | None = None
+    """The present moment as the platform sees it, for replaying the past. None: the real clock."""
+
+    @field_validator("exchanges", mode="before")
+    @classmethod
+    def _split_codes(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(code.strip() for code in value.split(",") if code.strip())
+        return value
+
+    @field_validator("exchanges")
+    @classmethod
+    def _some_exchange(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one exchange, e.g. ASX,US")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("now")
+    @classmethod
+    def _now_has_zone(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("needs a time zone, e.g. 2013-03-01T23:00:00Z")
+        return value
+
+    @property
+    def store_location(self) -> str:
+        """The store's location with the default filled in."""
+        return self.store or str(self.home.absolute() / "store")
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own folder (runs, events, schedules)."""
+        return self.home.absolute() / "dagster"
+
+    def clock(self) -> datetime:
+        """The present moment, UTC."""
+        return self.now.astimezone(UTC) if self.now else datetime.now(UTC)
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(
+            f"{name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')} "
+            f"(change or unset {name}; the README lists the settings)"
+        ) from error

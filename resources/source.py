@@ -1,0 +1,92 @@
+"""What a price source is: symbols in, one result a symbol out, with its outcome told apart and its facts kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Any, Protocol
+
+import polars as pl
+
+SERVED_SCHEMA = pl.Schema(
+    {
+        "date": pl.Date(),
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Int64(),
+    }
+)
+SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
+DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
+
+
+class Outcome(StrEnum):
+    """What became of one symbol's request."""
+
+    OK = "ok"
+    NO_DATA = "no_data"
+    NOT_FOUND = "not_found"
+    RATE_LIMITED = "rate_limited"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """One symbol and the first session wanted; the answer always reaches through now."""
+
+    symbol: str
+    start: date
+    zone: str
+    """IANA zone of the exchange: the zone of the sessions' dates, checked against the answer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """One symbol's answer.
+
+    `bars` (SERVED_SCHEMA), `splits` and `dividends` are split-adjusted to now, as the source serves them; bars
+    have one row a date. `dropped` names the dates whose bar the source gave in a form nobody can use (null values,
+    two different bars for one session), with the reason; `reason` says what went wrong when the outcome is not OK.
+    `facts` are the raw facts for reports: status, attempts, seconds.
+    """
+
+    symbol: str
+    outcome: Outcome
+    reason: str = ""
+    bars: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SERVED_SCHEMA))
+    splits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SPLITS_SCHEMA))
+    dividends: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DIVIDENDS_SCHEMA))
+    dropped: dict[date, str] = field(default_factory=dict[date, str])
+    currency: str | None = None
+    first_trade: date | None = None
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class PriceSource(Protocol):
+    """A place that daily histories come from. A second one needs nothing but this."""
+
+    @property
+    def name(self) -> str:
+        """What cells record as their source, e.g. "yahoo"."""
+        ...
+
+    @property
+    def data_requests(self) -> int:
+        """How many data requests have been sent so far (set-up requests such as cookies not counted)."""
+        ...
+
+    def history(self, requests: Sequence[HistoryRequest]) -> Iterator[FetchResult]:
+        """Each symbol's history from its start through now, in the order the answers come; one result a request.
+
+        Never raises for a symbol: what went wrong is its outcome. Raises SourceUnavailable when the source as a
+        whole cannot be reached.
+        """
+        ...
+
+
+class SourceUnavailable(Exception):
+    """The source as a whole does not answer; the message names its address and the remedy."""

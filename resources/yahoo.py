@@ -1,0 +1,222 @@
+"""The Yahoo price source: the yfinance package for the protocol, our session to observe and pace it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from resources.counters import DATA_REQUESTS, count
+from resources.pacing import Pacer, RateBudgetSpent
+from resources.settings import Settings
+from resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
+from resources.yahoo_chart import read_chart
+
+if TYPE_CHECKING:
+    from resources.yahoo_session import ObservingSession
+
+YAHOO = "https://query2.finance.yahoo.com"
+
+# A source that fails this many symbols in a row by not answering is down, not unlucky.
+_DOWN_AFTER = 12
+
+
+class _Passing(Exception):
+    """A failure that may pass: worth asking again."""
+
+    def __init__(self, result: FetchResult, wait_seconds: float | None = None) -> None:
+        super().__init__(result.reason)
+        self.result = result
+        self.wait_seconds = wait_seconds
+
+
+class YahooSource:
+    """Daily histories from Yahoo, or from a server that speaks its protocol.
+
+    One retry layer (stamina) and one pacing layer (`Pacer`). What Yahoo answers is judged from the raw status and
+    body (`read_chart`). A symbol that is not found, or has no data, is asked once.
+
+    Args:
+        settings: address, pace, attempts, pauses, time-outs; `settings.clock()` is the "now" that requests reach through.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._base = (settings.source_url or "").rstrip("/")
+        self._refusals = itertools.count()
+        # Cookies and pace belong to a host: a replay server's must never reach Yahoo, nor the other way round.
+        address = hashlib.sha256((urlsplit(self._base or YAHOO).hostname or "").encode()).hexdigest()[:12]
+        self._cache = Path(settings.home).absolute() / "cache" / f"source-{address}"
+        self._pacer: Pacer | None = None
+        self._session: ObservingSession | None = None
+        self._yf: Any = None
+        self._open_lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return "yahoo"
+
+    @property
+    def address(self) -> str:
+        """The base URL that is asked."""
+        return self._base or YAHOO
+
+    @property
+    def data_requests(self) -> int:
+        return self._session.data_requests if self._session else 0
+
+    def history(self, requests: Sequence[HistoryRequest]) -> Iterator[FetchResult]:
+        if not requests:
+            return
+        self._open()
+        queue = deque(requests)
+        running: set[Future[FetchResult]] = set()
+        unanswered = answered = 0
+        with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="yahoo") as pool:
+            try:
+                while queue or running:
+                    # A short queue before the pool: what is not yet asked can still be called off.
+                    while queue and len(running) < self._settings.concurrency * 2:
+                        request = queue.popleft()
+                        if unanswered >= _DOWN_AFTER:
+                            reason = "not asked: the source stopped answering"
+                            yield FetchResult(request.symbol, Outcome.FAILED, reason)
+                        else:
+                            running.add(pool.submit(self._one, request))
+                    done, running = (
+                        wait(running, return_when=FIRST_COMPLETED) if running else (set(), running)
+                    )
+                    for future in done:
+                        result = future.result()
+                        if result.facts.get("unanswered"):
+                            unanswered += 1
+                            if not answered and unanswered >= min(3, len(requests)):
+                                raise SourceUnavailable(
+                                    f"the price source at {self.address} does not answer: {result.reason} "
+                                    "(check the network, or QUANT_ASSETS_SOURCE_URL if you set it)"
+                                )
+                        else:
+                            answered += 1
+                            unanswered = 0
+                        yield result
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Gives connections and the shared pace file back."""
+        if self._pacer:
+            self._pacer.close()
+        if self._session:
+            self._session.close()
+
+    def _open(self) -> None:
+        with self._open_lock:
+            if self._session is not None:
+                return
+            # Imported on first use: yfinance costs seconds, and loading the definitions must not pay for it.
+            import yfinance
+            from yfinance.data import YfData
+
+            from resources.yahoo_session import ObservingSession
+
+            self._cache.mkdir(parents=True, exist_ok=True)
+            yfinance.set_tz_cache_location(str(self._cache))
+            self._pacer = Pacer(
+                self._settings.requests_per_second,
+                self._settings.rate_limit_budget_seconds,
+                self._cache / "pace.sqlite",
+            )
+            session = ObservingSession(self._base, self._settings.timeout_seconds, self._pacer)
+            self._yf = YfData(session=session)
+            # YfData is one per process: a crumb from another address must not be sent to this one.
+            self._yf._cookie = self._yf._crumb = None
+            self._session = session
+
+    def _one(self, request: HistoryRequest) -> FetchResult:
+        import stamina
+
+        started = time.monotonic()
+        attempt_number = 0
+
+        def pause(error: Exception) -> bool | float:
+            if not isinstance(error, _Passing):
+                return False
+            return True if error.wait_seconds is None else error.wait_seconds
+
+        try:
+            for attempt in stamina.retry_context(
+                on=pause,
+                attempts=self._settings.attempts,
+                timeout=None,
+                wait_initial=self._settings.retry_wait_seconds,
+                wait_max=30.0,
+                wait_jitter=self._settings.retry_wait_seconds,
+            ):
+                with attempt:
+                    attempt_number = attempt.num
+                    result = self._ask(request)
+        except _Passing as error:
+            result = error.result
+        except RateBudgetSpent as error:
+            result = FetchResult(request.symbol, Outcome.RATE_LIMITED, f"rate-limited: {error}")
+        facts = {**result.facts, "attempts": attempt_number, "seconds": time.monotonic() - started}
+        return replace(result, facts=facts)
+
+    def _ask(self, request: HistoryRequest) -> FetchResult:
+        """One attempt. Raises _Passing when asking again may help, RateBudgetSpent when it must not be tried."""
+        status, body, retry_after = self._chart(request)
+        count(DATA_REQUESTS)
+        if status == 0:
+            facts = {"status": 0, "unanswered": True}
+            raise _Passing(FetchResult(request.symbol, Outcome.FAILED, body.decode(), facts=facts))
+        result = read_chart(status, body, symbol=request.symbol, zone=request.zone)
+        if result.outcome is Outcome.RATE_LIMITED:
+            seconds = retry_after
+            if seconds is None:
+                seconds = min(60.0, self._settings.cool_down_seconds * 2 ** min(next(self._refusals), 6))
+            assert self._pacer is not None
+            self._pacer.cool_down(seconds)
+            raise _Passing(result, wait_seconds=0.0)
+        if result.outcome is Outcome.FAILED:
+            raise _Passing(result)
+        self._refusals = itertools.count()
+        return result
+
+    def _chart(self, request: HistoryRequest) -> tuple[int, bytes, float | None]:
+        """Status, body and Retry-After of one chart request; status 0 and the reason when nothing was answered."""
+        from curl_cffi.requests.exceptions import RequestException
+        from yfinance.exceptions import YFException
+
+        from resources.yahoo_session import ChartRefused
+
+        start = datetime.combine(request.start, datetime.min.time(), tzinfo=UTC) - timedelta(days=1)
+        # Through now, whatever range is wanted: a later split rescales everything before it.
+        end = self._settings.clock() + timedelta(days=1)
+        params = {
+            "period1": int(start.timestamp()),
+            "period2": int(end.timestamp()),
+            "interval": "1d",
+            "includePrePost": "false",
+            "events": "div,splits,capitalGains",
+        }
+        try:
+            response = self._yf.get(
+                f"{YAHOO}/v8/finance/chart/{quote(request.symbol)}",
+                params=params,
+                timeout=self._settings.timeout_seconds,
+            )
+        except ChartRefused as refused:
+            return refused.status, refused.body, refused.retry_after
+        except (RequestException, YFException, OSError) as error:
+            return 0, f"no answer ({type(error).__name__}: {str(error)[:160]})".encode(), None
+        return int(response.status_code), bytes(response.content), None

@@ -1,0 +1,111 @@
+"""The HTTP session that yfinance uses: paced, counted, redirected to the configured address, and observed."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from http.cookiejar import Cookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from curl_cffi import CurlHttpVersion
+from curl_cffi.requests import Response, Session
+
+from resources.pacing import Pacer
+
+_CHART = re.compile(r"/v8/finance/chart/[^/?]+")
+
+
+class ChartRefused(Exception):
+    """A chart request was answered with an error status; carries the raw answer.
+
+    Raised through yfinance, which would otherwise change its cookies and ask a second time.
+    """
+
+    def __init__(self, status: int, body: bytes, retry_after: float | None) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class ObservingSession(Session[Response]):
+    """A browser-like session for yfinance.
+
+    Args:
+        base_url: where every request goes instead of Yahoo, its path and query kept and the host it was meant for
+            in `X-Forwarded-Host`; "" for Yahoo itself.
+        timeout_seconds: upper bound of every request, cookie and crumb requests included.
+        pacer: asked before every request.
+    """
+
+    def __init__(self, base_url: str, timeout_seconds: float, pacer: Pacer) -> None:
+        # A plain loopback server knows no HTTP/2, and says so about every offer to upgrade.
+        version = CurlHttpVersion.V1_1 if base_url.startswith("http://") else None
+        super().__init__(impersonate="chrome", http_version=version)
+        self._base_url = base_url
+        self._limit = timeout_seconds
+        self._pacer = pacer
+        self._counts: Counter[str] = Counter()
+        self._count_lock = threading.Lock()
+
+    @property
+    def data_requests(self) -> int:
+        """Chart requests sent so far."""
+        return self._counts["data"]
+
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        asked = str(url)
+        parts = urlsplit(asked)
+        is_chart = _CHART.fullmatch(parts.path) is not None
+        timeout = kwargs.get("timeout")
+        kwargs["timeout"] = min(timeout, self._limit) if isinstance(timeout, (int, float)) else self._limit
+        target = asked
+        if self._base_url:
+            target = f"{self._base_url}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
+            kwargs["headers"] = {**(kwargs.get("headers") or {}), "X-Forwarded-Host": parts.netloc}
+        self._pacer.wait()
+        with self._count_lock:
+            self._counts["data" if is_chart else "other"] += 1
+        response = super().request(method, target, *args, **kwargs)  # type: ignore[arg-type]
+        if self._base_url:
+            # yfinance looks at the final URL for Yahoo's consent page, and at the cookie jar for Yahoo's domain.
+            response.url = asked
+            if parts.netloc == "fc.yahoo.com":
+                self.cookies.jar.set_cookie(_yahoo_cookie())
+        # 401 is left to yfinance: it then fetches a new crumb, which is the cure.
+        if is_chart and response.status_code >= 400 and response.status_code != 401:
+            raise ChartRefused(response.status_code, response.content, _retry_after(response))
+        return response
+
+
+def _yahoo_cookie() -> Cookie:
+    # yfinance keeps the cookie between processes and cannot read back one that never expires.
+    return Cookie(
+        version=0,
+        name="A3",
+        value="replay",
+        port=None,
+        port_specified=False,
+        domain=".yahoo.com",
+        domain_specified=True,
+        domain_initial_dot=True,
+        path="/",
+        path_specified=True,
+        secure=False,
+        expires=int(time.time()) + 86_400,
+        discard=False,
+        comment=None,
+        comment_url=None,
+        rest={},
+    )
+
+
+def _retry_after(response: Response) -> float | None:
+    value = response.headers.get("Retry-After")
+    try:
+        return max(0.0, float(value)) if value is not None else None
+    except ValueError:
+        return None
