@@ -49,25 +49,26 @@ def demo() -> None:
 def replay(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8765,
     today: Annotated[
-        str | None, typer.Option(help="The server's clock: a date (its end, UTC) or an ISO instant.")
+        str | None,
+        typer.Option(help="The server's clock: a date (its end, UTC) or an instant. Default: the real clock."),
     ] = None,
     sampledata: Annotated[
-        bool, typer.Option(help="Serve the recorded US symbols (AAPL, FB, GOOG, IBM, MSFT; 2000 to 2013).")
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Serve the recorded US symbols AAPL, FB, GOOG, IBM, MSFT, 2000 to 2013. "
+            "Default: yes, when nothing else is named."
+        ),
+    ] = None,
     history: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="CSV with symbol,date,open,high,low,close,volume,dividend,split_ratio; repeatable."
-        ),
+        typer.Option(help="CSV with symbol,date,open,high,low,close,volume,dividend,split_ratio; repeatable."),
     ] = None,
     convention: Annotated[
         str, typer.Option(help="What the CSV files hold: as_traded, or yahoo (split-adjusted) values.")
     ] = "as_traded",
     generate: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A made-up exchange, CODE:SYMBOLS:SEED:START:END, e.g. ASX:40:7:2012-01-02:2013-03-01."
-        ),
+        typer.Option(help="A made-up exchange, CODE:SYMBOLS:START:END[:SEED]; repeatable."),
     ] = None,
     faults: Annotated[
         Path | None, typer.Option(help="JSON list of faults (docs/replay.md describes them).")
@@ -75,29 +76,22 @@ def replay(
 ) -> None:
     """Serves recorded or generated history in Yahoo's protocol on loopback, until interrupted."""
     from quant_assets.console import console
-    from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, serve
+    from quant_assets.replay.launch import ReplayConfig, parse_generated, serve
 
     if convention not in ("as_traded", "yahoo"):
         raise UsageProblem(f"--convention {convention!r}: say as_traded or yahoo")
-    made_up: list[GeneratedExchange] = []
-    for text in generate or []:
-        parts = text.split(":")
-        if len(parts) != 5 or not parts[1].isdigit() or not parts[2].lstrip("-").isdigit():
-            raise UsageProblem(f"--generate {text!r}: write CODE:SYMBOLS:SEED:START:END")
-        _date(parts[3], "--generate"), _date(parts[4], "--generate")
-        made_up.append(GeneratedExchange(parts[0], int(parts[1]), int(parts[2]), parts[3], parts[4]))
     config = ReplayConfig(
         port=port,
         now=today,
-        sampledata=sampledata,
+        sampledata=not (history or generate) if sampledata is None else sampledata,
         history_files=[(file, convention) for file in history or []],
-        generated=made_up,
+        generated=[parse_generated(text) for text in generate or []],
         faults_file=faults,
     )
 
     def ready(url: str) -> None:
         console.print(f"serving on {url}", soft_wrap=True)
-        console.print(f"point a pipeline at it with QUANT_ASSETS_SOURCE_URL={url}", soft_wrap=True)
+        console.print(f"point a pipeline at it: QUANT_ASSETS_SOURCE_URL={url}", soft_wrap=True)
 
     serve(config, ready)
 
@@ -200,17 +194,18 @@ class UsageProblem(ValueError):
 def main() -> None:
     """Runs the command line; every error we know is one line and exit code 1."""
     from quant_assets.console import fail
-    from quant_assets.runs import RunFailed
-    from resources.object_store import ObjectStoreError
-    from resources.source import SourceUnavailable
 
     warnings.filterwarnings("ignore", module="dagster")
     try:
         app()
-    except (ValueError, RunFailed, SourceUnavailable, ObjectStoreError, OSError) as error:
-        fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted; what was written stays, and the same command goes on from there")
+    except Exception as error:
+        # Errors of our own say what to do; of all others the traceback is worth more than the message.
+        ours = type(error).__module__.partition(".")[0] in ("quant_assets", "resources")
+        if not ours and not isinstance(error, OSError):
+            raise
+        fail(str(error))
 
 
 def _settings() -> Any:

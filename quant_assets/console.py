@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from quant_assets.ingest.progress import listening
-from quant_assets.runs import Watcher
+from quant_assets.progress import Watcher, listening
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -81,7 +80,7 @@ class ProgressWatcher(Watcher):
 
 
 @contextmanager
-def progress() -> Iterator[ProgressWatcher]:
+def progress() -> Generator[ProgressWatcher]:
     """A progress bar that hears of runs and fills while the context lasts."""
     with ProgressWatcher() as watcher, listening(watcher):
         yield watcher

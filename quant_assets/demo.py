@@ -12,8 +12,9 @@ import polars as pl
 import yaml
 
 from quant_assets.exchanges import known
+from quant_assets.progress import Watcher
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
-from quant_assets.runs import Runner, Watcher
+from quant_assets.runs import Runner
 from resources.counters import DATA_REQUESTS, WRITES, counted
 from resources.manifest import Manifest
 from resources.settings import Settings

@@ -22,6 +22,7 @@ from quant_assets.definitions import build_definitions
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.plan import make_plan
 from quant_assets.jobs import daily_job_name
+from quant_assets.progress import Watcher
 from resources.dagster_resources import open_store
 from resources.manifest import Manifest
 from resources.object_store import ObjectDamaged, ObjectNotFound
@@ -58,20 +59,6 @@ _LOCATION = "__repository__@quant_assets.definitions"
 
 class RunFailed(Exception):
     """A run did not succeed; the message is its reason, in one line."""
-
-
-@dataclass
-class Watcher:
-    """Told of runs as they go along; the methods do nothing by themselves."""
-
-    def run_started(self, title: str, partitions: int) -> None:
-        """A run over so many partitions starts."""
-
-    def event(self) -> None:
-        """One more materialization is recorded."""
-
-    def run_ended(self) -> None:
-        """The run is over."""
 
 
 @dataclass

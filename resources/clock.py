@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 
-class ClockResource(dg.ConfigurableResource):
+class ClockResource(dg.ConfigurableResource["ClockResource"]):
     """`fixed`: an instant in ISO 8601 with its zone, or None for the real clock."""
 
     fixed: str | None = None

@@ -20,7 +20,7 @@ def open_store(location: str) -> ObjectStore:
     return LocalObjectStore(Path(location))
 
 
-class StoreResource(dg.ConfigurableResource):
+class StoreResource(dg.ConfigurableResource["StoreResource"]):
     """The home of the tables."""
 
     location: str
@@ -30,7 +30,7 @@ class StoreResource(dg.ConfigurableResource):
         return open_store(self.location)
 
 
-class YahooResource(dg.ConfigurableResource):
+class YahooResource(dg.ConfigurableResource["YahooResource"]):
     """Yahoo's prices. The fields are those of `Settings`; `source_url` empty means Yahoo itself."""
 
     home: str

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -88,7 +88,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         table = context.asset_key.path[-1]
         store = self.store.open()
         if not context.has_asset_partitions:
-            context.add_output_metadata(_write(store, table, None, None, _output(obj)))
+            metadata = _write(store, table, None, None, _output(obj))
+            context.add_output_metadata(metadata)  # pyright: ignore[reportUnknownMemberType]
             return
         keys = list(context.asset_partition_keys)
         single = isinstance(obj, pl.DataFrame | TableOutput)
@@ -96,8 +97,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             raise dg.DagsterInvariantViolationError(
                 f"{table}: one frame for {len(keys)} partitions; return (partition key, frame) pairs"
             )
-        pairs: Iterable[tuple[str, Any]] = (
-            [(keys[0], obj)] if single else obj.items() if isinstance(obj, Mapping) else obj
+        pairs = cast(
+            "Iterable[tuple[str, object]]",
+            [(keys[0], obj)] if single else obj.items() if isinstance(obj, Mapping) else obj,
         )
         done: dict[str, dict[str, Any]] = {}
         failed: dict[str, str] = {}
@@ -190,7 +192,7 @@ def _write(
         "rows": entry.rows,
         "bytes": entry.size,
         "sha256": entry.content_sha256,
-        "object": dg.MetadataValue.path(store.uri(key)),
+        "object": dg.PathMetadataValue(store.uri(key)),
         "written": put,
         "seconds": round(time.perf_counter() - started, 3),
         **output.metadata,

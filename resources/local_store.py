@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from resources.counters import WRITES, count
@@ -200,7 +200,7 @@ class LocalObjectStore:
                     yield ObjectInfo(key, stat.st_size, _version(stat))
 
     @contextlib.contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
+    def _locked(self, key: str) -> Generator[None]:
         folder = self._root / _LOCKS
         folder.mkdir(parents=True, exist_ok=True)
         # A fixed number of lock files: two keys may share one, which costs a short wait and nothing else.

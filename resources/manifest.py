@@ -25,7 +25,6 @@ from resources.object_store import (
 from resources.tables import object_key, partition_of, read_facts
 
 _FOOTER_FIELDS = (
-    "state",
     "rows",
     "content_sha256",
     "inputs_sha256",
@@ -65,6 +64,7 @@ class Entry:
         values = asdict(self)
         return {name: values[name] for name in _FOOTER_FIELDS} | {
             "partition": self.partition,
+            "state": self.state.value,
             "missing": [missing.to_json() for missing in self.missing],
             "recorded_at": self.recorded_at,
         }
@@ -78,11 +78,8 @@ class Entry:
             size=info.size if info else facts.get("size", 0),
             version=info.version if info else facts.get("version", ""),
             recorded_at=facts.get("recorded_at", ""),
-            **{
-                name: CellState(facts[name]) if name == "state" else facts[name]
-                for name in _FOOTER_FIELDS
-                if name in facts
-            },
+            state=CellState(facts["state"]),
+            **{name: facts[name] for name in _FOOTER_FIELDS if name in facts},
         )
 
     def beats(self, other: Entry) -> bool:

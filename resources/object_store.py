@@ -101,7 +101,7 @@ class ObjectStore(Protocol):
 
 def checksum(data: bytes) -> int:
     """CRC32C of `data`: the checksum that GCS keeps of every object."""
-    return int(google_crc32c.value(data))
+    return int(google_crc32c.value(data))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def validated_key(key: str) -> str:

@@ -6,6 +6,7 @@ symbol of a year is a few ranged reads).
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -143,15 +144,15 @@ def read_symbols(
     None where there is no such object. Raises ObjectChanged when it is replaced meanwhile (read again),
     ObjectDamaged, StoreUnavailable.
     """
-    import pyarrow.parquet as pq
-
+    pq: Any = importlib.import_module("pyarrow.parquet")
     info = store.head(key)
     if info is None:
         return None
     wanted = sorted(set(symbols))
     try:
-        file = pq.ParquetFile(RangedObject(store, key, info.size, info.version))  # pyright: ignore[reportArgumentType]
-        facts: dict[str, Any] = orjson.loads((file.schema_arrow.metadata or {})[_FACTS.encode()])
+        file = pq.ParquetFile(RangedObject(store, key, info.size, info.version))
+        footer: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+        facts: dict[str, Any] = orjson.loads(footer[_FACTS.encode()])
         column = file.schema_arrow.get_field_index("symbol")
         groups: list[int] = []
         for group in range(file.num_row_groups):
@@ -161,5 +162,5 @@ def read_symbols(
         table = file.read_row_groups(groups)
     except (OSError, ValueError, KeyError) as error:
         raise _damaged(store.uri(key), error) from error
-    frame = cast("pl.DataFrame", pl.from_arrow(table))
+    frame = pl.DataFrame(table)
     return frame.filter(pl.col("symbol").is_in(wanted)), facts

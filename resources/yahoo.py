@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import itertools
 import threading
 import time
@@ -46,7 +47,8 @@ class YahooSource:
     body (`read_chart`). A symbol that is not found, or has no data, is asked once.
 
     Args:
-        settings: address, pace, attempts, pauses, time-outs; `settings.clock()` is the "now" that requests reach through.
+        settings: address, pace, attempts, pauses, time-outs; `settings.clock()` is the now that requests reach
+            through.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -92,9 +94,8 @@ class YahooSource:
                             yield FetchResult(request.symbol, Outcome.FAILED, reason)
                         else:
                             running.add(pool.submit(self._one, request))
-                    done, running = (
-                        wait(running, return_when=FIRST_COMPLETED) if running else (set(), running)
-                    )
+                    # With nothing to wait for this answers at once.
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         result = future.result()
                         if result.facts.get("unanswered"):
@@ -124,9 +125,8 @@ class YahooSource:
             if self._session is not None:
                 return
             # Imported on first use: yfinance costs seconds, and loading the definitions must not pay for it.
-            import yfinance
-            from yfinance.data import YfData
-
+            yfinance: Any = importlib.import_module("yfinance")
+            yfinance_data: Any = importlib.import_module("yfinance.data")
             from resources.yahoo_session import ObservingSession
 
             self._cache.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ class YahooSource:
                 self._cache / "pace.sqlite",
             )
             session = ObservingSession(self._base, self._settings.timeout_seconds, self._pacer)
-            self._yf = YfData(session=session)
+            self._yf = yfinance_data.YfData(session=session)
             # YfData is one per process: a crumb from another address must not be sent to this one.
             self._yf._cookie = self._yf._crumb = None
             self._session = session
@@ -147,6 +147,7 @@ class YahooSource:
 
         started = time.monotonic()
         attempt_number = 0
+        result = FetchResult(request.symbol, Outcome.FAILED, "not asked")
 
         def pause(error: Exception) -> bool | float:
             if not isinstance(error, _Passing):
@@ -195,7 +196,8 @@ class YahooSource:
     def _chart(self, request: HistoryRequest) -> tuple[int, bytes, float | None]:
         """Status, body and Retry-After of one chart request; status 0 and the reason when nothing was answered."""
         from curl_cffi.requests.exceptions import RequestException
-        from yfinance.exceptions import YFException
+
+        yfinance_error: Any = importlib.import_module("yfinance.exceptions").YFException
 
         from resources.yahoo_session import ChartRefused
 
@@ -217,6 +219,6 @@ class YahooSource:
             )
         except ChartRefused as refused:
             return refused.status, refused.body, refused.retry_after
-        except (RequestException, YFException, OSError) as error:
+        except (RequestException, yfinance_error, OSError) as error:
             return 0, f"no answer ({type(error).__name__}: {str(error)[:160]})".encode(), None
         return int(response.status_code), bytes(response.content), None

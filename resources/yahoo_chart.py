@@ -6,6 +6,7 @@ to the row before, so the raw answer is what we read. Pure: no request is made h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, cast
@@ -17,6 +18,17 @@ import polars as pl
 from resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
 
 _QUOTE = ("open", "high", "low", "close", "volume")
+
+# Epoch seconds of the years 1697 to 2242: beyond them no exchange traded, and dates overflow.
+_FAR = 2**33
+# What polars raises for values of the wrong kind; a panic is no Exception.
+_BUILD_ERRORS: tuple[type[BaseException], ...] = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
 
 
 class _Unusable(Exception):
@@ -77,6 +89,14 @@ def _mapping(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
+def _optional(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A mapping that may be left out. Something else in its place would be events lost in silence."""
+    value = holder.get(name)
+    if value and not isinstance(value, dict):
+        raise _Unusable(f"{name} that cannot be read")
+    return _mapping(value)
+
+
 def _error_text(chart: Mapping[str, Any]) -> str:
     error = chart.get("error")
     if error is None:
@@ -98,8 +118,12 @@ def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[s
     if not isinstance(currency, str) or not currency:
         raise _Unusable("answer without a currency")
     first = meta.get("firstTradeDate")
-    first_trade = _day(first, zone) if isinstance(first, int) else None
-    if not result.get("timestamp"):
+    try:
+        first_trade = None if first is None else _day(first, zone)
+    except _NO_MOMENT as error:
+        raise _Unusable(f"a first trade date that is no moment: {first!r}") from error
+    events = _optional(result, "events")
+    if not result.get("timestamp") and not events:
         return FetchResult(
             symbol,
             Outcome.NO_DATA,
@@ -108,8 +132,11 @@ def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[s
             first_trade=first_trade,
             facts=facts,
         )
-    bars, dropped = _bars(result, zone)
-    splits, dividends, foreign = _events(_mapping(result.get("events")), zone, currency)
+    # An ex-date without a bar comes as an answer without timestamps, and must not be lost.
+    bars, dropped = (
+        _bars(result, zone) if result.get("timestamp") else (pl.DataFrame(schema=SERVED_SCHEMA), {})
+    )
+    splits, dividends, foreign = _events(events, zone, currency)
     # A bar whose dividend cannot be stored in the listing's currency is not the whole truth of its day.
     dropped |= foreign
     return FetchResult(
@@ -140,10 +167,10 @@ def _bars(result: Mapping[str, Any], zone: str) -> tuple[pl.DataFrame, dict[date
             schema={"timestamp": pl.Int64, **dict.fromkeys(_QUOTE, pl.Float64)},
             strict=False,
         )
-    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+    except _BUILD_ERRORS as error:
         raise _Unusable("quotes that are no numbers") from error
-    if raw["timestamp"].null_count():
-        raise _Unusable("timestamps that are no numbers")
+    if not raw["timestamp"].is_between(-_FAR, _FAR).fill_null(False).all():
+        raise _Unusable("timestamps that are no moments")
     rows = raw.with_columns(
         pl.from_epoch("timestamp")
         .dt.replace_time_zone("UTC")
@@ -159,9 +186,10 @@ def _bars(result: Mapping[str, Any], zone: str) -> tuple[pl.DataFrame, dict[date
     unique = rows.unique()
     for day in unique.filter(pl.col("date").is_duplicated())["date"].unique():
         dropped.setdefault(day, "two different bars for one session")
-    fractional = unique.filter(pl.col("volume") != pl.col("volume").round(0))
-    for day in fractional["date"]:
-        dropped.setdefault(day, "a volume that is no whole number")
+    volume = pl.col("volume")
+    uncountable = unique.filter((volume != volume.round(0)) | ~(volume.abs() < 2**62))
+    for day in uncountable["date"]:
+        dropped.setdefault(day, "a volume that is no number of shares")
     bars = unique.filter(~pl.col("date").is_in(list(dropped))).sort("date")
     return bars.select(pl.col(name).cast(dtype) for name, dtype in SERVED_SCHEMA.items()), dropped
 
@@ -173,20 +201,23 @@ def _events(
     dividends: list[tuple[date, float]] = []
     foreign: dict[date, str] = {}
     try:
-        for event in _mapping(events.get("splits")).values():
+        for event in _optional(events, "splits").values():
             ratio = float(event["numerator"]) / float(event["denominator"])
             if not 0 < ratio < float("inf"):
                 raise _Unusable(f"a split with ratio {event.get('splitRatio')!r}")
             splits.append((_day(event["date"], zone), ratio))
         # A fund's capital gains leave its price as a dividend does, and Yahoo adjusts for both alike.
         for kind in ("dividends", "capitalGains"):
-            for event in _mapping(events.get(kind)).values():
+            for event in _optional(events, kind).values():
                 day = _day(event["date"], zone)
                 if event.get("currency") not in (None, "", currency):
                     foreign[day] = f"a dividend in {event['currency']}, prices in {currency}"
                     continue
-                dividends.append((day, float(event["amount"])))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError, OverflowError) as error:
+                amount = float(event["amount"])
+                if not math.isfinite(amount):
+                    raise _Unusable(f"a dividend of {event['amount']!r}")
+                dividends.append((day, amount))
+    except (KeyError, ZeroDivisionError, AttributeError, *_NO_MOMENT) as error:
         raise _Unusable("events that cannot be read") from error
     return (
         pl.DataFrame(splits, schema=SPLITS_SCHEMA, orient="row"),
@@ -195,5 +226,9 @@ def _events(
     )
 
 
+_NO_MOMENT = (TypeError, ValueError, OverflowError, OSError)
+
+
 def _day(timestamp: int, zone: str) -> date:
+    """The date in `zone` of an epoch second. Raises one of _NO_MOMENT."""
     return datetime.fromtimestamp(timestamp, tz=UTC).astimezone(ZoneInfo(zone)).date()

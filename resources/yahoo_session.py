@@ -74,7 +74,8 @@ class ObservingSession(Session[Response]):
             # yfinance looks at the final URL for Yahoo's consent page, and at the cookie jar for Yahoo's domain.
             response.url = asked
             if parts.netloc == "fc.yahoo.com":
-                self.cookies.jar.set_cookie(_yahoo_cookie())
+                cookies: Any = self.cookies
+                cookies.jar.set_cookie(_yahoo_cookie())
         # 401 is left to yfinance: it then fetches a new crumb, which is the cure.
         if is_chart and response.status_code >= 400 and response.status_code != 401:
             raise ChartRefused(response.status_code, response.content, _retry_after(response))

@@ -11,10 +11,10 @@ import polars as pl
 from quant_assets.catalog.build import followed
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.fill import FillReport, fill_cells
-from quant_assets.ingest.progress import listener
 from quant_assets.market.coverage import CellState
 from quant_assets.market.sketches import markdown_table
 from quant_assets.partitions import Grids
+from quant_assets.progress import listener
 from resources.clock import ClockResource
 from resources.dagster_resources import StoreResource, YahooResource
 from resources.io_manager import failure_text, split_key
@@ -157,7 +157,7 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
         "bytes": entry.size,
         "sha256": entry.content_sha256,
         "run_requests": report.requests,
-        "run_seconds": round(report.seconds.total(), 2),
+        "run_seconds": round(sum(report.seconds.values()), 2),
     }
     if entry.version:
         key = object_key(DAILY, report.exchange, day.isoformat())

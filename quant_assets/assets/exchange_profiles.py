@@ -26,7 +26,7 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
         kinds={"polars", "parquet"},
         automation_condition=dg.AutomationCondition.any_deps_updated()
         & ~dg.AutomationCondition.in_progress(),
-        description="Inventory per exchange: symbols, sessions, cells by state, rows, bytes, freshness, worst symbols.",
+        description="Inventory per exchange: symbols, sessions, cells by state, rows, bytes, freshness.",
     )
     def exchange_profiles(store: StoreResource, symbol_profiles: PartitionFrames) -> TableOutput:
         home = store.open()

@@ -67,8 +67,8 @@ def build_catalog(
     in_use = {exchange.code for exchange in exchanges}
     for symbol, before in earlier.items():
         if symbol not in rows:
-            gone = {"is_active": False, "universes": []} if before["exchange"] in in_use else {}
-            rows[symbol] = {**before, **gone}
+            gone = before["exchange"] in in_use
+            rows[symbol] = {**before, "is_active": False, "universes": []} if gone else before
     return pl.DataFrame(list(rows.values()), schema=CATALOG_SCHEMA, orient="row").sort("exchange", "symbol")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -58,7 +58,7 @@ class Fetched:
     outcomes: Counter[str] = field(default_factory=Counter[str])
     refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFUSALS_SCHEMA))
     warnings: list[str] = field(default_factory=list[str])
-    seconds: Counter[str] = field(default_factory=Counter[str])
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ def fetch(
     *,
     spill_folder: Path,
     on_symbol: Callable[[FetchResult], None] = lambda _: None,
-) -> Iterator[Fetched]:
+) -> Generator[Fetched]:
     """Asks for everything `plan` wants, at one request a symbol; the spilled rows live as long as the context.
 
     A symbol whose answer has a short gap is asked once more at the end: a bar that the source left out by

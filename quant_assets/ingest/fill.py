@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -45,7 +45,7 @@ class FillReport:
     changes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHANGES_SCHEMA))
     """Values that the source gives differently from what stands."""
     warnings: list[str] = field(default_factory=list[str])
-    seconds: Counter[str] = field(default_factory=Counter[str])
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def states(self) -> Counter[str]:
@@ -101,7 +101,7 @@ def fill_cells(
         report.requests = source.data_requests - requests_before
         report.outcomes = fetched.outcomes
         report.warnings = fetched.warnings
-        report.seconds.update(fetched.seconds)
+        report.seconds |= fetched.seconds
         started = time.perf_counter()
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(store, exchange.code, catalog, fetched.first_trade, clock())

@@ -80,31 +80,16 @@ def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return cleaned
 
 
-def tick_decimals(price: pl.Expr) -> pl.Expr:
-    """How many decimals of a recovered price can be trusted: 4 below 1,000, one fewer per further digit.
-
-    A float32 holds about 7.2 significant digits; the recovered price can hold no more.
-    """
-    return (
-        pl.when(price < 1_000)
-        .then(MAX_DECIMALS)
-        .when(price < 10_000)
-        .then(3)
-        .when(price < 100_000)
-        .then(2)
-        .when(price < 1_000_000)
-        .then(1)
-        .otherwise(0)
-    )
-
-
 def round_to_tick(price: pl.Expr) -> pl.Expr:
-    """`price` rounded half away from zero to `tick_decimals` of itself."""
+    """`price` rounded to the decimals that can be trusted of one recovered from float32: 4 at most.
+
+    A float32 is off by up to 2**-24 of the price, so 4 decimals are sure below 838.86 and each digit more takes one
+    away; the limits used here are a little below that.
+    """
     rounded = price.round(MAX_DECIMALS, mode="half_away_from_zero")
-    for floor, decimals in ((1_000, 3), (10_000, 2), (100_000, 1), (1_000_000, 0)):
-        rounded = (
-            pl.when(price >= floor).then(price.round(decimals, mode="half_away_from_zero")).otherwise(rounded)
-        )
+    for floor, decimals in ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0)):
+        fewer = price.round(decimals, mode="half_away_from_zero")
+        rounded = pl.when(price >= floor).then(fewer).otherwise(rounded)
     return rounded
 
 
@@ -123,7 +108,9 @@ def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_
         digest.update(f"{column.name}:{column.dtype}:{len(column)};".encode())
         digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
         if column.dtype == pl.String:
-            digest.update("\x00".join(column.fill_null("").to_list()).encode())
+            texts = column.fill_null("")
+            digest.update(np.ascontiguousarray(texts.str.len_bytes().to_numpy()).tobytes())
+            digest.update("".join(texts.to_list()).encode())
         elif column.dtype.is_nested():
             digest.update(repr(column.to_list()).encode())
         else:

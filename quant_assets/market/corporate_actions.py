@@ -56,17 +56,16 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         lost and never moved to another day. Several dividends of one ex-date are added up, several ratios
         multiplied.
     """
-    bars = served.with_columns(
-        pl.Series(name, shortest_float32(served[name].cast(pl.Float64).to_numpy())) for name in PRICES
-    )
-    bars = bars.with_columns(split_factor_after(bars["date"], splits))
-    # A price no split has rescaled is already exact; multiplying first and rounding after keeps the others so.
+    bars = served.with_columns(split_factor_after(served["date"], splits))
+    # A price that no split has rescaled is the shortest decimal of its float32. A rescaled one is multiplied as it
+    # was served and rounded after: cleaned up first, it would be twice as far off.
     bars = bars.with_columns(
         *(
             pl.when(pl.col("split_factor") == 1.0)
-            .then(pl.col(name))
+            .then(pl.Series(name, shortest_float32(served[name].cast(pl.Float64).to_numpy())))
             .otherwise(round_to_tick(pl.col(name) * pl.col("split_factor")))
             .fill_nan(None)
+            .alias(name)
             for name in PRICES
         ),
         (pl.col("volume") / pl.col("split_factor"))
@@ -115,10 +114,8 @@ def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close
     ordered = daily.sort("symbol", "date")
     if how == "none":
         return ordered
-    # The product of the ratios strictly after each row: the reversed running product, less the row's own.
-    factor = pl.col("split_ratio").cum_prod(reverse=True).over("symbol") / pl.col("split_ratio")
     adjusted = (
-        ordered.with_columns(factor.alias("_s"))
+        ordered.with_columns(_product_after("split_ratio").alias("_s"))
         .with_columns(
             *(pl.col(name) / pl.col("_s") for name in PRICES),
             pl.col("volume") * pl.col("_s"),
@@ -136,7 +133,12 @@ def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close
     step = pl.when(pl.col("dividend") != 0.0).then(step).otherwise(1.0).fill_null(1.0)
     return (
         adjusted.with_columns(step.over("symbol").alias("_step"))
-        .with_columns((pl.col("_step").cum_prod(reverse=True).over("symbol") / pl.col("_step")).alias("_f"))
+        .with_columns(_product_after("_step").alias("_f"))
         .with_columns(pl.col(name) * pl.col("_f") for name in PRICES)
         .drop("_step", "_f")
     )
+
+
+def _product_after(column: str) -> pl.Expr:
+    """The product of a symbol's values in the rows after each; 1 after its last."""
+    return pl.col(column).cum_prod(reverse=True).shift(-1, fill_value=1.0).over("symbol")

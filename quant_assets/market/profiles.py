@@ -110,9 +110,9 @@ def symbol_profiles(
         - `splits`, `dividends`: ex-dates.
         - `score_coverage` = 50 · coverage, `score_staleness` = 20 · (1 − stale_days / sessions),
           `score_volume` = 15 · (1 − zero_volume_days / sessions), `score_jumps` = 15 · (1 −
-          suspicious_jumps / years), not below 0, with years = sessions / 252 and at least 1. `quality` is
-          their sum, 0 to 100. Without a bar all are 0; without an expected session all are null: there is
-          nothing to judge.
+          suspicious_jumps / years), not below 0, with years = sessions / 252: one jump a year or more, or any
+          in less than a year, earns nothing. `quality` is their sum, 0 to 100. Without a bar all are 0; without
+          an expected session all are null: there is nothing to judge.
 
     Raises:
         ValueError: no sessions, or a symbol listed twice.
@@ -283,7 +283,7 @@ def _scored(profiles: pl.DataFrame) -> pl.DataFrame:
     defined = (sessions > 1) & pl.col("log_total").is_finite()
     total = pl.when(defined).then(pl.col("log_total"))
     annualised = (total * DAYS_A_YEAR / days).exp() - 1
-    jumps_a_year = pl.col("suspicious_jumps") / (sessions / SESSIONS_A_YEAR).clip(lower_bound=1.0)
+    jumps_a_year = pl.col("suspicious_jumps") / (sessions / SESSIONS_A_YEAR)
     parts = {
         "coverage": pl.col("coverage"),
         "staleness": 1.0 - pl.col("stale_days") / sessions,

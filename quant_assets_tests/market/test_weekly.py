@@ -178,6 +178,11 @@ def test_a_week_of_actions_only_keeps_them() -> None:
     assert (week["volume"], week["dividends"], week["complete"]) == (0.0, 0.7, True)
 
 
+def test_a_week_with_nothing_but_a_split_keeps_it() -> None:
+    week = only(weekly_bars(frame(row(THU, None, split=5.0)), FULL_WEEK))
+    assert (week["sessions"], week["split_ratio"], week["dividends"]) == (0, 5.0, 0.0)
+
+
 def test_a_row_with_neither_bar_nor_action_makes_no_week() -> None:
     assert weekly_bars(frame(row(THU, None)), FULL_WEEK).is_empty()
 

@@ -1,8 +1,8 @@
-"""Who wants to see how a fill is getting on: a command line's progress bar, when it runs in this process."""
+"""Who wants to see how work is getting on: a command line's progress bar, when the work runs in its process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,7 +40,7 @@ def listener() -> Listener:
 
 
 @contextmanager
-def listening(new: Listener) -> Iterator[None]:
+def listening(new: Listener) -> Generator[None]:
     """Has `new` listen while the context lasts."""
     global _listener
     before, _listener = _listener, new
@@ -48,3 +48,16 @@ def listening(new: Listener) -> Iterator[None]:
         yield
     finally:
         _listener = before
+
+
+class Watcher:
+    """Told of Dagster runs as they go along; does nothing by itself."""
+
+    def run_started(self, title: str, partitions: int) -> None:
+        """A run over so many partitions starts."""
+
+    def event(self) -> None:
+        """One more materialization is recorded."""
+
+    def run_ended(self) -> None:
+        """The run is over."""

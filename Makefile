@@ -1,0 +1,52 @@
+# Every target makes its own set-up: a virtual environment in .venv, with uv when there is one, else venv and pip.
+# The versions are those of constraints.txt.
+
+BIN := .venv/bin
+SOURCES := quant_assets resources quant_assets_tests benchmarks
+
+.PHONY: help demo ui test browser lint types check bench kill-test constraints clean
+
+help:  ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.venv/.demo: pyproject.toml setup.cfg constraints.txt scripts/bootstrap.sh
+	sh scripts/bootstrap.sh demo
+
+.venv/.dev: pyproject.toml setup.cfg constraints.txt scripts/bootstrap.sh
+	sh scripts/bootstrap.sh dev
+
+demo: .venv/.demo  ## The main job, offline: prices from a replay server into cells, history, weeks and profiles.
+	$(BIN)/quant-assets demo
+
+ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server beside it.
+	$(BIN)/quant-assets ui --demo
+
+test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and resources/.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=95
+
+browser:  ## Installs Chromium for the browser test, where that is possible.
+	@sh scripts/install_browser.sh
+
+lint: .venv/.dev  ## Style, and the directions in which packages may import each other.
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/lint-imports
+
+types: .venv/.dev  ## Types: strict on market, catalog and resources.
+	$(BIN)/pyright
+
+check: .venv/.dev  ## The Dagster code location loads.
+	$(BIN)/dagster definitions validate -w workspace.yaml
+
+bench: .venv/.dev  ## Where the time of a large backfill goes (several minutes).
+	$(BIN)/python -m benchmarks.backfill
+
+kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and compares with an undisturbed run.
+	$(BIN)/python -m benchmarks.kill_backfill
+
+constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
+	uv pip compile -q --no-emit-index-url --no-header --no-annotate --all-extras pyproject.toml \
+		-o constraints.txt --upgrade
+
+clean:  ## Removes the virtual environment and everything the demo wrote.
+	rm -rf .venv .quant-assets artifacts

@@ -1,0 +1,421 @@
+"""Reading one chart answer from its raw status and body."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
+from resources.yahoo_chart import read_chart
+
+NEW_YORK = "America/New_York"
+# A Friday, the Monday after New York's clocks went forward, and the day after it.
+DAYS = [date(2024, 3, 8), date(2024, 3, 11), date(2024, 3, 12)]
+
+
+def opening(day: date, zone: str = NEW_YORK, hour: int = 9, minute: int = 30) -> int:
+    return int(datetime(day.year, day.month, day.day, hour, minute, tzinfo=ZoneInfo(zone)).timestamp())
+
+
+def answer() -> dict[str, Any]:
+    """A whole good answer, as Yahoo sends it."""
+    return {
+        "chart": {
+            "result": [
+                {
+                    "meta": {
+                        "currency": "USD",
+                        "symbol": "AAPL",
+                        "exchangeTimezoneName": NEW_YORK,
+                        "firstTradeDate": 345479400,
+                    },
+                    "timestamp": [opening(day) for day in DAYS],
+                    "indicators": {
+                        "quote": [
+                            {
+                                "open": [169.0, 172.94, 173.15],
+                                "high": [173.7, 174.38, 174.03],
+                                "low": [168.94, 172.05, 171.01],
+                                "close": [170.73, 172.75, 173.23],
+                                "volume": [76114600, 60139500, 59825400],
+                            }
+                        ],
+                        "adjclose": [{"adjclose": [170.1, 172.1, 172.6]}],
+                    },
+                }
+            ],
+            "error": None,
+        }
+    }
+
+
+def result_of(body: dict[str, Any]) -> dict[str, Any]:
+    return body["chart"]["result"][0]
+
+
+def quote_of(body: dict[str, Any]) -> dict[str, Any]:
+    return result_of(body)["indicators"]["quote"][0]
+
+
+def read(
+    body: dict[str, Any] | bytes | str, status: int = 200, symbol: str = "AAPL", zone: str = NEW_YORK
+) -> FetchResult:
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    return read_chart(status, body.encode() if isinstance(body, str) else body, symbol=symbol, zone=zone)
+
+
+def refusal(code: str, description: str) -> dict[str, Any]:
+    return {"chart": {"result": None, "error": {"code": code, "description": description}}}
+
+
+def test_a_good_answer_gives_bars_in_session_dates_and_its_facts() -> None:
+    got = read(answer())
+    assert (got.outcome, got.reason, got.currency) == (Outcome.OK, "", "USD")
+    assert got.bars.schema == SERVED_SCHEMA
+    assert got.bars["date"].to_list() == DAYS
+    assert got.bars.row(1) == (DAYS[1], 172.94, 174.38, 172.05, 172.75, 60139500)
+    assert (got.splits.schema, got.splits.height) == (SPLITS_SCHEMA, 0)
+    assert (got.dividends.schema, got.dividends.height) == (DIVIDENDS_SCHEMA, 0)
+    assert got.first_trade == date(1980, 12, 12)
+    assert got.dropped == {}
+    assert got.facts == {"status": 200, "bytes": len(json.dumps(answer()))}
+
+
+def test_the_symbol_may_be_spelled_in_lower_case() -> None:
+    assert read(answer(), symbol="aapl").outcome is Outcome.OK
+
+
+NO_DATA_TEXT = "Data doesn't exist for startDate = 1710000000, endDate = 1710003600"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "reason"),
+    [
+        (404, refusal("Not Found", "No data found, symbol may be delisted"), "not_found", "not found at the"),
+        (400, refusal("Bad Request", NO_DATA_TEXT), "no_data", "has no data in the range"),
+        (429, "Too Many Requests", "rate_limited", "429"),
+        (429, answer(), "rate_limited", "429"),
+        (500, "<html><body>Internal Server Error</body></html>", "failed", "status 500: the body is no JSON"),
+        (500, refusal("Internal", "oops"), "failed", "status 500: oops"),
+        (500, answer(), "failed", "status 500"),
+        # A missing page is no word about the symbol, nor is another kind of bad request about its data.
+        (404, "<html>404</html>", "failed", "status 404"),
+        (404, {"finance": {"error": {"description": "No data found"}}}, "failed", "status 404"),
+        (404, refusal("Not Found", "no such path"), "failed", "status 404: no such path"),
+        (400, refusal("Bad Request", "Invalid input"), "failed", "status 400: Invalid input"),
+        (401, {"finance": {"result": None, "error": {"description": "Invalid Crumb"}}}, "failed", "401"),
+        (200, refusal("Not Found", "No data found, symbol may be delisted"), "failed", "No data found"),
+        (200, "", "failed", "empty body"),
+        (200, " \r\n", "failed", "empty body"),
+        (200, "null", "failed", "no chart"),
+        (200, "[1, 2]", "failed", "no chart"),
+        (200, "{}", "failed", "no chart"),
+        (200, {"chart": {"result": None, "error": None}}, "failed", "no result"),
+        (200, {"chart": {"result": [], "error": None}}, "failed", "no result"),
+        (200, json.dumps(answer())[:-20], "failed", "no JSON"),
+        (302, answer(), "failed", "status 302"),
+    ],
+)
+def test_each_kind_of_answer_has_its_outcome(
+    status: int, body: dict[str, Any] | str, outcome: str, reason: str
+) -> None:
+    got = read(body, status)
+    assert got.outcome == outcome
+    assert reason in got.reason
+    assert got.bars.is_empty()
+    assert got.facts["status"] == status
+
+
+def test_an_answer_without_timestamps_is_no_data_and_still_tells_the_listing() -> None:
+    body = answer()
+    del result_of(body)["timestamp"]
+    result_of(body)["indicators"] = {"quote": [{}], "adjclose": [{}]}
+    got = read(body)
+    assert (got.outcome, got.currency, got.first_trade) == (Outcome.NO_DATA, "USD", date(1980, 12, 12))
+
+
+def test_an_action_comes_through_when_no_bar_does() -> None:
+    body = answer()
+    del result_of(body)["timestamp"]
+    result_of(body)["indicators"] = {"quote": [{}]}
+    at = opening(DAYS[1])
+    result_of(body)["events"] = {"splits": {str(at): {"date": at, "numerator": 2, "denominator": 1}}}
+    got = read(body)
+    assert got.outcome is Outcome.OK
+    assert got.bars.is_empty()
+    assert got.splits.rows() == [(DAYS[1], 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda r: r["meta"].update(symbol="IBM"), "another symbol: 'IBM'"),
+        (lambda r: r["meta"].pop("symbol"), "another symbol"),
+        (lambda r: r["meta"].update(exchangeTimezoneName="Australia/Sydney"), "zone 'Australia/Sydney'"),
+        (lambda r: r["meta"].pop("exchangeTimezoneName"), "zone None"),
+        (lambda r: r["meta"].update(currency=None), "without a currency"),
+        (lambda r: r["meta"].update(currency=""), "without a currency"),
+        (lambda r: r.pop("meta"), "another symbol"),
+        (lambda r: r.pop("indicators"), "without quotes"),
+        (lambda r: r["indicators"].update(quote=[]), "without quotes"),
+        (lambda r: r["indicators"]["quote"][0].pop("low"), "different length"),
+        (lambda r: r["indicators"]["quote"][0]["close"].pop(), "different length"),
+        (lambda r: r["timestamp"].pop(), "different length"),
+        (lambda r: r.update(timestamp=opening(DAYS[0])), "different length"),
+        (lambda r: r["timestamp"].__setitem__(1, None), "timestamps"),
+        (lambda r: r["timestamp"].__setitem__(1, "soon"), "timestamps"),
+        (lambda r: r["timestamp"].__setitem__(1, 10**17), "timestamps"),
+        (lambda r: r["meta"].update(firstTradeDate=10**17), "first trade date"),
+        (lambda r: r.update(events={"splits": [[1, 2]]}), "splits that cannot"),
+        (lambda r: r.update(events="none"), "events"),
+        (lambda r: r.update(events={"splits": {"1": {"numerator": 2, "denominator": 1}}}), "events"),
+        (
+            lambda r: r.update(events={"splits": {"1": {"date": 10**17, "numerator": 2, "denominator": 1}}}),
+            "",
+        ),
+        (lambda r: r.update(events={"dividends": {"1": {"date": 1, "amount": None}}}), "events"),
+        (lambda r: r.update(events={"dividends": {"1": {"date": 1, "amount": "Infinity"}}}), ""),
+        (lambda r: r.update(events={"dividends": {"1": 7}}), "events"),
+    ],
+)
+def test_a_malformed_answer_fails_as_a_whole(spoil: Any, reason: str) -> None:
+    body = answer()
+    spoil(result_of(body))
+    got = read(body)
+    assert got.outcome is Outcome.FAILED
+    assert reason in got.reason
+    assert got.reason
+    assert got.bars.is_empty()
+
+
+@pytest.mark.parametrize("ratio", [(0, 1), (1, 0), (-2, 1), ("nan", 1)])
+def test_a_split_that_no_share_can_have_fails_the_answer(ratio: tuple[Any, Any]) -> None:
+    body = answer()
+    at = opening(DAYS[1])
+    split = {"date": at, "numerator": ratio[0], "denominator": ratio[1], "splitRatio": "?"}
+    result_of(body)["events"] = {"splits": {str(at): split}}
+    got = read(body)
+    assert got.outcome is Outcome.FAILED
+    assert "split" in got.reason or "events" in got.reason
+
+
+def test_the_same_bar_twice_is_one_bar() -> None:
+    body = answer()
+    result_of(body)["timestamp"].insert(2, opening(DAYS[1]))
+    for values in quote_of(body).values():
+        values.insert(2, values[1])
+    got = read(body)
+    assert got.bars.equals(read(answer()).bars)
+    assert got.dropped == {}
+
+
+def test_of_two_different_bars_for_one_session_neither_is_believed() -> None:
+    body = answer()
+    # A later moment of the same day: what Yahoo sends for the last session while it settles.
+    result_of(body)["timestamp"].append(opening(DAYS[2], hour=16, minute=0))
+    for name, values in quote_of(body).items():
+        values.append(values[2] + (1 if name == "close" else 0))
+    got = read(body)
+    assert got.outcome is Outcome.OK
+    assert got.bars["date"].to_list() == DAYS[:2]
+    assert got.dropped == {DAYS[2]: "two different bars for one session"}
+
+
+@pytest.mark.parametrize("names", [("open", "high", "low", "close", "volume"), ("volume",), ("close",)])
+def test_a_bar_with_nulls_is_dropped_by_name(names: tuple[str, ...]) -> None:
+    body = answer()
+    for name in names:
+        quote_of(body)[name][1] = None
+    got = read(body)
+    assert got.bars["date"].to_list() == [DAYS[0], DAYS[2]]
+    assert got.dropped == {DAYS[1]: "null values in the bar"}
+
+
+@pytest.mark.parametrize("value", [[1], {}, "much"])
+def test_a_value_that_is_no_number_drops_its_bar(value: object) -> None:
+    body = answer()
+    quote_of(body)["close"][1] = value
+    got = read(body)
+    if got.outcome is Outcome.OK:
+        assert DAYS[1] not in got.bars["date"]
+        assert DAYS[1] in got.dropped
+    else:
+        assert got.reason == "quotes that are no numbers"
+
+
+@pytest.mark.parametrize("volume", [0.5, 1e30, -1e30])
+def test_a_volume_that_no_day_can_have_drops_its_bar(volume: float) -> None:
+    body = answer()
+    quote_of(body)["volume"][1] = volume
+    got = read(body)
+    assert got.bars["date"].to_list() == [DAYS[0], DAYS[2]]
+    assert "volume" in got.dropped[DAYS[1]]
+
+
+def test_a_dividend_in_another_currency_drops_the_bar_of_its_day() -> None:
+    body = answer()
+    at = opening(DAYS[1])
+    result_of(body)["events"] = {
+        "dividends": {
+            "a": {"date": at, "amount": 0.24, "currency": "EUR"},
+            "b": {"date": opening(DAYS[2]), "amount": 0.25, "currency": "USD"},
+        }
+    }
+    got = read(body)
+    assert got.bars["date"].to_list() == [DAYS[0], DAYS[2]]
+    assert got.dropped == {DAYS[1]: "a dividend in EUR, prices in USD"}
+    assert got.dividends.rows() == [(DAYS[2], 0.25)]
+
+
+def test_dividends_capital_gains_and_splits_keep_their_ex_dates() -> None:
+    body = answer()
+    # The ex-date of the split has no bar; it is not moved to one that has.
+    holiday = date(2024, 3, 29)
+    result_of(body)["events"] = {
+        "dividends": {"x": {"date": opening(DAYS[0]), "amount": 0.24}},
+        "capitalGains": {"y": {"date": opening(DAYS[1]), "amount": 1.5}},
+        "splits": {"z": {"date": opening(holiday), "numerator": 1, "denominator": 8}},
+    }
+    got = read(body)
+    assert got.dividends.rows() == [(DAYS[0], 0.24), (DAYS[1], 1.5)]
+    assert got.splits.rows() == [(holiday, 0.125)]
+    assert got.dropped == {}
+
+
+@pytest.mark.parametrize(
+    ("zone", "days"),
+    [
+        # Clocks change on the Sunday between; Sydney's ten o'clock is the evening before in UTC.
+        ("Australia/Sydney", [date(2024, 4, 5), date(2024, 4, 8), date(2024, 10, 4), date(2024, 10, 7)]),
+        (NEW_YORK, [date(2024, 3, 8), date(2024, 3, 11), date(2024, 11, 1), date(2024, 11, 4)]),
+        ("Europe/London", [date(2024, 3, 28), date(2024, 4, 2), date(2024, 10, 25), date(2024, 10, 28)]),
+    ],
+)
+@pytest.mark.parametrize("hour", [0, 10, 23])
+def test_dates_are_the_exchanges_own_on_both_sides_of_a_clock_change(
+    zone: str, days: list[date], hour: int
+) -> None:
+    body = answer()
+    result_of(body)["meta"]["exchangeTimezoneName"] = zone
+    result_of(body)["timestamp"] = [opening(day, zone, hour) for day in days]
+    for name in quote_of(body):
+        quote_of(body)[name] = [5, 6, 7, 8]
+    result_of(body)["events"] = {"dividends": {"x": {"date": opening(days[1], zone, hour), "amount": 1}}}
+    got = read(body, zone=zone)
+    assert got.bars["date"].to_list() == days
+    assert got.dividends["date"].to_list() == [days[1]]
+
+
+# Whatever a server may send.
+
+NUMBERS = st.one_of(
+    st.integers(-(2**70), 2**70), st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False)
+)
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), NUMBERS, st.sampled_from(["", "AAPL", "IBM", "USD", "inf", "nan", "x"])
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def full_answer() -> dict[str, Any]:
+    body = answer()
+    at = opening(DAYS[1])
+    result_of(body)["events"] = {
+        "dividends": {str(at): {"date": at, "amount": 0.24, "currency": "USD"}},
+        "splits": {str(at): {"date": at, "numerator": 2, "denominator": 1, "splitRatio": "2:1"}},
+    }
+    return body
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += places(inner, (*path, key))
+    return found
+
+
+PLACES = places(full_answer())
+
+
+def judge(status: int, body: bytes) -> None:
+    """What holds of every result, whatever was sent."""
+    got = read_chart(status, body, symbol="AAPL", zone=NEW_YORK)
+    assert got.symbol == "AAPL"
+    assert got.bars.schema == SERVED_SCHEMA
+    assert got.splits.schema == SPLITS_SCHEMA
+    assert got.dividends.schema == DIVIDENDS_SCHEMA
+    if got.outcome is not Outcome.OK:
+        assert got.reason
+        assert got.bars.is_empty()
+        return
+    assert status == 200
+    meta = result_of(json.loads(body))["meta"]
+    assert str(meta["symbol"]).upper() == "AAPL"
+    assert meta["exchangeTimezoneName"] == NEW_YORK
+    assert got.bars["date"].is_unique().all()
+    assert got.bars["date"].is_sorted()
+    assert got.bars.null_count().sum_horizontal().item() == 0
+    assert not set(got.bars["date"]) & set(got.dropped)
+    assert got.splits["ratio"].is_finite().all()
+    assert (got.splits["ratio"] > 0).all()
+    assert got.dividends["amount"].is_finite().all()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.one_of(st.just("drop"), JSON)), min_size=1, max_size=3))
+@example([(("chart", "result", 0, "meta", "firstTradeDate"), 10**17)])
+@example([(("chart", "result", 0, "timestamp", 0), 2**62)])
+@example([(("chart", "result", 0, "indicators", "quote", 0, "volume", 0), 1e300)])
+@example([(("chart", "result", 0, "events", "splits"), [1])])
+def test_no_change_to_an_answer_raises_or_gets_another_symbols_bars_in(
+    changes: list[tuple[tuple[Any, ...], Any]],
+) -> None:
+    body = copy.deepcopy(full_answer())
+    for path, value in changes:
+        holder: Any = body
+        try:
+            for key in path[:-1]:
+                holder = holder[key]
+            if value == "drop":
+                del holder[path[-1]]
+            else:
+                holder[path[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took this place away
+    judge(200, json.dumps(body).encode())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([200, 400, 404, 500]), st.binary(max_size=40) | JSON.map(lambda j: json.dumps(j).encode())
+)
+def test_no_other_bytes_raise(status: int, body: bytes) -> None:
+    judge(status, body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_damaged_bytes_raise(data: st.DataObject) -> None:
+    whole = json.dumps(full_answer()).encode()
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 30)))
+    judge(200, whole[:start] + data.draw(st.binary(max_size=5)) + whole[end:])
+
+
+def test_a_moment_after_the_last_session_is_read_in_the_exchanges_zone() -> None:
+    body = answer()
+    evening = datetime(2024, 3, 12, 23, 30, tzinfo=UTC)
+    result_of(body)["timestamp"][2] = int(evening.timestamp())
+    assert read(body).bars["date"].to_list() == DAYS
