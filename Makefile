@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks
 
-.PHONY: help demo ui test browser lint types check bench kill-test constraints clean
+.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ help:  ## Lists the targets.
 
 demo: .venv/.demo  ## The main job, offline: prices from a replay server into cells, history, weeks and profiles.
 	$(BIN)/quant-assets demo
+
+demo-gcs: .venv/.dev  ## The demo with its tables on a Google Cloud Storage emulator, compared with the local run.
+	$(BIN)/quant-assets demo-gcs $(if $(BUCKET),--bucket $(BUCKET))
 
 ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server beside it.
 	$(BIN)/quant-assets ui --demo

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from datetime import date, timedelta
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from quant_assets.cli_store import register
 
 if TYPE_CHECKING:
     from quant_assets.exchanges import Exchange
@@ -37,7 +38,7 @@ def demo() -> None:
     console.print("Replaying 2012-01-02 … 2013-03-01: five recorded US symbols, forty generated ASX symbols.")
     with progress() as watcher:
         result = run_demo(home, watcher)
-    store = demo_home(home) / "store"
+    store = demo_home(home).absolute() / "store"
     _print_demo(result, store)
     states = " ".join(
         f"{state}={result.states[state]}" for state in ("complete", "partial", "closed", "failed")
@@ -45,12 +46,41 @@ def demo() -> None:
     print(f"demo: ok {states} requests={result.requests} writes={result.writes} seconds={result.seconds:.1f}")
 
 
+@app.command("demo-gcs")
+def demo_gcs(
+    bucket: Annotated[
+        str | None, typer.Option(help="A bucket of the emulator that STORAGE_EMULATOR_HOST names.")
+    ] = None,
+) -> None:
+    """The demo with its tables on a Google Cloud Storage emulator, compared object by object with the local run."""
+    import time
+
+    from quant_assets.console import progress
+    from quant_assets.demo import run_demo_gcs
+    from resources.settings import load_settings
+
+    started = time.monotonic()
+    with progress() as watcher:
+        compared, requests = run_demo_gcs(load_settings().home, bucket, watcher)
+    for key in compared.differing[:20]:
+        print(f"differs: {key}")
+    word = "failed" if compared.differing else "ok"
+    print(
+        f"demo-gcs: {word} objects={compared.objects} differing={len(compared.differing)} "
+        f"requests={requests} seconds={time.monotonic() - started:.1f}"
+    )
+    if compared.differing:
+        sys.exit(1)
+
+
 @app.command()
 def replay(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8765,
     today: Annotated[
         str | None,
-        typer.Option(help="The server's clock: a date (its end, UTC) or an instant. Default: the real clock."),
+        typer.Option(
+            help="The server's clock: a date (its end, UTC) or an instant. Default: the real clock."
+        ),
     ] = None,
     sampledata: Annotated[
         bool | None,
@@ -61,7 +91,9 @@ def replay(
     ] = None,
     history: Annotated[
         list[Path] | None,
-        typer.Option(help="CSV with symbol,date,open,high,low,close,volume,dividend,split_ratio; repeatable."),
+        typer.Option(
+            help="CSV with symbol,date,open,high,low,close,volume,dividend,split_ratio; repeatable."
+        ),
     ] = None,
     convention: Annotated[
         str, typer.Option(help="What the CSV files hold: as_traded, or yahoo (split-adjusted) values.")
@@ -153,27 +185,6 @@ def update_daily(
     _fill(work)
 
 
-@app.command("show-manifest")
-def show_manifest(
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
-) -> None:
-    """What the store holds, per exchange: cells by state, rows, bytes, freshness."""
-    from quant_assets.console import console
-    from quant_assets.exchanges import enabled
-    from quant_assets.inventory import manifest_summary
-    from resources.dagster_resources import open_store
-
-    settings = _settings()
-    store = open_store(settings.store_location)
-    exchanges = enabled(settings.exchanges, settings.exchanges_file)
-    summary = manifest_summary(store, [one.code for one in exchanges])
-    if as_json:
-        print(json.dumps({"store": store.location, "exchanges": summary}, indent=2))
-        return
-    console.print(f"store: {store.location}", soft_wrap=True)
-    console.print(_summary_table(summary))
-
-
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port of the web page.")] = 3000,
@@ -185,6 +196,9 @@ def ui(
     from quant_assets.ui import run_ui
 
     sys.exit(run_ui(_settings(), port, demo=demo))
+
+
+register(app)
 
 
 class UsageProblem(ValueError):
@@ -287,7 +301,9 @@ def _fill(
         try:
             runner.inventory()
         except RunFailed as error:
-            problems.append(str(error))
+            # After a failure this only says that there is nothing to sum up.
+            if not problems:
+                problems.append(str(error))
     for symbol, outcome, reason, cells in holes[:20]:
         console.print(
             f"missing: {symbol} in {cells} cell(s): {outcome}: {reason}", markup=False, soft_wrap=True
@@ -325,25 +341,6 @@ def _fill_one(
     return problems
 
 
-def _summary_table(summary: dict[str, dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(
-        "exchange", "complete", "partial", "closed", "failed", "rows", "MB", "last complete", "weeks"
-    )
-    for code, facts in summary.items():
-        cells = facts["cells"]
-        table.add_row(
-            code,
-            *(str(cells[state]) for state in ("complete", "partial", "closed", "failed")),
-            f"{facts['rows']:,}",
-            f"{facts['bytes'] / 1e6:.1f}",
-            facts["last_complete"] or "-",
-            str(facts["weeks"]),
-        )
-    return table
-
-
 def _print_demo(result: Any, store: Path) -> None:
     from rich.table import Table
 
@@ -370,7 +367,7 @@ def _print_demo(result: Any, store: Path) -> None:
     console.print(f"files: {store}", soft_wrap=True)
     console.print("read one with polars:")
     console.print(
-        f'  python -c "import polars as pl; '
+        f'  {sys.executable} -c "import polars as pl; '
         f"print(pl.read_parquet('{store}/price_history/exchange=US/year=2012.parquet'))\"",
         soft_wrap=True,
         markup=False,

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from quant_assets.progress import Watcher, listening
 
-console = Console(highlight=False)
+# A log file or a pipe has no width of its own; tables need some.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -30,7 +31,7 @@ class ProgressWatcher(Watcher):
         )
         self._task: TaskID | None = None
         self._title = ""
-        self._plain_shown = 0.0
+        self._plain_shown = time.monotonic()
 
     def __enter__(self) -> ProgressWatcher:
         self._progress.start()

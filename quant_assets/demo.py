@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -11,11 +13,14 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from quant_assets.compare import Comparison, compare_stores
+from quant_assets.emulator import EmulatorError, gcs_emulator, make_bucket
 from quant_assets.exchanges import known
 from quant_assets.progress import Watcher
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.runs import Runner
 from resources.counters import DATA_REQUESTS, WRITES, counted
+from resources.dagster_resources import open_store
 from resources.manifest import Manifest
 from resources.settings import Settings
 from resources.tables import DAILY, EXCHANGES, PROFILES, WEEKLY, object_key, read_table
@@ -50,12 +55,12 @@ def demo_home(home: Path) -> Path:
     return home / "demo"
 
 
-def demo_settings(home: Path, source_url: str) -> Settings:
-    """The settings of the demo: its own folder, the replay server's address, and its day."""
+def demo_settings(home: Path, source_url: str, store: str = "") -> Settings:
+    """The settings of the demo: its own folder (and store), the replay server's address, and its day."""
     folder = demo_home(home)
     return Settings(
         home=folder,
-        store="",
+        store=store,
         exchanges=("ASX", "US"),
         universe=folder / "universe.yaml",
         start=FIRST,
@@ -90,15 +95,15 @@ def write_universe(server: ReplayHandle, file: Path) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-def run_demo(home: Path, watcher: Watcher) -> DemoResult:
-    """Serves, fills and derives everything, and stops the server again.
+def run_demo(home: Path, watcher: Watcher, store: str = "") -> DemoResult:
+    """Serves, fills and derives everything, and stops the server again. `store`: another than the home's own.
 
     Raises RunFailed, LaunchError, StoreUnavailable.
     """
     started = time.monotonic()
     requests, writes = counted(DATA_REQUESTS), counted(WRITES)
     with start(REPLAY) as server:
-        settings = demo_settings(home, server.url)
+        settings = demo_settings(home, server.url, store)
         assert settings.universe is not None
         write_universe(server, settings.universe)
         with Runner(settings, watcher) as runner:
@@ -110,6 +115,27 @@ def run_demo(home: Path, watcher: Watcher) -> DemoResult:
                 runner.derived(exchange, FIRST, TODAY)
             runner.inventory()
             return _result(runner, time.monotonic() - started, requests, writes)
+
+
+def run_demo_gcs(home: Path, bucket: str | None, watcher: Watcher) -> tuple[Comparison, int]:
+    """The demo with its store in a bucket of an emulator, compared with the demo on the local disk.
+
+    With STORAGE_EMULATOR_HOST set, that emulator and `bucket` are used; else one is started. Answers the comparison
+    and the requests to the price source. Raises EmulatorError and all that `run_demo` does.
+    """
+    run_demo(home, watcher)
+    with contextlib.ExitStack() as stack:
+        if not os.environ.get("STORAGE_EMULATOR_HOST"):
+            stack.enter_context(gcs_emulator())
+            bucket = bucket or "quant-assets-demo"
+            make_bucket(bucket)
+        if not bucket:
+            raise EmulatorError("STORAGE_EMULATOR_HOST is set: name one of its buckets with --bucket")
+        # A prefix of its own each time: the run is to start from nothing.
+        location = f"gs://{bucket}/demo-{time.time_ns()}"
+        result = run_demo(home / "gcs", watcher, location)
+        local = open_store(str(demo_home(home) / "store"))
+        return compare_stores(local, open_store(location)), result.requests
 
 
 def _result(runner: Runner, seconds: float, requests: int, writes: int) -> DemoResult:

@@ -215,7 +215,7 @@ def _built(
 _Entry = dict[str, Any]
 
 
-class _Texts(yaml.BaseLoader):
+class Texts(yaml.BaseLoader):
     """YAML with every scalar as it is written (16:00 is no number, NO no boolean) and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -233,7 +233,7 @@ class _Texts(yaml.BaseLoader):
 
 def _parsed(text: str, file: str) -> tuple[dict[str, _Entry], frozenset[str]]:
     try:
-        document = yaml.load(text, _Texts)
+        document = yaml.load(text, Texts)
     except yaml.YAMLError as error:
         raise ExchangeConfigError(f"{file}: not readable as YAML ({error}); correct it there") from error
     top = _fields(file, "", document or {}, {"exchanges": _mapping, "other_suffixes": _listed(_suffix)})

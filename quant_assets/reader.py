@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import polars as pl
@@ -32,6 +33,7 @@ from resources.tables import (
 )
 
 _RETRIES = 20
+_YEARS_AT_ONCE = 8
 
 Store = ObjectStore | str | os.PathLike[str] | None
 
@@ -134,14 +136,16 @@ def read_daily(
     """
     manifest = Manifest(store, DAILY)
     first, last = start or date.min, end or date.max
-    shards = [info.key for info in store.list(f"manifest/{DAILY}/exchange={exchange}/")]
-    years = sorted(int(key[-len("2024.json") :][:4]) for key in shards)
-    frames = [
-        _year(store, manifest, exchange, year, symbols).filter(pl.col("date").is_between(first, last))
-        for year in years
-        if first.year <= year <= last.year
-    ]
-    return conform_daily(pl.concat(frames)) if frames else empty_daily()
+    # A manifest that was lost must not make its years look empty: the history tells of them as well.
+    places = (f"manifest/{DAILY}/exchange={exchange}/", f"{HISTORY}/exchange={exchange}/")
+    found = {int(info.key.rpartition("year=")[2][:4]) for place in places for info in store.list(place)}
+    years = [year for year in sorted(found) if first.year <= year <= last.year]
+    if not years:
+        return empty_daily()
+    with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="years") as pool:
+        frames = pool.map(lambda year: _year(store, manifest, exchange, year, symbols), years)
+        rows = conform_daily(pl.concat(frames))
+    return rows.filter(pl.col("date").is_between(first, last))
 
 
 def _year(
@@ -149,7 +153,8 @@ def _year(
 ) -> pl.DataFrame:
     """A year's rows: the history object, with every cell that is not in it as it stands now."""
     rows, in_history = _history(store, object_key(HISTORY, exchange, f"{year:04d}"), symbols)
-    cells = {p: e.content_sha256 for p, e in manifest.year(exchange, year).items() if e.version}
+    entries = manifest.year(exchange, year) or manifest.refresh(exchange, year, record=False)
+    cells = {p: e.content_sha256 for p, e in entries.items() if e.version}
     newer = sorted(p for p, content in cells.items() if in_history.get(p) != content)
     if not newer:
         return rows

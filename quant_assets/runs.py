@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
+from quant_assets.assets.derived import daily_key
 from quant_assets.assets.price_history import year_inputs
 from quant_assets.assets.symbol_profiles import profile_inputs
 from quant_assets.assets.weekly_prices import week_inputs
@@ -22,10 +23,11 @@ from quant_assets.definitions import build_definitions
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.plan import make_plan
 from quant_assets.jobs import daily_job_name
+from quant_assets.market.coverage import CellState
 from quant_assets.progress import Watcher
 from resources.dagster_resources import open_store
 from resources.manifest import Manifest
-from resources.object_store import ObjectDamaged, ObjectNotFound
+from resources.object_store import ObjectDamaged, ObjectNotFound, claim
 from resources.settings import Settings
 from resources.tables import (
     CATALOG,
@@ -33,6 +35,7 @@ from resources.tables import (
     EXCHANGES,
     HISTORY,
     PROFILES,
+    TOP_LEVEL,
     WEEKLY,
     object_key,
     read_facts,
@@ -73,7 +76,7 @@ class Runner:
         prepare_instance(self.settings)
         self.exchanges: list[Exchange] = enabled(self.settings.exchanges, self.settings.exchanges_file)
         self.store = open_store(self.settings.store_location)
-        self.store.check_writable()
+        claim(self.store, TOP_LEVEL)
         self._definitions = build_definitions(self.settings)
         self._instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
         return self
@@ -97,10 +100,16 @@ class Runner:
         plan = make_plan(
             exchange, days, listings, self.store, self.settings.clock(), only=symbols or None, force=force
         )
-        needed = sorted({*plan.wanted, *(d for d in plan.days.closed if d not in plan.standing)})
+        shown = self._shown(DAILY)
+        unshown = {
+            day
+            for day, entry in plan.standing.items()
+            if entry.state is not CellState.FAILED and daily_key(exchange.code, day) not in shown
+        }
+        needed = sorted({*plan.wanted, *unshown, *(d for d in plan.days.closed if d not in plan.standing)})
         if not needed and not listings.is_empty():
             return False
-        keys = [f"{day}|{exchange.code}" for day in (needed or days)]
+        keys = [daily_key(exchange.code, day) for day in (needed or days)]
         config = {"symbols": list(symbols), "force": force}
         self._run(
             daily_job_name(exchange.code),
@@ -117,32 +126,43 @@ class Runner:
         """
         code = exchange.code
         cells = Manifest(self.store, DAILY)
+        shown_years, shown_weeks = self._shown(HISTORY), self._shown(WEEKLY)
         years = [str(year) for year in range(first.year, last.year + 1)]
         stale_years = [
             year
             for year in years
-            if (entry := Manifest(self.store, HISTORY).year(code, int(year)).get(year)) is None
+            if (entry := Manifest(self.store, HISTORY).refresh(code, int(year)).get(year)) is None
             or entry.inputs_sha256 != year_inputs(cells.year(code, int(year)))
+            or f"{code}|{year}" not in shown_years
         ]
         mondays = list(_mondays(first, last))
         known = cells.between(code, mondays[0], mondays[-1] + timedelta(days=6))
-        weekly = Manifest(self.store, WEEKLY).between(code, mondays[0], mondays[-1])
+        weekly = Manifest(self.store, WEEKLY).between(code, mondays[0], mondays[-1], refresh=True)
         stale_weeks: list[date] = []
         for monday in mondays:
             sunday = monday + timedelta(days=6)
             of_week = {d: e for d, e in known.items() if monday.isoformat() <= d <= sunday.isoformat()}
             entry = weekly.get(monday.isoformat())
             has_rows = any(e.version for e in of_week.values())
-            if has_rows and (entry is None or entry.inputs_sha256 != week_inputs(of_week)):
+            if has_rows and (
+                entry is None
+                or entry.inputs_sha256 != week_inputs(of_week)
+                or f"{code}|{monday}" not in shown_weeks
+            ):
                 stale_weeks.append(monday)
         self._run_each(HISTORY, code, stale_years)
         self._run_each(WEEKLY, code, [monday.isoformat() for monday in stale_weeks])
-        if self._profile_inputs(code) != profile_inputs({e.partition: e for e in cells.all(code)}):
+        inputs = profile_inputs({e.partition: e for e in cells.all(code)})
+        if self._profile_inputs(code) != inputs or code not in self._shown(PROFILES):
             self._run(f"{PROFILES}_job", f"{PROFILES} {code}", [code])
 
     def inventory(self) -> None:
         """Materializes the profiles of the exchanges."""
         self._run(f"{EXCHANGES}_job", EXCHANGES, [])
+
+    def _shown(self, table: str) -> set[str]:
+        """The partitions that Dagster shows as materialized: after a killed run more may be stored than those."""
+        return self._instance.get_materialized_partitions(dg.AssetKey(table))
 
     def _run_each(self, table: str, code: str, partitions: Sequence[str]) -> None:
         if partitions:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.fill import fill_cells
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
-from quant_assets_tests.support import NOW
+from quant_assets_tests.support import NOW, RECORDED, days_between, listings, quick_settings
+from resources.local_store import LocalObjectStore
+from resources.yahoo import YahooSource
+
+# A busy machine makes an example slow, not wrong.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+FIRST, LAST = date(2000, 3, 1), date(2013, 3, 1)
+"""The recorded years."""
 
 ASX = GeneratedExchange("ASX", symbols=10, seed=7, start=date(2012, 1, 3), end=date(2013, 3, 1))
 
@@ -26,3 +40,37 @@ def market(market_server: ReplayHandle) -> ReplayHandle:
     market_server.clear_faults()
     market_server.reset_stats()
     return market_server
+
+
+@pytest.fixture(scope="session")
+def thirteen_years(
+    market_server: ReplayHandle, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> LocalObjectStore:
+    """Every recorded session of US, filled once for all workers. Not to be written to."""
+    shared = (
+        tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    )
+    home = shared / "thirteen-years"
+    store = LocalObjectStore(home / "store")
+    with FileLock(shared / "thirteen-years.lock"):
+        if not (home / "filled").exists():
+            _fill_years(home, store, market_server)
+            (home / "filled").touch()
+    return store
+
+
+def _fill_years(home: Path, store: LocalObjectStore, server: ReplayHandle) -> None:
+    server.set_clock(NOW)
+    server.clear_faults()
+    settings = quick_settings(home, server.url)
+    source = YahooSource(settings)
+    fill_cells(
+        exchange("US"),
+        days_between(FIRST, LAST),
+        listings(*RECORDED),
+        source=source,
+        store=store,
+        clock=settings.clock,
+        spill_folder=home / "spill",
+    )
+    source.close()

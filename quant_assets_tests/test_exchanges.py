@@ -128,10 +128,10 @@ def test_no_symbol_has_two_owners(root: str, suffix: str):
 @pytest.mark.parametrize(
     ("code", "line"),
     [
-        ("ASX", "45 16 * * 1-5"),
+        ("ASX", "30 16 * * 1-5"),
         ("US", "30 16 * * 1-5"),
         ("LSE", "0 17 * * 1-5"),
-        ("HKEX", "45 16 * * 1-5"),
+        ("HKEX", "30 16 * * 1-5"),
         ("JPX", "0 16 * * 1-5"),
         ("XPAR", "0 18 * * 1-5"),
     ],

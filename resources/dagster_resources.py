@@ -9,14 +9,23 @@ import dagster as dg
 
 from resources.local_store import LocalObjectStore
 from resources.object_store import ObjectStore
-from resources.settings import Settings
+from resources.settings import Settings, SettingsError
 from resources.yahoo import YahooSource
 
 
 def open_store(location: str) -> ObjectStore:
-    """The store at a location. Raises ValueError for a location of a kind we do not know."""
+    """The store at a location: a folder, or `gs://bucket/prefix`. Raises SettingsError for any other."""
+    if location.startswith("gs://"):
+        from resources.gcs_store import GcsObjectStore
+
+        bucket, _, prefix = location.removeprefix("gs://").partition("/")
+        if not bucket:
+            raise SettingsError(f"QUANT_ASSETS_STORE={location!r} names no bucket (write gs://bucket/prefix)")
+        return GcsObjectStore(bucket, prefix)
     if "://" in location:
-        raise ValueError(f"QUANT_ASSETS_STORE={location!r}: no such kind of store (name a local folder)")
+        raise SettingsError(
+            f"QUANT_ASSETS_STORE={location!r}: no such kind of store (name a folder, or gs://bucket/prefix)"
+        )
     return LocalObjectStore(Path(location))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import stat
 import time
 import uuid
 import zlib
@@ -28,6 +29,7 @@ _TEMP = ".tmp"
 _LOCKS = ".locks"
 _LOCK_FILES = 64
 _STALE_SECONDS = 24 * 3600
+_NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalObjectStore:
@@ -57,13 +59,13 @@ class LocalObjectStore:
         path = self._path(key)
         try:
             with path.open("rb") as file:
-                stat = os.fstat(file.fileno())
+                opened = os.fstat(file.fileno())
                 data = file.read()
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except _NO_OBJECT as error:
             raise ObjectNotFound(f"{path}: no such object") from error
         except OSError as error:
             raise self._unavailable("read", path, error) from error
-        return Blob(data, ObjectInfo(key, len(data), _version(stat)))
+        return Blob(data, ObjectInfo(key, len(data), _version(opened)))
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
         path = self._path(key)
@@ -73,7 +75,7 @@ class LocalObjectStore:
                 if _version(os.fstat(file.fileno())) != version:
                     raise ObjectChanged(f"{path}: replaced since it was looked at")
                 return [os.pread(file.fileno(), length, offset) for offset, length in ranges]
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except _NO_OBJECT as error:
             raise ObjectNotFound(f"{path}: no such object") from error
         except OSError as error:
             raise self._unavailable("read", path, error) from error
@@ -81,19 +83,17 @@ class LocalObjectStore:
     def head(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
         try:
-            stat = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            present = self._stat(path)
         except OSError as error:
             raise self._unavailable("look at", path, error) from error
-        return ObjectInfo(key, stat.st_size, _version(stat))
+        return ObjectInfo(key, present.st_size, _version(present)) if present else None
 
     def put(self, key: str, data: bytes, *, if_version: str | None = None) -> ObjectInfo:
         path = self._path(key)
         try:
             temp = self._write_temp(data)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(path.parent)
                 with self._locked(key):
                     present = self._stat(path)
                     standing = _version(present) if present else ABSENT
@@ -113,11 +113,11 @@ class LocalObjectStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         # The deepest folder that the prefix names wholly; names inside it are filtered.
-        folder = self._root / prefix.rpartition("/")[0]
+        named = prefix.rpartition("/")[0]
+        folder = self._path(named) if named else self._root
         try:
             found = sorted(
-                self._walk(folder, prefix.rpartition("/")[0] + "/" if "/" in prefix else "", prefix),
-                key=lambda info: info.key,
+                self._walk(folder, f"{named}/" if named else "", prefix), key=lambda info: info.key
             )
         except OSError as error:
             raise self._unavailable("list", folder, error) from error
@@ -178,9 +178,10 @@ class LocalObjectStore:
 
     def _stat(self, path: Path) -> os.stat_result | None:
         try:
-            return path.stat()
-        except FileNotFoundError:
+            present = path.stat()
+        except _NO_OBJECT:
             return None
+        return None if stat.S_ISDIR(present.st_mode) else present
 
     def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
         try:
@@ -196,8 +197,8 @@ class LocalObjectStore:
                     yield from self._walk(Path(entry.path), key + "/", prefix)
             elif key.startswith(prefix):
                 with contextlib.suppress(FileNotFoundError):
-                    stat = entry.stat()
-                    yield ObjectInfo(key, stat.st_size, _version(stat))
+                    found = entry.stat()
+                    yield ObjectInfo(key, found.st_size, _version(found))
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Generator[None]:
@@ -220,8 +221,16 @@ class LocalObjectStore:
         )
 
 
-def _version(stat: os.stat_result) -> str:
-    return f"{stat.st_mtime_ns:020d}-{stat.st_ino}-{stat.st_size}"
+def _version(present: os.stat_result) -> str:
+    return f"{present.st_mtime_ns:020d}-{present.st_ino}-{present.st_size}"
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and its parents so that they are there after a power loss, too."""
+    new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in new:
+        _sync_folder(made.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -105,11 +105,11 @@ class Manifest:
         except ObjectNotFound:
             return {}
 
-    def between(self, exchange: str, first: date, last: date) -> dict[str, Entry]:
-        """The entries whose partition lies in first..last (inclusive)."""
+    def between(self, exchange: str, first: date, last: date, *, refresh: bool = False) -> dict[str, Entry]:
+        """The entries whose partition lies in first..last (inclusive); with `refresh`, caught up with the objects."""
         entries: dict[str, Entry] = {}
         for year in range(first.year, last.year + 1):
-            entries |= self.year(exchange, year)
+            entries |= self.refresh(exchange, year) if refresh else self.year(exchange, year)
         return {p: e for p, e in entries.items() if first.isoformat() <= p <= last.isoformat()}
 
     def all(self, exchange: str) -> Iterator[Entry]:
@@ -139,21 +139,49 @@ class Manifest:
 
             put_reconciled(self._store, self.shard_key(exchange, year), decide)
 
-    def refresh(self, exchange: str, year: int) -> dict[str, Entry]:
-        """A year's entries after catching up with objects that the manifest does not know, or knows otherwise."""
+    def replace(self, exchange: str, entries: Iterable[Entry]) -> None:
+        """Makes `entries` the whole manifest of an exchange, whatever stood there; for making it anew."""
+        by_year: dict[str, dict[str, Entry]] = {}
+        for entry in entries:
+            by_year.setdefault(self.shard_key(exchange, int(entry.partition[:4])), {})[entry.partition] = (
+                entry
+            )
+        for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/"):
+            if info.key not in by_year:
+                self._store.delete(info.key)
+        for key, of_year in by_year.items():
+            self._store.put(key, _dump(of_year))
+
+    def refresh(self, exchange: str, year: int, *, record: bool = True) -> dict[str, Entry]:
+        """A year's entries after catching up with the objects.
+
+        What the manifest does not know, or knows otherwise, is read, and recorded unless `record` is False; entries
+        whose object is no longer there are left out.
+        """
         known = self.year(exchange, year)
         prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
         fresh: list[Entry] = []
+        there: set[str] = set()
         for info in self._store.list(prefix):
             partition = partition_of(self._table, info.key)
-            if partition is None or (partition in known and known[partition].version == info.version):
+            if partition is None:
+                continue
+            there.add(partition)
+            if partition in known and known[partition].version == info.version:
                 continue
             blob = self._store.get(info.key)
-            fresh.append(Entry.from_facts(read_facts(blob.data, self._store.uri(info.key)), blob.info))
+            uri = self._store.uri(info.key)
+            try:
+                fresh.append(Entry.from_facts(read_facts(blob.data, uri), blob.info))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ObjectDamaged(
+                    f"{uri}: unreadable facts ({error!r}); remove it and make it anew"
+                ) from error
         if fresh:
-            self.record(exchange, fresh)
+            if record:
+                self.record(exchange, fresh)
             known |= {entry.partition: entry for entry in fresh}
-        return known
+        return {p: entry for p, entry in known.items() if not entry.version or p in there}
 
     def _parse(self, blob: Blob) -> dict[str, Entry]:
         uri = self._store.uri(blob.info.key)
@@ -162,7 +190,7 @@ class Manifest:
             return {partition: Entry.from_facts(facts, None) for partition, facts in parsed.items()}
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ObjectDamaged(
-                f"{uri}: unreadable manifest ({error}); remove it, it is made anew"
+                f"{uri}: unreadable manifest ({error}); `quant-assets rebuild-manifest` makes it anew"
             ) from error
 
 

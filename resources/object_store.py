@@ -6,10 +6,12 @@ a folder or a bucket. Keys are relative, with forward slashes ("daily_prices/exc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import google_crc32c
 
@@ -98,6 +100,43 @@ class ObjectStore(Protocol):
         """Raises StoreUnavailable, naming the location and the remedy, when nothing can be written."""
         ...
 
+    def sweep(self) -> int:
+        """Removes what writers that were killed left unfinished, invisible to readers; answers how many."""
+        ...
+
+
+MARKER = "quant-assets.json"
+"""The object by which a store says that it is one of ours, and of which format."""
+
+FORMAT = 1
+
+
+def claim(store: ObjectStore, tables: Collection[str]) -> None:
+    """Makes sure that the store can be written and is ours: a marker says so, or it is empty, or holds our tables.
+
+    Raises StoreUnavailable when it cannot be written, holds another project's objects, or has a newer format.
+    """
+    store.check_writable()
+    try:
+        marker: object = json.loads(store.get(MARKER).data)
+        found = cast("dict[str, Any]", marker).get("format") if isinstance(marker, dict) else None
+        if found != FORMAT:
+            raise StoreUnavailable(
+                f"{store.uri(MARKER)} says format {found!r}, this version writes {FORMAT}: upgrade quant-assets, "
+                "or choose another store"
+            )
+    except ObjectNotFound:
+        first = next(iter(store.list("")), None)
+        if first is not None and first.key.partition("/")[0].removesuffix(".parquet") not in tables:
+            raise StoreUnavailable(
+                f"{store.location} holds another project's objects (e.g. {first.key}): point QUANT_ASSETS_STORE at "
+                "an empty folder or prefix"
+            ) from None
+        with contextlib.suppress(ObjectChanged):
+            store.put(MARKER, json.dumps({"format": FORMAT}).encode(), if_version=ABSENT)
+    except ValueError as error:
+        raise ObjectDamaged(f"{store.uri(MARKER)}: unreadable; remove it, it is made anew") from error
+
 
 def checksum(data: bytes) -> int:
     """CRC32C of `data`: the checksum that GCS keeps of every object."""
@@ -105,9 +144,9 @@ def checksum(data: bytes) -> int:
 
 
 def validated_key(key: str) -> str:
-    """`key`, or ValueError when it could leave the store or is no plain relative path."""
-    parts = key.split("/")
-    if not key or key.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in key:
+    """`key`, or ValueError when it could leave the store, is no plain relative path, or has a hidden part."""
+    # A listing passes over what starts with a dot, as the readers of the tables do.
+    if any(not part or part.startswith(".") for part in key.split("/")) or "\\" in key or "\0" in key:
         raise ValueError(f"not an object key: {key!r} (a relative path with forward slashes is)")
     return key
 

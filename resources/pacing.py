@@ -45,16 +45,25 @@ class Pacer:
 
     def wait(self) -> None:
         """Blocks until a request may be sent. Raises RateBudgetSpent."""
+        self._wait_until_cool()
+        if self._limiter is not None:
+            self._limiter.try_acquire("source")
+            # A cool-down may have begun while this request stood in the queue.
+            while self._wait_until_cool():
+                self._limiter.try_acquire("source")
+
+    def _wait_until_cool(self) -> bool:
+        """Whether there was anything to wait for."""
+        waited = False
         while True:
             with self._lock:
                 if self._spent:
                     raise RateBudgetSpent("the time allowed for waiting on rate limits is spent")
                 pause = self._until - time.monotonic()
             if pause <= 0:
-                break
+                return waited
+            waited = True
             time.sleep(min(pause, 0.5))
-        if self._limiter is not None:
-            self._limiter.try_acquire("source")
 
     def cool_down(self, seconds: float) -> None:
         """Nobody of this process asks again for `seconds`; overlapping cool-downs count once."""

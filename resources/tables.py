@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import orjson
 import polars as pl
 
 from quant_assets.market.bars import content_sha256
-from resources.object_store import ObjectDamaged, ObjectStore
+from resources.object_store import ObjectDamaged, ObjectStore, checksum
 
 CATALOG = "symbol_catalog"
 DAILY = "daily_prices"
@@ -27,7 +27,16 @@ EXCHANGES = "exchange_profiles"
 TIME_DIMENSION = {DAILY: "date", HISTORY: "year", WEEKLY: "week"}
 """The tables that are partitioned by exchange and time, and what the time is called."""
 
+TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, "manifest", "listing_events"})
+"""What the first part of a key can be in a store of ours."""
+
 _FACTS = "quant_assets"
+
+# Between a table's body and its Parquet footer, where every reader passes over it, lies the seal: the checksum of
+# each block of the body, the body's length, the checksum of all that follows the body, and the mark.
+_BLOCK = 65_536
+_MARK = b"QASEAL1\n"
+_FIXED = 8 + 4 + len(_MARK)
 _ROW_GROUP = 16_384
 
 
@@ -59,30 +68,71 @@ def encode(frame: pl.DataFrame, facts: Mapping[str, Any]) -> bytes:
         row_group_size=_ROW_GROUP,
         metadata={_FACTS: orjson.dumps(recorded, option=orjson.OPT_SORT_KEYS).decode()},
     )
-    return buffer.getvalue()
+    return _sealed(buffer.getvalue())
 
 
-def decode(data: bytes, uri: str, *, verify: bool = True) -> pl.DataFrame:
+def _sealed(data: bytes) -> bytes:
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    body, tail = data[:-footer], data[-footer:]
+    told = b"".join(_sums(body)) + len(body).to_bytes(8, "little")
+    return body + told + checksum(told + tail).to_bytes(4, "little") + _MARK + tail
+
+
+def _sums(data: bytes) -> list[bytes]:
+    """The checksum of each block."""
+    return [checksum(data[at : at + _BLOCK]).to_bytes(4, "little") for at in range(0, len(data), _BLOCK)]
+
+
+class _Seal:
+    """The seal of a table, read and checked: what follows the body, and the checksum of each block of the body.
+
+    Nothing else reads a table's bytes before they are checked against it: polars aborts the whole process on some
+    damaged files, and pyarrow reads wrong prices from others. Raises ObjectDamaged.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int, uri: str) -> None:
+        self._uri = uri
+        end = read(max(0, size - 8), 8)
+        before_footer = size - int.from_bytes(end[:4], "little") - 8
+        if end[4:] != b"PAR1" or before_footer < _FIXED:
+            raise self._damaged()
+        fixed = read(before_footer - _FIXED, _FIXED)
+        self.body = int.from_bytes(fixed[:8], "little")
+        told = before_footer - _FIXED - self.body
+        if told != -(-self.body // _BLOCK) * 4 or fixed[12:] != _MARK:
+            raise self._damaged()
+        self.tail = read(self.body, size - self.body)
+        self._sums = [self.tail[at : at + 4] for at in range(0, told, 4)]
+        rest = self.tail[: told + 8] + self.tail[told + _FIXED :]
+        if checksum(rest).to_bytes(4, "little") != fixed[8:12]:
+            raise self._damaged()
+
+    def check(self, first_block: int, data: bytes) -> None:
+        """Raises ObjectDamaged unless `data` are the blocks of the body from the first on."""
+        sums = _sums(data)
+        if sums != self._sums[first_block : first_block + len(sums)]:
+            raise self._damaged()
+
+    def _damaged(self) -> ObjectDamaged:
+        return ObjectDamaged(f"{self._uri}: the bytes are not those that were written. {_REMEDY}")
+
+
+def _verify(data: bytes, uri: str) -> None:
+    seal = _Seal(lambda offset, length: data[offset : offset + length], len(data), uri)
+    seal.check(0, data[: seal.body])
+
+
+def decode(data: bytes, uri: str) -> pl.DataFrame:
     """The table in Parquet bytes. Raises ObjectDamaged, naming `uri`, when they are not what was written."""
-    facts = read_facts(data, uri)
-    try:
-        frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
-    except _READ_ERRORS as error:
-        raise _damaged(uri, error) from error
-    if verify and content_sha256(frame) != facts.get("content_sha256"):
-        raise ObjectDamaged(f"{uri}: the rows are not those that were written. {_REMEDY}")
-    return frame
+    _verify(data, uri)
+    return pl.read_parquet(io.BytesIO(data), use_statistics=False)
 
 
 def read_facts(data: bytes, uri: str) -> dict[str, Any]:
-    """The facts in a Parquet footer. Raises ObjectDamaged, naming `uri`, when there are none to be read."""
-    try:
-        value: object = orjson.loads(pl.read_parquet_metadata(io.BytesIO(data))[_FACTS])
-    except (*_READ_ERRORS, KeyError, orjson.JSONDecodeError) as error:
-        raise _damaged(uri, error) from error
-    if not isinstance(value, dict):
-        raise _damaged(uri, TypeError("facts are no JSON object"))
-    return cast("dict[str, Any]", value)
+    """The facts in a Parquet footer. Raises ObjectDamaged, naming `uri`, when the bytes are not what was written."""
+    _verify(data, uri)
+    facts: dict[str, Any] = orjson.loads(pl.read_parquet_metadata(io.BytesIO(data))[_FACTS])
+    return facts
 
 
 def read_table(store: ObjectStore, key: str) -> pl.DataFrame:
@@ -92,26 +142,20 @@ def read_table(store: ObjectStore, key: str) -> pl.DataFrame:
 
 _REMEDY = "Remove the object and run the backfill of its partition again"
 
-# Polars panics on some damaged files, and a panic is no Exception.
-_READ_ERRORS: tuple[type[BaseException], ...] = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    OSError,
-    ValueError,
-)
 
+class RangedTable(io.RawIOBase):
+    """A table's object as a seekable file of one version, read in ranges and checked block by block.
 
-def _damaged(uri: str, error: BaseException) -> ObjectDamaged:
-    return ObjectDamaged(f"{uri}: unreadable ({type(error).__name__}: {str(error)[:120]}). {_REMEDY}")
-
-
-class RangedObject(io.RawIOBase):
-    """An object as a seekable file of one version, read in ranges; a replaced object raises ObjectChanged."""
+    Raises ObjectChanged when it has been replaced, ObjectDamaged when its bytes are not what was written.
+    """
 
     def __init__(self, store: ObjectStore, key: str, size: int, version: str) -> None:
         super().__init__()
         self._store, self._key, self._size, self._version = store, key, size, version
         self._position = 0
+        self._end = max(0, size - _BLOCK)
+        self._last = self._fetch(self._end, size - self._end)
+        self._seal = _Seal(self._near_end, size, store.uri(key))
 
     def readable(self) -> bool:
         return True
@@ -128,11 +172,29 @@ class RangedObject(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        end = self._size if size < 0 else min(self._size, self._position + size)
-        if end <= self._position:
-            return b""
-        (data,) = self._store.get_ranges(self._key, [(self._position, end - self._position)], self._version)
-        self._position += len(data)
+        start = min(self._position, self._size)
+        end = self._size if size < 0 else min(self._size, start + size)
+        body = self._seal.body
+        first, last = start // _BLOCK, -(-min(end, body) // _BLOCK)
+        data = b""
+        if first < last:
+            at = first * _BLOCK
+            blocks = self._near_end(at, min(last * _BLOCK, body) - at)
+            self._seal.check(first, blocks)
+            data = blocks[start - at : end - at]
+        if end > body:
+            data += self._seal.tail[max(0, start - body) : end - body]
+        self._position = end
+        return data
+
+    def _near_end(self, offset: int, length: int) -> bytes:
+        """Bytes from the last block, which is fetched once, or fetched now."""
+        if offset >= self._end:
+            return self._last[offset - self._end : offset - self._end + length]
+        return self._fetch(offset, length)
+
+    def _fetch(self, offset: int, length: int) -> bytes:
+        (data,) = self._store.get_ranges(self._key, [(offset, length)], self._version)
         return data
 
 
@@ -149,18 +211,15 @@ def read_symbols(
     if info is None:
         return None
     wanted = sorted(set(symbols))
-    try:
-        file = pq.ParquetFile(RangedObject(store, key, info.size, info.version))
-        footer: dict[bytes, bytes] = file.schema_arrow.metadata or {}
-        facts: dict[str, Any] = orjson.loads(footer[_FACTS.encode()])
-        column = file.schema_arrow.get_field_index("symbol")
-        groups: list[int] = []
-        for group in range(file.num_row_groups):
-            statistics = file.metadata.row_group(group).column(column).statistics
-            if statistics is None or any(statistics.min <= symbol <= statistics.max for symbol in wanted):
-                groups.append(group)
-        table = file.read_row_groups(groups)
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(store.uri(key), error) from error
+    file = pq.ParquetFile(RangedTable(store, key, info.size, info.version))
+    footer: dict[bytes, bytes] = file.metadata.metadata or {}
+    facts: dict[str, Any] = orjson.loads(footer[_FACTS.encode()])
+    column = file.schema_arrow.get_field_index("symbol")
+    groups: list[int] = []
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(column).statistics
+        if statistics is None or any(statistics.min <= symbol <= statistics.max for symbol in wanted):
+            groups.append(group)
+    table = file.read_row_groups(groups)
     frame = pl.DataFrame(table)
     return frame.filter(pl.col("symbol").is_in(wanted)), facts

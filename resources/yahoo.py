@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
+import logging
 import threading
 import time
 from collections import deque
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from resources.counters import DATA_REQUESTS, count
 from resources.pacing import Pacer, RateBudgetSpent
 from resources.settings import Settings
 from resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
@@ -62,6 +62,7 @@ class YahooSource:
         self._session: ObservingSession | None = None
         self._yf: Any = None
         self._open_lock = threading.Lock()
+        self._answered = False
 
     @property
     def name(self) -> str:
@@ -82,7 +83,7 @@ class YahooSource:
         self._open()
         queue = deque(requests)
         running: set[Future[FetchResult]] = set()
-        unanswered = answered = 0
+        unanswered = 0
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="yahoo") as pool:
             try:
                 while queue or running:
@@ -100,13 +101,14 @@ class YahooSource:
                         result = future.result()
                         if result.facts.get("unanswered"):
                             unanswered += 1
-                            if not answered and unanswered >= min(3, len(requests)):
+                            # A source that has answered before is there, whatever one symbol's trouble is.
+                            if not self._answered and unanswered >= min(3, len(requests)):
                                 raise SourceUnavailable(
                                     f"the price source at {self.address} does not answer: {result.reason} "
                                     "(check the network, or QUANT_ASSETS_SOURCE_URL if you set it)"
                                 )
                         else:
-                            answered += 1
+                            self._answered = True
                             unanswered = 0
                         yield result
             finally:
@@ -125,6 +127,8 @@ class YahooSource:
             if self._session is not None:
                 return
             # Imported on first use: yfinance costs seconds, and loading the definitions must not pay for it.
+            import stamina
+
             yfinance: Any = importlib.import_module("yfinance")
             yfinance_data: Any = importlib.import_module("yfinance.data")
             from resources.yahoo_session import ObservingSession
@@ -137,9 +141,12 @@ class YahooSource:
                 self._cache / "pace.sqlite",
             )
             session = ObservingSession(self._base, self._settings.timeout_seconds, self._pacer)
-            self._yf = yfinance_data.YfData(session=session)
-            # YfData is one per process: a crumb from another address must not be sent to this one.
-            self._yf._cookie = self._yf._crumb = None
+            # YfData makes itself one per process, whose session the last source to open would replace: this
+            # one's questions would then go to another address. So each source gets an instance of its own.
+            self._yf = type.__call__(yfinance_data.YfData, session=session)
+            # What failed and was asked again is in the results; by themselves both print it as they go along.
+            stamina.instrumentation.set_on_retry_hooks(())
+            logging.getLogger("yfinance").setLevel(logging.CRITICAL)
             self._session = session
 
     def _one(self, request: HistoryRequest) -> FetchResult:
@@ -176,7 +183,6 @@ class YahooSource:
     def _ask(self, request: HistoryRequest) -> FetchResult:
         """One attempt. Raises _Passing when asking again may help, RateBudgetSpent when it must not be tried."""
         status, body, retry_after = self._chart(request)
-        count(DATA_REQUESTS)
         if status == 0:
             facts = {"status": 0, "unanswered": True}
             raise _Passing(FetchResult(request.symbol, Outcome.FAILED, body.decode(), facts=facts))

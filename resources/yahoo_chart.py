@@ -91,10 +91,10 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _optional(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A mapping that may be left out. Something else in its place would be events lost in silence."""
-    value = holder.get(name)
-    if value and not isinstance(value, dict):
+    found = _mapping(holder.get(name))
+    if holder.get(name) and not found:
         raise _Unusable(f"{name} that cannot be read")
-    return _mapping(value)
+    return found
 
 
 def _error_text(chart: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from curl_cffi import CurlHttpVersion
 from curl_cffi.requests import Response, Session
 
+from resources.counters import DATA_REQUESTS, count
 from resources.pacing import Pacer
 
 _CHART = re.compile(r"/v8/finance/chart/[^/?]+")
@@ -69,6 +70,8 @@ class ObservingSession(Session[Response]):
         self._pacer.wait()
         with self._count_lock:
             self._counts["data" if is_chart else "other"] += 1
+        if is_chart:
+            count(DATA_REQUESTS)
         response = super().request(method, target, *args, **kwargs)  # type: ignore[arg-type]
         if self._base_url:
             # yfinance looks at the final URL for Yahoo's consent page, and at the cookie jar for Yahoo's domain.

@@ -44,6 +44,6 @@ def entries_of(
         days.setdefault(code, []).append(day)
     manifest = Manifest(store, table)
     return {
-        code: manifest.between(code, min(found), max(found) + timedelta(days=reach))
+        code: manifest.between(code, min(found), max(found) + timedelta(days=reach), refresh=True)
         for code, found in days.items()
     }

@@ -55,7 +55,7 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
             for key in context.partition_keys:
                 code, year = split_key(HISTORY, key)
                 exchange, number = by_code[code], int(str(year))
-                cells = Manifest(home, DAILY).year(code, number)
+                cells = Manifest(home, DAILY).refresh(code, number)
                 days = with_rows(cells)
                 if not days:
                     reason = f"no daily cell of {code} in {number}: backfill {DAILY} first"
@@ -71,7 +71,7 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                     if all_complete(cells, [s for s in over if s.isoformat() >= min(known)])
                     else CellState.PARTIAL
                 )
-                standing = Manifest(home, HISTORY).year(code, number).get(str(year))
+                standing = Manifest(home, HISTORY).refresh(code, number).get(str(year))
                 frame = None
                 if standing is None or (standing.inputs_sha256, standing.state) != (inputs, state):
                     frames = [daily_prices[daily_key(code, date.fromisoformat(day))] for day in days]

@@ -41,7 +41,10 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
         group_name="profiles",
         kinds={"polars", "parquet"},
         # `eager` would wait for every day since the start of the grid.
-        automation_condition=dg.AutomationCondition.any_deps_updated()
+        # A history says nothing that its cells do not, so its update alone is no news.
+        automation_condition=dg.AutomationCondition.any_deps_updated().ignore(
+            dg.AssetSelection.assets(HISTORY, CATALOG)
+        )
         & ~dg.AutomationCondition.in_progress(),
         description="Coverage against the calendar, gaps, stale prices, jumps, returns and a quality score.",
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
-from quant_assets.exchanges import Exchange
+from quant_assets.exchanges import Exchange, Texts
 
 
 class CatalogError(ValueError):
@@ -22,7 +22,9 @@ class ConfiguredSymbol(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    symbol: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^\S+$")]
+    symbol: Annotated[
+        str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, pattern=r"^\S+$")
+    ]
     name: str = ""
     asset_type: str = "equity"
     sector: str | None = None
@@ -33,6 +35,10 @@ class ConfiguredSymbol(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _plain_symbol(cls, value: object) -> object:
+        if isinstance(value, dict):
+            # The file is read as plain texts, in which an empty value is a text too.
+            fields = cast("dict[str, Any]", value)
+            return {name: field for name, field in fields.items() if field not in ("", "~", "null")}
         return {"symbol": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -55,15 +61,15 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
         name = str(path)
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise CatalogError(
-                f"{name}: {error.strerror or error} (point QUANT_ASSETS_UNIVERSE at a readable YAML file)"
+                f"{name}: cannot be read ({error}); point QUANT_ASSETS_UNIVERSE at a YAML file in UTF-8"
             ) from error
     try:
-        parsed: object = yaml.safe_load(text)
+        # As texts, so that the symbols ON and NO are no booleans; a code that stands twice is refused.
+        parsed: object = yaml.load(text, Texts)
     except yaml.YAMLError as error:
-        place = str(getattr(error, "problem_mark", "")).strip()
-        raise CatalogError(f"{name}: not valid YAML {place} (correct the file)") from error
+        raise CatalogError(f"{name}: not readable as YAML ({error}); correct the file") from error
     if not isinstance(parsed, dict):
         raise CatalogError(f"{name}: expected exchange codes with lists of symbols, e.g. 'US: [AAPL]'")
     listed = cast("dict[object, object]", parsed)
@@ -86,7 +92,7 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "entry"
             raise CatalogError(
-                f"{file}: {exchange.code} entry {number} ({entry!r}): {where}: {first['msg']}"
+                f"{file}: {exchange.code} entry {number} ({entry!r}): {where}: {first['msg']} (correct the entry)"
             ) from error
         if not exchange.owns(symbol.symbol):
             raise CatalogError(

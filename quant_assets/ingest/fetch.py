@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -87,9 +91,41 @@ def fetch(
 
     Raises SourceUnavailable.
     """
-    spill_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=spill_folder) as folder:
-        yield _Fetching(plan, exchange, source, clock, Spill(Path(folder)), on_symbol).run()
+    with _room(spill_folder) as folder:
+        yield _Fetching(plan, exchange, source, clock, Spill(folder), on_symbol).run()
+
+
+@contextmanager
+def _room(parent: Path) -> Generator[Path]:
+    """A new folder in `parent`, gone at the end. Those of runs that were killed are removed first.
+
+    Every run holds a lock on its folder, which ends with the process however that ends: what is not locked
+    belongs to nobody.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with _locked(parent):
+        for folder in parent.iterdir():
+            taken = (BlockingIOError, FileNotFoundError, NotADirectoryError)
+            with contextlib.suppress(*taken), _locked(folder, fcntl.LOCK_NB):
+                shutil.rmtree(folder)
+        mine = Path(tempfile.mkdtemp(prefix="fetch-", dir=parent))
+        lock = contextlib.ExitStack()
+        lock.enter_context(_locked(mine))
+    with lock:
+        try:
+            yield mine
+        finally:
+            shutil.rmtree(mine)
+
+
+@contextmanager
+def _locked(folder: Path, how: int = 0) -> Generator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _Fetching:

@@ -21,9 +21,9 @@ from quant_assets.market.bars import content_sha256, empty_daily
 from quant_assets.market.coverage import CellState, Missing, cell_state, listed, symbols_sha256
 from quant_assets.market.reconcile import CHANGES_SCHEMA, reconcile
 from resources.manifest import Entry, Manifest, stamped
-from resources.object_store import Blob, ObjectStore, put_reconciled
+from resources.object_store import Blob, ObjectStore, claim, put_reconciled
 from resources.source import FetchResult, PriceSource
-from resources.tables import DAILY, decode, encode, object_key, read_facts
+from resources.tables import DAILY, TOP_LEVEL, decode, encode, object_key, read_facts
 
 NOT_ASKED = "not_asked"
 _WRITERS = 8
@@ -83,7 +83,8 @@ def fill_cells(
         SourceUnavailable, ObjectDamaged, StoreUnavailable; the cells written before stay written.
     """
     report = FillReport(exchange.code)
-    store.check_writable()
+    claim(store, TOP_LEVEL)
+    store.sweep()
     manifest = Manifest(store, DAILY)
     listings = with_learned(store, exchange.code, catalog)
     started = time.perf_counter()
@@ -181,7 +182,9 @@ class _Cell:
             entry = self._entry(merged.rows, before)
             if before is not None and merged.rows.equals(rows) and _says_the_same(entry, before):
                 # The day of the last question moves on in the manifest alone.
-                result = _Written(replace(before, missing=entry.missing), False, merged.changes)
+                if entry.missing != before.missing:
+                    before = replace(before, missing=entry.missing, recorded_at=entry.recorded_at)
+                result = _Written(before, False, merged.changes)
                 return None
             result = _Written(entry, not merged.rows.is_empty(), merged.changes)
             return encode(merged.rows, entry.facts()) if result.put else None

@@ -88,7 +88,11 @@ def make_plan(
         asked = set(expected) if force else _missing(exchange, session, expected, standing, store, now.date())
         if only is not None:
             asked &= set(only)
-        if asked or (session not in standing and not expected):
+        entry = standing.get(session)
+        # Also with nobody to ask for: a cell that nobody is expected in, or one filled for other symbols than
+        # those expected now (a delisting has become known), has to say so.
+        outdated = not expected if entry is None else entry.expected_sha256 != symbols_sha256(expected)
+        if asked or outdated:
             wanted[session] = asked
     return Plan(told, wanted, standing)
 
@@ -97,10 +101,8 @@ def _standing(exchange: Exchange, told: Days, manifest: Manifest) -> dict[date, 
     known: dict[date, Entry] = {}
     days = told.sessions + told.closed
     for year in sorted({day.year for day in days}):
-        entries = manifest.year(exchange.code, year)
-        # After a killed run cells may stand that the manifest does not know yet.
-        if any(day.year == year and day.isoformat() not in entries for day in told.sessions):
-            entries = manifest.refresh(exchange.code, year)
+        # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
+        entries = manifest.refresh(exchange.code, year)
         known |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
     return known
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 PRICES = ("open", "high", "low", "close")
+ACTIONS = ("dividend", "split_ratio")
 KEYS = ("symbol", "date")
 
 DAILY_SCHEMA = pl.Schema(
@@ -106,13 +107,19 @@ def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_
         if column.name in skipped:
             continue
         digest.update(f"{column.name}:{column.dtype}:{len(column)};".encode())
-        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        # Most columns have no nulls, and most of the time would go into looking for them.
+        if column.null_count():
+            digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        else:
+            digest.update(bytes((len(column) + 7) // 8))
         if column.dtype == pl.String:
-            texts = column.fill_null("")
+            texts = column.fill_null("") if column.null_count() else column
             digest.update(np.ascontiguousarray(texts.str.len_bytes().to_numpy()).tobytes())
             digest.update("".join(texts.to_list()).encode())
         elif column.dtype.is_nested():
             digest.update(repr(column.to_list()).encode())
         else:
-            digest.update(np.ascontiguousarray(column.to_physical().fill_null(0).to_numpy()).tobytes())
+            values = column.to_physical()
+            values = values.fill_null(0) if column.null_count() else values
+            digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
     return digest.hexdigest()

@@ -93,7 +93,7 @@ def listed(listings: pl.DataFrame, session: date) -> list[str]:
 
 
 def short_gaps(sessions: list[date], present: set[date], *, first: date, longest: int) -> list[date]:
-    """The sessions without a bar, in runs of at most `longest` and with bars on both sides or at the end.
+    """The sessions without a bar, in runs of at most `longest`, between bars or at either end.
 
     Such a run looks like a hole of the source's, worth a second question; a longer one looks like a suspension.
     Sessions before `first` (the listing) do not count.

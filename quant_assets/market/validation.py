@@ -10,23 +10,25 @@ import polars as pl
 
 from quant_assets.market.bars import KEYS
 
-_RULES = {
-    "symbol|nullability": "no symbol",
-    "date|nullability": "no date",
-    "open|min_exclusive": "open is not positive",
-    "high|min_exclusive": "high is not positive",
-    "low|min_exclusive": "low is not positive",
-    "close|min_exclusive": "close is not positive",
-    "volume|min": "volume is negative",
-    "dividend|min": "dividend is negative",
-    "split_ratio|min_exclusive": "split ratio is not positive",
-    "currency|nullability": "no currency",
+_COLUMN_RULES = {
+    "nullability": "no {}",
+    "nan": "{} is not a number",
+    "inf": "{} is not a number",
+    "min": "{} is negative",
+    "min_exclusive": "{} is not positive",
+}
+_ROW_RULES = {
     "primary_key": "two rows for one session",
     "low_is_lowest": "low is above open, close or high",
     "high_is_highest": "high is below open or close",
     "whole_bar": "some prices are missing",
     "empty_bar_trades_nothing": "volume without prices",
 }
+
+
+def _words(rule: str) -> str:
+    column, of_column, check = rule.partition("|")
+    return _COLUMN_RULES[check].format(column.replace("_", " ")) if of_column else _ROW_RULES[rule]
 
 
 def _price() -> dy.Float64:
@@ -82,7 +84,7 @@ def validate(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFr
     rule_columns = [name for name in details.columns if name not in rows.lazy().collect_schema().names()]
     words = pl.concat_str(
         [
-            pl.when(pl.col(name) == "invalid").then(pl.lit(_RULES.get(name, name))).otherwise(None)
+            pl.when(pl.col(name) == "invalid").then(pl.lit(_words(name))).otherwise(None)
             for name in rule_columns
         ],
         separator="; ",

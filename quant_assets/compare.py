@@ -1,0 +1,58 @@
+"""Whether two stores say the same, object by object: contents and facts, but not when they became known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from quant_assets.market.bars import content_sha256
+from resources.object_store import Blob, ObjectStore, get_many
+from resources.tables import decode, read_facts
+
+# What differs between two runs that found the same: the moments, and what a home calls an object's version.
+_MOMENTS = ("recorded_at", "size", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How many objects there are in all, and the keys of those that differ or that only one store has."""
+
+    objects: int
+    differing: list[str]
+
+
+def compare_stores(left: ObjectStore, right: ObjectStore) -> Comparison:
+    """Compares every object of two stores. Raises ObjectDamaged, StoreUnavailable."""
+    keys = {info.key for info in left.list("")}, {info.key for info in right.list("")}
+    differing = sorted(keys[0] ^ keys[1])
+    both = sorted(keys[0] & keys[1])
+    for key, said, other in zip(both, _said(left, both), _said(right, both), strict=True):
+        if said != other:
+            differing.append(key)
+    return Comparison(len(keys[0] | keys[1]), sorted(differing))
+
+
+def _said(store: ObjectStore, keys: list[str]) -> Iterator[object]:
+    for key, blob in get_many(store, keys):
+        if isinstance(blob, Exception):
+            raise blob
+        yield _content(blob, key, store.uri(key))
+
+
+def _content(blob: Blob, key: str, uri: str) -> object:
+    if key.endswith(".parquet"):
+        facts = {name: value for name, value in read_facts(blob.data, uri).items() if name not in _MOMENTS}
+        left_out = ("fetched_at", "known_at")
+        return content_sha256(decode(blob.data, uri), leave_out=left_out), facts
+    if key.endswith(".json"):
+        return _without_moments(orjson.loads(blob.data))
+    return blob.data
+
+
+def _without_moments(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_moments(v) for k, v in value.items() if k not in _MOMENTS}
+    return value

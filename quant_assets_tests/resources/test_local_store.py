@@ -1,0 +1,280 @@
+"""Objects in a folder: replaced in one step, guarded by versions, and whole after any crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quant_assets_tests.resources.workers import (
+    answer,
+    pattern,
+    put_forever,
+    put_with_little_room,
+    read_while,
+    start,
+)
+from resources.counters import WRITES, counted
+from resources.local_store import LocalObjectStore
+from resources.object_store import ABSENT, ObjectChanged, ObjectInfo, ObjectNotFound, StoreUnavailable
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalObjectStore:
+    return LocalObjectStore(tmp_path / "store")
+
+
+def temps(store: LocalObjectStore) -> list[Path]:
+    return list(Path(store.location, ".tmp").iterdir())
+
+
+# --- one object
+
+
+def test_what_was_put_is_what_is_got(store: LocalObjectStore) -> None:
+    before = counted(WRITES)
+    info = store.put("table/part=1.parquet", b"rows")
+    assert counted(WRITES) == before + 1
+    blob = store.get("table/part=1.parquet")
+    assert (blob.data, blob.info) == (b"rows", info)
+    assert info == ObjectInfo("table/part=1.parquet", 4, info.version)
+    assert store.head("table/part=1.parquet") == info
+    assert Path(store.uri("table/part=1.parquet")).read_bytes() == b"rows"
+    assert store.location in repr(store)
+    assert temps(store) == []
+
+
+def test_what_is_not_there_is_not_found(store: LocalObjectStore) -> None:
+    store.put("file", b"")
+    for key in ("missing", "no/folder", "file/below"):
+        assert store.head(key) is None
+        for use in (store.get, store.delete, lambda key: store.get_ranges(key, [(0, 1)], "")):
+            with pytest.raises(ObjectNotFound, match=key):
+                use(key)
+
+
+def test_a_folder_of_objects_is_no_object(store: LocalObjectStore) -> None:
+    store.put("folder/k", b"")
+    assert store.head("folder") is None
+    for use in (store.get, store.delete, lambda key: store.get_ranges(key, [(0, 1)], "")):
+        with pytest.raises(ObjectNotFound, match="folder"):
+            use("folder")
+    with pytest.raises(StoreUnavailable, match="folder"):
+        store.put("folder", b"")
+    assert temps(store) == []
+
+
+def test_ranges_are_of_the_version_that_was_looked_at(store: LocalObjectStore) -> None:
+    info = store.put("k", b"0123456789")
+    assert store.get_ranges("k", [(0, 2), (8, 5), (3, 0), (20, 1)], info.version) == [b"01", b"89", b"", b""]
+    store.put("k", b"0123456789")
+    with pytest.raises(ObjectChanged, match="/k"):
+        store.get_ranges("k", [(0, 2)], info.version)
+
+
+# --- versions
+
+
+def test_absent_only_creates(store: LocalObjectStore) -> None:
+    store.put("k", b"first", if_version=ABSENT)
+    with pytest.raises(ObjectChanged, match="/k"):
+        store.put("k", b"second", if_version=ABSENT)
+    assert store.get("k").data == b"first"
+    store.delete("k")
+    store.put("k", b"third", if_version=ABSENT)
+    assert store.get("k").data == b"third"
+
+
+def test_a_put_over_another_version_than_the_one_read_is_refused(store: LocalObjectStore) -> None:
+    with pytest.raises(ObjectChanged):
+        store.put("k", b"", if_version="00-1-1")
+    assert store.head("k") is None
+    old = store.put("k", b"old")
+    new = store.put("k", b"new", if_version=old.version)
+    with pytest.raises(ObjectChanged):
+        store.put("k", b"late", if_version=old.version)
+    assert store.get("k").data == b"new"
+    assert store.get("k").info == new
+    assert temps(store) == []
+
+
+def test_the_version_grows_even_when_the_clock_goes_back(store: LocalObjectStore) -> None:
+    versions = [store.put("k", b"same").version for _ in range(50)]
+    assert versions == sorted(set(versions))
+    tomorrow = time.time() + 86_400
+    os.utime(store.uri("k"), (tomorrow, tomorrow))
+    ahead = store.head("k")
+    assert ahead is not None
+    assert store.put("k", b"same").version > ahead.version > versions[-1]
+
+
+def test_deleting_takes_the_version_that_was_read(store: LocalObjectStore) -> None:
+    old = store.put("k", b"old")
+    new = store.put("k", b"new")
+    with pytest.raises(ObjectChanged):
+        store.delete("k", if_version=old.version)
+    assert store.get("k").data == b"new"
+    store.delete("k", if_version=new.version)
+    assert store.head("k") is None
+    store.put("k", b"")
+    store.delete("k")
+    with pytest.raises(ObjectNotFound):
+        store.delete("k")
+
+
+# --- listing
+
+names = st.lists(st.sampled_from(["a", "ab", "b", "exchange=US", "exchange=USX"]), min_size=1, max_size=3)
+
+
+@settings(max_examples=40)
+@given(st.sets(names.map(lambda parts: "/".join(parts) + ".x"), max_size=8), st.text("abx/=.", max_size=4))
+def test_a_listing_has_the_objects_whose_key_starts_with_the_prefix(
+    tmp_path_factory: pytest.TempPathFactory, keys: set[str], prefix: str
+) -> None:
+    store = LocalObjectStore(tmp_path_factory.mktemp("list"))
+    infos = {key: store.put(key, key.encode()) for key in keys}
+    wanted = [*keys, *{key[: len(key) // 2] for key in keys}, *{key.rpartition("/")[0] for key in keys}, ""]
+    for start_of_key in wanted:
+        expected = [infos[key] for key in sorted(keys) if key.startswith(start_of_key)]
+        assert list(store.list(start_of_key)) == expected
+    if not prefix.startswith("/") and "//" not in prefix and "." not in prefix:
+        assert [info.key for info in store.list(prefix)] == sorted(k for k in keys if k.startswith(prefix))
+
+
+def test_a_listing_stays_inside_the_store_and_passes_over_what_is_hidden(store: LocalObjectStore) -> None:
+    store.put("k", b"")
+    Path(store.location).with_name("outside").write_bytes(b"")
+    Path(store.location, ".hidden").write_bytes(b"")
+    assert [info.key for info in store.list("")] == ["k"]
+    assert list(store.list("missing/")) == []
+    assert list(store.list("k/below")) == []
+    assert list(store.list("/")) == []
+    for prefix in ("../", "/etc/", "a/../../"):
+        with pytest.raises(ValueError, match="not an object key"):
+            list(store.list(prefix))
+
+
+def test_an_empty_store_lists_nothing(store: LocalObjectStore) -> None:
+    assert list(store.list("")) == []
+    assert store.sweep() == 0
+
+
+# --- other processes
+
+
+def test_readers_see_whole_objects_while_one_is_replaced_over_and_over(store: LocalObjectStore) -> None:
+    store.put("k", pattern(0))
+    writer = start(put_forever, store.location, "k")
+    readers = [start(read_while, store.location, "k", 1.5) for _ in range(2)]
+    try:
+        seen = [int(answer(reader)) for reader in readers]
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert min(seen) > 5
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_object_and_what_it_leaves_is_swept(
+    store: LocalObjectStore,
+) -> None:
+    store.put("k", pattern(0))
+    swept = 0
+    for number in range(40):
+        if number >= 5 and swept:
+            break
+        writer = start(put_forever, store.location, "k")
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        time.sleep(0.02 + 0.013 * (number % 7))
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        data = store.get("k").data
+        assert data == pattern(data[0])
+        left = len(temps(store))
+        assert left <= 1
+        assert store.sweep() == left
+        assert temps(store) == []
+        swept += left
+        store.put("k", pattern(number), if_version=store.get("k").info.version)
+    assert swept
+    assert [info.key for info in store.list("")] == ["k"]
+
+
+def test_only_what_dead_or_forgotten_writers_left_is_swept(store: LocalObjectStore) -> None:
+    folder = Path(store.location, ".tmp")
+    folder.mkdir(parents=True)
+    ended = start(put_with_little_room, store.location, "k", 10)
+    answer(ended)
+    mine, here = os.getpid(), socket.gethostname()
+    for name in (
+        f"{here}@{ended.pid}-a",
+        f"{here}@{mine}-b",
+        "elsewhere@1-c",
+        "elsewhere@1-old",
+        f"{here}@1-d",
+    ):
+        (folder / name).write_bytes(b"half")
+    os.utime(folder / "elsewhere@1-old", (1, 1))
+    assert store.sweep() == 2
+    assert {temp.name for temp in temps(store)} == {f"{here}@{mine}-b", "elsewhere@1-c", f"{here}@1-d"}
+
+
+def test_looking_whether_a_store_can_be_written_leaves_nothing(store: LocalObjectStore) -> None:
+    store.check_writable()
+    assert temps(store) == []
+    assert list(store.list("")) == []
+
+
+# --- stores that cannot be written
+
+
+def test_a_full_disk_is_told_with_its_remedy_and_leaves_the_old_object(store: LocalObjectStore) -> None:
+    old = store.put("k", b"old")
+    told = answer(start(put_with_little_room, store.location, "k", 20_000))
+    assert store.uri("k") in told
+    assert "File too large" in told
+    assert "free space" in told
+    assert "QUANT_ASSETS_STORE" in told
+    assert store.get("k").info == old
+    assert temps(store) == []
+
+
+def test_a_store_below_a_regular_file_is_told_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    store = LocalObjectStore(tmp_path / "file" / "store")
+    for use in (store.check_writable, lambda: store.put("k", b"")):
+        with pytest.raises(StoreUnavailable, match=r"cannot write .*file/store.*QUANT_ASSETS_STORE"):
+            use()
+    assert list(store.list("")) == []
+
+
+def test_an_object_below_another_object_cannot_be_put(store: LocalObjectStore) -> None:
+    old = store.put("file", b"old")
+    with pytest.raises(StoreUnavailable, match="file/below"):
+        store.put("file/below", b"")
+    assert store.get("file").info == old
+    assert temps(store) == []
+
+
+def test_a_path_the_disk_cannot_hold_is_told_by_every_call(store: LocalObjectStore) -> None:
+    store.put("k", b"")
+    key = "n" * 300
+    calls = {
+        "read": [lambda: store.get(key), lambda: store.get_ranges(key, [], "")],
+        "look at": [lambda: store.head(key)],
+        "write": [lambda: store.put(key, b"")],
+        "list": [lambda: list(store.list(f"{key}/"))],
+        "delete": [lambda: store.delete(key)],
+    }
+    for verb, uses in calls.items():
+        for use in uses:
+            with pytest.raises(StoreUnavailable, match=f"cannot {verb} .*QUANT_ASSETS_STORE"):
+                use()
+    assert temps(store) == []

@@ -1,0 +1,104 @@
+"""Settings from the environment: defaults, every kind of value, and errors that say what to change."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from resources.clock import ClockResource
+from resources.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"QUANT_ASSETS_{name.upper()}", raising=False)
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = load_settings()
+    assert settings.exchanges == ("ASX", "US")
+    assert settings.start == date(2000, 1, 3)
+    assert settings.source_url == ""
+    assert Path(settings.store_location) == Path(".quant-assets/store").absolute()
+    assert settings.dagster_home == Path(".quant-assets/dagster").absolute()
+
+
+def test_values_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {
+        "HOME": str(tmp_path),
+        "EXCHANGES": " US, ASX ,US,,",
+        "START": "2012-05-18",
+        "REQUESTS_PER_SECOND": "0",
+        "NOW": "2013-03-02T10:00:00+11:00",
+    }.items():
+        monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+    settings = load_settings()
+    assert settings.exchanges == ("US", "ASX")
+    assert settings.start == date(2012, 5, 18)
+    assert settings.requests_per_second == 0
+    assert settings.store_location == str(tmp_path / "store")
+    assert settings.clock() == datetime(2013, 3, 1, 23, tzinfo=UTC)
+    assert settings.clock().tzinfo is UTC
+
+
+def test_a_store_of_its_own_wins_over_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_STORE", "/data/tables")
+    assert load_settings().store_location == "/data/tables"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("EXCHANGES", " , ", "at least one exchange"),
+        ("START", "2013-02-30", "date"),
+        ("START", "soon", "date"),
+        ("REQUESTS_PER_SECOND", "-1", "greater than or equal to 0"),
+        ("REQUESTS_PER_SECOND", "fast", "number"),
+        ("REQUESTS_PER_SECOND", "nan", "greater than or equal to 0"),
+        ("CONCURRENCY", "0", "greater than or equal to 1"),
+        ("CONCURRENCY", "65", "less than or equal to 64"),
+        ("CONCURRENCY", "2.5", "integer"),
+        ("ATTEMPTS", "21", "less than or equal to 20"),
+        ("TIMEOUT_SECONDS", "0", "greater than 0"),
+        ("RATE_LIMIT_BUDGET_SECONDS", "-0.1", "greater than or equal to 0"),
+        ("RETRY_WAIT_SECONDS", "-1", "greater than or equal to 0"),
+        ("COOL_DOWN_SECONDS", "", "number"),
+        ("NOW", "2013-03-01T23:00:00", "time zone, e.g. 2013-03-01T23:00:00Z"),
+        ("NOW", "yesterday", "datetime"),
+    ],
+)
+def test_a_bad_value_names_its_variable_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    told = str(refused.value)
+    assert told.startswith(f"QUANT_ASSETS_{name}=")
+    assert remedy in told
+    assert f"change or unset QUANT_ASSETS_{name}" in told
+    assert value.strip(" ,") in told
+    assert "Value error" not in told
+
+
+def test_settings_do_not_change_once_made() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().home = Path("elsewhere")  # type: ignore[misc]
+
+
+# --- the clock
+
+
+def test_without_a_fixed_moment_the_clock_runs() -> None:
+    for now in (Settings().clock, ClockResource().now):
+        before = datetime.now(UTC)
+        assert before <= now() <= datetime.now(UTC)
+
+
+def test_a_fixed_clock_stands_still_in_utc() -> None:
+    clock = ClockResource(fixed="2013-03-02T10:00:00+11:00")
+    assert clock.now() == clock.now() == datetime(2013, 3, 1, 23, tzinfo=UTC)
+    assert clock.now().tzinfo is UTC

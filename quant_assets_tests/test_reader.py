@@ -1,0 +1,294 @@
+"""What users read: right whether or not a year has been compacted, adjusted as worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from quant_assets.catalog.build import build_catalog
+from quant_assets.catalog.configured import ConfiguredSymbol
+from quant_assets.exchanges import enabled
+from quant_assets.market.bars import DAILY_SCHEMA
+from quant_assets.market.coverage import CellState
+from quant_assets.market.weekly import WEEKLY_SCHEMA
+from quant_assets.reader import prices, profiles, read_daily, universe, weekly
+from resources.local_store import LocalObjectStore
+from resources.manifest import Entry, Manifest
+from resources.object_store import ObjectChanged, ObjectDamaged, ObjectNotFound, ObjectStore
+from resources.tables import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, encode, object_key, read_facts
+
+KNOWN = datetime(2024, 1, 10, tzinfo=UTC)
+LAST_YEAR, MON, TUE, WED = date(2023, 12, 29), date(2024, 1, 8), date(2024, 1, 9), date(2024, 1, 10)
+
+
+def bar(symbol: str, day: date, close: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "symbol": symbol,
+        "date": day,
+        **dict.fromkeys(("open", "high", "low", "close"), close),
+        "volume": 0 if close is None else 100,
+        "dividend": 0.0,
+        "split_ratio": 1.0,
+        "currency": "AUD" if symbol.endswith(".AX") else "USD",
+        "fetched_at": KNOWN,
+        **more,
+    }
+
+
+# Two for one on Monday, half a dollar on Wednesday; Yahoo would have served 99, 49.5 and 50 before Wednesday.
+IBM = [
+    bar("IBM", LAST_YEAR, 198.0),
+    bar("IBM", MON, 99.0, split_ratio=2.0, volume=200),
+    bar("IBM", TUE, 100.0),
+    bar("IBM", WED, 98.0, dividend=0.5),
+]
+MSFT = [bar("MSFT", day, 10.0) for day in (LAST_YEAR, TUE, WED)]
+BHP = [bar("BHP.AX", MON, 40.0), bar("BHP.AX", TUE, None, dividend=1.0), bar("BHP.AX", WED, 39.0)]
+
+
+def frame(*rows: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=DAILY_SCHEMA).sort("symbol", "date")
+
+
+def put(
+    store: ObjectStore, table: str, exchange: str, partition: str, rows: pl.DataFrame, **facts: Any
+) -> None:
+    """Puts one partition and records it, as a run does."""
+    entry = Entry(partition, CellState.COMPLETE, rows=rows.height)
+    key = object_key(table, exchange, partition)
+    info = store.put(key, encode(rows, entry.facts() | facts))
+    content = read_facts(store.get(key).data, key)["content_sha256"]
+    Manifest(store, table).record(
+        exchange, [replace(entry, version=info.version, size=info.size, content_sha256=content)]
+    )
+
+
+def put_cells(store: ObjectStore, exchange: str, *rows: dict[str, Any]) -> None:
+    for (day,), cell in frame(*rows).partition_by("date", as_dict=True).items():
+        put(store, DAILY, exchange, str(day), cell)
+
+
+def compact(store: ObjectStore, exchange: str, year: int) -> None:
+    """Makes the year's history of the cells as they stand."""
+    cells = {p: e.content_sha256 for p, e in Manifest(store, DAILY).year(exchange, year).items() if e.version}
+    rows = pl.concat(
+        pl.read_parquet(store.uri(object_key(DAILY, exchange, partition))) for partition in cells
+    )
+    put(store, HISTORY, exchange, str(year), rows.sort("symbol", "date"), cells=cells)
+
+
+def with_catalog(folder: Path) -> LocalObjectStore:
+    store = LocalObjectStore(folder)
+    exchanges = enabled(["US", "ASX"])
+    lists = {
+        "US": [ConfiguredSymbol(symbol=s) for s in ("IBM", "MSFT", "NEW")],
+        "ASX": [ConfiguredSymbol(symbol="BHP.AX")],
+    }
+    store.put(object_key(CATALOG), encode(build_catalog(lists, exchanges, None, WED), {}))
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalObjectStore:
+    store = with_catalog(tmp_path)
+    put_cells(store, "US", *IBM, *MSFT)
+    put_cells(store, "ASX", *BHP)
+    return store
+
+
+# --- prices
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_prices_are_as_traded_unless_asked_otherwise(store: LocalObjectStore, compacted: bool) -> None:
+    if compacted:
+        compact(store, "US", 2023)
+        compact(store, "US", 2024)
+    assert_frame_equal(prices(["IBM", "BHP.AX"], store=store).collect(), frame(*IBM, *BHP), check_exact=True)
+    assert_frame_equal(prices("IBM", "2024-01-08", TUE, store=store).collect(), frame(*IBM[1:3]))
+    assert_frame_equal(prices("IBM", WED, store=store.location).collect(), frame(IBM[3]))
+    assert_frame_equal(prices("IBM", end=LAST_YEAR, store=Path(store.location)).collect(), frame(IBM[0]))
+
+
+def test_split_adjusted_prices_are_on_the_basis_of_the_last_session(store: LocalObjectStore) -> None:
+    adjusted = prices("IBM", adjust="split", store=store).collect()
+    assert adjusted["close"].to_list() == [99.0, 99.0, 100.0, 98.0]
+    assert adjusted["volume"].to_list() == [200.0, 200.0, 100.0, 100.0]
+    assert adjusted["split_ratio"].to_list() == [1.0, 2.0, 1.0, 1.0]
+
+
+def test_total_return_is_as_worked_out_by_hand(store: LocalObjectStore) -> None:
+    yahoo = prices("IBM", adjust="total_return", store=store).collect()["close"].to_list()
+    assert yahoo == pytest.approx([99 * 0.995, 99 * 0.995, 100 * 0.995, 98])
+    ex_day = (
+        prices("IBM", adjust="total_return", reinvest="ex_close", store=store).collect()["close"].to_list()
+    )
+    factor = 1 / (1 + 0.5 / 98)
+    assert ex_day == pytest.approx([99 * factor, 99 * factor, 100 * factor, 98])
+    # The ex-date had no bar: the day before and the day after it bound the dividend.
+    bhp = prices("BHP.AX", adjust="total_return", store=store).collect()["close"].to_list()
+    assert bhp == [pytest.approx(40 * (1 - 1 / 40)), None, 39.0]
+
+
+def test_a_range_is_adjusted_by_what_came_after_it(store: LocalObjectStore) -> None:
+    for how in ("split", "total_return"):
+        whole = prices("IBM", adjust=how, store=store).collect()
+        for first, last in ((None, LAST_YEAR), (MON, TUE), (WED, None)):
+            part = prices("IBM", first, last, how, store=store).collect()
+            expected = whole.filter(pl.col("date").is_between(first or date.min, last or date.max))
+            assert_frame_equal(part, expected)
+
+
+def test_a_symbol_without_a_bar_yet_has_no_rows(store: LocalObjectStore) -> None:
+    for wanted in ("NEW", []):
+        empty = prices(wanted, store=store).collect()
+        assert empty.is_empty()
+        assert empty.schema == DAILY_SCHEMA
+
+
+def test_asking_twice_for_a_symbol_answers_once(store: LocalObjectStore) -> None:
+    assert prices(["MSFT", "IBM", "MSFT"], store=store).collect().height == len(MSFT) + len(IBM)
+
+
+def test_unknown_symbols_are_named(store: LocalObjectStore) -> None:
+    for read in (prices, weekly):
+        with pytest.raises(ValueError, match=r"not in the catalog: APPL, NOPE \(universe\(\) lists"):
+            read(["IBM", "APPL", "NOPE"], store=store)
+
+
+def test_unknown_ways_to_adjust_are_named(store: LocalObjectStore) -> None:
+    with pytest.raises(ValueError, match="'dividends'"):
+        prices("IBM", adjust="dividends", store=store)  # type: ignore[arg-type]
+
+
+def test_the_store_is_the_one_of_the_settings_unless_named(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_STORE", store.location)
+    assert prices("IBM").collect().equals(frame(*IBM))
+
+
+# --- newer cells over history
+
+
+@pytest.mark.parametrize("symbols", [None, ["IBM"], ["IBM", "MSFT"]])
+def test_cells_newer_than_the_history_lie_over_it(store: LocalObjectStore, symbols: list[str] | None) -> None:
+    compact(store, "US", 2024)
+    restated = bar("IBM", TUE, 101.0)
+    thursday = bar("IBM", date(2024, 1, 11), 97.0)
+    # MSFT has no row in Tuesday's new cell: what the history has of it is gone too.
+    put_cells(store, "US", restated, thursday)
+    rows = read_daily(store, "US", symbols=symbols)
+    expected = frame(*IBM[:2], restated, IBM[3], thursday, MSFT[0], MSFT[2])
+    wanted = expected if symbols is None else expected.filter(pl.col("symbol").is_in(symbols))
+    assert_frame_equal(rows, wanted, check_exact=True)
+
+
+def test_a_cell_that_says_the_same_is_not_read_again(store: LocalObjectStore) -> None:
+    compact(store, "US", 2024)
+    for day in (MON, TUE, WED):
+        store.put(object_key(DAILY, "US", str(day)), b"not to be read")
+    assert read_daily(store, "US", MON).equals(frame(*IBM[1:], *MSFT[1:]))
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.sampled_from(["put", "compact"]), st.integers(1, 4), st.integers(1, 9)), max_size=8)
+)
+def test_reads_are_the_latest_cells_whenever_the_year_was_compacted(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    store = with_catalog(tmp_path_factory.mktemp("overlay"))
+    latest: dict[int, dict[str, Any]] = {}
+    for step, day, close in steps:
+        if step == "put":
+            latest[day] = bar("IBM", date(2024, 1, day), float(close))
+            put_cells(store, "US", latest[day])
+        elif latest:
+            compact(store, "US", 2024)
+    assert_frame_equal(read_daily(store, "US"), frame(*latest.values()))
+    assert_frame_equal(prices("IBM", store=store).collect(), frame(*latest.values()))
+
+
+# --- the other tables
+
+
+def test_the_universe_and_the_profiles_are_read_whole(store: LocalObjectStore) -> None:
+    assert universe(store=store).collect()["symbol"].to_list() == ["BHP.AX", "IBM", "MSFT", "NEW"]
+    with pytest.raises(ObjectNotFound, match=r"exchange=US\.parquet"):
+        profiles("US", store=store)
+    store.put(object_key(PROFILES, "US"), encode(pl.DataFrame({"symbol": ["IBM"]}), {}))
+    assert profiles("US", store=store).collect()["symbol"].to_list() == ["IBM"]
+
+
+def test_weeks_are_bounded_by_their_mondays(store: LocalObjectStore) -> None:
+    def week(monday: date) -> pl.DataFrame:
+        rows = [{"symbol": symbol, "week": monday} for symbol in ("MSFT", "IBM")]
+        return pl.DataFrame(rows, schema=WEEKLY_SCHEMA)
+
+    assert weekly("IBM", store=store).collect().schema == WEEKLY_SCHEMA
+    mondays = [date(2023, 12, 25), date(2024, 1, 1), date(2024, 1, 8)]
+    for monday in mondays:
+        put(store, WEEKLY, "US", str(monday), week(monday))
+    everything = weekly(["MSFT", "IBM", "BHP.AX"], store=store).collect()
+    assert everything.select("symbol", "week").rows() == [(s, m) for s in ("IBM", "MSFT") for m in mondays]
+    some = weekly("IBM", "2024-01-01", date(2024, 1, 7), store=store).collect()
+    assert some.select("symbol", "week").rows() == [("IBM", mondays[1])]
+
+
+# --- trouble
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        (object_key(CATALOG), r"symbol_catalog\.parquet"),
+        (object_key(DAILY, "US", str(TUE)), r"date=2024-01-09\.parquet"),
+        (object_key(HISTORY, "US", "2024"), r"price_history/exchange=US/year=2024\.parquet"),
+        ("manifest/daily_prices/exchange=US/year=2024.json", r"manifest/.*year=2024\.json"),
+    ],
+)
+def test_a_damaged_object_is_named_and_never_read(store: LocalObjectStore, key: str, named: str) -> None:
+    store.put(key, b"PAR1 and then nothing")
+    with pytest.raises(ObjectDamaged, match=named):
+        prices("IBM", store=store)
+    if "catalog" not in key:
+        with pytest.raises(ObjectDamaged, match=named):
+            read_daily(store, "US")
+
+
+def test_without_a_catalog_the_reader_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ObjectNotFound, match=r"symbol_catalog\.parquet"):
+        prices("IBM", store=tmp_path)
+
+
+class Restless(LocalObjectStore):
+    """Every look at a year's history is followed by a new compaction of it, as often as `times` says."""
+
+    times = 0
+
+    def head(self, key: str) -> Any:
+        info = super().head(key)
+        if key.startswith(HISTORY) and self.times:
+            self.times -= 1
+            self.put(key, self.get(key).data)
+        return info
+
+
+def test_a_history_replaced_while_it_is_read_is_read_again(store: LocalObjectStore) -> None:
+    compact(store, "US", 2024)
+    restless = Restless(Path(store.location))
+    restless.times = 3
+    assert prices("IBM", MON, store=restless).collect().equals(frame(*IBM[1:]))
+    assert restless.times == 0
+    restless.times = 10_000
+    with pytest.raises(ObjectChanged, match=r"year=2024\.parquet.*try again"):
+        prices("IBM", store=restless)

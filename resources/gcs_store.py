@@ -1,0 +1,278 @@
+"""The object store in a Google Cloud Storage bucket, through the google-cloud client that dagster-gcp makes.
+
+Every put is one conditional upload whose CRC32C the server checks; reads check it again. The client's own retry
+(`DEFAULT_RETRY`: 429, 5xx, resets, time-outs) is the one retry layer. Credentials come from the environment
+(application default credentials, workload identity, or a service-account file named there), never from settings.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from resources.counters import WRITES, count
+from resources.object_store import (
+    ABSENT,
+    Blob,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectNotFound,
+    StoreUnavailable,
+    checksum,
+    validated_key,
+)
+
+POOL = 64
+"""Connections kept open: as many as the storage layer ever uses at once."""
+
+_TIMEOUT = 60.0
+_RETRY_FOR = 120.0
+
+T = TypeVar("T")
+
+
+class GcsObjectStore:
+    """Objects below a prefix of a bucket. A version is a generation, zero-padded so that versions sort.
+
+    Args:
+        bucket: the bucket's name; it must exist.
+        prefix: what comes before every key, without slashes at its ends; may be empty.
+        project: the project to bill, or None for the environment's.
+    """
+
+    def __init__(self, bucket: str, prefix: str, project: str | None = None) -> None:
+        self._bucket_name = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._project = project
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._retry: Any = None
+
+    def __repr__(self) -> str:
+        return f"GcsObjectStore({self.location!r})"
+
+    @property
+    def location(self) -> str:
+        return f"gs://{self._bucket_name}/{self._prefix}".rstrip("/")
+
+    def uri(self, key: str) -> str:
+        return f"gs://{self._bucket_name}/{self._prefix}{validated_key(key)}"
+
+    def get(self, key: str) -> Blob:
+        def read() -> Blob:
+            blob = self._blob(key)
+            data: bytes = blob.download_as_bytes(
+                raw_download=True, checksum="crc32c", timeout=_TIMEOUT, retry=self._retry
+            )
+            return Blob(data, ObjectInfo(key, len(data), _version(blob.generation)))
+
+        return self._asked("read", key, read)
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
+        def read() -> list[bytes]:
+            found: list[bytes] = []
+            for offset, length in ranges:
+                blob = self._blob(key, int(version))
+                data: bytes = blob.download_as_bytes(
+                    start=offset,
+                    end=offset + length - 1,
+                    raw_download=True,
+                    checksum=None,
+                    timeout=_TIMEOUT,
+                    retry=self._retry,
+                )
+                # Not every server honours the generation in the question; all name theirs in the answer.
+                if _version(blob.generation) != version:
+                    raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at")
+                found.append(data)
+            return found
+
+        try:
+            return self._asked("read", key, read)
+        except ObjectNotFound as error:
+            if self.head(key) is not None:
+                raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from error
+            raise
+
+    def head(self, key: str) -> ObjectInfo | None:
+        def look() -> ObjectInfo | None:
+            found = self._bucket().get_blob(
+                self._prefix + validated_key(key), timeout=_TIMEOUT, retry=self._retry
+            )
+            return self._info(found) if found is not None else None
+
+        return self._asked("look at", key, look)
+
+    def put(self, key: str, data: bytes, *, if_version: str | None = None) -> ObjectInfo:
+        exceptions = _exceptions()
+        blob = self._blob(key)
+        precondition: dict[str, int] = {}
+        if if_version is not None:
+            precondition["if_generation_match"] = 0 if if_version == ABSENT else int(if_version)
+
+        def write() -> ObjectInfo:
+            try:
+                blob.upload_from_string(
+                    data,
+                    content_type="application/octet-stream",
+                    checksum="crc32c",
+                    timeout=_TIMEOUT,
+                    retry=self._retry,
+                    **precondition,
+                )
+            except exceptions.PreconditionFailed as error:
+                # An upload whose answer was lost is retried by the client and then fails on its own work.
+                standing = self._bucket().get_blob(self._prefix + key, timeout=_TIMEOUT, retry=self._retry)
+                if standing is None or standing.crc32c != _encoded(data) or standing.size != len(data):
+                    raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
+                count(WRITES)
+                return self._info(standing)
+            count(WRITES)
+            return ObjectInfo(key, len(data), _version(blob.generation))
+
+        return self._asked("write", key, write)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        blobs = self._opened().list_blobs(
+            self._bucket_name,
+            prefix=self._prefix + prefix,
+            fields="items(name,size,generation),nextPageToken",
+            timeout=_TIMEOUT,
+            retry=self._retry,
+        )
+        # GCS lists in the order of the keys; a page is a request, made when it is reached.
+        pages: Iterator[Any] = blobs.pages
+        while (page := self._asked("list", prefix, lambda: next(pages, None))) is not None:
+            yield from (self._info(blob) for blob in page)
+
+    def delete(self, key: str, *, if_version: str | None = None) -> None:
+        exceptions = _exceptions()
+
+        def remove() -> None:
+            try:
+                self._blob(key).delete(
+                    if_generation_match=None if if_version is None else int(if_version),
+                    timeout=_TIMEOUT,
+                    retry=self._retry,
+                )
+            except exceptions.PreconditionFailed as error:
+                raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
+
+        self._asked("delete", key, remove)
+
+    def check_writable(self) -> None:
+        # A question about permissions is not answered by every emulator; a put is.
+        key = f"write-check-{uuid.uuid4().hex}"
+        self.put(key, b"")
+        self.delete(key)
+
+    def sweep(self) -> int:
+        # An upload that was cut off leaves nothing behind.
+        return 0
+
+    def _info(self, blob: Any) -> ObjectInfo:
+        name: str = blob.name
+        return ObjectInfo(name.removeprefix(self._prefix), int(blob.size), _version(blob.generation))
+
+    def _blob(self, key: str, generation: int | None = None) -> Any:
+        return self._bucket().blob(self._prefix + validated_key(key), generation=generation)
+
+    def _bucket(self) -> Any:
+        return self._opened().bucket(self._bucket_name)
+
+    def _opened(self) -> Any:
+        """The client, made on first use: loading the definitions must not look for credentials."""
+        with self._lock:
+            if self._client is None:
+                gcs: Any = importlib.import_module("dagster_gcp.gcs")
+                adapters: Any = importlib.import_module("requests.adapters")
+                retry: Any = importlib.import_module("google.cloud.storage.retry")
+                try:
+                    client = gcs.GCSResource(project=self._project or _project()).get_client()
+                except Exception as error:  # the client's own errors name no remedy
+                    raise self._unavailable("open", "", error) from error
+                for scheme in ("https://", "http://"):
+                    client._http.mount(scheme, adapters.HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL))
+                self._retry = retry.DEFAULT_RETRY.with_timeout(_RETRY_FOR)
+                self._client = client
+            return self._client
+
+    def _asked(self, verb: str, key: str, ask: Callable[[], T]) -> T:
+        """`ask`, with the client's errors as ours."""
+        self._opened()
+        exceptions = _exceptions()
+        try:
+            return ask()
+        except (ObjectChanged, ObjectNotFound):
+            raise
+        except exceptions.NotFound as error:
+            # What is missing from a write or a listing can only be the bucket.
+            if verb in ("write", "list") or "bucket does not exist" in str(error):
+                raise self._unavailable(verb, key, error) from error
+            raise ObjectNotFound(f"{self.uri(key)}: no such object") from error
+        except _corruption() as error:
+            raise ObjectDamaged(
+                f"{self.uri(key)}: the bytes do not match their checksum ({error})"
+            ) from error
+        except (exceptions.GoogleAPIError, *_transport_errors()) as error:
+            raise self._unavailable(verb, key, error) from error
+
+    def _unavailable(self, verb: str, key: str, error: Exception) -> StoreUnavailable:
+        code = getattr(error, "code", None)
+        remedy = {
+            401: "the credentials are missing or expired: run `gcloud auth application-default login`, or renew the "
+            "service-account file",
+            403: "grant that identity roles/storage.objectAdmin on the bucket",
+            404: "create the bucket, or correct QUANT_ASSETS_STORE",
+        }.get(
+            int(code) if code is not None else 0,
+            "check the network and the credentials (GOOGLE_APPLICATION_CREDENTIALS)",
+        )
+        text = " ".join(str(error).split())[:200]
+        where = f"gs://{self._bucket_name}/{self._prefix}{key}"
+        return StoreUnavailable(
+            f"cannot {verb} {where} in bucket {self._bucket_name} as {self._identity()}: "
+            f"{type(error).__name__} {text} ({remedy})"
+        )
+
+    def _identity(self) -> str:
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            return "anonymous (emulator)"
+        credentials = getattr(self._client, "_credentials", None)
+        return str(getattr(credentials, "service_account_email", None) or "the environment's credentials")
+
+
+def _project() -> str | None:
+    # An emulator asks for no project, but the client wants to have one.
+    emulated = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+    return os.environ.get("GOOGLE_CLOUD_PROJECT") or ("emulated" if emulated else None)
+
+
+def _version(generation: object) -> str:
+    return f"{int(str(generation)):020d}"
+
+
+def _encoded(data: bytes) -> str:
+    """CRC32C as GCS writes it: base64 of the big-endian bytes."""
+    return base64.b64encode(checksum(data).to_bytes(4, "big")).decode()
+
+
+def _exceptions() -> Any:
+    return importlib.import_module("google.api_core.exceptions")
+
+
+def _corruption() -> type[Exception]:
+    media: Any = importlib.import_module("google.cloud.storage.exceptions")
+    return media.DataCorruption
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    auth: Any = importlib.import_module("google.auth.exceptions")
+    requests: Any = importlib.import_module("requests.exceptions")
+    return (auth.GoogleAuthError, requests.RequestException, ConnectionError)
