@@ -33,7 +33,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     while start.weekday() > 4:
         start += timedelta(days=1)
     grids = make_grids(exchanges, start, settings.now)
-    jobs = daily_jobs(exchanges, grids)
+    jobs = daily_jobs(exchanges)
     store = StoreResource(location=settings.store_location)
     return dg.Definitions(
         assets=[
@@ -44,7 +44,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             make_symbol_profiles(grids, exchanges),
             make_exchange_profiles(exchanges),
         ],
-        jobs=[*jobs.values(), *table_jobs(grids)],
+        jobs=[*jobs.values(), *table_jobs()],
         schedules=[daily_schedule(exchange, jobs[exchange.code]) for exchange in exchanges],
         sensors=[new_symbols_sensor(exchanges, jobs, start), derived_tables_sensor()],
         resources={

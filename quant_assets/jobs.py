@@ -8,7 +8,6 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from quant_assets.exchanges import Exchange
-from quant_assets.partitions import Grids
 from resources.tables import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
 
 Job = UnresolvedAssetJobDefinition
@@ -19,13 +18,12 @@ def daily_job_name(exchange: str) -> str:
     return f"daily_prices_{exchange.lower()}"
 
 
-def daily_jobs(exchanges: Sequence[Exchange], grids: Grids) -> dict[str, Job]:
+def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
     """By exchange code: the job that fills its daily cells."""
     return {
         exchange.code: dg.define_asset_job(
             daily_job_name(exchange.code),
             selection=dg.AssetSelection.assets(DAILY),
-            partitions_def=grids.daily,
             description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
             tags={"quant_assets/exchange": exchange.code},
         )
@@ -33,14 +31,9 @@ def daily_jobs(exchanges: Sequence[Exchange], grids: Grids) -> dict[str, Job]:
     }
 
 
-def table_jobs(grids: Grids) -> list[Job]:
+def table_jobs() -> list[Job]:
     """The jobs of the other tables, each over its own grid."""
-    partitions = {HISTORY: grids.yearly, WEEKLY: grids.weekly, PROFILES: grids.exchanges}
     return [
-        dg.define_asset_job(
-            f"{table}_job",
-            selection=dg.AssetSelection.assets(table),
-            partitions_def=partitions.get(table),
-        )
+        dg.define_asset_job(f"{table}_job", selection=dg.AssetSelection.assets(table))
         for table in (CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES)
     ]

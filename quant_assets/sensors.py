@@ -77,11 +77,11 @@ def new_symbols_sensor(
 
 
 def derived_tables_sensor() -> dg.AutomationConditionSensorDefinition:
-    """Runs the automation conditions of the tables that are made from daily cells."""
+    """Runs the automation conditions: the catalog daily, and what is made from daily cells when they change."""
     return dg.AutomationConditionSensorDefinition(
         "derived_tables",
-        target=dg.AssetSelection.assets(HISTORY, WEEKLY, PROFILES, EXCHANGES),
-        description="Refreshes history, weekly bars and profiles when the cells they rest on have changed.",
+        target=dg.AssetSelection.assets(CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES),
+        description="Reads the catalog daily; refreshes history, weekly bars and profiles when their cells change.",
     )
 
 

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     home: Path = Path(".quant-assets")
     """Folder of everything local: the default store, Dagster's own files, caches and spill files."""
     store: str = ""
-    """Where the tables live: a local folder. Empty: `<home>/store`."""
+    """Where the tables live: a folder, or gs://bucket/prefix. Empty: `<home>/store`."""
     exchanges: Annotated[tuple[str, ...], NoDecode] = ("ASX", "US")
     """Codes of the exchanges in use, comma-separated in the environment."""
     exchanges_file: Path | None = None

@@ -24,6 +24,9 @@ def make_symbol_catalog(exchanges: Sequence[Exchange], universe: Path | None) ->
         name=CATALOG,
         group_name="catalog",
         kinds={"polars", "parquet"},
+        # The list is read again every day, so that what was added to it becomes known.
+        automation_condition=dg.AutomationCondition.on_missing()
+        | dg.AutomationCondition.on_cron("0 5 * * *"),
         description="The symbols we follow, with what is known of their listings.",
     )
     def symbol_catalog(store: StoreResource, clock: ClockResource) -> TableOutput:

@@ -102,7 +102,8 @@ def coverage_heat_map_svg(coverage: pl.DataFrame) -> str:
         spans = [(spans[at][0], spans[min(at + 1, len(spans) - 1)][1]) for at in range(0, len(spans), 2)]
 
     size, top = 13, 22
-    left = 14 + round(_LABEL * max(min(len(name), _NAME) for name in symbols))
+    # Symbols are capitals, which are wider than the letters of the other labels.
+    left = 14 + round(1.3 * _LABEL * max(min(len(name), _NAME) for name in symbols))
     styles = [f".c{n}{{stroke:{colour}}}" for n, (_, colour) in enumerate(_STEPS)]
     styles.append(
         f".c{len(_STEPS)}{{stroke:{_INK};opacity:.22}}path{{stroke-width:11;stroke-dasharray:12 1}}"

@@ -1,0 +1,155 @@
+"""The command line as a user meets it: the installed command, its exit codes, its one line of error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets_tests.support import NOW, tree
+
+COMMAND = Path(sys.executable).with_name("quant-assets")
+
+
+@dataclass
+class Shell:
+    """Runs the command on a home of its own."""
+
+    home: Path
+    url: str
+
+    @property
+    def store(self) -> Path:
+        return self.home / "store"
+
+    def __call__(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("QUANT_ASSETS_")
+        }
+        environment.pop("DAGSTER_HOME", None)
+        wanted = {
+            "HOME": str(self.home),
+            "EXCHANGES": "US",
+            "UNIVERSE": str(self.home / "universe.yaml"),
+            "SOURCE_URL": self.url,
+            "REQUESTS_PER_SECOND": "0",
+            "RETRY_WAIT_SECONDS": "0.01",
+            "ATTEMPTS": "2",
+            "START": "2013-01-02",
+            "NOW": NOW.isoformat(),
+            **settings,
+        }
+        environment |= {f"QUANT_ASSETS_{name}": value for name, value in wanted.items()}
+        return subprocess.run(
+            [str(COMMAND), *arguments], env=environment, capture_output=True, text=True, timeout=180, cwd=self.home
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shell(market: ReplayHandle, tmp_path: Path) -> Shell:
+    (tmp_path / "universe.yaml").write_text("US: [AAPL, IBM]\n")
+    return Shell(tmp_path, market.url)
+
+
+def refused(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    """It ended with 1, and one line that says all of `words`."""
+    assert run.returncode == 1, run.stdout + run.stderr
+    # A slow run also says how far it has got.
+    lines = [line for line in run.stderr.splitlines() if not re.search(r": \d+/\d+ ", line)]
+    assert len(lines) == 1, run.stderr
+    (line,) = lines
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+
+
+BACKFILL = ("backfill", "--exchange", "US", "--start", "2013-02-11", "--end", "2013-02-19")
+
+
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_touched(
+    shell: Shell, market: ReplayHandle
+) -> None:
+    refused(shell("backfill", "--exchange", "ASXX", "--start", "2013-02-11"), "'ASXX'", "did you mean ASX?")
+    refused(
+        shell("update-daily", "--exchange", "US", "--date", "2013-02-18"),
+        "2013-02-18 is not a session", "the one before is 2013-02-15", "the one after 2013-02-19",
+    )  # fmt: skip
+    refused(
+        shell("update-daily", "--exchange", "US", "--date", "2013-03-14"),
+        "--date 2013-03-14 is in the future", "the last session over is 2013-03-01",
+    )  # fmt: skip
+    # Ten minutes after the close the auction's result may still come.
+    refused(
+        shell("update-daily", "--exchange", "US", "--date", "2013-02-13", NOW="2013-02-13T21:10:00Z"),
+        "the session of US is not over before 2013-02-13 21:30 UTC", "the last session over is 2013-02-12",
+    )  # fmt: skip
+    assert market.stats()["requests"] == {}
+    assert tree(shell.store) == {}
+
+
+def test_a_backfill_says_what_came_of_it_and_a_second_one_finds_nothing_to_do(
+    shell: Shell, market: ReplayHandle
+) -> None:
+    done = shell(*BACKFILL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(
+        "complete=6 partial=0 closed=1 failed=0 requests=2 writes="
+    )
+    assert "error" not in done.stderr
+    before = tree(shell.store)
+    again = shell(*BACKFILL)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1].startswith("complete=6 partial=0 closed=1 failed=0 requests=0 ")
+    cells = {
+        name: content for name, content in before.items() if name.startswith(("daily_prices", "manifest"))
+    }
+    assert cells.items() <= tree(shell.store).items()
+
+    shown = shell("show-manifest", "--json")
+    assert shown.returncode == 0, shown.stderr
+    manifest = json.loads(shown.stdout)
+    assert manifest["store"] == str(shell.store)
+    facts = manifest["exchanges"]["US"]
+    assert facts["cells"] == {"complete": 6, "partial": 0, "closed": 1, "failed": 0}
+    assert (facts["rows"], facts["last_complete"], facts["weeks"]) == (12, "2013-02-19", 2)
+    sizes = [file.stat().st_size for file in (shell.store / "daily_prices").rglob("*.parquet")]
+    assert (len(sizes), facts["bytes"]) == (6, sum(sizes))
+
+
+def test_a_partial_backfill_names_what_is_missing_and_a_damaged_cell_is_named(
+    shell: Shell, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": "persistent"})
+    partial = shell(*BACKFILL)
+    assert partial.returncode == 2, partial.stderr
+    assert "missing: AAPL in 6 cell(s): failed: status 500" in partial.stdout
+    assert "complete=0 partial=6 closed=1 failed=0" in partial.stdout.splitlines()[-1]
+    market.clear_faults()
+    cell = shell.store / "daily_prices" / "exchange=US" / "date=2013-02-13.parquet"
+    cell.write_bytes(cell.read_bytes()[: cell.stat().st_size // 2])
+    before = tree(shell.store / "daily_prices")
+    refused(shell(*BACKFILL), str(cell), "Remove the object and run the backfill")
+    assert tree(shell.store / "daily_prices") == before
+
+
+def test_trouble_outside_is_one_line_with_its_remedy(shell: Shell) -> None:
+    universe = shell.home / "universe.yaml"
+    universe.write_text("US: [AAPL, {symbol: IBM, listed_on: yesterday}]\n")
+    refused(shell(*BACKFILL), str(universe), "US entry 2", "listed_on")
+    universe.write_text("US: [AAPL]\n")
+    refused(
+        shell(*BACKFILL, SOURCE_URL="http://127.0.0.1:9"),
+        "http://127.0.0.1:9 does not answer", "QUANT_ASSETS_SOURCE_URL",
+    )  # fmt: skip
+    assert not (shell.store / "daily_prices").exists()
+    blocked = shell.home / "a-file"
+    blocked.write_text("")
+    refused(shell(*BACKFILL, STORE=str(blocked / "store")), str(blocked), "QUANT_ASSETS_STORE")
+    assert blocked.read_text() == ""
