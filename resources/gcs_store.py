@@ -53,6 +53,8 @@ class GcsObjectStore:
         self._lock = threading.Lock()
         self._client: Any = None
         self._retry: Any = None
+        self._met = False
+        """Whether the bucket is known to be there."""
 
     def __repr__(self) -> str:
         return f"GcsObjectStore({self.location!r})"
@@ -75,10 +77,11 @@ class GcsObjectStore:
         return self._asked("read", key, read)
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
-        def read() -> list[bytes]:
-            found: list[bytes] = []
-            for offset, length in ranges:
-                blob = self._blob(key, int(version))
+        exceptions = _exceptions()
+
+        def read(offset: int, length: int) -> bytes:
+            blob = self._blob(key, int(version))
+            try:
                 data: bytes = blob.download_as_bytes(
                     start=offset,
                     end=offset + length - 1,
@@ -87,14 +90,23 @@ class GcsObjectStore:
                     timeout=_TIMEOUT,
                     retry=self._retry,
                 )
-                # Not every server honours the generation in the question; all name theirs in the answer.
-                if _version(blob.generation) != version:
-                    raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at")
-                found.append(data)
-            return found
+            except exceptions.RequestRangeNotSatisfiable:
+                # Past the end: of this version, or of a shorter one that has taken its place.
+                standing = self.head(key)
+                if standing is not None and standing.version == version:
+                    return b""
+                raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from None
+            # Not every server honours the generation in the question; all name theirs in the answer.
+            if _version(blob.generation) != version:
+                raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at")
+            return data
 
         try:
-            return self._asked("read", key, read)
+            # An empty range cannot be asked for: HTTP has none.
+            return [
+                self._asked("read", key, lambda at=at, length=length: read(at, length)) if length else b""
+                for at, length in ranges
+            ]
         except ObjectNotFound as error:
             if self.head(key) is not None:
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from error
@@ -105,7 +117,10 @@ class GcsObjectStore:
             found = self._bucket().get_blob(
                 self._prefix + validated_key(key), timeout=_TIMEOUT, retry=self._retry
             )
-            return self._info(found) if found is not None else None
+            if found is None:
+                self._meet_bucket()
+                return None
+            return self._info(found)
 
         return self._asked("look at", key, look)
 
@@ -153,16 +168,21 @@ class GcsObjectStore:
 
     def delete(self, key: str, *, if_version: str | None = None) -> None:
         exceptions = _exceptions()
+        failures: list[Exception] = []
 
         def remove() -> None:
             try:
                 self._blob(key).delete(
                     if_generation_match=None if if_version is None else int(if_version),
                     timeout=_TIMEOUT,
-                    retry=self._retry,
+                    retry=lambda call: self._retry(call, on_error=failures.append),
                 )
             except exceptions.PreconditionFailed as error:
                 raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
+            except exceptions.NotFound:
+                # A delete whose answer was lost is tried again and then finds its own work done.
+                if not failures:
+                    raise
 
         self._asked("delete", key, remove)
 
@@ -213,18 +233,27 @@ class GcsObjectStore:
             raise
         except exceptions.NotFound as error:
             # What is missing from a write or a listing can only be the bucket.
-            if verb in ("write", "list") or "bucket does not exist" in str(error):
+            if verb in ("write", "list"):
                 raise self._unavailable(verb, key, error) from error
+            self._meet_bucket()
             raise ObjectNotFound(f"{self.uri(key)}: no such object") from error
         except _corruption() as error:
             raise ObjectDamaged(
-                f"{self.uri(key)}: the bytes do not match their checksum ({error})"
+                f"{self.uri(key)}: the bytes do not match their checksum ({_line(error)})"
             ) from error
         except (exceptions.GoogleAPIError, *_transport_errors()) as error:
             raise self._unavailable(verb, key, error) from error
 
+    def _meet_bucket(self) -> None:
+        """Tells a missing object from a missing bucket, which is answered alike. Raises StoreUnavailable."""
+        if not self._met:
+            next(self.list(""), None)
+            self._met = True
+
     def _unavailable(self, verb: str, key: str, error: Exception) -> StoreUnavailable:
         code = getattr(error, "code", None)
+        if _is_refusal(error):
+            code = 401
         remedy = {
             401: "the credentials are missing or expired: run `gcloud auth application-default login`, or renew the "
             "service-account file",
@@ -234,11 +263,10 @@ class GcsObjectStore:
             int(code) if code is not None else 0,
             "check the network and the credentials (GOOGLE_APPLICATION_CREDENTIALS)",
         )
-        text = " ".join(str(error).split())[:200]
         where = f"gs://{self._bucket_name}/{self._prefix}{key}"
         return StoreUnavailable(
             f"cannot {verb} {where} in bucket {self._bucket_name} as {self._identity()}: "
-            f"{type(error).__name__} {text} ({remedy})"
+            f"{type(error).__name__} {_line(error)} ({remedy})"
         )
 
     def _identity(self) -> str:
@@ -258,6 +286,10 @@ def _version(generation: object) -> str:
     return f"{int(str(generation)):020d}"
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def _encoded(data: bytes) -> str:
     """CRC32C as GCS writes it: base64 of the big-endian bytes."""
     return base64.b64encode(checksum(data).to_bytes(4, "big")).decode()
@@ -270,6 +302,12 @@ def _exceptions() -> Any:
 def _corruption() -> type[Exception]:
     media: Any = importlib.import_module("google.cloud.storage.exceptions")
     return media.DataCorruption
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether there are no credentials, or none that are accepted; a network that fails is another matter."""
+    auth: Any = importlib.import_module("google.auth.exceptions")
+    return isinstance(error, auth.GoogleAuthError) and not isinstance(error, auth.TransportError)
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

@@ -117,6 +117,16 @@ def claim(store: ObjectStore, tables: Collection[str]) -> None:
     Raises StoreUnavailable when it cannot be written, holds another project's objects, or has a newer format.
     """
     store.check_writable()
+    if not is_claimed(store, tables):
+        with contextlib.suppress(ObjectChanged):
+            store.put(MARKER, json.dumps({"format": FORMAT}).encode(), if_version=ABSENT)
+
+
+def is_claimed(store: ObjectStore, tables: Collection[str]) -> bool:
+    """Whether the store says that it is ours; if not, it is empty or holds our tables. Changes nothing.
+
+    Raises StoreUnavailable when it holds another project's objects, or has a newer format.
+    """
     try:
         marker: object = json.loads(store.get(MARKER).data)
         found = cast("dict[str, Any]", marker).get("format") if isinstance(marker, dict) else None
@@ -132,10 +142,10 @@ def claim(store: ObjectStore, tables: Collection[str]) -> None:
                 f"{store.location} holds another project's objects (e.g. {first.key}): point QUANT_ASSETS_STORE at "
                 "an empty folder or prefix"
             ) from None
-        with contextlib.suppress(ObjectChanged):
-            store.put(MARKER, json.dumps({"format": FORMAT}).encode(), if_version=ABSENT)
+        return False
     except ValueError as error:
         raise ObjectDamaged(f"{store.uri(MARKER)}: unreadable; remove it, it is made anew") from error
+    return True
 
 
 def checksum(data: bytes) -> int:

@@ -31,6 +31,10 @@ YAHOO = "https://query2.finance.yahoo.com"
 _DOWN_AFTER = 12
 
 
+# curl's numbers for: no proxy or host of that name, no connection, no TLS or no certificate to trust.
+_CANNOT_CONNECT = (5, 6, 7, 35, 60, 77)
+
+
 class _Passing(Exception):
     """A failure that may pass: worth asking again."""
 
@@ -38,6 +42,14 @@ class _Passing(Exception):
         super().__init__(result.reason)
         self.result = result
         self.wait_seconds = wait_seconds
+
+
+class _NoAnswer(Exception):
+    """A request ended without a whole answer; `unreachable` when not even a connection came about."""
+
+    def __init__(self, reason: str, *, unreachable: bool) -> None:
+        super().__init__(reason)
+        self.unreachable = unreachable
 
 
 class YahooSource:
@@ -83,7 +95,7 @@ class YahooSource:
         self._open()
         queue = deque(requests)
         running: set[Future[FetchResult]] = set()
-        unanswered = 0
+        unanswered = unreachable = 0
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="yahoo") as pool:
             try:
                 while queue or running:
@@ -101,8 +113,9 @@ class YahooSource:
                         result = future.result()
                         if result.facts.get("unanswered"):
                             unanswered += 1
+                            unreachable += bool(result.facts.get("unreachable"))
                             # A source that has answered before is there, whatever one symbol's trouble is.
-                            if not self._answered and unanswered >= min(3, len(requests)):
+                            if not self._answered and unreachable >= min(3, len(requests)):
                                 raise SourceUnavailable(
                                     f"the price source at {self.address} does not answer: {result.reason} "
                                     "(check the network, or QUANT_ASSETS_SOURCE_URL if you set it)"
@@ -182,10 +195,11 @@ class YahooSource:
 
     def _ask(self, request: HistoryRequest) -> FetchResult:
         """One attempt. Raises _Passing when asking again may help, RateBudgetSpent when it must not be tried."""
-        status, body, retry_after = self._chart(request)
-        if status == 0:
-            facts = {"status": 0, "unanswered": True}
-            raise _Passing(FetchResult(request.symbol, Outcome.FAILED, body.decode(), facts=facts))
+        try:
+            status, body, retry_after = self._chart(request)
+        except _NoAnswer as error:
+            facts = {"status": 0, "unanswered": True, "unreachable": error.unreachable}
+            raise _Passing(FetchResult(request.symbol, Outcome.FAILED, str(error), facts=facts)) from error
         result = read_chart(status, body, symbol=request.symbol, zone=request.zone)
         if result.outcome is Outcome.RATE_LIMITED:
             seconds = retry_after
@@ -200,7 +214,7 @@ class YahooSource:
         return result
 
     def _chart(self, request: HistoryRequest) -> tuple[int, bytes, float | None]:
-        """Status, body and Retry-After of one chart request; status 0 and the reason when nothing was answered."""
+        """Status, body and Retry-After of one chart request. Raises _NoAnswer, RateBudgetSpent."""
         from curl_cffi.requests.exceptions import RequestException
 
         yfinance_error: Any = importlib.import_module("yfinance.exceptions").YFException
@@ -226,5 +240,6 @@ class YahooSource:
         except ChartRefused as refused:
             return refused.status, refused.body, refused.retry_after
         except (RequestException, yfinance_error, OSError) as error:
-            return 0, f"no answer ({type(error).__name__}: {str(error)[:160]})".encode(), None
+            text = f"no answer ({type(error).__name__}: {str(error)[:160]})"
+            raise _NoAnswer(text, unreachable=getattr(error, "code", None) in _CANNOT_CONNECT) from error
         return int(response.status_code), bytes(response.content), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from quant_assets.maintenance.rebuild import rebuild_manifest
 from resources.manifest import Manifest
@@ -12,9 +13,12 @@ from resources.object_store import (
     ABSENT,
     ObjectStore,
     ObjectStoreError,
+    StoreUnavailable,
     checksum,
+    claim,
+    is_claimed,
 )
-from resources.tables import decode
+from resources.tables import TOP_LEVEL, decode
 
 _WORKERS = 16
 _MANIFEST = "manifest/"
@@ -47,17 +51,26 @@ def migrate_store(
     A migration that was interrupted is continued by calling it again: what already stands at the target with the
     same bytes is only verified. An object that stands there with other bytes is not touched and named as failed.
 
-    Raises StoreUnavailable when a home cannot be reached at all.
+    Raises StoreUnavailable when a home cannot be reached at all or holds another project's objects, when there is
+    nothing to move, and when the two homes are one.
     """
+    _refuse_nested(source, target)
+    is_claimed(source, TOP_LEVEL)
     infos = [info for info in source.list("") if not info.key.startswith(_MANIFEST)]
+    if not infos:
+        raise StoreUnavailable(f"{source.location} holds no tables: is it the store you mean?")
     result = Migration(objects=len(infos), bytes=sum(info.size for info in infos))
     on_plan(len(infos))
+    if dry_run:
+        is_claimed(target, TOP_LEVEL)
+    else:
+        claim(target, TOP_LEVEL)
+        target.sweep()
     there = {info.key for info in target.list("")}
     if dry_run:
         result.already_there = sum(info.key in there for info in infos)
         result.copied = result.objects - result.already_there
         return result
-    target.check_writable()
 
     def move(key: str) -> tuple[bool, int]:
         data = source.get(key).data
@@ -92,3 +105,14 @@ def migrate_store(
             without_objects=lambda table, exchange: Manifest(source, table).all(exchange),
         )
     return result
+
+
+def _refuse_nested(source: ObjectStore, target: ObjectStore) -> None:
+    """A store inside another would be moved into itself."""
+    places = [
+        location if "://" in location else str(Path(location).resolve())
+        for location in (source.location, target.location)
+    ]
+    one, other = (f"{place}/" for place in places)
+    if one.startswith(other) or other.startswith(one):
+        raise StoreUnavailable(f"{places[0]} and {places[1]} are one store, or one lies in the other")

@@ -9,8 +9,8 @@ import orjson
 
 from quant_assets.maintenance.rebuild import manifest_places
 from resources.manifest import Manifest
-from resources.object_store import Blob, ObjectDamaged, ObjectStore, ObjectStoreError, get_many
-from resources.tables import decode, object_key
+from resources.object_store import Blob, ObjectDamaged, ObjectStore, ObjectStoreError, StoreUnavailable, get_many
+from resources.tables import TIME_DIMENSION, decode, object_key, partition_of, read_facts
 
 
 @dataclass(slots=True)
@@ -34,6 +34,9 @@ def verify_store(store: ObjectStore, on_object: Callable[[], None] = lambda: Non
         result.objects += 1
         on_object()
         if isinstance(blob, ObjectStoreError):
+            if isinstance(blob, StoreUnavailable):
+                # One object that cannot be read is a damage; a store that cannot be reached is none.
+                store.head(key)
             result.damaged[key] = str(blob)
             continue
         versions[key] = blob.info.version
@@ -44,7 +47,12 @@ def verify_store(store: ObjectStore, on_object: Callable[[], None] = lambda: Non
         for info in store.list(f"manifest/{table}/exchange={exchange}/"):
             if info.key in result.damaged:
                 continue
-            for entry in Manifest(store, table).year(exchange, int(info.key[-9:-5])).values():
+            try:
+                entries = Manifest(store, table).year(exchange, int(info.key[-9:-5]))
+            except (ObjectDamaged, ValueError) as error:
+                result.damaged[info.key] = f"{store.uri(info.key)}: no manifest ({error})"
+                continue
+            for entry in entries.values():
                 key = object_key(table, exchange, entry.partition)
                 if entry.version and key not in versions:
                     result.damaged[key] = f"{store.uri(key)}: recorded in the manifest, and gone"
@@ -60,6 +68,11 @@ def _problem(store: ObjectStore, key: str, blob: Blob) -> str:
     try:
         if key.endswith(".parquet"):
             decode(blob.data, store.uri(key))
+            table = key.partition("/")[0]
+            lies_at = partition_of(table, key) if table in TIME_DIMENSION else None
+            says = read_facts(blob.data, store.uri(key)).get("partition", lies_at)
+            if lies_at is not None and says != lies_at:
+                return f"{store.uri(key)}: holds the rows of {says}"
         else:
             orjson.loads(blob.data)
     except ObjectDamaged as error:
