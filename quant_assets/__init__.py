@@ -1,6 +1,23 @@
 """quant-assets: a Dagster data-asset platform for daily stock prices.
 
-Importing this package does no work: the code location is `quant_assets.definitions`.
+The code location is `quant_assets.definitions`. For reading: `from quant_assets import prices, weekly, universe,
+profiles` (see `quant_assets.reader`). Importing this package does no work.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quant_assets.reader import prices, profiles, universe, weekly
+
 __version__ = "0.1.0"
+__all__ = ["prices", "profiles", "universe", "weekly"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from quant_assets import reader
+
+        return getattr(reader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What users import to read the tables: `from quant_assets.reader import prices, weekly, universe, profiles`.
+"""What users import to read the tables: `from quant_assets import prices, weekly, universe, profiles`.
 
 Reads come from the yearly history, overlaid by every daily cell that is newer than it, so they are right whether
 or not a compaction has run. A reader sees each object as it was or as it is, never a mixture.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from quant_assets.emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
@@ -74,3 +77,20 @@ def _fill_years(home: Path, store: LocalObjectStore, server: ReplayHandle) -> No
         spill_folder=home / "spill",
     )
     source.close()
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """The URL of a Cloud Storage emulator; clients find it only in tests that ask for a `bucket`."""
+    with gcs_emulator() as url:
+        del os.environ["STORAGE_EMULATOR_HOST"]
+        yield url
+
+
+@pytest.fixture
+def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a bucket of the test's own, on the emulator to which clients now go."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    make_bucket(name)
+    return name

@@ -178,10 +178,10 @@ def test_a_range_is_one_run_that_records_every_cell(platform: Platform, market: 
     whole = cells["2013-02-12|US"]
     content = read_table(platform.store, object_key(DAILY, "US", "2013-02-12"))
     path = Path(platform.store.uri(object_key(DAILY, "US", "2013-02-12")))
-    assert whole | {"run_seconds": 0} == {
+    assert whole | {"seconds": 0} == {
         "state": "complete", "rows": 3, "expected_symbols": 3, "received_symbols": 3,
         "bytes": path.stat().st_size, "sha256": whole["sha256"], "object": str(path),
-        "run_requests": 4, "run_seconds": 0,
+        "requests": 4, "seconds": 0,
     }  # fmt: skip
     assert len(whole["sha256"]) == 64
     assert content["symbol"].to_list() == ["AAPL", "IBM", "MSFT"]

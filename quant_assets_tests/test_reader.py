@@ -292,3 +292,13 @@ def test_a_history_replaced_while_it_is_read_is_read_again(store: LocalObjectSto
     restless.times = 10_000
     with pytest.raises(ObjectChanged, match=r"year=2024\.parquet.*try again"):
         prices("IBM", store=restless)
+
+
+def test_the_readers_are_importable_from_the_package() -> None:
+    import quant_assets
+    from quant_assets import reader
+
+    for name in ("prices", "weekly", "universe", "profiles"):
+        assert getattr(quant_assets, name) is getattr(reader, name)
+    with pytest.raises(AttributeError, match="no attribute 'price'"):
+        quant_assets.price  # noqa: B018

@@ -7,7 +7,6 @@ Every put is one conditional upload whose CRC32C the server checks; reads check 
 
 from __future__ import annotations
 
-import base64
 import importlib
 import os
 import threading
@@ -24,12 +23,14 @@ from resources.object_store import (
     ObjectInfo,
     ObjectNotFound,
     StoreUnavailable,
-    checksum,
     validated_key,
 )
 
 POOL = 64
 """Connections kept open: as many as the storage layer ever uses at once."""
+
+_WRITER = "quant-assets-put"
+"""The metadata by which a writer knows its own upload."""
 
 _TIMEOUT = 60.0
 _RETRY_FOR = 120.0
@@ -128,8 +129,11 @@ class GcsObjectStore:
         exceptions = _exceptions()
         blob = self._blob(key)
         precondition: dict[str, int] = {}
+        # The bytes do not tell whose an upload was: two writers may write the same.
+        mine = uuid.uuid4().hex
         if if_version is not None:
             precondition["if_generation_match"] = 0 if if_version == ABSENT else int(if_version)
+            blob.metadata = {_WRITER: mine}
 
         def write() -> ObjectInfo:
             try:
@@ -144,7 +148,7 @@ class GcsObjectStore:
             except exceptions.PreconditionFailed as error:
                 # An upload whose answer was lost is retried by the client and then fails on its own work.
                 standing = self._bucket().get_blob(self._prefix + key, timeout=_TIMEOUT, retry=self._retry)
-                if standing is None or standing.crc32c != _encoded(data) or standing.size != len(data):
+                if standing is None or (standing.metadata or {}).get(_WRITER) != mine:
                     raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
                 count(WRITES)
                 return self._info(standing)
@@ -213,6 +217,8 @@ class GcsObjectStore:
                 gcs: Any = importlib.import_module("dagster_gcp.gcs")
                 adapters: Any = importlib.import_module("requests.adapters")
                 retry: Any = importlib.import_module("google.cloud.storage.retry")
+                # The client would look the bucket up for its traces, again after each object that is not there.
+                os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
                 try:
                     client = gcs.GCSResource(project=self._project or _project()).get_client()
                 except Exception as error:  # the client's own errors name no remedy
@@ -288,11 +294,6 @@ def _version(generation: object) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _encoded(data: bytes) -> str:
-    """CRC32C as GCS writes it: base64 of the big-endian bytes."""
-    return base64.b64encode(checksum(data).to_bytes(4, "big")).decode()
 
 
 def _exceptions() -> Any:

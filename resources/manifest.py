@@ -169,14 +169,7 @@ class Manifest:
             there.add(partition)
             if partition in known and known[partition].version == info.version:
                 continue
-            blob = self._store.get(info.key)
-            uri = self._store.uri(info.key)
-            try:
-                fresh.append(Entry.from_facts(read_facts(blob.data, uri), blob.info))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ObjectDamaged(
-                    f"{uri}: unreadable facts ({error!r}); remove it and make it anew"
-                ) from error
+            fresh.append(entry_of(self._table, self._store.get(info.key), self._store.uri(info.key)))
         if fresh:
             if record:
                 self.record(exchange, fresh)
@@ -192,6 +185,18 @@ class Manifest:
             raise ObjectDamaged(
                 f"{uri}: unreadable manifest ({error}); `quant-assets rebuild-manifest` makes it anew"
             ) from error
+
+
+def entry_of(table: str, blob: Blob, uri: str) -> Entry:
+    """The entry that a table's object tells of itself. Raises ObjectDamaged."""
+    facts = read_facts(blob.data, uri)
+    try:
+        entry = Entry.from_facts(facts, blob.info)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ObjectDamaged(f"{uri}: unreadable facts ({error!r}); remove it and make it anew") from error
+    if entry.partition != partition_of(table, blob.info.key):
+        raise ObjectDamaged(f"{uri}: holds the rows of {entry.partition}; remove it and make it anew")
+    return entry
 
 
 def _dump(entries: dict[str, Entry]) -> bytes:

@@ -156,8 +156,8 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
         "received_symbols": entry.received,
         "bytes": entry.size,
         "sha256": entry.content_sha256,
-        "run_requests": report.requests,
-        "run_seconds": round(sum(report.seconds.values()), 2),
+        "requests": report.requests,
+        "seconds": round(sum(report.seconds.values()), 2),
     }
     if entry.version:
         key = object_key(DAILY, report.exchange, day.isoformat())

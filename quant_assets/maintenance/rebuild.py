@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from resources.manifest import Entry, Manifest
+from resources.manifest import Entry, Manifest, entry_of
 from resources.object_store import ObjectDamaged, ObjectInfo, ObjectStore, get_many
-from resources.tables import TIME_DIMENSION, partition_of, read_facts
+from resources.tables import TIME_DIMENSION, partition_of
 
 
 def manifest_places(store: ObjectStore) -> list[tuple[str, str]]:
@@ -59,7 +59,7 @@ def _from_footers(
         on_object()
         if isinstance(blob, Exception):
             raise blob
-        yield Entry.from_facts(read_facts(blob.data, store.uri(key)), blob.info)
+        yield entry_of(table, blob, store.uri(key))
 
 
 def _readable(store: ObjectStore, manifest: Manifest, table: str, exchange: str) -> Iterator[Entry]:

@@ -9,7 +9,14 @@ import orjson
 
 from quant_assets.maintenance.rebuild import manifest_places
 from resources.manifest import Manifest
-from resources.object_store import Blob, ObjectDamaged, ObjectStore, ObjectStoreError, StoreUnavailable, get_many
+from resources.object_store import (
+    Blob,
+    ObjectDamaged,
+    ObjectStore,
+    ObjectStoreError,
+    StoreUnavailable,
+    get_many,
+)
 from resources.tables import TIME_DIMENSION, decode, object_key, partition_of, read_facts
 
 

@@ -22,7 +22,7 @@ from quant_assets_tests.resources.workers import (
 )
 from resources.counters import WRITES, counted
 from resources.local_store import LocalObjectStore
-from resources.object_store import ABSENT, ObjectChanged, ObjectInfo, ObjectNotFound, StoreUnavailable
+from resources.object_store import ObjectInfo, ObjectNotFound, StoreUnavailable
 
 
 @pytest.fixture
@@ -70,38 +70,7 @@ def test_a_folder_of_objects_is_no_object(store: LocalObjectStore) -> None:
     assert temps(store) == []
 
 
-def test_ranges_are_of_the_version_that_was_looked_at(store: LocalObjectStore) -> None:
-    info = store.put("k", b"0123456789")
-    assert store.get_ranges("k", [(0, 2), (8, 5), (3, 0), (20, 1)], info.version) == [b"01", b"89", b"", b""]
-    store.put("k", b"0123456789")
-    with pytest.raises(ObjectChanged, match="/k"):
-        store.get_ranges("k", [(0, 2)], info.version)
-
-
 # --- versions
-
-
-def test_absent_only_creates(store: LocalObjectStore) -> None:
-    store.put("k", b"first", if_version=ABSENT)
-    with pytest.raises(ObjectChanged, match="/k"):
-        store.put("k", b"second", if_version=ABSENT)
-    assert store.get("k").data == b"first"
-    store.delete("k")
-    store.put("k", b"third", if_version=ABSENT)
-    assert store.get("k").data == b"third"
-
-
-def test_a_put_over_another_version_than_the_one_read_is_refused(store: LocalObjectStore) -> None:
-    with pytest.raises(ObjectChanged):
-        store.put("k", b"", if_version="00-1-1")
-    assert store.head("k") is None
-    old = store.put("k", b"old")
-    new = store.put("k", b"new", if_version=old.version)
-    with pytest.raises(ObjectChanged):
-        store.put("k", b"late", if_version=old.version)
-    assert store.get("k").data == b"new"
-    assert store.get("k").info == new
-    assert temps(store) == []
 
 
 def test_the_version_grows_even_when_the_clock_goes_back(store: LocalObjectStore) -> None:
@@ -112,20 +81,6 @@ def test_the_version_grows_even_when_the_clock_goes_back(store: LocalObjectStore
     ahead = store.head("k")
     assert ahead is not None
     assert store.put("k", b"same").version > ahead.version > versions[-1]
-
-
-def test_deleting_takes_the_version_that_was_read(store: LocalObjectStore) -> None:
-    old = store.put("k", b"old")
-    new = store.put("k", b"new")
-    with pytest.raises(ObjectChanged):
-        store.delete("k", if_version=old.version)
-    assert store.get("k").data == b"new"
-    store.delete("k", if_version=new.version)
-    assert store.head("k") is None
-    store.put("k", b"")
-    store.delete("k")
-    with pytest.raises(ObjectNotFound):
-        store.delete("k")
 
 
 # --- listing

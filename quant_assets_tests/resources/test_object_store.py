@@ -1,4 +1,4 @@
-"""What the storage layer promises of any store, checked on the one that is a folder."""
+"""What the storage layer makes of any store: safe replacing, reading many, and whose store it is."""
 
 from __future__ import annotations
 
@@ -26,12 +26,6 @@ from resources.object_store import (
     put_reconciled,
     validated_key,
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
-    return LocalObjectStore(tmp_path)
-
 
 # --- keys
 

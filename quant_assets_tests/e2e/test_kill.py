@@ -1,0 +1,42 @@
+"""Fifty SIGKILLs at random moments of backfills: reruns end as an undisturbed run does, and no reader sees a tear."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_killed_backfills_end_as_undisturbed_ones() -> None:
+    """In a process of its own, because it forks, which one with threads must not. KILL_SEED repeats a run."""
+    command = [sys.executable, "-m", "benchmarks.kill_backfill", "--kills", "45", "--dagster-kills", "5"]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    last = done.stdout.strip().splitlines()[-1]
+    facts = dict(re.findall(r"(\w+)=(\d+)", last))
+    assert last.startswith("kill: ok")
+    assert facts["kills"] == "50"
+    assert facts["wrong"] == "0"
+
+    # A test that killed only sleepers, or read only empty stores, would prove nothing.
+    stages = _counts(done.stdout, "kills by stage")
+    assert {"fetch", "price_history"} <= stages.keys()
+    assert stages.keys() & {"cells", "record"}
+    reads = _counts(done.stdout, "reads")
+    assert 0 < reads["cell, absent"] < reads["cell"]
+    assert 0 < reads["history, absent"] < reads["history"]
+    assert reads["prices"] > 50
+
+
+def _counts(output: str, what: str) -> dict[str, int]:
+    return json.loads(output.partition(f"kill: {what} ")[2].splitlines()[0])
