@@ -67,9 +67,8 @@ FIRST = date(2012, 12, 10)
 """In the midst of the suspensions, and before the splits."""
 DAGSTER_FIRST = date(2013, 1, 7)
 NOW = datetime(2013, 2, 1, 23, 0, tzinfo=UTC)
-# When something was recorded, and as which version; and in what words a gap was described, which names the bars
-# around it that the life saw whose request it was (the words also count in the size).
-_VAGUE = ("recorded_at", "version", "reason", "size")
+# When something was recorded, and as which version (the digits of the moment also count in the size).
+_VAGUE = ("recorded_at", "version", "size")
 
 KILLS_A_ROUND = 3
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -38,7 +38,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             make_symbol_catalog(exchanges, settings.universe),
-            make_daily_prices(grids, exchanges, settings.home.absolute() / "cache" / "spill"),
+            make_daily_prices(grids, exchanges, settings.spill_folder),
             make_price_history(grids, exchanges),
             make_weekly_prices(grids, exchanges),
             make_symbol_profiles(grids, exchanges),

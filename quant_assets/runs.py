@@ -21,6 +21,7 @@ from quant_assets.catalog.build import followed
 from quant_assets.catalog.listings import with_learned
 from quant_assets.definitions import build_definitions
 from quant_assets.exchanges import Exchange, enabled
+from quant_assets.ingest.fetch import sweep_spill
 from quant_assets.ingest.plan import make_plan
 from quant_assets.jobs import daily_job_name
 from quant_assets.market.coverage import CellState
@@ -77,6 +78,9 @@ class Runner:
         self.exchanges: list[Exchange] = enabled(self.settings.exchanges, self.settings.exchanges_file)
         self.store = open_store(self.settings.store_location)
         claim(self.store, TOP_LEVEL)
+        # Here as well as in a fill: with nothing missing there is none.
+        self.store.sweep()
+        sweep_spill(self.settings.spill_folder)
         self._definitions = build_definitions(self.settings)
         self._instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
         return self

@@ -83,6 +83,11 @@ class Settings(BaseSettings):
         """Dagster's own folder (runs, events, schedules)."""
         return self.home.absolute() / "dagster"
 
+    @property
+    def spill_folder(self) -> Path:
+        """Where a fill keeps rows between fetching and writing them."""
+        return self.home.absolute() / "cache" / "spill"
+
     def clock(self) -> datetime:
         """The present moment, UTC."""
         return self.now.astimezone(UTC) if self.now else datetime.now(UTC)

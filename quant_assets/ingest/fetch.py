@@ -8,11 +8,12 @@ import os
 import shutil
 import tempfile
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,10 @@ from resources.source import FetchResult, HistoryRequest, Outcome, PriceSource
 
 SHORT_GAP = 5
 """Sessions in a row without a bar, up to which the source is asked a second time in the same run."""
+
+LOOK_BACK = timedelta(days=45)
+"""How far before the first wanted session an answer starts: a gap is judged by the bars on both its sides, and is
+told in the same words whichever run finds it."""
 
 _BATCH_ROWS = 200_000
 
@@ -95,21 +100,28 @@ def fetch(
         yield _Fetching(plan, exchange, source, clock, Spill(folder), on_symbol).run()
 
 
-@contextmanager
-def _room(parent: Path) -> Generator[Path]:
-    """A new folder in `parent`, gone at the end. Those of runs that were killed are removed first.
+def sweep_spill(parent: Path) -> None:
+    """Removes the spill folders of runs that were killed.
 
     Every run holds a lock on its folder, which ends with the process however that ends: what is not locked
     belongs to nobody.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    if not parent.is_dir():
+        return
     with _locked(parent):
         for folder in parent.iterdir():
             taken = (BlockingIOError, FileNotFoundError, NotADirectoryError)
             with contextlib.suppress(*taken), _locked(folder, fcntl.LOCK_NB):
                 shutil.rmtree(folder)
+
+
+@contextmanager
+def _room(parent: Path) -> Generator[Path]:
+    """A new folder in `parent`, gone at the end."""
+    parent.mkdir(parents=True, exist_ok=True)
+    lock = contextlib.ExitStack()
+    with _locked(parent):
         mine = Path(tempfile.mkdtemp(prefix="fetch-", dir=parent))
-        lock = contextlib.ExitStack()
         lock.enter_context(_locked(mine))
     with lock:
         try:
@@ -147,6 +159,14 @@ class _Fetching:
         for session in sorted(plan.wanted):
             for symbol in plan.wanted[session]:
                 self._wanted_by_symbol.setdefault(symbol, []).append(session)
+        self._sessions: list[date] = []
+        if plan.wanted:
+            last = exchange.calendar().last_session_over(clock(), exchange.delay) or max(plan.wanted)
+            self._sessions = exchange.calendar().sessions(min(plan.wanted) - LOOK_BACK, last)
+
+    def _sessions_of(self, symbol: str) -> list[date]:
+        """The exchange's sessions that the symbol's answer is to cover, through the last one that is over."""
+        return self._sessions[bisect_left(self._sessions, self._starts[symbol] - LOOK_BACK) :]
 
     def run(self) -> Fetched:
         again: dict[str, _Answer] = {}
@@ -162,7 +182,7 @@ class _Fetching:
         return self._fetched
 
     def _ask(self, symbols: list[str]) -> Iterator[_Answer]:
-        requests = [HistoryRequest(s, self._starts[s], self._exchange.zone) for s in symbols]
+        requests = [HistoryRequest(s, self._starts[s] - LOOK_BACK, self._exchange.zone) for s in symbols]
         results = self._source.history(requests)
         while True:
             started = time.perf_counter()
@@ -183,13 +203,12 @@ class _Fetching:
             pl.lit(result.currency).alias("currency"),
             pl.lit(self._clock()).alias("fetched_at"),
         )
-        rows = rows.filter(pl.col("date") >= self._starts[result.symbol])
         rows = conform_daily(rows)
         present = set(rows.filter(pl.col("close").is_not_null())["date"])
         wanted = self._wanted_by_symbol[result.symbol]
         first = result.first_trade or wanted[0]
-        holes = short_gaps(wanted, present, first=first, longest=SHORT_GAP)
-        return _Answer(result, rows, holes)
+        gaps = short_gaps(self._sessions_of(result.symbol), present, first=first, longest=SHORT_GAP)
+        return _Answer(result, rows, sorted(set(gaps) & set(wanted)))
 
     def _both(self, first: _Answer, second: _Answer) -> _Answer:
         """The first answer with what only the second has; where the second brought nothing, the first stands."""
@@ -218,9 +237,10 @@ class _Fetching:
         due = [session for session in wanted if first is None or session >= first]
         if result.outcome is Outcome.OK:
             present = set(answer.rows.filter(pl.col("close").is_not_null())["date"])
+            sessions = self._sessions_of(symbol)
             for session in due:
                 if session not in present:
-                    reason = result.dropped.get(session) or describe_gap(wanted, present, session)
+                    reason = result.dropped.get(session) or describe_gap(sessions, present, session)
                     outcome = REFUSED if session in result.dropped else NO_BAR
                     self._miss(session, symbol, outcome, reason)
             self._warn_of_closed_days(symbol, answer.rows)

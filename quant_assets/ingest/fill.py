@@ -15,7 +15,7 @@ import polars as pl
 from quant_assets import __version__
 from quant_assets.catalog.listings import learn_first_trades, with_learned
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.fetch import Fetched, fetch
+from quant_assets.ingest.fetch import Fetched, fetch, sweep_spill
 from quant_assets.ingest.plan import Plan, make_plan
 from quant_assets.market.bars import content_sha256, empty_daily
 from quant_assets.market.coverage import CellState, Missing, cell_state, listed, symbols_sha256
@@ -85,6 +85,7 @@ def fill_cells(
     report = FillReport(exchange.code)
     claim(store, TOP_LEVEL)
     store.sweep()
+    sweep_spill(spill_folder)
     manifest = Manifest(store, DAILY)
     listings = with_learned(store, exchange.code, catalog)
     started = time.perf_counter()
