@@ -1,0 +1,91 @@
+"""A home folder with runs over it, and the truth to compare them with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.fill import FillReport, fill_cells
+from quant_assets.market.bars import PRICES
+from quant_assets_tests.support import (
+    NOW,
+    days_between,
+    listings,
+    quick_settings,
+    recorded,
+)
+from resources.local_store import LocalObjectStore
+from resources.manifest import Entry, Manifest
+from resources.tables import DAILY, object_key, read_table
+from resources.yahoo import YahooSource
+
+WEEK = days_between(date(2013, 2, 11), date(2013, 2, 15))
+DAY = date(2013, 2, 13)
+HOLIDAY = date(2013, 2, 18)
+SYMBOLS = ("AAPL", "IBM", "MSFT")
+
+
+@dataclass
+class Desk:
+    """A home folder, and runs over it; every run opens its own source, as in life."""
+
+    home: Path
+    url: str
+
+    @property
+    def store(self) -> LocalObjectStore:
+        return LocalObjectStore(self.home / "store")
+
+    def fill(
+        self,
+        days: Sequence[date] = WEEK,
+        catalog: pl.DataFrame | None = None,
+        *,
+        code: str = "US",
+        now: datetime = NOW,
+        only: Sequence[str] | None = None,
+        force: bool = False,
+        **settings: Any,
+    ) -> FillReport:
+        chosen = quick_settings(self.home, self.url, now=now, **settings)
+        source = YahooSource(chosen)
+        try:
+            return fill_cells(
+                exchange(code),
+                days,
+                listings(*SYMBOLS) if catalog is None else catalog,
+                source=source,
+                store=self.store,
+                clock=chosen.clock,
+                spill_folder=self.home / "spill",
+                only=only,
+                force=force,
+            )
+        finally:
+            source.close()
+            # Whatever happened, no rows are left lying about.
+            assert not list((self.home / "spill").rglob("*"))
+
+    def entry(self, day: date = DAY, code: str = "US") -> Entry:
+        return Manifest(self.store, DAILY).year(code, day.year)[day.isoformat()]
+
+    def cell(self, day: date = DAY, code: str = "US") -> pl.DataFrame:
+        return read_table(self.store, object_key(DAILY, code, day.isoformat()))
+
+    def path(self, day: date = DAY) -> Path:
+        return Path(self.store.uri(object_key(DAILY, "US", day.isoformat())))
+
+
+def truth(symbols: Sequence[str], days: Sequence[date]) -> pl.DataFrame:
+    frames = [recorded(symbol).with_columns(pl.lit(symbol).alias("symbol")) for symbol in symbols]
+    return pl.concat(frames).filter(pl.col("date").is_in(list(days))).sort("symbol", "date")
+
+
+def bars(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select("date", *PRICES, "volume", "symbol").sort("symbol", "date")

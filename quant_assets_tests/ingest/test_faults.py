@@ -1,0 +1,148 @@
+"""No fault of the source ends as a complete cell with a hole, or as a delisting."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from quant_assets.catalog.listings import FIRST_TRADE, read_events
+from quant_assets.market.coverage import CellState
+from quant_assets.replay.faults import FaultKind
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
+from quant_assets_tests.support import (
+    NOW,
+    listings,
+)
+
+# Each kind of fault: settings, state of the day's cell once and always, whether all cells suffer when it stays,
+# and the words of the reason.
+FAULTS: dict[FaultKind, tuple[dict[str, Any], str, str, bool, str]] = {
+    # A single 404 is taken at its word, but only for the day.
+    FaultKind.NOT_FOUND_404: ({}, "partial", "partial", True, "not found at the source"),
+    FaultKind.RATE_LIMITED_429: ({}, "complete", "partial", True, "rate-limited"),
+    FaultKind.RATE_LIMITED_429_RETRY_AFTER: ({"retry_after": 0}, "complete", "partial", True, "rate-limited"),
+    FaultKind.SERVER_ERROR_500_HTML: ({}, "complete", "partial", True, "status 500"),
+    FaultKind.SERVER_ERROR_500_JSON: ({}, "complete", "partial", True, "status 500"),
+    FaultKind.UNAUTHORIZED_401: ({}, "complete", "partial", True, "status 401"),
+    FaultKind.MALFORMED_JSON: ({}, "complete", "partial", True, "no JSON"),
+    FaultKind.TRUNCATED: ({}, "complete", "partial", True, "no answer"),
+    FaultKind.EMPTY_BODY: ({}, "complete", "partial", True, "empty body"),
+    FaultKind.HANG: ({"seconds": 30}, "complete", "partial", True, "no answer"),
+    FaultKind.SLOW: ({"seconds": 0.1}, "complete", "complete", False, ""),
+    FaultKind.WRONG_SYMBOL: ({"other": "FB"}, "complete", "partial", True, "another symbol: 'FB'"),
+    FaultKind.MISSING_SESSION: (
+        {"date": str(DAY)}, "complete", "partial", False, "no bar between 2013-02-12 and 2013-02-14",
+    ),
+    FaultKind.NULL_BAR: ({"date": str(DAY)}, "complete", "partial", False, "null values in the bar"),
+    FaultKind.DUPLICATE_TIMESTAMP: (
+        {"date": str(DAY), "differs": True}, "complete", "partial", False, "two different bars for one session",
+    ),
+    FaultKind.LIVE_PARTIAL_BAR: ({}, "complete", "complete", False, ""),
+    FaultKind.LATER_SPLIT: ({"date": str(DAY), "ratio": 2}, "complete", "complete", False, ""),
+    FaultKind.CORRECTED_BAR: (
+        {"date": str(DAY), "field": "close", "value": 468.0}, "complete", "complete", False, "",
+    ),
+}  # fmt: skip
+
+
+def test_every_kind_of_fault_is_tested() -> None:
+    assert set(FAULTS) == set(FaultKind)
+
+
+@pytest.mark.parametrize("times", [1, "persistent"], ids=["once", "persistent"])
+@pytest.mark.parametrize("kind", list(FAULTS))
+def test_no_fault_leaves_a_hole_unnamed_or_a_symbol_delisted(
+    desk: Desk, market: ReplayHandle, kind: FaultKind, times: Any
+) -> None:
+    more, once, always, everywhere, words = FAULTS[kind]
+    market.add_faults({"kind": kind, "symbol": "AAPL", "times": times, **more})
+    report = desk.fill(timeout_seconds=0.7, attempts=2)
+    assert market.stats()["faults"][kind] >= 1
+    state = once if times == 1 else always
+    assert desk.entry().state == state
+    for day in WEEK:
+        entry, rows = desk.entry(day), desk.cell(day)
+        assert report.cells[day].state == entry.state
+        lacking = {missing.symbol for missing in entry.missing}
+        # What is not there is named, and what is named is not there.
+        assert set(rows["symbol"]) == set(SYMBOLS) - lacking
+        assert (entry.expected, entry.received) == (3, 3 - len(lacking))
+        assert (entry.state is CellState.COMPLETE) == (not lacking)
+        if state == "partial" and (everywhere or day == DAY):
+            (missing,) = entry.missing
+            assert missing.symbol == "AAPL"
+            assert words in missing.reason
+            assert missing.asked_on == NOW.date()
+        else:
+            assert not lacking
+        # What is there is true.
+        expected = truth(sorted(set(SYMBOLS) - lacking), [day])
+        if kind is FaultKind.CORRECTED_BAR and day == DAY:
+            apple = pl.col("symbol") == "AAPL"
+            expected = expected.with_columns(close=pl.when(apple).then(468.0).otherwise("close"))
+        assert_frame_equal(bars(rows), expected, check_exact=True)
+    # No fault is evidence of a listing's end, or of another start.
+    events = read_events(desk.store, "US").filter(pl.col("symbol") == "AAPL")
+    assert set(events.select("event", "date").rows()) <= {(FIRST_TRADE, date(2000, 3, 1))}
+    # Once the trouble is over, the next day's run makes all of it whole.
+    market.clear_faults()
+    desk.fill(now=NOW + timedelta(days=1))
+    assert {desk.entry(day).state for day in WEEK} == {CellState.COMPLETE}
+
+
+def test_a_session_missing_for_everyone_is_a_failed_cell_without_an_object(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "missing_session", "date": str(DAY), "times": "persistent"})
+    report = desk.fill()
+    assert report.states == {"complete": 4, "failed": 1}
+    assert report.cells[DAY].reason == "nothing received: 3 no_bar"
+    assert [m.symbol for m in desk.entry().missing] == list(SYMBOLS)
+    assert not desk.path().exists()
+    market.clear_faults()
+    desk.fill(now=NOW + timedelta(days=1))
+    assert desk.entry().state is CellState.COMPLETE
+    assert_frame_equal(bars(desk.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
+
+
+def test_a_passing_gap_is_asked_about_once_more_and_heals(desk: Desk, market: ReplayHandle) -> None:
+    market.add_faults({"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": 1})
+    report = desk.fill()
+    assert report.states == {"complete": 5}
+    assert market.stats()["chart_data"] == {"AAPL": 2, "IBM": 1, "MSFT": 1}
+    assert report.requests == 4
+
+
+def test_when_the_second_question_fails_the_first_answer_stands(desk: Desk, market: ReplayHandle) -> None:
+    market.add_faults(
+        {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": 1},
+        {"kind": "hang", "symbol": "AAPL", "after": 1, "times": "persistent"},
+    )
+    report = desk.fill(timeout_seconds=0.5, attempts=2)
+    assert report.states == {"complete": 4, "partial": 1}
+    (missing,) = desk.entry().missing
+    assert (missing.symbol, missing.outcome) == ("AAPL", "no_bar")
+
+
+def test_bars_that_break_a_rule_are_refused_and_named(desk: Desk, market: ReplayHandle) -> None:
+    def corrected(symbol: str, field: str, value: float) -> dict[str, Any]:
+        return {
+            "kind": "corrected_bar", "symbol": symbol, "date": str(DAY), "field": field, "value": value,
+        }  # fmt: skip
+
+    market.add_faults(
+        corrected("AAPL", "low", 900.0), corrected("IBM", "open", -1.0), corrected("MSFT", "high", 1.0)
+    )
+    report = desk.fill(WEEK, listings(*SYMBOLS, "GOOG"))
+    assert report.states == {"complete": 4, "partial": 1}
+    assert desk.cell()["symbol"].to_list() == ["GOOG"]
+    reasons = {m.symbol: (m.outcome, m.reason) for m in desk.entry().missing}
+    assert {outcome for outcome, _ in reasons.values()} == {"refused"}
+    assert reasons["AAPL"][1] == "refused: low is above open, close or high"
+    assert "open is not positive" in reasons["IBM"][1]
+    assert "high is below open or close" in reasons["MSFT"][1]

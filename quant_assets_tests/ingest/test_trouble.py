@@ -1,0 +1,131 @@
+"""Trouble with the source, the store, and other runs: named, and nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from quant_assets.exchanges import exchange
+from quant_assets.market.coverage import CellState, Missing
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
+from quant_assets_tests.support import (
+    NOW,
+    days_between,
+    listings,
+    tree,
+)
+from resources.manifest import Entry, Manifest
+from resources.object_store import ObjectDamaged
+from resources.source import SourceUnavailable
+from resources.tables import DAILY, object_key, read_facts
+
+# Trouble with the source, the store, and each other.
+
+
+def test_nothing_is_written_when_the_source_cannot_be_reached(desk: Desk) -> None:
+    desk.fill(WEEK[:2])
+    before = tree(desk.home / "store")
+    away = Desk(desk.home, "http://127.0.0.1:9")
+    with pytest.raises(SourceUnavailable, match=r"http://127\.0\.0\.1:9 does not answer"):
+        away.fill()
+    assert tree(desk.home / "store") == before
+
+
+def test_a_damaged_cell_is_named_and_removed_it_is_made_anew(desk: Desk, market: ReplayHandle) -> None:
+    desk.fill()
+    whole = desk.cell()
+    path = desk.path()
+    path.write_bytes(path.read_bytes()[:-40])
+    before = tree(desk.home / "store")
+    with pytest.raises(ObjectDamaged, match=f"{path}: .* Remove the object and run the backfill"):
+        desk.fill(catalog=listings(*SYMBOLS, "FB"))
+    assert tree(desk.home / "store") == before
+    # The remedy that the message names.
+    path.unlink()
+    market.reset_stats()
+    report = desk.fill(now=NOW + timedelta(days=1))
+    assert (report.written, report.states) == (1, {"complete": 5})
+    assert desk.cell().drop("fetched_at").equals(whole.drop("fetched_at"))
+
+
+def test_cells_that_a_killed_run_left_unrecorded_are_found_again(desk: Desk, market: ReplayHandle) -> None:
+    desk.fill()
+    shard = Path(desk.store.uri(Manifest(desk.store, DAILY).shard_key("US", 2013)))
+    recorded_entries = Manifest(desk.store, DAILY).year("US", 2013)
+    shard.unlink()
+    market.reset_stats()
+    report = desk.fill()
+    assert (report.requests, report.states) == (0, {"complete": 5})
+    assert Manifest(desk.store, DAILY).year("US", 2013) == recorded_entries
+
+
+def test_the_footer_tells_what_the_manifest_tells(desk: Desk, market: ReplayHandle) -> None:
+    market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": "persistent"})
+    desk.fill()
+    blob = desk.store.get(object_key(DAILY, "US", str(DAY)))
+    facts = read_facts(blob.data, "cell")
+    assert Entry.from_facts(facts, blob.info) == desk.entry()
+    assert (facts["source"], facts["state"], facts["expected"], facts["received"]) == (
+        "yahoo",
+        "partial",
+        3,
+        2,
+    )
+    assert [Missing.from_json(m).symbol for m in facts["missing"]] == ["AAPL"]
+
+
+ANOTHER_RUN = """
+import sys
+from datetime import date
+from pathlib import Path
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.market import validation
+from quant_assets_tests.support import days_between, listings, quick_settings
+from resources.local_store import LocalObjectStore
+from resources.yahoo import YahooSource
+
+home, url = Path(sys.argv[1]), sys.argv[2]
+settings = quick_settings(home, url)
+us, store = exchange("US"), LocalObjectStore(home / "store")
+days = days_between(date(2013, 1, 2), date(2013, 2, 15))
+us.calendar().sessions(days[0], days[-1])
+print("ready", flush=True)
+sys.stdin.readline()
+report = fill_cells(
+    us, days, listings("AAPL", "IBM", "MSFT"), source=YahooSource(settings), store=store,
+    clock=settings.clock, spill_folder=home / "another", only=["AAPL"],
+)
+print(report.written, flush=True)
+"""
+
+
+def test_two_processes_over_the_same_cells_at_once_lose_nothing(desk: Desk, market: ReplayHandle) -> None:
+    days = days_between(date(2013, 1, 2), date(2013, 2, 15))
+    sessions = exchange("US").calendar().sessions(days[0], days[-1])
+    # Both wait for the slow first answer, and so write at the same time.
+    market.add_faults({"kind": "slow", "seconds": 1.0})
+    with subprocess.Popen(
+        [sys.executable, "-c", ANOTHER_RUN, str(desk.home), market.url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == "ready\n"
+        other.stdin.write("go\n")
+        other.stdin.flush()
+        mine = desk.fill(days, only=["IBM", "MSFT"])
+        theirs = int(other.stdout.readline())
+    assert other.returncode == 0
+    assert (mine.written, theirs) == (len(sessions), len(sessions))
+    rows = pl.concat([desk.cell(day) for day in sessions])
+    assert_frame_equal(bars(rows), truth(SYMBOLS, sessions), check_exact=True)
+    assert {desk.entry(day).state for day in sessions} == {CellState.COMPLETE}
+    assert desk.fill(days).requests == 0

@@ -1,0 +1,172 @@
+"""The IO manager by itself: one partition and a range, out and in."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from quant_assets.exchanges import enabled
+from quant_assets.market.coverage import CellState
+from quant_assets.partitions import make_grids
+from quant_assets_tests.assets.platform import failure
+from quant_assets_tests.support import NOW
+from resources.dagster_resources import StoreResource
+from resources.io_manager import ParquetIOManager, PartitionFrames, PartitionOutputs, TableOutput
+from resources.tables import PROFILES, WEEKLY, object_key, read_table
+
+# The IO manager, by itself.
+
+
+@pytest.fixture
+def io(tmp_path: Path) -> dict[str, Any]:
+    store = StoreResource(location=str(tmp_path / "tables"))
+    return {"store": store, "io_manager": ParquetIOManager(store=store)}
+
+
+GRIDS = make_grids(enabled(["US", "ASX"]), date(2013, 2, 4), NOW)
+FRAME = pl.DataFrame({"symbol": ["AAPL"], "value": [1.5]})
+RANGE = {
+    "dagster/asset_partition_range_start": "US|2013-02-04",
+    "dagster/asset_partition_range_end": "US|2013-02-18",
+}
+
+
+def ran(assets: Sequence[dg.AssetsDefinition], io: dict[str, Any], **more: Any) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(assets, resources=io, instance=instance, raise_on_error=False, **more)
+
+
+def error_of(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [e for e in result.all_events if e.is_step_failure]
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    assert error is not None
+    return error.message
+
+
+def test_one_partition_goes_out_and_comes_in(io: dict[str, Any]) -> None:
+    seen: dict[str, Any] = {}
+
+    @dg.asset(name=PROFILES, partitions_def=GRIDS.exchanges)
+    def one() -> pl.DataFrame:
+        return FRAME
+
+    @dg.asset(name="copy", partitions_def=GRIDS.exchanges, ins={PROFILES: dg.AssetIn(PROFILES)})
+    def copy(symbol_profiles: pl.DataFrame) -> TableOutput:
+        seen["frame"] = symbol_profiles
+        return TableOutput(symbol_profiles, metadata={"note": "hello"})
+
+    @dg.asset(name="all_of_them", ins={PROFILES: dg.AssetIn(PROFILES)})
+    def all_of_them(symbol_profiles: PartitionFrames) -> pl.DataFrame:
+        seen["keys"], seen["length"] = list(symbol_profiles), len(symbol_profiles)
+        seen["absent"] = symbol_profiles.get("ASX")
+        return symbol_profiles["US"]
+
+    result = ran([one, copy], io, partition_key="US")
+    assert result.success
+    assert seen["frame"].equals(FRAME)
+    (event,) = result.asset_materializations_for_node("copy")
+    assert {name: event.metadata[name].value for name in ("state", "rows", "written", "note")} == {
+        "state": "complete", "rows": 1, "written": True, "note": "hello",
+    }  # fmt: skip
+    store = io["store"].open()
+    assert read_table(store, object_key(PROFILES, "US")).equals(FRAME)
+    again = ran([one, copy], io, partition_key="US")
+    (event,) = again.asset_materializations_for_node("copy")
+    assert event.metadata["written"].value is False
+    # Over all partitions an input is a mapping, in which those without an object are absent.
+    assert ran([one, all_of_them], io, selection=["all_of_them"]).success
+    assert (seen["keys"], seen["length"], seen["absent"]) == (["US"], 1, None)
+
+
+def test_a_range_goes_out_and_comes_in(io: dict[str, Any]) -> None:
+    seen: dict[str, Any] = {}
+    single = dg.BackfillPolicy.single_run()
+
+    @dg.asset(name=WEEKLY, partitions_def=GRIDS.weekly, backfill_policy=single)
+    def weeks(context: dg.AssetExecutionContext) -> PartitionOutputs:
+        def made() -> Iterator[tuple[str, TableOutput]]:
+            for number, key in enumerate(context.partition_keys):
+                if key.endswith("02-11"):
+                    yield key, TableOutput(None, CellState.CLOSED, "closed")
+                else:
+                    yield key, TableOutput(FRAME.with_columns(value=pl.lit(float(number))))
+
+        return PartitionOutputs(made())
+
+    @dg.asset(
+        name="sums", partitions_def=GRIDS.weekly, backfill_policy=single, ins={WEEKLY: dg.AssetIn(WEEKLY)}
+    )
+    def sums(weekly_prices: PartitionFrames) -> None:
+        seen.update({key: frame["value"].item() for key, frame in weekly_prices.items()})
+
+    result = ran([weeks, sums], io, tags=RANGE)
+    assert result.success
+    assert seen == {"US|2013-02-04": 0.0, "US|2013-02-18": 2.0}
+    recorded_states = {
+        event.partition: event.metadata["state"].value
+        for event in result.asset_materializations_for_node(WEEKLY)
+    }
+    assert recorded_states == {
+        "US|2013-02-04": "complete", "US|2013-02-11": "closed", "US|2013-02-18": "complete",
+    }  # fmt: skip
+    with pytest.raises(KeyError):
+        PartitionFrames(io["store"].open(), {"a": "nowhere.parquet"})["a"]
+
+
+@pytest.mark.parametrize(
+    ("made", "complaint"),
+    [
+        (FRAME, "weekly_prices: one frame for 3 partitions"),
+        ({"US|2013-02-25": FRAME}, "weekly_prices: US|2013-02-25 is no partition of this run"),
+        ({"US|2013-02-04": [1, 2]}, "a table is a polars DataFrame, not a list"),
+    ],
+)
+def test_a_wrong_output_says_what_a_table_is(io: dict[str, Any], made: Any, complaint: str) -> None:
+    @dg.asset(name=WEEKLY, partitions_def=GRIDS.weekly, backfill_policy=dg.BackfillPolicy.single_run())
+    def weeks() -> Any:
+        return made
+
+    result = ran([weeks], io, tags=RANGE)
+    assert not result.success
+    assert complaint in error_of(result)
+
+
+def test_a_wrong_input_says_what_to_do(io: dict[str, Any]) -> None:
+    single = dg.BackfillPolicy.single_run()
+
+    @dg.asset(name=WEEKLY, partitions_def=GRIDS.weekly, backfill_policy=single)
+    def weeks(context: dg.AssetExecutionContext) -> dict[str, pl.DataFrame]:
+        return dict.fromkeys(context.partition_keys, FRAME)
+
+    @dg.asset(
+        name="reads", partitions_def=GRIDS.weekly, backfill_policy=single, ins={WEEKLY: dg.AssetIn(WEEKLY)}
+    )
+    def reads(weekly_prices: pl.DataFrame) -> None:
+        raise AssertionError("not reached")
+
+    many = ran([weeks, reads], io, tags=RANGE)
+    assert "3 partitions for one frame; annotate the input as a Mapping" in error_of(many)
+    absent = ran([weeks, reads], io, selection=["reads"], partition_key="US|2013-02-25")
+    assert "materialize weekly_prices first" in failure(absent)
+
+
+def test_what_failed_of_a_range_is_named_and_what_did_not_is_kept(io: dict[str, Any]) -> None:
+    @dg.asset(name=WEEKLY, partitions_def=GRIDS.weekly, backfill_policy=dg.BackfillPolicy.single_run())
+    def weeks(context: dg.AssetExecutionContext) -> dict[str, TableOutput]:
+        return {
+            key: TableOutput(None, CellState.FAILED, "no luck")
+            if key.endswith("02-11")
+            else TableOutput(FRAME)
+            for key in context.partition_keys
+        }
+
+    result = ran([weeks], io, tags=RANGE)
+    assert failure(result) == "weekly_prices: 1 partition(s) failed: US|2013-02-11: no luck"
+    kept = [event.partition for event in result.asset_materializations_for_node(WEEKLY)]
+    assert kept == ["US|2013-02-04", "US|2013-02-18"]
