@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks
 
-.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test constraints clean
+.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test bench-migrate gcs-faults constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ bench: .venv/.dev  ## Where the time of a large backfill goes (several minutes).
 
 kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and compares with an undisturbed run.
 	$(BIN)/python -m benchmarks.kill_backfill
+
+bench-migrate: .venv/.dev  ## Moves a store of 10,000 objects, killed three times on the way (ten minutes).
+	$(BIN)/python -m benchmarks.migrate
+
+gcs-faults: .venv/.dev  ## 64 writers, a bad network and 100 kills on the storage emulator (many minutes).
+	$(BIN)/python -m benchmarks.gcs_faults
 
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
 	uv pip compile -q --no-emit-index-url --no-header --no-annotate --all-extras pyproject.toml \

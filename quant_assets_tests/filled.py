@@ -46,7 +46,8 @@ def fill_store(store: ObjectStore, objects: int, exchanges: tuple[str, ...] = ("
     """Puts `objects` objects, manifest shards included; of every ten days one is closed, and one a year failed."""
     claim(store, TOP_LEVEL)
     store.put(object_key(CATALOG), encode(pl.DataFrame({"symbol": ["A"], "exchange": ["US"]}), {}))
-    room = objects - 2
+    store.put("listing_events/exchange=US.json", b"[]")
+    room = objects - 3
     for number, exchange in enumerate(exchanges):
         _fill_exchange(store, exchange, room // len(exchanges) + (number < room % len(exchanges)))
 

@@ -7,11 +7,14 @@ Every put is one conditional upload whose CRC32C the server checks; reads check 
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import importlib
 import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from resources.counters import WRITES, count
@@ -29,6 +32,7 @@ from resources.object_store import (
 POOL = 64
 """Connections kept open: as many as the storage layer ever uses at once."""
 
+_WRITE_CHECK = ".write-check-"
 _WRITER = "quant-assets-put"
 """The metadata by which a writer knows its own upload."""
 
@@ -71,11 +75,11 @@ class GcsObjectStore:
         def read() -> Blob:
             blob = self._blob(key)
             data: bytes = blob.download_as_bytes(
-                raw_download=True, checksum="crc32c", timeout=_TIMEOUT, retry=self._retry
+                raw_download=True, checksum="crc32c", timeout=_TIMEOUT, retry=None
             )
             return Blob(data, ObjectInfo(key, len(data), _version(blob.generation)))
 
-        return self._asked("read", key, read)
+        return self._downloaded(key, read)
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
         exceptions = _exceptions()
@@ -89,7 +93,7 @@ class GcsObjectStore:
                     raw_download=True,
                     checksum=None,
                     timeout=_TIMEOUT,
-                    retry=self._retry,
+                    retry=None,
                 )
             except exceptions.RequestRangeNotSatisfiable:
                 # Past the end: of this version, or of a shorter one that has taken its place.
@@ -104,10 +108,7 @@ class GcsObjectStore:
 
         try:
             # An empty range cannot be asked for: HTTP has none.
-            return [
-                self._asked("read", key, lambda at=at, length=length: read(at, length)) if length else b""
-                for at, length in ranges
-            ]
+            return [self._downloaded(key, partial(read, *range_)) if range_[1] else b"" for range_ in ranges]
         except ObjectNotFound as error:
             if self.head(key) is not None:
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from error
@@ -148,7 +149,8 @@ class GcsObjectStore:
             except exceptions.PreconditionFailed as error:
                 # An upload whose answer was lost is retried by the client and then fails on its own work.
                 standing = self._bucket().get_blob(self._prefix + key, timeout=_TIMEOUT, retry=self._retry)
-                if standing is None or (standing.metadata or {}).get(_WRITER) != mine:
+                written_by: dict[str, str] = (standing.metadata if standing is not None else None) or {}
+                if written_by.get(_WRITER) != mine:
                     raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
                 count(WRITES)
                 return self._info(standing)
@@ -168,18 +170,21 @@ class GcsObjectStore:
         # GCS lists in the order of the keys; a page is a request, made when it is reached.
         pages: Iterator[Any] = blobs.pages
         while (page := self._asked("list", prefix, lambda: next(pages, None))) is not None:
-            yield from (self._info(blob) for blob in page)
+            yield from (info for info in map(self._info, page) if "/." not in f"/{info.key}")
 
     def delete(self, key: str, *, if_version: str | None = None) -> None:
         exceptions = _exceptions()
         failures: list[Exception] = []
+
+        def retry(call: Any) -> Any:
+            return self._retry(call, on_error=failures.append)
 
         def remove() -> None:
             try:
                 self._blob(key).delete(
                     if_generation_match=None if if_version is None else int(if_version),
                     timeout=_TIMEOUT,
-                    retry=lambda call: self._retry(call, on_error=failures.append),
+                    retry=retry,
                 )
             except exceptions.PreconditionFailed as error:
                 raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
@@ -191,14 +196,30 @@ class GcsObjectStore:
         self._asked("delete", key, remove)
 
     def check_writable(self) -> None:
-        # A question about permissions is not answered by every emulator; a put is.
-        key = f"write-check-{uuid.uuid4().hex}"
-        self.put(key, b"")
-        self.delete(key)
+        # A question about permissions is not answered by every emulator; a put is. Killed before the delete, it
+        # leaves an object that no listing shows.
+        key = _WRITE_CHECK + uuid.uuid4().hex
+        blob = self._bucket().blob(self._prefix + key)
+        self._asked("write", key, lambda: blob.upload_from_string(b"", timeout=_TIMEOUT, retry=self._retry))
+        self._asked("delete", key, lambda: self._cleared(blob))
 
     def sweep(self) -> int:
-        # An upload that was cut off leaves nothing behind.
-        return 0
+        # An upload that was cut off leaves nothing behind; only the question whether one could be made does.
+        def look() -> builtins.list[Any]:
+            prefix = self._prefix + _WRITE_CHECK
+            client = self._opened()
+            return list(
+                client.list_blobs(self._bucket_name, prefix=prefix, timeout=_TIMEOUT, retry=self._retry)
+            )
+
+        left = self._asked("list", _WRITE_CHECK, look)
+        for blob in left:
+            self._asked("delete", _WRITE_CHECK, lambda blob=blob: self._cleared(blob))
+        return len(left)
+
+    def _cleared(self, blob: Any) -> None:
+        with contextlib.suppress(_exceptions().NotFound):
+            blob.delete(timeout=_TIMEOUT, retry=self._retry)
 
     def _info(self, blob: Any) -> ObjectInfo:
         name: str = blob.name
@@ -228,6 +249,10 @@ class GcsObjectStore:
                 self._retry = retry.DEFAULT_RETRY.with_timeout(_RETRY_FOR)
                 self._client = client
             return self._client
+
+    def _downloaded(self, key: str, read: Callable[[], T]) -> T:
+        """A download with the retry around it: the client's own ends where an answer that says no breaks off."""
+        return self._asked("read", key, lambda: self._retry(read)())
 
     def _asked(self, verb: str, key: str, ask: Callable[[], T]) -> T:
         """`ask`, with the client's errors as ours."""
