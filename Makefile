@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks
 
-.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test bench-migrate gcs-faults constraints clean
+.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test bench-migrate bench-gcs gcs-faults constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and comp
 
 bench-migrate: .venv/.dev  ## Moves a store of 10,000 objects, killed three times on the way (ten minutes).
 	$(BIN)/python -m benchmarks.migrate
+
+bench-gcs: .venv/.dev  ## Reads and a daily update with 30 ms added to every request to the storage emulator.
+	$(BIN)/python -m benchmarks.gcs_latency
 
 gcs-faults: .venv/.dev  ## 64 writers, a bad network and 100 kills on the storage emulator (many minutes).
 	$(BIN)/python -m benchmarks.gcs_faults

@@ -33,7 +33,7 @@ from resources.tables import (
 )
 
 _RETRIES = 20
-_YEARS_AT_ONCE = 8
+_YEARS_AT_ONCE = 24
 
 Store = ObjectStore | str | os.PathLike[str] | None
 

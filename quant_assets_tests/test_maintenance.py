@@ -340,13 +340,17 @@ def test_another_projects_objects_are_neither_moved_nor_mixed_with(
     assert [info.key for info in strange.list("")] == ["photos/cat.jpg"]
 
 
-@pytest.mark.parametrize("home", ["local", "gcs"])
-@pytest.mark.parametrize(("source", "target"), [("s", "s"), ("s", "s/t"), ("s/t", "s"), ("s", "t/../s")])
+# Only a folder has a way up: to a bucket "t/../s" is a name like any other.
+_ITSELF = [("s", "s"), ("s", "s/t"), ("s/t", "s")]
+
+
+@pytest.mark.parametrize(
+    ("home", "source", "target"),
+    [(home, *pair) for home in ("local", "gcs") for pair in _ITSELF] + [("local", "s", "t/../s")],
+)
 def test_a_store_is_not_moved_into_itself(
     at: Callable[[str], ObjectStore], home: str, source: str, target: str
 ) -> None:
-    if home == "gcs" and ".." in target:
-        pytest.skip("a bucket has no folders to go up")
     fill_store(at(f"{home}:{source}"), 20)
     before = everything(at(f"{home}:{source}"))
     with pytest.raises(StoreUnavailable, match="one store, or one lies in the other"):

@@ -1,0 +1,160 @@
+"""Reads and a daily update on a bucket that is far away: 30 ms are added to every request to the storage emulator.
+
+Prints, for the read of one symbol's twenty years and for the daily update of an exchange, the requests that it made,
+how many were under way at once, its median time, and the ratio to as many bare downloads by the same client at the
+same concurrency. The time of a daily update is that of its storage alone, the price source not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from quant_assets.catalog.build import CATALOG_SCHEMA
+from quant_assets.emulator import gcs_emulator, make_bucket
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.market.bars import conform_daily
+from quant_assets.market.coverage import CellState
+from quant_assets.reader import prices
+from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
+from quant_assets_tests.gcs_proxy import FaultProxy, fault_proxy
+from resources.dagster_resources import open_store
+from resources.manifest import Entry, Manifest
+from resources.object_store import ObjectStore
+from resources.settings import Settings
+from resources.tables import CATALOG, DAILY, HISTORY, encode, object_key
+from resources.yahoo import YahooSource
+
+YEARS = range(2004, 2024)
+SESSION = date(2024, 3, 1)
+NOW = datetime(2024, 3, 1, 20, 0, tzinfo=UTC)
+FETCHED = datetime(2024, 1, 1, tzinfo=UTC)
+BUCKET = "far-away"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--symbols", type=int, default=2_000, help="of the daily update")
+    parser.add_argument(
+        "--history-symbols", type=int, default=500, help="in the twenty years that are read from"
+    )
+    parser.add_argument("--latency", type=float, default=0.03, help="seconds added to every request")
+    parser.add_argument("--repeats", type=int, default=7)
+    given = parser.parse_args()
+    with gcs_emulator() as near, tempfile.TemporaryDirectory() as home:
+        make_bucket(BUCKET)
+        symbol = write_history(open_store(f"gs://{BUCKET}/read"), given.history_symbols)
+        with fault_proxy(near) as far:
+            far.latency = (given.latency, given.latency)
+            os.environ["STORAGE_EMULATOR_HOST"] = far.url
+            store = open_store(f"gs://{BUCKET}/read")
+            rows = prices(symbol, store=store).collect().height
+            read = measured(far, given.repeats, lambda: timed(lambda: prices(symbol, store=store).collect()))
+            report(far, store, f"one symbol, {len(YEARS)} years, {rows} rows", *read)
+            update = measured(far, 3, daily_update(far, Path(home), given.symbols))
+            report(far, store, f"daily update, {given.symbols} symbols", *update)
+
+
+def write_history(store: ObjectStore, symbols: int) -> str:
+    """Twenty years of an exchange, as a compaction leaves them; answers a symbol in their midst."""
+    calendar, chance = exchange("ASX").calendar(), np.random.default_rng(1)
+    names = [f"S{n:04d}.AX" for n in range(symbols)]
+    for year in YEARS:
+        days = calendar.sessions(date(year, 1, 1), date(year, 12, 31))
+        close = np.round(chance.uniform(5, 50, symbols * len(days)), 2)
+        frame = pl.DataFrame({"symbol": np.repeat(names, len(days)), "date": days * symbols, "close": close})
+        frame = frame.with_columns(
+            pl.col("close").alias("open"), pl.col("close").alias("high"), pl.col("close").alias("low"),
+            pl.Series("volume", chance.integers(1, 100_000, close.size) * 100),
+            dividend=0.0, split_ratio=1.0, currency=pl.lit("AUD"), fetched_at=pl.lit(FETCHED),
+        )  # fmt: skip
+        cells = {day.isoformat(): f"content-{day}" for day in days}
+        entries = [Entry(d, CellState.COMPLETE, version="1", content_sha256=c) for d, c in cells.items()]
+        Manifest(store, DAILY).record("ASX", entries)
+        whole = Entry(str(year), CellState.COMPLETE, rows=frame.height).facts() | {"cells": cells}
+        store.put(object_key(HISTORY, "ASX", str(year)), encode(conform_daily(frame), whole))
+    catalog = pl.DataFrame({"symbol": names}).with_columns(exchange=pl.lit("ASX"))
+    missing = [
+        pl.lit(None, dtype).alias(n) for n, dtype in CATALOG_SCHEMA.items() if n not in catalog.columns
+    ]
+    store.put(object_key(CATALOG), encode(catalog.with_columns(missing).select(list(CATALOG_SCHEMA)), {}))
+    return names[symbols // 2]
+
+
+def daily_update(far: FaultProxy, home: Path, symbols: int) -> Callable[[], float]:
+    """A daily update of an exchange into a new prefix each time; a call answers the seconds of its storage."""
+    made_up = GeneratedExchange("ASX", symbols=symbols, seed=1, start=date(2023, 11, 1), end=SESSION)
+
+    def update() -> float:
+        with start(ReplayConfig(generated=[made_up], now=NOW)) as server:
+            names = [row["symbol"] for row in server.catalog()]
+            catalog = pl.DataFrame(
+                {"symbol": names, "listed_on": None, "delisted_on": None},
+                schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date},
+            )
+            source = YahooSource(Settings(home=home, source_url=server.url, requests_per_second=0, now=NOW))
+            store = open_store(f"gs://{BUCKET}/update-{time.time_ns()}")
+            # The client and the claim of a new prefix belong to the first day, not to every day.
+            for session in (date(2024, 2, 28), SESSION):
+                forget(far)
+                report = fill_cells(
+                    exchange("ASX"), [session], catalog,
+                    source=source, store=store, clock=lambda: NOW, spill_folder=home / "spill",
+                )  # fmt: skip
+            source.close()
+            return report.seconds["plan"] + report.seconds["store"]
+
+    return update
+
+
+def forget(far: FaultProxy) -> None:
+    """Counts requests from here on."""
+    far.asked.clear()
+    far.most_at_once = 0
+
+
+def timed(work: Callable[[], object]) -> float:
+    """The seconds that `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measured(far: FaultProxy, repeats: int, work: Callable[[], float]) -> tuple[float, int, int]:
+    """Median seconds of `work`, the requests of one call, and how many of them were under way at once."""
+    seconds: list[float] = []
+    for _ in range(repeats):
+        forget(far)
+        seconds.append(work())
+    return statistics.median(seconds), sum(far.asked.values()), far.most_at_once
+
+
+def report(
+    far: FaultProxy, store: ObjectStore, name: str, seconds: float, requests: int, at_once: int
+) -> None:
+    """One line: what was measured, beside as many bare downloads at the same concurrency."""
+
+    def bare() -> None:
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(lambda _: store.get(object_key(CATALOG)), range(requests)))
+
+    peer = statistics.median(timed(bare) for _ in range(5))
+    print(
+        f"gcs-latency: {name}: requests={requests} at_once={at_once} seconds={seconds:.3f} "
+        f"bare={peer:.3f} ratio={seconds / peer:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
