@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Daily stock prices as Dagster assets: as traded, with every hole named.",
     epilog="Settings are read from QUANT_ASSETS_… variables; the README lists them.",
 )
@@ -155,7 +156,9 @@ def backfill(
         raise UsageProblem(
             f"--start {first} is before the first day of the grid, {settings.start} (QUANT_ASSETS_START sets it)"
         )
-    wanted = [symbol.strip() for symbol in (symbols or "").split(",") if symbol.strip()]
+    wanted = [symbol.strip().upper() for symbol in (symbols or "").split(",") if symbol.strip()]
+    if symbols is not None and not wanted:
+        raise UsageProblem(f"--symbols {symbols!r} names no symbol; leave it out to ask for all")
     _fill([(found, _days(found, first, last))], symbols=wanted, force=force)
 
 
@@ -179,6 +182,10 @@ def update_daily(
     work: list[tuple[Exchange, list[date]]] = []
     for one in chosen:
         session = _date(day, "--date") if day else _last_session(one)
+        if len(chosen) > 1 and not one.calendar().is_session(session):
+            # The others may have traded.
+            print(f"{one.code}: no session on {session}")
+            continue
         one.calendar().closes_at(session)
         _refuse_future(one, session, "--date")
         work.append((one, [session]))
@@ -281,14 +288,20 @@ def _fill(
     from quant_assets.runs import RunFailed, Runner
     from resources.counters import DATA_REQUESTS, WRITES, counted
     from resources.manifest import Manifest
-    from resources.tables import DAILY
+    from resources.tables import CATALOG, DAILY, object_key, read_table
 
     settings = _settings()
     problems: list[str] = []
     states: dict[str, int] = {}
     holes: list[tuple[str, str, str, int]] = []
+    empty: list[str] = []
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
+        known = set(read_table(runner.store, object_key(CATALOG))["symbol"])
+        if unknown := sorted(set(symbols or []) - known):
+            raise UsageProblem(
+                f"--symbols: not in the catalog: {', '.join(unknown)} (correct or add them to the universe file)"
+            )
         for exchange, days in work:
             if not days:
                 continue
@@ -298,6 +311,7 @@ def _fill(
             for entry in asked:
                 states[entry.state.value] = states.get(entry.state.value, 0) + 1
             holes += worst_holes(asked)
+            empty += [f"{e.partition}|{exchange.code}: {e.reason}" for e in asked if e.state == "failed"]
         try:
             runner.inventory()
         except RunFailed as error:
@@ -314,6 +328,11 @@ def _fill(
         f"{state}={states.get(state, 0)}" for state in ("complete", "partial", "closed", "failed")
     )
     print(f"{counts} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")
+    if empty and not problems:
+        # Nothing was asked this time: the source has stated it before, on the same day.
+        problems.append(
+            f"{len(empty)} cell(s) failed: {'; '.join(empty[:5])} (asked again on another day, or with --force)"
+        )
     for problem in problems:
         errors.print(f"error: {' '.join(problem.split())}", style="red", markup=False, soft_wrap=True)
     if problems or states.get("failed"):

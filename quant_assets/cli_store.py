@@ -44,7 +44,7 @@ def verify() -> None:
     from quant_assets.maintenance.verify import verify_store
     from resources.settings import load_settings
 
-    store = _open(load_settings().store_location)
+    store = _there(load_settings().store_location)
     with _bar("reading objects") as step:
         result = verify_store(store, step)
     for problem in result.damaged.values():
@@ -60,7 +60,7 @@ def rebuild() -> None:
     from quant_assets.maintenance.rebuild import rebuild_manifest
     from resources.settings import load_settings
 
-    store = _open(load_settings().store_location)
+    store = _there(load_settings().store_location)
     with _bar("reading footers") as step:
         recorded = rebuild_manifest(store, on_object=step)
     print(f"rebuild-manifest: ok objects={recorded}")
@@ -122,11 +122,33 @@ def _open(location: str) -> Any:
     return open_store(location)
 
 
+def _there(location: str) -> Any:
+    """The store, which must hold something: care for a store that is not there would always find it sound."""
+    from resources.object_store import StoreUnavailable, is_claimed
+    from resources.tables import TOP_LEVEL
+
+    store = _open(location)
+    if not is_claimed(store, TOP_LEVEL) and next(iter(store.list("")), None) is None:
+        raise StoreUnavailable(
+            f"{store.location} holds no tables: is it the store you mean (QUANT_ASSETS_STORE)?"
+        )
+    return store
+
+
 def _summary_table(summary: dict[str, dict[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table(
-        "exchange", "complete", "partial", "closed", "failed", "rows", "MB", "last complete", "weeks"
+        "exchange",
+        "complete",
+        "partial",
+        "closed",
+        "failed",
+        "rows",
+        "MB",
+        "absent",
+        "last complete",
+        "weeks",
     )
     for code, facts in summary.items():
         cells = facts["cells"]
@@ -135,6 +157,7 @@ def _summary_table(summary: dict[str, dict[str, Any]]) -> Any:
             *(str(cells[state]) for state in ("complete", "partial", "closed", "failed")),
             f"{facts['rows']:,}",
             f"{facts['bytes'] / 1e6:.1f}",
+            str(len(facts["absent"])),
             facts["last_complete"] or "-",
             str(facts["weeks"]),
         )

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from quant_assets.progress import Watcher, listening
 
 # A log file or a pipe has no width of its own; tables need some.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 110)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 class ProgressWatcher(Watcher):

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from quant_assets.market.coverage import CellState
+from quant_assets.market.coverage import CellState, absent_days
 from resources.manifest import Entry, Manifest
 from resources.object_store import ObjectStore
 from resources.tables import DAILY, WEEKLY
 
 
 def manifest_summary(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Per exchange: cells by state, rows, bytes, the last complete session, and the number of weeks."""
+    """Per exchange: cells by state, rows, bytes, weekdays without a cell, last complete session, weeks."""
     summary: dict[str, dict[str, Any]] = {}
     for code in exchanges:
         entries = list(Manifest(store, DAILY).all(code))
@@ -23,6 +23,7 @@ def manifest_summary(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, 
             "cells": {state.value: states[state] for state in CellState},
             "rows": sum(entry.rows for entry in entries),
             "bytes": sum(entry.size for entry in entries),
+            "absent": [day.isoformat() for day in absent_days(entry.partition for entry in entries)],
             "last_complete": max(complete, default=None),
             "weeks": sum(1 for _ in Manifest(store, WEEKLY).all(code)),
         }

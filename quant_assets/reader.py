@@ -7,6 +7,7 @@ or not a compaction has run. A reader sees each object as it was or as it is, ne
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -15,6 +16,7 @@ import polars as pl
 
 from quant_assets.market.bars import KEYS, conform_daily, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
+from quant_assets.market.coverage import absent_days
 from resources.dagster_resources import open_store
 from resources.manifest import Manifest
 from resources.object_store import ObjectChanged, ObjectNotFound, ObjectStore, get_many
@@ -74,8 +76,23 @@ def prices(
         read_daily(home, exchange, first, last if adjust == "none" else None, symbols=of_exchange)
         for exchange, of_exchange in by_exchange.items()
     ]
+    if adjust != "none":
+        for exchange in by_exchange:
+            _warn_of_absent_days(home, exchange, first)
     rows = _adjusted(pl.concat(frames) if frames else empty_daily(), adjust, reinvest)
     return rows.filter(pl.col("date") <= last) if last else rows
+
+
+def _warn_of_absent_days(store: ObjectStore, exchange: str, first: date | None) -> None:
+    """An action on a day that was never fetched is not known here, and prices before it come out wrong."""
+    absent = absent_days(entry.partition for entry in Manifest(store, DAILY).all(exchange))
+    absent = [day for day in absent if first is None or day >= first]
+    if absent:
+        warnings.warn(
+            f"{len(absent)} weekday(s) of {exchange} have no cell, the first {absent[0]}: a split or dividend on one "
+            f"of them is not applied (quant-assets backfill --exchange {exchange} --start {absent[0]})",
+            stacklevel=3,
+        )
 
 
 def _adjusted(rows: pl.DataFrame, how: Adjust, reinvest: Reinvest) -> pl.LazyFrame:
@@ -114,7 +131,7 @@ def weekly(
 
 def universe(*, store: Store = None) -> pl.LazyFrame:
     """The symbol catalog. Raises ObjectNotFound when it has not been materialized."""
-    return read_table(_open(store), object_key(CATALOG)).lazy()
+    return _catalog(_open(store)).lazy()
 
 
 def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
@@ -191,8 +208,18 @@ def _read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]
         yield decode(blob.data, store.uri(key))
 
 
+def _catalog(store: ObjectStore) -> pl.DataFrame:
+    try:
+        return read_table(store, object_key(CATALOG))
+    except ObjectNotFound as error:
+        raise ObjectNotFound(
+            f"no catalog in {store.location}: set QUANT_ASSETS_HOME or QUANT_ASSETS_STORE to a store that has been "
+            "filled, or run a backfill"
+        ) from error
+
+
 def _exchanges_of(store: ObjectStore, symbols: Sequence[str]) -> dict[str, list[str]]:
-    catalog = read_table(store, object_key(CATALOG))
+    catalog = _catalog(store)
     exchange_of = dict(catalog.select("symbol", "exchange").iter_rows())
     unknown = [symbol for symbol in symbols if symbol not in exchange_of]
     if unknown:

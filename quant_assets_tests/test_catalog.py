@@ -89,6 +89,7 @@ def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: P
         ),
         ("US: [{symbol: AAPL, sektor: Tech}]\n", "sektor"),
         ("US: [[AAPL]]\n", "entry 1"),
+        ("US: [AAPL]\nNYSE: [IBM]\n", "unknown exchange NYSE; known are ASX"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_named_with_the_place(written: Path, text: str, told: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -266,7 +267,7 @@ def test_a_damaged_object_is_named_and_never_read(store: LocalObjectStore, key: 
 
 
 def test_without_a_catalog_the_reader_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ObjectNotFound, match=r"symbol_catalog\.parquet"):
+    with pytest.raises(ObjectNotFound, match=r"no catalog in .*QUANT_ASSETS_STORE"):
         prices("IBM", store=tmp_path)
 
 
@@ -302,3 +303,16 @@ def test_the_readers_are_importable_from_the_package() -> None:
         assert getattr(quant_assets, name) is getattr(reader, name)
     with pytest.raises(AttributeError, match="no attribute 'price'"):
         quant_assets.price  # noqa: B018
+
+
+def test_adjusting_over_days_that_were_never_fetched_warns_of_them(tmp_path: Path) -> None:
+    home = with_catalog(tmp_path)
+    put_cells(home, "US", bar("IBM", date(2024, 3, 14), 10.0), bar("IBM", date(2024, 3, 19), 11.0))
+    with pytest.warns(
+        UserWarning, match=r"2 weekday\(s\) of US have no cell, the first 2024-03-15: .*backfill"
+    ):
+        prices("IBM", adjust="split", store=home).collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prices("IBM", store=home).collect()
+        prices("IBM", "2024-03-19", adjust="split", store=home).collect()

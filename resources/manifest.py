@@ -22,7 +22,7 @@ from resources.object_store import (
     ObjectStore,
     put_reconciled,
 )
-from resources.tables import object_key, partition_of, read_facts
+from resources.tables import DAILY, object_key, partition_of, read_facts
 
 _FOOTER_FIELDS = (
     "rows",
@@ -156,7 +156,7 @@ class Manifest:
         """A year's entries after catching up with the objects.
 
         What the manifest does not know, or knows otherwise, is read, and recorded unless `record` is False; entries
-        whose object is no longer there are left out.
+        whose object is no longer there are left out, and so are damaged objects of tables that are made from cells.
         """
         known = self.year(exchange, year)
         prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
@@ -169,7 +169,13 @@ class Manifest:
             there.add(partition)
             if partition in known and known[partition].version == info.version:
                 continue
-            fresh.append(entry_of(self._table, self._store.get(info.key), self._store.uri(info.key)))
+            try:
+                fresh.append(entry_of(self._table, self._store.get(info.key), self._store.uri(info.key)))
+            except ObjectDamaged:
+                # A cell is the only copy there is; what is made from cells is simply made anew.
+                if self._table == DAILY:
+                    raise
+                there.discard(partition)
         if fresh:
             if record:
                 self.record(exchange, fresh)

@@ -135,16 +135,23 @@ def _record(context: dg.AssetExecutionContext, store: ObjectStore, reports: Sequ
             f"{report.exchange}: {dict(report.states)}, {report.requests} request(s), {report.written} cell(s) "
             f"written, seconds { ({k: round(v, 2) for k, v in report.seconds.items()}) }"
         )
+    not_verified = {s: reason for report in reports for s, reason in report.not_verified.items()}
     states = {entry.state for report in reports for entry in report.cells.values()}
-    result = "FAILED" if failed else "PARTIAL" if CellState.PARTIAL in states else "COMPLETE"
+    result = "FAILED" if failed or not_verified else "PARTIAL" if CellState.PARTIAL in states else "COMPLETE"
     context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: result})
-    if not failed:
+    if not failed and not not_verified:
         for key, metadata in good.items():
             context.add_asset_metadata(metadata, partition_key=key)
         return
     for key, metadata in good.items():
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata))
-    raise dg.Failure(failure_text(DAILY, failed), allow_retries=False)
+    said = [failure_text(DAILY, failed)] if failed else []
+    if not_verified:
+        few = "; ".join(f"{symbol}: {reason}" for symbol, reason in list(not_verified.items())[:5])
+        said.append(
+            f"{len(not_verified)} symbol(s) could not be asked again, their rows stand as they were: {few}"
+        )
+    raise dg.Failure("; ".join(said), allow_retries=False)
 
 
 def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entry) -> dict[str, Any]:

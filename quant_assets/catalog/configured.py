@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
-from quant_assets.exchanges import Exchange, Texts
+from quant_assets.exchanges import Exchange, Texts, known
 
 
 class CatalogError(ValueError):
@@ -73,6 +73,11 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
     if not isinstance(parsed, dict):
         raise CatalogError(f"{name}: expected exchange codes with lists of symbols, e.g. 'US: [AAPL]'")
     listed = cast("dict[object, object]", parsed)
+    codes = {*known(), *(exchange.code for exchange in exchanges)}
+    if strange := [str(code) for code in listed if code not in codes]:
+        raise CatalogError(
+            f"{name}: unknown exchange {', '.join(strange)}; known are {', '.join(sorted(codes))} (correct the file)"
+        )
     return {
         exchange.code: _symbols(name, exchange, listed[exchange.code])
         for exchange in exchanges

@@ -18,7 +18,7 @@ from quant_assets.exchanges import Exchange
 from quant_assets.ingest.fetch import Fetched, fetch, sweep_spill
 from quant_assets.ingest.plan import Plan, make_plan
 from quant_assets.market.bars import content_sha256, empty_daily
-from quant_assets.market.coverage import CellState, Missing, cell_state, listed, symbols_sha256
+from quant_assets.market.coverage import SETTLED, CellState, Missing, cell_state, listed, symbols_sha256
 from quant_assets.market.reconcile import CHANGES_SCHEMA, reconcile
 from resources.manifest import Entry, Manifest, stamped
 from resources.object_store import Blob, ObjectStore, claim, put_reconciled
@@ -45,6 +45,8 @@ class FillReport:
     changes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHANGES_SCHEMA))
     """Values that the source gives differently from what stands."""
     warnings: list[str] = field(default_factory=list[str])
+    not_verified: dict[str, str] = field(default_factory=dict[str, str])
+    """Symbols that `force` was to ask again and could not, with the reason; their rows stand as they were."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -104,6 +106,13 @@ def fill_cells(
         report.outcomes = fetched.outcomes
         report.warnings = fetched.warnings
         report.seconds |= fetched.seconds
+        if force:
+            report.not_verified = {
+                m.symbol: m.reason
+                for of_session in fetched.missing.values()
+                for m in of_session.values()
+                if m.outcome not in SETTLED
+            }
         started = time.perf_counter()
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(store, exchange.code, catalog, fetched.first_trade, clock())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
@@ -90,6 +90,19 @@ def listed(listings: pl.DataFrame, session: date) -> list[str]:
         .sort()
         .to_list()
     )
+
+
+def absent_days(partitions: Iterable[str]) -> list[date]:
+    """The weekdays between the first and the last of `partitions` (YYYY-MM-DD) that are none of them, in order.
+
+    A day the exchange was closed has a cell that says so once its range has been asked for, so what is absent was
+    never asked for.
+    """
+    there = {date.fromisoformat(partition) for partition in partitions}
+    if not there:
+        return []
+    days = [min(there) + timedelta(days=n) for n in range((max(there) - min(there)).days)]
+    return [day for day in days if day.weekday() < 5 and day not in there]
 
 
 def short_gaps(sessions: list[date], present: set[date], *, first: date, longest: int) -> list[date]:

@@ -186,6 +186,16 @@ def test_force_takes_a_corrected_bar_and_reports_it(desk: Desk, market: ReplayHa
     assert all(desk.cell(day).equals(before[day]) for day in WEEK if day != DAY)
 
 
+def test_force_names_the_symbols_it_could_not_ask_again(desk: Desk, market: ReplayHandle) -> None:
+    desk.fill()
+    before = tree(desk.home / "store")
+    market.add_faults({"kind": "server_error_500_html", "symbol": "IBM", "times": "persistent"})
+    report = desk.fill(now=NOW + timedelta(days=1), force=True)
+    assert list(report.not_verified) == ["IBM"]
+    assert "500" in report.not_verified["IBM"]
+    assert (report.written, tree(desk.home / "store")) == (0, before)
+
+
 # Time.
 
 

@@ -15,6 +15,7 @@ from quant_assets.market.coverage import (
     SETTLED,
     CellState,
     Missing,
+    absent_days,
     cell_state,
     coverage_by_month,
     describe_gap,
@@ -194,3 +195,10 @@ def test_without_sessions_there_is_no_month_to_cover() -> None:
     daily = pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date, "close": pl.Float64})
     listings = pl.DataFrame([("A", None, None)], schema=LISTINGS, orient="row")
     assert coverage_by_month(daily, [], listings).is_empty()
+
+
+def test_weekdays_between_cells_that_were_never_asked_for_are_absent() -> None:
+    assert absent_days([]) == []
+    assert absent_days(["2024-03-15"]) == []
+    # A Friday and the Wednesday after it: the weekend is no gap.
+    assert absent_days(["2024-03-20", "2024-03-15"]) == [date(2024, 3, 18), date(2024, 3, 19)]
