@@ -40,7 +40,7 @@ from quant_assets.emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.market.bars import empty_daily
-from quant_assets.market.reconcile import reconcile
+from quant_assets.market.reconcile import merge
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
 from quant_assets_tests.filled import bars, cell
 from resources.dagster_resources import YahooResource, open_store
@@ -122,7 +122,7 @@ def write_cells(location: str, process: int, cells: int, together: Any, tell: An
             def decide(present: Blob | None, key: str = key, incoming: pl.DataFrame = incoming) -> bytes:
                 nonlocal entry
                 standing = decode(present.data, key) if present else empty_daily()
-                rows = reconcile(standing, incoming, replace=False).rows
+                rows = merge(standing, incoming)
                 entry = cell(incoming["date"][0], rows)
                 return encode(rows, entry.facts())
 

@@ -37,7 +37,7 @@ from quant_assets.catalog.build import followed
 from quant_assets.definitions import build_definitions
 from quant_assets.demo import write_universe
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.fill import Listeners, fill_cells
 from quant_assets.ingest.plan import Plan
 from quant_assets.market.bars import content_sha256
 from quant_assets.partitions import make_grids
@@ -113,9 +113,7 @@ def fill(given: Settings) -> None:
         store=store,
         clock=given.clock,
         spill_folder=given.home / "cache" / "spill",
-        on_plan=listener.plan,
-        on_symbol=lambda _: listener.symbol_done(),
-        on_cell=listener.cell,
+        listeners=Listeners(listener.plan, lambda _: listener.symbol_done(), listener.cell),
     )
     source.close()
 

@@ -6,11 +6,15 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from quant_assets.progress import Watcher, listening
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # A log file or a pipe has no width of its own; tables need some.
 console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 110)
@@ -32,6 +36,8 @@ class ProgressWatcher(Watcher):
         self._task: TaskID | None = None
         self._title = ""
         self._plain_shown = time.monotonic()
+        self.differences: list[tuple[Any, ...]] = []
+        """What fills in this process found to differ: symbol, date, field, old, new, class."""
 
     def __enter__(self) -> ProgressWatcher:
         self._progress.start()
@@ -57,6 +63,9 @@ class ProgressWatcher(Watcher):
 
     def cell_done(self) -> None:
         self._advance("writing cells")
+
+    def differ(self, restatements: pl.DataFrame) -> None:
+        self.differences += restatements.select("symbol", "date", "field", "old", "new", "class").rows()
 
     def event(self) -> None:
         self._advance("recording in Dagster")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from quant_assets.assets.daily_prices import make_daily_prices
+from quant_assets.assets.daily_prices import FillRules, make_daily_prices
 from quant_assets.assets.exchange_profiles import make_exchange_profiles
 from quant_assets.assets.price_history import make_price_history
 from quant_assets.assets.symbol_catalog import make_symbol_catalog
@@ -15,8 +15,9 @@ from quant_assets.assets.weekly_prices import make_weekly_prices
 from quant_assets.exchanges import enabled
 from quant_assets.jobs import daily_jobs, table_jobs
 from quant_assets.partitions import make_grids
-from quant_assets.schedules import daily_schedule
+from quant_assets.schedules import daily_schedule, sweep_schedule
 from quant_assets.sensors import derived_tables_sensor, new_symbols_sensor
+from quant_assets.upkeep import sweep_jobs, verify_jobs
 from resources.clock import ClockResource
 from resources.dagster_resources import StoreResource, YahooResource
 from resources.io_manager import ParquetIOManager
@@ -33,19 +34,24 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     while start.weekday() > 4:
         start += timedelta(days=1)
     grids = make_grids(exchanges, start, settings.now)
+    rules = FillRules.of(settings)
     jobs = daily_jobs(exchanges)
+    sweeps = sweep_jobs(exchanges, rules, settings.sweep_days)
     store = StoreResource(location=settings.store_location)
     return dg.Definitions(
         assets=[
             make_symbol_catalog(exchanges, settings.universe),
-            make_daily_prices(grids, exchanges, settings.spill_folder),
+            make_daily_prices(grids, exchanges, rules),
             make_price_history(grids, exchanges),
             make_weekly_prices(grids, exchanges),
             make_symbol_profiles(grids, exchanges),
             make_exchange_profiles(exchanges),
         ],
-        jobs=[*jobs.values(), *table_jobs()],
-        schedules=[daily_schedule(exchange, jobs[exchange.code]) for exchange in exchanges],
+        jobs=[*jobs.values(), *table_jobs(), *sweeps.values(), *verify_jobs(exchanges, rules)],
+        schedules=[
+            *(daily_schedule(exchange, jobs[exchange.code]) for exchange in exchanges),
+            *(sweep_schedule(exchange, sweeps[exchange.code]) for exchange in exchanges),
+        ],
         sensors=[new_symbols_sensor(exchanges, jobs, start), derived_tables_sensor()],
         resources={
             "store": store,

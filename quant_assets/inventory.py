@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
+import polars as pl
+
+from quant_assets.catalog.build import followed
+from quant_assets.catalog.listings import with_learned
+from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState, absent_days
+from quant_assets.market.gaps import GAPS_SCHEMA, MISSING_SCHEMA, find_gaps
 from resources.manifest import Entry, Manifest
 from resources.object_store import ObjectStore
-from resources.tables import DAILY, WEEKLY
+from resources.tables import CATALOG, DAILY, WEEKLY, object_key, read_table
 
 
 def manifest_summary(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -36,3 +43,46 @@ def worst_holes(entries: Iterable[Entry]) -> list[tuple[str, str, str, int]]:
         (missing.symbol, missing.outcome, missing.reason) for entry in entries for missing in entry.missing
     )
     return [(*hole, cells) for hole, cells in holes.most_common()]
+
+
+def first_day(store: ObjectStore, exchange: str) -> date | None:
+    """The first day of an exchange that has a cell."""
+    days = (date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange))
+    return min(days, default=None)
+
+
+def exchange_gaps(
+    store: ObjectStore, exchange: Exchange, now: datetime, *, symbols: Collection[str] = ()
+) -> pl.DataFrame:
+    """What is missing of an exchange from its first cell through the last session over: `market.gaps.GAPS_SCHEMA`.
+
+    Args:
+        symbols: only these; empty: all, and gaps of the whole market.
+
+    Raises ObjectNotFound without a catalog, ObjectDamaged, StoreUnavailable.
+    """
+    entries = {date.fromisoformat(e.partition): e for e in Manifest(store, DAILY).all(exchange.code)}
+    last = exchange.calendar().last_session_over(now, exchange.delay)
+    if not entries or last is None:
+        return pl.DataFrame(schema=GAPS_SCHEMA)
+    catalog = read_table(store, object_key(CATALOG))
+    listings = with_learned(store, exchange.code, followed(catalog, exchange.code))
+    sessions = exchange.calendar().sessions(min(entries), last)
+    gaps = find_gaps(
+        sessions,
+        [day for day, entry in entries.items() if entry.state is not CellState.CLOSED],
+        [day for day, entry in entries.items() if entry.expected and not entry.received],
+        missing_rows(entries),
+        listings,
+    )
+    return gaps.filter(pl.col("symbol").is_in(sorted(symbols))) if symbols else gaps
+
+
+def missing_rows(entries: Mapping[date, Entry]) -> pl.DataFrame:
+    """What cells name as missing, as rows of `market.gaps.MISSING_SCHEMA`."""
+    rows = [
+        (day, m.symbol, m.outcome, m.reason, m.asked_on, m.answers)
+        for day, entry in entries.items()
+        for m in entry.missing
+    ]
+    return pl.DataFrame(rows, schema=MISSING_SCHEMA, orient="row")

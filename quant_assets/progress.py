@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Listener(Protocol):
@@ -22,6 +25,10 @@ class Listener(Protocol):
         """One more cell is settled."""
         ...
 
+    def differ(self, restatements: pl.DataFrame) -> None:
+        """Some values differ from those that stand (rows of the ledger)."""
+        ...
+
 
 class _Nobody:
     def planned(self, exchange: str, symbols: int, cells: int) -> None: ...
@@ -29,6 +36,8 @@ class _Nobody:
     def symbol_done(self) -> None: ...
 
     def cell_done(self) -> None: ...
+
+    def differ(self, restatements: pl.DataFrame) -> None: ...
 
 
 _listener: Listener = _Nobody()

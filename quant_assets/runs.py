@@ -6,13 +6,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
+from quant_assets.assets.daily_prices import RESULT_TAG
 from quant_assets.assets.derived import daily_key
 from quant_assets.assets.price_history import year_inputs
 from quant_assets.assets.symbol_profiles import profile_inputs
@@ -21,11 +22,13 @@ from quant_assets.catalog.build import followed
 from quant_assets.catalog.listings import with_learned
 from quant_assets.definitions import build_definitions
 from quant_assets.exchanges import Exchange, enabled
-from quant_assets.ingest.fetch import sweep_spill
-from quant_assets.ingest.plan import make_plan
+from quant_assets.ingest.plan import Mode, make_plan
+from quant_assets.ingest.spill import sweep_spill
 from quant_assets.jobs import daily_job_name
 from quant_assets.market.coverage import CellState
 from quant_assets.progress import Watcher
+from quant_assets.records.reports import read_reports
+from quant_assets.upkeep import sweep_job_name, verify_job_name
 from resources.dagster_resources import open_store
 from resources.manifest import Manifest
 from resources.object_store import ObjectDamaged, ObjectNotFound, claim
@@ -62,7 +65,11 @@ _LOCATION = "__repository__@quant_assets.definitions"
 
 
 class RunFailed(Exception):
-    """A run did not succeed; the message is its reason, in one line."""
+    """A run did not succeed; the message is its reason, in one line. `partial`: part of what was asked is usable."""
+
+    def __init__(self, reason: str, *, partial: bool = False) -> None:
+        super().__init__(reason)
+        self.partial = partial
 
 
 @dataclass
@@ -93,7 +100,12 @@ class Runner:
         self._run(f"{CATALOG}_job", CATALOG, [])
 
     def daily(
-        self, exchange: Exchange, days: Sequence[date], *, symbols: Sequence[str] = (), force: bool = False
+        self,
+        exchange: Exchange,
+        days: Sequence[date],
+        *,
+        symbols: Sequence[str] = (),
+        mode: Mode = Mode.INCREMENTAL,
     ) -> bool:
         """Fills an exchange's cells of `days` in one run; no run at all when nothing is missing.
 
@@ -102,7 +114,14 @@ class Runner:
         catalog = read_table(self.store, object_key(CATALOG))
         listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))
         plan = make_plan(
-            exchange, days, listings, self.store, self.settings.clock(), only=symbols or None, force=force
+            exchange,
+            days,
+            listings,
+            self.store,
+            self.settings.clock(),
+            only=symbols or None,
+            mode=mode,
+            look_back=0,
         )
         shown = self._shown(DAILY)
         unshown = {
@@ -114,7 +133,7 @@ class Runner:
         if not needed and not listings.is_empty():
             return False
         keys = [daily_key(exchange.code, day) for day in (needed or days)]
-        config = {"symbols": list(symbols), "force": force}
+        config = {"symbols": list(symbols), "mode": mode.value}
         self._run(
             daily_job_name(exchange.code),
             f"{DAILY} {exchange.code}",
@@ -122,6 +141,35 @@ class Runner:
             {"ops": {DAILY: {"config": config}}},
         )
         return True
+
+    def verify(self, exchange: Exchange, first: date, last: date, symbols: Sequence[str] = ()) -> bool:
+        """Whether anything in a range differs from what the source gives now; changes nothing. Raises RunFailed."""
+        name = verify_job_name(exchange.code)
+        config = {"start": first.isoformat(), "end": last.isoformat(), "symbols": list(symbols)}
+        ops = {f"{name}_range": {"config": config}}
+        run_id = self._run(name, f"verify {exchange.code}", [], {"ops": ops})
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and run.tags.get(RESULT_TAG) == "DIFFERS"
+
+    def sweep(self, exchange: Exchange) -> None:
+        """Compares the whole history of the day's slice of symbols with the source. Raises RunFailed."""
+        self._run(sweep_job_name(exchange.code), f"sweep {exchange.code}", [])
+
+    def recorded(self, exchange: str, days: Sequence[date]) -> None:
+        """Tells Dagster of cells that were changed outside a run, so that what rests on them is refreshed."""
+        for day in days:
+            event = dg.AssetMaterialization(DAILY, partition=daily_key(exchange, day))
+            self._instance.report_runless_asset_event(event)
+
+    def restated_since(self, exchange: str, started: datetime) -> int:
+        """How many restatements were recorded by runs that began at `started` or later."""
+        reports = read_reports(self.store, exchange, 3)
+        return sum(sum(r["restatements"].values()) for r in reports if r["started"] >= started.isoformat())
+
+    def changed_since(self, exchange: str, started: datetime) -> date | None:
+        """The first day whose cell was changed by a run that began at `started` or later."""
+        reports = [r for r in read_reports(self.store, exchange, 3) if r["started"] >= started.isoformat()]
+        return min((date.fromisoformat(day) for r in reports for day in r["changed"]), default=None)
 
     def derived(self, exchange: Exchange, first: date, last: date) -> None:
         """Brings the weekly bars, the history and the profiles up to date with the cells of first..last.
@@ -181,8 +229,8 @@ class Runner:
 
     def _run(
         self, job_name: str, title: str, keys: Sequence[str], config: dict[str, Any] | None = None
-    ) -> None:
-        """One run in this process; `keys` is the range from the first to the last."""
+    ) -> str:
+        """One run in this process, answering its id; `keys` is the range from the first to the last."""
         job = self._definitions.resolve_job_def(job_name)
         run_id = make_new_run_id()
         tags = {".dagster/repository": _LOCATION}
@@ -211,7 +259,10 @@ class Runner:
         finally:
             self.watcher.run_ended()
         if not result.success:
-            raise RunFailed(_reason(result, job_name))
+            run = self._instance.get_run_by_id(run_id)
+            partial = run is not None and run.tags.get(RESULT_TAG) == "PARTIAL"
+            raise RunFailed(_reason(result, job_name), partial=partial)
+        return run_id
 
 
 def prepare_instance(settings: Settings) -> Path:

@@ -1,4 +1,4 @@
-"""Schedules: each exchange's daily prices after its close, in its own time zone, closed days skipped."""
+"""Schedules: each exchange's daily prices after its close, closed days skipped, and the sweep of its histories."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ def daily_schedule(exchange: Exchange, job: Job) -> dg.ScheduleDefinition:
         )
 
     return after_close
+
+
+def sweep_schedule(exchange: Exchange, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Every day, closed days included: the slice of the day, in the exchange's night."""
+    return dg.ScheduleDefinition(
+        name=f"{job.name}_nightly",
+        job=job,
+        cron_schedule="30 3 * * *",
+        execution_timezone=exchange.zone,
+        description=f"{exchange.name}: compares the whole history of a slice of the symbols with the source.",
+    )

@@ -42,6 +42,7 @@ class Shell:
             "REQUESTS_PER_SECOND": "0",
             "RETRY_WAIT_SECONDS": "0.01",
             "ATTEMPTS": "2",
+            "MIN_COVERAGE": "0",
             "START": "2013-01-02",
             "NOW": NOW.isoformat(),
             **settings,

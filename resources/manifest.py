@@ -6,6 +6,7 @@ run and is never ahead of it; `refresh` catches up from the footers of the objec
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -13,9 +14,11 @@ from typing import Any, Self, cast
 
 import orjson
 
-from quant_assets.market.coverage import CellState, Missing
+from quant_assets.market.coverage import CellState, Missing, symbols_sha256
 from resources.object_store import (
+    ABSENT,
     Blob,
+    ObjectChanged,
     ObjectDamaged,
     ObjectInfo,
     ObjectNotFound,
@@ -191,6 +194,48 @@ class Manifest:
             raise ObjectDamaged(
                 f"{uri}: unreadable manifest ({error}); `quant-assets rebuild-manifest` makes it anew"
             ) from error
+
+
+class Expected:
+    """The sets of symbols that cells were filled for, by their hash: one small object each, never changed.
+
+    A cell records only the hash (`Entry.expected_sha256`). When the catalog has changed since, this tells whom a cell
+    has without reading the cell.
+    """
+
+    def __init__(self, store: ObjectStore, exchange: str) -> None:
+        self._store = store
+        self._exchange = exchange
+        self._known: dict[str, frozenset[str] | None] = {}
+
+    def symbols(self, sha256: str) -> frozenset[str] | None:
+        """The set with this hash; None where it was not recorded. Raises ObjectDamaged, StoreUnavailable."""
+        if sha256 not in self._known:
+            key = self._key(sha256)
+            try:
+                told: object = orjson.loads(self._store.get(key).data)
+            except ObjectNotFound:
+                told = None
+            except orjson.JSONDecodeError:
+                told = ""
+            if told is not None and (
+                not isinstance(told, list) or symbols_sha256(cast("list[str]", told)) != sha256
+            ):
+                raise ObjectDamaged(f"{self._store.uri(key)}: not the symbols of its name; remove it")
+            self._known[sha256] = None if told is None else frozenset(cast("list[str]", told))
+        return self._known[sha256]
+
+    def record(self, symbols: Iterable[str]) -> None:
+        """Keeps a set; one that is known costs nothing."""
+        ordered = sorted(symbols)
+        sha256 = symbols_sha256(ordered)
+        if self._known.get(sha256) is None:
+            with contextlib.suppress(ObjectChanged):
+                self._store.put(self._key(sha256), orjson.dumps(ordered), if_version=ABSENT)
+            self._known[sha256] = frozenset(ordered)
+
+    def _key(self, sha256: str) -> str:
+        return f"expected_symbols/exchange={self._exchange}/{sha256}.json"
 
 
 def entry_of(table: str, blob: Blob, uri: str) -> Entry:

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     """First pause before asking again after a failure; doubles, with jitter."""
     cool_down_seconds: float = Field(default=5.0, ge=0)
     """Pause for all requests after a 429 that names none; doubles while they go on."""
+    look_back_sessions: int = Field(default=15, ge=0, le=25)
+    """How many sessions before the last one asked for a run reconciles with the same answers."""
+    min_coverage: Annotated[dict[str, float], NoDecode] = Field(default={"*": 95.0})
+    """Percent of the expected symbols below which a cell is failed, by exchange; `*` is for all others."""
+    sweep_days: int = Field(default=30, ge=1)
+    """In how many days the sweep has compared every symbol's whole history with the source once."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
@@ -66,12 +72,36 @@ class Settings(BaseSettings):
             raise ValueError("name at least one exchange, e.g. ASX,US")
         return tuple(dict.fromkeys(value))
 
+    @field_validator("min_coverage", mode="before")
+    @classmethod
+    def _split_coverage(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        told: dict[str, str] = {}
+        for part in filter(None, (piece.strip() for piece in value.split(","))):
+            code, equals, percent = part.rpartition("=")
+            told[code.strip() if equals else "*"] = percent.strip()
+        return {"*": 95.0, **told}
+
+    @field_validator("min_coverage")
+    @classmethod
+    def _some_percent(cls, value: dict[str, float]) -> dict[str, float]:
+        if any(not 0 <= percent <= 100 for percent in value.values()):
+            raise ValueError(
+                "write percent from 0 to 100, for all exchanges or by exchange, e.g. 95 or ASX=90,US=99"
+            )
+        return value
+
     @field_validator("now")
     @classmethod
     def _now_has_zone(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("needs a time zone, e.g. 2013-03-01T23:00:00Z")
         return value
+
+    def least_coverage(self, exchange: str) -> float:
+        """The share (0 to 1) of expected symbols below which a cell of the exchange is failed."""
+        return self.min_coverage.get(exchange, self.min_coverage.get("*", 95.0)) / 100
 
     @property
     def store_location(self) -> str:

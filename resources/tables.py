@@ -27,7 +27,17 @@ EXCHANGES = "exchange_profiles"
 TIME_DIMENSION = {DAILY: "date", HISTORY: "year", WEEKLY: "week"}
 """The tables that are partitioned by exchange and time, and what the time is called."""
 
-TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, "manifest", "listing_events"})
+RECORDS = (
+    "expected_symbols",
+    "fetch_reports",
+    "listing_events",
+    "quarantine",
+    "replaced_rows",
+    "restatements",
+)
+"""What stands beside the tables: what runs have learned, decided and done."""
+
+TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, "manifest", *RECORDS})
 """What the first part of a key can be in a store of ours."""
 
 _FACTS = "quant_assets"

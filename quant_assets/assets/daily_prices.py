@@ -1,16 +1,20 @@
 """`daily_prices`: the as-traded bars of one exchange and session, a cell an object; a range is one run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
+import orjson
 import polars as pl
 
+from quant_assets.assets.derived import affected_partitions, daily_key
 from quant_assets.catalog.build import followed
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.fill import FillReport, fill_cells
+from quant_assets.ingest.fill import FillReport, Listeners, fill_cells
+from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.market.sketches import markdown_table
 from quant_assets.partitions import Grids
@@ -20,6 +24,7 @@ from resources.dagster_resources import StoreResource, YahooResource
 from resources.io_manager import failure_text, split_key
 from resources.manifest import Entry
 from resources.object_store import ObjectStore, ObjectStoreError
+from resources.settings import Settings
 from resources.source import SourceUnavailable
 from resources.tables import CATALOG, DAILY, object_key
 
@@ -31,11 +36,27 @@ class FillConfig(dg.Config):
 
     symbols: list[str] = []
     """Ask for these symbols at most; empty: for all that are expected."""
-    force: bool = False
-    """Ask again for what is there, and take the source's values where they differ."""
+    mode: str = Mode.INCREMENTAL.value
+    """`incremental`: ask for what is missing. `force`: ask again for what is there, too, and reconcile it."""
 
 
-def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], spill_folder: Path) -> dg.AssetsDefinition:
+@dataclass(frozen=True)
+class FillRules:
+    """What the settings say about every fill."""
+
+    spill_folder: Path
+    look_back: int
+    min_coverage: Mapping[str, float]
+    """By exchange, the share (0 to 1) of expected symbols below which a cell is failed."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The rules that these settings describe."""
+        shares = {code: settings.least_coverage(code) for code in settings.exchanges}
+        return cls(settings.spill_folder, settings.look_back_sessions, shares)
+
+
+def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRules) -> dg.AssetsDefinition:
     """The asset, over the daily grid."""
     by_code = {exchange.code: exchange for exchange in exchanges}
 
@@ -56,6 +77,11 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], spill_folder:
         clock: ClockResource,
         symbol_catalog: pl.DataFrame,
     ) -> None:
+        if config.mode not in (Mode.INCREMENTAL, Mode.FORCE):
+            raise dg.Failure(
+                f"mode {config.mode!r}: say incremental or force (verify is a job of its own, verify_…)",
+                allow_retries=False,
+            )
         days: dict[str, list[date]] = {}
         for key in context.partition_keys:
             code, day = split_key(DAILY, key)
@@ -67,18 +93,17 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], spill_folder:
                 fill_cells(
                     by_code[code],
                     wanted,
-                    _symbols(symbol_catalog, code, config.symbols),
+                    symbols_of(symbol_catalog, code, config.symbols),
                     source=prices,
                     store=home,
                     clock=clock.now,
-                    spill_folder=spill_folder,
+                    spill_folder=rules.spill_folder,
                     only=config.symbols or None,
-                    force=config.force,
-                    on_plan=lambda plan, code=code: listener().planned(
-                        code, len(plan.starts()), len(plan.wanted)
-                    ),
-                    on_symbol=lambda _: listener().symbol_done(),
-                    on_cell=lambda _: listener().cell_done(),
+                    mode=Mode(config.mode),
+                    look_back=rules.look_back,
+                    min_coverage=rules.min_coverage[code],
+                    run=context.run.run_id,
+                    listeners=listeners(code),
                 )
                 for code, wanted in sorted(days.items())
             ]
@@ -91,7 +116,17 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], spill_folder:
     return daily_prices
 
 
-def _symbols(catalog: pl.DataFrame, exchange: str, only: Sequence[str]) -> pl.DataFrame:
+def listeners(code: str) -> Listeners:
+    """Tells whoever listens in this process how a fill of an exchange is getting on."""
+    return Listeners(
+        plan=lambda plan: listener().planned(code, len(plan.starts()), len(plan.wanted)),
+        symbol=lambda _: listener().symbol_done(),
+        cell=lambda _: listener().cell_done(),
+    )
+
+
+def symbols_of(catalog: pl.DataFrame, exchange: str, only: Sequence[str]) -> pl.DataFrame:
+    """The catalog's symbols of an exchange. Raises dagster's Failure when there is none, or `only` names others."""
     symbols = followed(catalog, exchange)
     if symbols.is_empty():
         raise dg.Failure(
@@ -124,21 +159,11 @@ def _record(context: dg.AssetExecutionContext, store: ObjectStore, reports: Sequ
                 failed[keys[day]] = entry.reason
             else:
                 good[keys[day]] = cell_metadata(store, report, day, entry)
-        for warning in report.warnings:
-            context.log.warning(warning)
-        if not report.changes.is_empty():
-            context.log.warning(
-                f"{report.exchange}: {report.changes.height} value(s) differ from what stands:\n"
-                + markdown_table(report.changes)
-            )
-        context.log.info(
-            f"{report.exchange}: {dict(report.states)}, {report.requests} request(s), {report.written} cell(s) "
-            f"written, seconds { ({k: round(v, 2) for k, v in report.seconds.items()}) }"
-        )
+        tell(context, report)
     not_verified = {s: reason for report in reports for s, reason in report.not_verified.items()}
-    states = {entry.state for report in reports for entry in report.cells.values()}
-    result = "FAILED" if failed or not_verified else "PARTIAL" if CellState.PARTIAL in states else "COMPLETE"
-    context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: result})
+    context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: worst_result(reports)})
+    for report in reports:
+        log_changed(context, store, report, report.also_changed)
     if not failed and not not_verified:
         for key, metadata in good.items():
             context.add_asset_metadata(metadata, partition_key=key)
@@ -152,6 +177,46 @@ def _record(context: dg.AssetExecutionContext, store: ObjectStore, reports: Sequ
             f"{len(not_verified)} symbol(s) could not be asked again, their rows stand as they were: {few}"
         )
     raise dg.Failure("; ".join(said), allow_retries=False)
+
+
+def worst_result(reports: Sequence[FillReport]) -> str:
+    """The result of a run from those of its exchanges: FAILED only where nothing of any is usable."""
+    results = {report.result for report in reports}
+    if results == {"FAILED"}:
+        return "FAILED"
+    return "COMPLETE" if results <= {"COMPLETE"} else "PARTIAL"
+
+
+def log_changed(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    store: ObjectStore,
+    report: FillReport,
+    changed: Mapping[date, Entry],
+) -> None:
+    """One materialization for each cell that changed and is no partition of the run, so that what rests on it is
+    refreshed. A cell that is failed is none to rest on."""
+    for day, entry in sorted(changed.items()):
+        if entry.state is not CellState.FAILED:
+            context.log_event(
+                dg.AssetMaterialization(
+                    DAILY,
+                    partition=daily_key(report.exchange, day),
+                    metadata=cell_metadata(store, report, day, entry),
+                )
+            )
+
+
+def tell(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: FillReport) -> None:
+    """Says in the run's log what came of a fill: warnings, restatements and what they affect, counts."""
+    for warning in report.warnings:
+        context.log.warning(warning)
+    if not report.restatements.is_empty():
+        affected = ", ".join(affected_partitions(report.exchange, report.restated_days))
+        context.log.warning(
+            f"{report.exchange}: {report.restatements.height} restatement(s); affected: {affected}\n"
+            + markdown_table(report.restatements.drop("run"))
+        )
+    context.log.info(orjson.dumps(report.facts(), option=orjson.OPT_INDENT_2).decode())
 
 
 def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entry) -> dict[str, Any]:
@@ -171,6 +236,9 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
         metadata["object"] = dg.MetadataValue.path(store.uri(key))
     if entry.reason:
         metadata["reason"] = entry.reason
+    restated = report.restatements.filter(pl.col("date") == day)
+    if not restated.is_empty():
+        metadata["restatements"] = dg.MetadataValue.md(markdown_table(restated.drop("run")))
     if entry.missing:
         missing = pl.DataFrame(
             [(m.symbol, m.outcome, m.reason) for m in entry.missing],

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, timedelta
 
 from quant_assets.market.coverage import CellState
 from resources.manifest import Entry, Manifest
 from resources.object_store import ObjectStore
+from resources.tables import HISTORY, PROFILES, WEEKLY
 
 
 def daily_key(exchange: str, day: date) -> str:
     """The partition key of a daily cell."""
     return f"{day.isoformat()}|{exchange}"
+
+
+def affected_partitions(exchange: str, days: Collection[date]) -> list[str]:
+    """The partitions that rest on the cells of some days, as `table key`, in order."""
+    weeks = {day - timedelta(days=day.weekday()) for day in days}
+    years = {day.year for day in days}
+    return [
+        *(f"{WEEKLY} {exchange}|{week}" for week in sorted(weeks)),
+        *(f"{HISTORY} {exchange}|{year}" for year in sorted(years)),
+        f"{PROFILES} {exchange}",
+    ]
 
 
 def inputs_sha256(rule: str, cells: Mapping[str, Entry]) -> str:
@@ -23,8 +35,10 @@ def inputs_sha256(rule: str, cells: Mapping[str, Entry]) -> str:
 
 
 def with_rows(cells: Mapping[str, Entry]) -> list[str]:
-    """The days, in order, whose cell has an object."""
-    return sorted(day for day, entry in cells.items() if entry.version)
+    """The days, in order, whose cell has an object that others may rest on: a failed one is none."""
+    return sorted(
+        day for day, entry in cells.items() if entry.version and entry.state is not CellState.FAILED
+    )
 
 
 def all_complete(cells: Mapping[str, Entry], sessions: list[date]) -> bool:

@@ -56,7 +56,7 @@ def build_catalog(
                 "asset_type": entry.asset_type,
                 "sector": entry.sector,
                 "industry": entry.industry,
-                "currency": exchange.currencies[0],
+                "currency": entry.currency or _only(exchange.currencies),
                 "universes": [UNIVERSE],
                 "first_seen": before.get("first_seen") or today,
                 "last_seen": today,
@@ -73,7 +73,8 @@ def build_catalog(
 
 
 def followed(catalog: pl.DataFrame, exchange: str) -> pl.DataFrame:
-    """An exchange's symbols with the dates between which a bar is expected: symbol, listed_on, delisted_on.
+    """An exchange's symbols with the dates between which a bar is expected: symbol, listed_on, delisted_on; and what
+    the list states of them: stated_delisting, currency.
 
     A symbol that left the list is expected through the day it was last seen there.
     """
@@ -86,6 +87,13 @@ def followed(catalog: pl.DataFrame, exchange: str) -> pl.DataFrame:
             .then(pl.col("delisted_on"))
             .otherwise(pl.col("last_seen"))
             .alias("delisted_on"),
+            pl.col("delisted_on").alias("stated_delisting"),
+            "currency",
         )
         .sort("symbol")
     )
+
+
+def _only(currencies: Sequence[str]) -> str | None:
+    """The currency of an exchange that has one; where there are several, a symbol's own is not known."""
+    return currencies[0] if len(currencies) == 1 else None

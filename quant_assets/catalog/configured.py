@@ -29,6 +29,7 @@ class ConfiguredSymbol(BaseModel):
     asset_type: str = "equity"
     sector: str | None = None
     industry: str | None = None
+    currency: str | None = None
     listed_on: date | None = None
     delisted_on: date | None = None
 
@@ -105,6 +106,11 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
                 f"(its symbols end in {exchange.suffix!r}); list it under its own exchange"
                 if exchange.suffix
                 else f"{file}: {symbol.symbol} is no symbol of {exchange.code}; list it under its own exchange"
+            )
+        if symbol.currency is not None and symbol.currency not in exchange.currencies:
+            raise CatalogError(
+                f"{file}: {symbol.symbol}: {exchange.code} does not quote in {symbol.currency!r} "
+                f"(write one of {', '.join(exchange.currencies)}, or leave it out)"
             )
         if symbol.symbol in seen:
             raise CatalogError(f"{file}: {symbol.symbol} stands twice under {exchange.code}; remove one")

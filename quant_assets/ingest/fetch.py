@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import shutil
-import tempfile
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -20,40 +15,39 @@ import polars as pl
 
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.plan import Plan
-from quant_assets.market.bars import DAILY_SCHEMA, conform_daily, empty_daily
+from quant_assets.ingest.spill import Spill, spill_room
+from quant_assets.market.bars import ANSWER_SCHEMA, conform
 from quant_assets.market.corporate_actions import as_traded
-from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, Missing, describe_gap, short_gaps
+from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
+from quant_assets.market.gaps import Run, runs_without_bar
 from resources.source import FetchResult, HistoryRequest, Outcome, PriceSource
-
-SHORT_GAP = 5
-"""Sessions in a row without a bar, up to which the source is asked a second time in the same run."""
 
 LOOK_BACK = timedelta(days=45)
 """How far before the first wanted session an answer starts: a gap is judged by the bars on both its sides, and is
 told in the same words whichever run finds it."""
 
 _BATCH_ROWS = 200_000
+_FINGERPRINT_BARS = 20
 
-REFUSALS_SCHEMA = pl.Schema({**DAILY_SCHEMA, "rule": pl.String()})
+REFUSALS_SCHEMA = pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})
+SAME_HISTORY = (
+    "the same history as {}: a rename, or a ticker used again (take one of them out of the universe)"
+)
 
 
-class Spill:
-    """As-traded rows on disk, batch by batch and year by year, so that memory holds one batch or one year."""
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What people have decided about refused bars: symbol and date of accepted ones, and of rejected ones with their
+    close. Both (symbol, date, close)."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._batches = 0
+    accepted: pl.DataFrame
+    rejected: pl.DataFrame
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Takes a batch (DAILY_SCHEMA)."""
-        self._batches += 1
-        for (year,), part in rows.group_by(pl.col("date").dt.year()):
-            part.write_parquet(self._folder / f"{year}-{self._batches:06d}.parquet", compression="lz4")
 
-    def year(self, year: int) -> pl.DataFrame:
-        """All rows of a year (DAILY_SCHEMA), in no order."""
-        files = sorted(self._folder.glob(f"{year}-*.parquet"))
-        return pl.concat([pl.read_parquet(file) for file in files]) if files else empty_daily()
+def undecided() -> Decisions:
+    """Nobody has decided anything."""
+    nothing = pl.DataFrame(schema={name: ANSWER_SCHEMA[name] for name in ("symbol", "date", "close")})
+    return Decisions(nothing, nothing)
 
 
 @dataclass(slots=True)
@@ -63,11 +57,17 @@ class Fetched:
     spill: Spill
     missing: dict[date, dict[str, Missing]] = field(default_factory=dict[date, dict[str, Missing]])
     """Per session the wanted symbols that have no bar, with the reason."""
+    answered: dict[str, date] = field(default_factory=dict[str, date])
+    """The symbols that were answered with data, and the first day that the answer reaches back to."""
     first_trade: dict[str, date] = field(default_factory=dict[str, date])
     outcomes: Counter[str] = field(default_factory=Counter[str])
     refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFUSALS_SCHEMA))
+    facts: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+    """Per symbol with refused rows the raw facts of its answer."""
     warnings: list[str] = field(default_factory=list[str])
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    ask_again: Callable[[Collection[str]], pl.DataFrame] = lambda _: pl.DataFrame(schema=ANSWER_SCHEMA)
+    """Asks for some symbols once more; answers their whole answers (ANSWER_SCHEMA), unchecked."""
 
 
 @dataclass(slots=True)
@@ -76,68 +76,32 @@ class _Answer:
 
     result: FetchResult
     rows: pl.DataFrame
-    holes: list[date]
+    """The whole answer, with what the rules have to know of its days (`validation.CONTEXT`)."""
+    runs: list[Run]
+    asked_twice: bool = False
 
 
 @contextmanager
 def fetch(
     plan: Plan,
     exchange: Exchange,
+    listings: pl.DataFrame,
     source: PriceSource,
     clock: Callable[[], datetime],
     *,
     spill_folder: Path,
+    decisions: Decisions,
     on_symbol: Callable[[FetchResult], None] = lambda _: None,
 ) -> Generator[Fetched]:
     """Asks for everything `plan` wants, at one request a symbol; the spilled rows live as long as the context.
 
-    A symbol whose answer has a short gap is asked once more at the end: a bar that the source left out by
-    accident comes then, and one that it does not have is missing by two answers.
+    A symbol whose answer has a gap that nobody has explained yet is asked once more at the end: a bar that the source
+    left out by accident comes then, and one that it does not have is missing by two answers.
 
     Raises SourceUnavailable.
     """
-    with _room(spill_folder) as folder:
-        yield _Fetching(plan, exchange, source, clock, Spill(folder), on_symbol).run()
-
-
-def sweep_spill(parent: Path) -> None:
-    """Removes the spill folders of runs that were killed.
-
-    Every run holds a lock on its folder, which ends with the process however that ends: what is not locked
-    belongs to nobody.
-    """
-    if not parent.is_dir():
-        return
-    with _locked(parent):
-        for folder in parent.iterdir():
-            taken = (BlockingIOError, FileNotFoundError, NotADirectoryError)
-            with contextlib.suppress(*taken), _locked(folder, fcntl.LOCK_NB):
-                shutil.rmtree(folder)
-
-
-@contextmanager
-def _room(parent: Path) -> Generator[Path]:
-    """A new folder in `parent`, gone at the end."""
-    parent.mkdir(parents=True, exist_ok=True)
-    lock = contextlib.ExitStack()
-    with _locked(parent):
-        mine = Path(tempfile.mkdtemp(prefix="fetch-", dir=parent))
-        lock.enter_context(_locked(mine))
-    with lock:
-        try:
-            yield mine
-        finally:
-            shutil.rmtree(mine)
-
-
-@contextmanager
-def _locked(folder: Path, how: int = 0) -> Generator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-        yield
-    finally:
-        os.close(descriptor)
+    with spill_room(spill_folder) as spill:
+        yield _Fetching(plan, exchange, listings, source, clock, spill, decisions, on_symbol).run()
 
 
 class _Fetching:
@@ -145,14 +109,17 @@ class _Fetching:
         self,
         plan: Plan,
         exchange: Exchange,
+        listings: pl.DataFrame,
         source: PriceSource,
         clock: Callable[[], datetime],
         spill: Spill,
+        decisions: Decisions,
         on_symbol: Callable[[FetchResult], None],
     ) -> None:
         self._plan, self._exchange, self._source, self._clock = plan, exchange, source, clock
+        self._listings, self._decisions = _stated(listings), decisions
         self._on_symbol = on_symbol
-        self._fetched = Fetched(spill)
+        self._fetched = Fetched(spill, ask_again=self._once_more)
         self._batch: list[pl.DataFrame] = []
         self._starts = plan.starts()
         self._wanted_by_symbol: dict[str, list[date]] = {}
@@ -160,9 +127,15 @@ class _Fetching:
             for symbol in plan.wanted[session]:
                 self._wanted_by_symbol.setdefault(symbol, []).append(session)
         self._sessions: list[date] = []
+        self._fingerprints: dict[int, list[str]] = defaultdict(list)
+        self._calendar = pl.Series(dtype=pl.Date)
+        self._currencies = pl.Series(exchange.currencies)
         if plan.wanted:
             last = exchange.calendar().last_session_over(clock(), exchange.delay) or max(plan.wanted)
             self._sessions = exchange.calendar().sessions(min(plan.wanted) - LOOK_BACK, last)
+            # The answer may hold the bar of a session that is not over; that it is one is no fault of the bar's.
+            soon = exchange.calendar().sessions(last, last + timedelta(days=7))
+            self._calendar = pl.Series([*self._sessions, *soon], dtype=pl.Date)
 
     def _sessions_of(self, symbol: str) -> list[date]:
         """The exchange's sessions that the symbol's answer is to cover, through the last one that is over."""
@@ -172,13 +145,14 @@ class _Fetching:
         again: dict[str, _Answer] = {}
         for answer in self._ask(list(self._starts)):
             self._on_symbol(answer.result)
-            if answer.holes:
+            if self._unexplained(answer):
                 again[answer.result.symbol] = answer
             else:
                 self._take(answer)
         for second in self._ask(sorted(again)):
             self._take(self._both(again[second.result.symbol], second))
         self._flush()
+        self._same_histories()
         return self._fetched
 
     def _ask(self, symbols: list[str]) -> Iterator[_Answer]:
@@ -195,20 +169,37 @@ class _Fetching:
             self._fetched.seconds["transform"] += time.perf_counter() - started
             yield answer
 
+    def _once_more(self, symbols: Collection[str]) -> pl.DataFrame:
+        answers = [a.rows.select(list(ANSWER_SCHEMA)) for a in self._ask(sorted(symbols)) if a.rows.height]
+        return pl.concat(answers) if answers else pl.DataFrame(schema=ANSWER_SCHEMA)
+
     def _read(self, result: FetchResult) -> _Answer:
         if result.outcome is not Outcome.OK:
-            return _Answer(result, empty_daily(), [])
+            return _Answer(result, pl.DataFrame(schema=ANSWER_SCHEMA), [])
+        from quant_assets.market.validation import with_context
+
         rows = as_traded(result.bars, result.splits, result.dividends).with_columns(
             pl.lit(result.symbol).alias("symbol"),
             pl.lit(result.currency).alias("currency"),
             pl.lit(self._clock()).alias("fetched_at"),
         )
-        rows = conform_daily(rows)
+        rows = conform(rows, ANSWER_SCHEMA)
         present = set(rows.filter(pl.col("close").is_not_null())["date"])
-        wanted = self._wanted_by_symbol[result.symbol]
-        first = result.first_trade or wanted[0]
-        gaps = short_gaps(self._sessions_of(result.symbol), present, first=first, longest=SHORT_GAP)
-        return _Answer(result, rows, sorted(set(gaps) & set(wanted)))
+        first = result.first_trade or self._wanted_by_symbol[result.symbol][0]
+        runs = runs_without_bar(self._sessions_of(result.symbol), present, first=first)
+        accepted = rows.join(self._decisions.accepted, on=["symbol", "date", "close"], how="semi")
+        return _Answer(
+            result,
+            with_context(rows, self._calendar, self._currencies, self._listings, accepted),
+            runs,
+        )
+
+    def _unexplained(self, answer: _Answer) -> bool:
+        """Whether a wanted session lies in a gap that is short, or that lies between bars and is not settled yet."""
+        symbol = answer.result.symbol
+        wanted = set(self._wanted_by_symbol[symbol]) - self._plan.suspended.get(symbol, set())
+        gaps = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP or run.between]
+        return any(not wanted.isdisjoint(run.sessions) for run in gaps)
 
     def _both(self, first: _Answer, second: _Answer) -> _Answer:
         """The first answer with what only the second has; where the second brought nothing, the first stands."""
@@ -218,13 +209,19 @@ class _Fetching:
         more = second.rows.filter(
             ~pl.col("date").is_in(bars["date"].implode()), pl.col("close").is_not_null()
         )
-        rows = pl.concat([first.rows.filter(~pl.col("date").is_in(more["date"].implode())), more]).sort(
-            "date"
+        kept = first.rows.filter(~pl.col("date").is_in(more["date"].implode()))
+        rows = pl.concat([kept, more]).sort("date")
+        present = set(rows.filter(pl.col("close").is_not_null())["date"])
+        sessions = [session for run in first.runs for session in run.sessions]
+        if more.is_empty():
+            return _Answer(first.result, rows, first.runs, asked_twice=True)
+        runs = runs_without_bar(
+            self._sessions_of(first.result.symbol), present, first=min(sessions, default=None)
         )
-        return _Answer(first.result, rows, [])
+        return _Answer(first.result, rows, runs, asked_twice=True)
 
     def _take(self, answer: _Answer) -> None:
-        """Counts an answer, names what is missing from it, and hands its wanted rows to the batch."""
+        """Counts an answer, names what is missing from it, and hands what is wanted or compared to the batch."""
         started = time.perf_counter()
         result = answer.result
         symbol = result.symbol
@@ -234,19 +231,19 @@ class _Fetching:
         if first is not None:
             self._fetched.first_trade[symbol] = first
         # Before the listing there is nothing to miss, whatever became of the rest.
-        due = [session for session in wanted if first is None or session >= first]
+        due = {session for session in wanted if first is None or session >= first}
         if result.outcome is Outcome.OK:
-            present = set(answer.rows.filter(pl.col("close").is_not_null())["date"])
-            sessions = self._sessions_of(symbol)
-            for session in due:
-                if session not in present:
-                    reason = result.dropped.get(session) or describe_gap(sessions, present, session)
-                    outcome = REFUSED if session in result.dropped else NO_BAR
-                    self._miss(session, symbol, outcome, reason)
-            self._warn_of_closed_days(symbol, answer.rows)
-            rows = answer.rows.filter(pl.col("date").is_in(wanted))
-            if not rows.is_empty():
-                self._batch.append(rows)
+            self._fetched.answered[symbol] = self._starts[symbol] - LOOK_BACK
+            for run in answer.runs:
+                for session in due.intersection(run.sessions):
+                    dropped = result.dropped.get(session)
+                    self._miss(
+                        session, symbol, REFUSED if dropped else NO_BAR, dropped or str(run),
+                        answers=1 + answer.asked_twice, gap=run.between,
+                    )  # fmt: skip
+            self._fingerprint(symbol, answer.rows)
+            self._batch.append(self._relevant(symbol, answer.rows))
+            self._fetched.facts[symbol] = result.facts
         else:
             outcome = NO_DATA if result.outcome is Outcome.NO_DATA else result.outcome.value
             for session in due:
@@ -255,34 +252,74 @@ class _Fetching:
         if sum(rows.height for rows in self._batch) >= _BATCH_ROWS:
             self._flush()
 
-    def _miss(self, session: date, symbol: str, outcome: str, reason: str) -> None:
-        missing = Missing(symbol, outcome, reason, self._clock().date())
+    def _relevant(self, symbol: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of wanted and compared sessions, and those on days that should have none."""
+        days = [*self._wanted_by_symbol[symbol], *self._plan.look_back]
+        closed = ~pl.col("session") & pl.col("date").is_between(min(days), max(days))
+        return rows.filter(pl.col("date").is_in(days) | closed | ~pl.col("listed"))
+
+    def _miss(
+        self, session: date, symbol: str, outcome: str, reason: str, *, answers: int = 1, gap: int = 0
+    ) -> None:
+        missing = Missing(symbol, outcome, reason, self._clock().date(), answers=answers, gap=gap)
         self._fetched.missing.setdefault(session, {})[symbol] = missing
 
-    def _warn_of_closed_days(self, symbol: str, rows: pl.DataFrame) -> None:
-        days = self._plan.days
-        if not days.sessions:
-            return
-        inside = rows.filter(pl.col("date").is_between(days.sessions[0], days.sessions[-1]))
-        sessions = self._exchange.calendar().sessions(days.sessions[0], days.sessions[-1])
-        for day in inside.filter(~pl.col("date").is_in(sessions))["date"]:
-            self._fetched.warnings.append(
-                f"{symbol}: the source has a bar or an action on {day}, when {self._exchange.code} was closed; "
-                "not stored (if it did trade, add the day to the exchange's `open` overrides)"
-            )
-
     def _flush(self) -> None:
-        """Validates the batch and spills what is good; a refused row becomes a named hole."""
+        """Validates the batch and spills what is good; a refused row becomes a named hole where one is wanted."""
         if not self._batch:
             return
         started = time.perf_counter()
-        from quant_assets.market.validation import validate
+        from quant_assets.market.validation import validate_answer
 
-        good, refused = validate(pl.concat(self._batch))
+        good, refused = validate_answer(pl.concat(self._batch))
         self._batch = []
-        for row in refused.iter_rows(named=True):
-            self._miss(row["date"], row["symbol"], REFUSED, f"refused: {row['rule']}")
-        if not refused.is_empty():
-            self._fetched.refused = pl.concat([self._fetched.refused, refused.select(list(REFUSALS_SCHEMA))])
+        self._refuse(refused)
         self._fetched.spill.add(good)
         self._fetched.seconds["transform"] += time.perf_counter() - started
+
+    def _refuse(self, refused: pl.DataFrame) -> None:
+        """Takes note of refused rows (REFUSALS_SCHEMA)."""
+        if refused.is_empty():
+            return
+        rejected = set(self._decisions.rejected.select("symbol", "date", "close").iter_rows())
+        for row in refused.iter_rows(named=True):
+            if row["date"] in self._plan.wanted and row["symbol"] in self._plan.wanted[row["date"]]:
+                known = (row["symbol"], row["date"], row["close"]) in rejected
+                word = "rejected" if known else "refused"
+                self._miss(
+                    row["date"], row["symbol"], REJECTED if known else REFUSED, f"{word}: {row['rule']}"
+                )
+        self._fetched.refused = pl.concat([self._fetched.refused, refused.select(list(REFUSALS_SCHEMA))])
+        counts = refused.group_by("symbol", "rule").agg(pl.len(), pl.col("date").min()).sort("symbol", "rule")
+        for symbol, rule, count, first in counts.rows():
+            self._fetched.warnings.append(
+                f"{symbol}: {count} bar(s) from {first} on are not stored: {rule} "
+                f"(quant-assets quarantine list --exchange {self._exchange.code} --symbol {symbol})"
+            )
+
+    def _fingerprint(self, symbol: str, rows: pl.DataFrame) -> None:
+        bars = rows.filter(pl.col("volume") > 0).tail(_FINGERPRINT_BARS)
+        if bars.height == _FINGERPRINT_BARS:
+            self._fingerprints[hash(tuple(bars.select("date", "close", "volume").iter_rows()))].append(symbol)
+
+    def _same_histories(self) -> None:
+        """Of two symbols with one history neither is believed: nobody here can tell whose it is."""
+        twins = [sorted(symbols) for symbols in self._fingerprints.values() if len(symbols) > 1]
+        if not twins:
+            return
+        rows = self._fetched.spill.take({symbol for symbols in twins for symbol in symbols})
+        for symbols in twins:
+            for symbol in symbols:
+                others = ", ".join(other for other in symbols if other != symbol)
+                rule = SAME_HISTORY.format(others)
+                accepted = rows.join(self._decisions.accepted, on=["symbol", "date", "close"], how="semi")
+                self._fetched.spill.add(accepted.filter(pl.col("symbol") == symbol))
+                rest = rows.join(accepted, on=["symbol", "date"], how="anti")
+                self._refuse(rest.filter(pl.col("symbol") == symbol).with_columns(rule=pl.lit(rule)))
+
+
+def _stated(listings: pl.DataFrame) -> pl.DataFrame:
+    """What is stated of listings: a symbol that is no longer followed goes on trading all the same."""
+    if "stated_delisting" not in listings.columns:
+        return listings
+    return listings.with_columns(delisted_on="stated_delisting")

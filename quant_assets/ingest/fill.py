@@ -1,31 +1,36 @@
-"""Fills daily cells of one exchange: plan, fetch, reconcile with what stands, write, record."""
+"""Fills daily cells of one exchange: plan, fetch, reconcile with what stands, record, write."""
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from quant_assets import __version__
 from quant_assets.catalog.listings import learn_first_trades, with_learned
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.fetch import Fetched, fetch, sweep_spill
-from quant_assets.ingest.plan import Plan, make_plan
-from quant_assets.market.bars import content_sha256, empty_daily
-from quant_assets.market.coverage import SETTLED, CellState, Missing, cell_state, listed, symbols_sha256
-from quant_assets.market.reconcile import CHANGES_SCHEMA, reconcile
-from resources.manifest import Entry, Manifest, stamped
-from resources.object_store import Blob, ObjectStore, claim, put_reconciled
+from quant_assets.ingest.cells import CellNews, CellWriter, Written
+from quant_assets.ingest.differences import Differences, find_differences
+from quant_assets.ingest.fetch import Decisions, Fetched, fetch
+from quant_assets.ingest.plan import LOOK_BACK, Mode, Plan, make_plan
+from quant_assets.ingest.spill import sweep_spill
+from quant_assets.market.bars import DAILY_SCHEMA, empty_daily
+from quant_assets.market.coverage import SETTLED, CellState, Missing, listed
+from quant_assets.records.ledger import LEDGER_SCHEMA, Ledger
+from quant_assets.records.quarantine import Decision, hold, mark, read_quarantine, superseded
+from quant_assets.records.reports import write_report
+from resources.manifest import Entry, Expected, Manifest, stamped
+from resources.object_store import ObjectStore, claim
 from resources.source import FetchResult, PriceSource
-from resources.tables import DAILY, TOP_LEVEL, decode, encode, object_key, read_facts
+from resources.tables import DAILY, TOP_LEVEL
 
-NOT_ASKED = "not_asked"
 _WRITERS = 8
 
 
@@ -34,25 +39,86 @@ class FillReport:
     """What became of a run over one exchange."""
 
     exchange: str
+    mode: Mode = Mode.INCREMENTAL
     cells: dict[date, Entry] = field(default_factory=dict[date, Entry])
     """Every day asked for that has a cell now, closed days included."""
+    changed: dict[date, Entry] = field(default_factory=dict[date, Entry])
+    """The cells that were put."""
     too_early: list[date] = field(default_factory=list[date])
     requests: int = 0
-    written: int = 0
-    """Cells put in this run."""
+    requested: int = 0
+    """Symbols asked for."""
+    skipped: int = 0
+    """Symbols expected that had nothing missing."""
     outcomes: Counter[str] = field(default_factory=Counter[str])
     """Symbols asked, by outcome."""
-    changes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHANGES_SCHEMA))
-    """Values that the source gives differently from what stands."""
+    restatements: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LEDGER_SCHEMA))
+    """What the source gives differently from what stands; recorded and taken, but in mode `verify`."""
+    quarantined: int = 0
+    """Bars newly held back."""
     warnings: list[str] = field(default_factory=list[str])
     not_verified: dict[str, str] = field(default_factory=dict[str, str])
-    """Symbols that `force` was to ask again and could not, with the reason; their rows stand as they were."""
+    """Symbols that were to be asked again and could not be, with the reason; their rows stand as they were."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def states(self) -> Counter[str]:
         """The number of cells by state."""
         return Counter(entry.state.value for entry in self.cells.values())
+
+    @property
+    def written(self) -> int:
+        """How many cells were put."""
+        return len(self.changed)
+
+    @property
+    def also_changed(self) -> dict[date, Entry]:
+        """The cells that were put outside the days asked for: holes filled and values restated."""
+        return {day: entry for day, entry in self.changed.items() if day not in self.cells}
+
+    @property
+    def restated_days(self) -> list[date]:
+        """The sessions whose rows were restated, in order."""
+        return sorted(set(self.restatements["date"]) | set(self.restatements["first_date"]))
+
+    @property
+    def result(self) -> str:
+        """COMPLETE, PARTIAL (something usable came, something is missing) or FAILED (nothing usable is there)."""
+        states = {entry.state for entry in self.cells.values()}
+        if self.not_verified or CellState.FAILED in states or CellState.PARTIAL in states:
+            return "PARTIAL" if states - {CellState.FAILED, CellState.CLOSED} else "FAILED"
+        return "COMPLETE"
+
+    def facts(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        succeeded = self.outcomes["ok"]
+        return {
+            "exchange": self.exchange,
+            "mode": self.mode.value,
+            "result": self.result,
+            "requested": self.requested,
+            "succeeded": succeeded,
+            "skipped": self.skipped,
+            "failed": {outcome: n for outcome, n in sorted(self.outcomes.items()) if outcome != "ok"},
+            "requests": self.requests,
+            "cells": {state.value: self.states[state.value] for state in CellState},
+            "cells_written": self.written,
+            "changed": [day.isoformat() for day in sorted(self.changed)],
+            "restatements": dict(Counter(self.restatements["class"].to_list())),
+            "quarantined": self.quarantined,
+            "not_verified": self.not_verified,
+            "warnings": self.warnings,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Whom to tell how far a fill has got."""
+
+    plan: Callable[[Plan], None] = lambda _: None
+    symbol: Callable[[FetchResult], None] = lambda _: None
+    cell: Callable[[date], None] = lambda _: None
 
 
 def fill_cells(
@@ -65,17 +131,22 @@ def fill_cells(
     clock: Callable[[], datetime],
     spill_folder: Path,
     only: Collection[str] | None = None,
-    force: bool = False,
-    on_plan: Callable[[Plan], None] = lambda _: None,
-    on_symbol: Callable[[FetchResult], None] = lambda _: None,
-    on_cell: Callable[[date], None] = lambda _: None,
+    mode: Mode = Mode.INCREMENTAL,
+    look_back: int = LOOK_BACK,
+    min_coverage: float = 0.0,
+    run: str = "",
+    listeners: Listeners = Listeners(),
 ) -> FillReport:
     """Brings the cells of `days` up to date, asking only for what is missing.
 
     Args:
-        catalog: the exchange's symbols: symbol, listed_on, delisted_on.
+        catalog: the exchange's symbols: symbol, listed_on, delisted_on, and currency where it names one.
         only: ask for these symbols at most; the others' rows stay as they are.
-        force: ask for every expected symbol again and take the source's values where they differ.
+        mode: see `Mode`. In every mode values that differ from those that stand are classified; in all but `verify`
+            they are recorded in the ledger and then taken.
+        look_back: sessions before the last one asked for that are reconciled with the same answers.
+        min_coverage: the share (0 to 1) of expected symbols below which a cell is `failed`.
+        run: the id under which ledger, quarantine and report know this run; by default a new one.
 
     Returns:
         The report. Cells that nothing was missing from are in it as they stand, and cost neither a request nor a
@@ -84,167 +155,220 @@ def fill_cells(
     Raises:
         SourceUnavailable, ObjectDamaged, StoreUnavailable; the cells written before stay written.
     """
-    report = FillReport(exchange.code)
-    claim(store, TOP_LEVEL)
-    store.sweep()
-    sweep_spill(spill_folder)
-    manifest = Manifest(store, DAILY)
-    listings = with_learned(store, exchange.code, catalog)
-    started = time.perf_counter()
-    plan = make_plan(exchange, days, listings, store, clock(), only=only, force=force)
-    report.seconds["plan"] += time.perf_counter() - started
-    on_plan(plan)
-    report.too_early = plan.days.too_early
-    report.cells |= plan.standing
-    _record_closed(plan, manifest, exchange, clock(), report)
-    if not plan.wanted:
-        return report
-
-    requests_before = source.data_requests
-    with fetch(plan, exchange, source, clock, spill_folder=spill_folder, on_symbol=on_symbol) as fetched:
-        report.requests = source.data_requests - requests_before
-        report.outcomes = fetched.outcomes
-        report.warnings = fetched.warnings
-        report.seconds |= fetched.seconds
-        if force:
-            report.not_verified = {
-                m.symbol: m.reason
-                for of_session in fetched.missing.values()
-                for m in of_session.values()
-                if m.outcome not in SETTLED
-            }
-        started = time.perf_counter()
-        # Known before the cells are: what a cell expects rests on the listing dates.
-        learn_first_trades(store, exchange.code, catalog, fetched.first_trade, clock())
-        listings = with_learned(store, exchange.code, catalog)
-        for year in sorted({session.year for session in plan.wanted}):
-            rows = fetched.spill.year(year)
-            by_session = {day: part for (day,), part in rows.partition_by("date", as_dict=True).items()}
-            sessions = [session for session in sorted(plan.wanted) if session.year == year]
-
-            def write(session: date, by_session: dict[object, pl.DataFrame] = by_session) -> _Written:
-                cell = _Cell(
-                    exchange, session, listed(listings, session), plan, fetched, source.name, clock(), force
-                )
-                return cell.write(store, by_session.get(session, empty_daily()))
-
-            with ThreadPoolExecutor(_WRITERS, thread_name_prefix="cells") as pool:
-                for written in pool.map(write, sessions):
-                    session = date.fromisoformat(written.entry.partition)
-                    report.cells[session] = written.entry
-                    report.written += written.put
-                    if not written.changes.is_empty():
-                        report.changes = pl.concat([report.changes, written.changes])
-                    on_cell(session)
-            manifest.record(exchange.code, (report.cells[session] for session in sessions))
-        report.seconds["store"] += time.perf_counter() - started
+    run = run or uuid.uuid4().hex
+    filling = _Filling(exchange, catalog, source, store, clock, spill_folder, min_coverage, run, listeners)
+    report = filling.fill(days, only, mode, look_back)
+    if filling.reaches_back:
+        # What was compared is wrong from its first row on: only a whole history can tell what it should be.
+        stored = [date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange.code)]
+        whole = filling.fill(stored, filling.reaches_back, Mode.FORCE, 0)
+        _add(report, whole)
+    if mode is not Mode.VERIFY and (report.requests or report.written):
+        facts = {"run": run, "started": filling.started.isoformat(), **report.facts()}
+        write_report(store, exchange.code, filling.started, run, facts)
     return report
 
 
-def _record_closed(
-    plan: Plan, manifest: Manifest, exchange: Exchange, now: datetime, report: FillReport
-) -> None:
-    fresh: list[Entry] = []
-    for day in plan.days.closed:
-        if day not in plan.standing:
-            entry = Entry(day.isoformat(), CellState.CLOSED, reason=f"{exchange.code} did not trade on {day}")
-            fresh.append(stamped(entry, now))
-            report.cells[day] = fresh[-1]
-    if fresh:
-        manifest.record(exchange.code, fresh)
+def _add(report: FillReport, more: FillReport) -> None:
+    """Takes what a second pass did into the report of the first."""
+    for day, entry in more.cells.items():
+        if day in report.cells:
+            report.cells[day] = entry
+    report.changed |= more.changed
+    report.requests += more.requests
+    report.outcomes += more.outcomes
+    report.restatements = pl.concat([report.restatements, more.restatements])
+    report.quarantined += more.quarantined
+    report.warnings += more.warnings
+    report.not_verified |= more.not_verified
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    entry: Entry
-    put: bool
-    changes: pl.DataFrame
+class _Filling:
+    """One run over an exchange."""
 
-
-@dataclass(slots=True)
-class _Cell:
-    """One cell in the making."""
-
-    exchange: Exchange
-    session: date
-    expected: list[str]
-    plan: Plan
-    fetched: Fetched
-    source: str
-    now: datetime
-    force: bool
-
-    def write(self, store: ObjectStore, incoming: pl.DataFrame) -> _Written:
-        """Puts the cell, reconciled with whatever stands there at that moment; no news, no put."""
-        key = object_key(DAILY, self.exchange.code, self.session.isoformat())
-        recorded = self.plan.standing.get(self.session)
-        result = _Written(Entry("", CellState.FAILED), False, incoming)
-
-        def decide(present: Blob | None) -> bytes | None:
-            nonlocal result
-            rows, before = empty_daily(), recorded
-            if present is not None:
-                uri = store.uri(key)
-                rows = decode(present.data, uri)
-                if recorded is None or recorded.version != present.info.version:
-                    before = Entry.from_facts(read_facts(present.data, uri), present.info)
-            merged = reconcile(rows, incoming, replace=self.force)
-            entry = self._entry(merged.rows, before)
-            if before is not None and merged.rows.equals(rows) and _says_the_same(entry, before):
-                # The day of the last question moves on in the manifest alone.
-                if entry.missing != before.missing:
-                    before = replace(before, missing=entry.missing, recorded_at=entry.recorded_at)
-                result = _Written(before, False, merged.changes)
-                return None
-            result = _Written(entry, not merged.rows.is_empty(), merged.changes)
-            return encode(merged.rows, entry.facts()) if result.put else None
-
-        info = put_reconciled(store, key, decide, first_look=recorded is not None and bool(recorded.version))
-        if info is None:
-            return result
-        return replace(result, entry=replace(result.entry, size=info.size, version=info.version))
-
-    def _entry(self, rows: pl.DataFrame, before: Entry | None) -> Entry:
-        have = set(rows.filter(pl.col("close").is_not_null())["symbol"])
-        earlier = {m.symbol: m for m in before.missing} if before else {}
-        news = self.fetched.missing.get(self.session, {})
-        never = Missing("", NOT_ASKED, "not asked for yet", self.now.date())
-        missing = tuple(
-            news.get(symbol) or earlier.get(symbol) or replace(never, symbol=symbol)
-            for symbol in self.expected
-            if symbol not in have
+    def __init__(
+        self,
+        exchange: Exchange,
+        catalog: pl.DataFrame,
+        source: PriceSource,
+        store: ObjectStore,
+        clock: Callable[[], datetime],
+        spill_folder: Path,
+        min_coverage: float,
+        run: str,
+        listeners: Listeners,
+    ) -> None:
+        self._exchange, self._catalog, self._source, self._store = exchange, catalog, source, store
+        self._clock, self._spill_folder, self._run = clock, spill_folder, run
+        self._listeners = listeners
+        self._manifest = Manifest(store, DAILY)
+        self._ledger = Ledger(store, exchange.code)
+        self._writer = CellWriter(
+            store, exchange.code, source.name, min_coverage, Expected(store, exchange.code)
         )
-        received = len(self.expected) - len(missing)
-        entry = Entry(
-            partition=self.session.isoformat(),
-            state=cell_state(len(self.expected), received, rows.height),
-            rows=rows.height,
-            content_sha256=content_sha256(rows) if rows.height else "",
-            expected=len(self.expected),
-            received=received,
-            expected_sha256=symbols_sha256(self.expected),
-            missing=missing,
-            source=self.source,
-            code_version=__version__,
-            reason="" if rows.height else _why_empty(self.expected, missing),
+        self.reaches_back: list[str] = []
+        self.started = clock()
+
+    def fill(
+        self, days: Sequence[date], only: Collection[str] | None, mode: Mode, look_back: int
+    ) -> FillReport:
+        report = FillReport(self._exchange.code, mode)
+        if mode is not Mode.VERIFY:
+            claim(self._store, TOP_LEVEL)
+            self._store.sweep()
+        sweep_spill(self._spill_folder)
+        listings = with_learned(self._store, self._exchange.code, self._catalog)
+        started = time.perf_counter()
+        plan = make_plan(
+            self._exchange,
+            days,
+            listings,
+            self._store,
+            self._clock(),
+            only=only,
+            mode=mode,
+            look_back=look_back,
         )
-        return stamped(entry, self.now)
+        report.seconds["plan"] += time.perf_counter() - started
+        self._listeners.plan(plan)
+        report.too_early = plan.days.too_early
+        asked_days = {*plan.days.sessions, *plan.days.closed}
+        report.cells |= {day: entry for day, entry in plan.standing.items() if day in asked_days}
+        if mode is not Mode.VERIFY:
+            self._record_closed(plan, report)
+        if not plan.wanted:
+            return report
+        starts = plan.starts()
+        report.requested = len(starts)
+        expected = {symbol for session in plan.days.sessions for symbol in listed(listings, session)}
+        report.skipped = len(expected - starts.keys())
 
+        quarantine = read_quarantine(self._store, self._exchange.code)
+        requests_before = self._source.data_requests
+        with fetch(
+            plan, self._exchange, listings, self._source, self._clock,
+            spill_folder=self._spill_folder, decisions=_decisions(quarantine), on_symbol=self._listeners.symbol,
+        ) as fetched:  # fmt: skip
+            self._reconcile(plan, fetched, quarantine, mode, report)
+            report.requests = self._source.data_requests - requests_before
+            report.outcomes = fetched.outcomes
+            report.warnings += fetched.warnings
+            report.seconds |= fetched.seconds
+        return report
 
-def _says_the_same(entry: Entry, before: Entry) -> bool:
-    def told(e: Entry) -> object:
-        return (
-            e.state,
-            e.expected_sha256,
-            e.content_sha256,
-            [(m.symbol, m.outcome, m.reason) for m in e.missing],
+    def _reconcile(
+        self, plan: Plan, fetched: Fetched, quarantine: pl.DataFrame, mode: Mode, report: FillReport
+    ) -> None:
+        started = time.perf_counter()
+        found = find_differences(plan, fetched, self._store, self._exchange.code, self._ledger, self._clock())
+        report.restatements = found.events.with_columns(run=pl.lit(self._run)).select(list(LEDGER_SCHEMA))
+        fetched.warnings += found.notes
+        if mode is not Mode.INCREMENTAL:
+            report.not_verified = _not_verified(fetched)
+        report.seconds["compare"] += time.perf_counter() - started
+        if mode is Mode.VERIFY:
+            return
+        self.reaches_back = found.reaches_back
+        started = time.perf_counter()
+        # Known before the cells are: what a cell expects rests on the listing dates.
+        learn_first_trades(
+            self._store, self._exchange.code, self._catalog, fetched.first_trade, self._clock()
         )
+        refused = pl.concat([fetched.refused, found.refused.select(fetched.refused.columns)])
+        report.quarantined = hold(self._store, self._exchange.code, refused, fetched.facts, self._run)
+        # On record before it happens: a run that is killed here leaves nothing unexplained.
+        new = self._ledger.record(found.events, found.old, found.new, self._run)
+        self._write_all(plan, fetched, found, new, report)
+        settled = superseded(quarantine, pl.concat([found.new, found.fresh()]))
+        mark(self._store, self._exchange.code, settled, Decision.SUPERSEDED, self._clock())
+        report.seconds["store"] += time.perf_counter() - started
 
-    return told(entry) == told(before)
+    def _write_all(
+        self, plan: Plan, fetched: Fetched, found: Differences, new: pl.DataFrame, report: FillReport
+    ) -> None:
+        listings = with_learned(self._store, self._exchange.code, self._catalog)
+        before = plan.standing
+        asked_days = {*plan.days.sessions}
+        for year in sorted({session.year for session in plan.wanted} | _years(found.old)):
+            news = self._news(year, plan, fetched, found, new)
+
+            def write(session: date, news: dict[date, CellNews] = news) -> Written:
+                expected = listed(listings, session)
+                return self._writer.write(
+                    session, expected, news[session], before.get(session), self._clock()
+                )
+
+            entries: list[Entry] = []
+            with ThreadPoolExecutor(_WRITERS, thread_name_prefix="cells") as pool:
+                for session, written in zip(news, pool.map(write, news), strict=True):
+                    entries.append(written.entry)
+                    if session in asked_days:
+                        report.cells[session] = written.entry
+                    if written.put:
+                        report.changed[session] = written.entry
+                    self._listeners.cell(session)
+            self._manifest.record(self._exchange.code, entries)
+
+    def _news(
+        self, year: int, plan: Plan, fetched: Fetched, found: Differences, new: pl.DataFrame
+    ) -> dict[date, CellNews]:
+        """What there is to write of a year, by session."""
+        fresh = _by_date(found.fresh(year))
+        old, taken = _by_date(_of_year(found.old, year)), _by_date(_of_year(new, year))
+        nothing = empty_daily()
+        news: dict[date, CellNews] = {}
+        for session in sorted({*plan.wanted, *fresh, *old}):
+            if session.year != year:
+                continue
+            cell = CellNews(
+                fresh.get(session, nothing), old.get(session, nothing), taken.get(session, nothing),
+                fetched.missing.get(session, {}),
+            )  # fmt: skip
+            if self._is_news(session, cell, plan):
+                news[session] = cell
+        return news
+
+    def _is_news(self, session: date, cell: CellNews, plan: Plan) -> bool:
+        """Whether a cell may have to be written: most of those that are forced have not."""
+        entry = plan.standing.get(session)
+        if plan.mode is Mode.INCREMENTAL or entry is None or not entry.version:
+            return True
+        said = {m.symbol for m in entry.missing}
+        return bool(cell.fresh.height or cell.old.height or said & cell.missing.keys())
+
+    def _record_closed(self, plan: Plan, report: FillReport) -> None:
+        fresh: list[Entry] = []
+        for day in plan.days.closed:
+            if day not in plan.standing:
+                reason = f"{self._exchange.code} did not trade on {day}"
+                fresh.append(stamped(Entry(day.isoformat(), CellState.CLOSED, reason=reason), self._clock()))
+                report.cells[day] = fresh[-1]
+        if fresh:
+            self._manifest.record(self._exchange.code, fresh)
 
 
-def _why_empty(expected: Sequence[str], missing: Sequence[Missing]) -> str:
-    if not expected:
-        return "no symbol of the catalog was listed that day"
-    outcomes = Counter(m.outcome for m in missing)
-    return "nothing received: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+def _decisions(quarantine: pl.DataFrame) -> Decisions:
+    def of(decision: Decision) -> pl.DataFrame:
+        return quarantine.filter(pl.col("decision") == decision.value).select("symbol", "date", "close")
+
+    return Decisions(of(Decision.ACCEPTED), of(Decision.REJECTED))
+
+
+def _not_verified(fetched: Fetched) -> dict[str, str]:
+    holes: list[Missing] = [m for of_session in fetched.missing.values() for m in of_session.values()]
+    return {
+        m.symbol: m.reason for m in holes if m.outcome not in SETTLED and m.symbol not in fetched.answered
+    }
+
+
+def _years(rows: pl.DataFrame) -> set[int]:
+    return set(rows["date"].dt.year().unique())
+
+
+def _of_year(rows: pl.DataFrame, year: int) -> pl.DataFrame:
+    return rows.filter(pl.col("date").dt.year() == year)
+
+
+def _by_date(rows: pl.DataFrame) -> dict[date, pl.DataFrame]:
+    parts = rows.select(list(DAILY_SCHEMA)).partition_by("date", as_dict=True)
+    return {day: part for (day,), part in parts.items() if isinstance(day, date)}

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 
 import polars as pl
 
 from quant_assets.exchanges import Exchange
-from quant_assets.market.coverage import CellState, listed, symbols_sha256
-from resources.manifest import Entry, Manifest
+from quant_assets.market.coverage import FINAL, CellState, listed, symbols_sha256
+from resources.manifest import Entry, Expected, Manifest
 from resources.object_store import ObjectStore
 from resources.tables import DAILY, object_key, read_table
+
+LOOK_BACK = 15
+"""Sessions before the last one asked for that a run reconciles as well, since its answers hold them anyway."""
+
+
+_MANY_SETS = 500
+
+
+class Mode(StrEnum):
+    """What a run does about the cells it is given."""
+
+    INCREMENTAL = "incremental"
+    """Asks for what is missing, and reconciles what the same answers say of the sessions just before."""
+    FORCE = "force"
+    """Asks for everything that is expected again, and reconciles it."""
+    VERIFY = "verify"
+    """Asks for everything that is expected again, says what differs, and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +52,43 @@ class Plan:
     days: Days
     wanted: dict[date, set[str]]
     """Per session the symbols to ask for; sessions that want none are left out."""
+    mode: Mode = Mode.INCREMENTAL
     standing: dict[date, Entry] = field(default_factory=dict[date, Entry])
-    """What the manifest knows of the sessions and closed days."""
+    """What the manifest knows of the sessions and closed days, and of the look-back window."""
+    look_back: list[date] = field(default_factory=list[date])
+    """Sessions before the wanted ones, with a cell, that are reconciled with what the answers say of them."""
+    suspended: dict[str, set[date]] = field(default_factory=dict[str, set[date]])
+    """Per symbol the sessions in which it is known to have been suspended."""
 
     def starts(self) -> dict[str, date]:
-        """Per symbol the earliest session wanted, symbols sorted."""
+        """Per symbol the earliest session wanted, in the order in which to ask: see `asking_order`."""
         first: dict[str, date] = {}
         for session in sorted(self.wanted):
             for symbol in self.wanted[session]:
                 first.setdefault(symbol, session)
-        return dict(sorted(first.items()))
+        return {symbol: first[symbol] for symbol in asking_order(self.wanted.values())}
+
+
+def asking_order(wanted: Iterable[set[str]]) -> list[str]:
+    """The symbols in the order that completes the most cells, should the source stop answering on the way.
+
+    Of the cells not complete yet, those come next that take the fewest questions each; symbols of one cell by name.
+    """
+    left = Counter(frozenset(symbols) for symbols in wanted if symbols)
+    names = {symbols: sorted(symbols) for symbols in left}
+    order: list[str] = []
+    asked: set[str] = set()
+    while left:
+        best = min(left, key=lambda symbols: (len(symbols - asked) / left[symbols], names[symbols]))
+        order += [symbol for symbol in names[best] if symbol not in asked]
+        asked |= best
+        # What is complete by now needs no place of its own.
+        left = Counter({symbols: cells for symbols, cells in left.items() if not symbols <= asked})
+        if len(left) > _MANY_SETS:
+            # Weighing them again after each would take longer than asking; their sizes alone are a good guide.
+            rest = sorted(left, key=lambda symbols: (len(symbols) / left[symbols], names[symbols]))
+            return list(dict.fromkeys([*order, *(symbol for symbols in rest for symbol in names[symbols])]))
+    return order
 
 
 def tell_apart(exchange: Exchange, days: Sequence[date], now: datetime) -> Days:
@@ -70,59 +116,117 @@ def make_plan(
     now: datetime,
     *,
     only: Collection[str] | None = None,
-    force: bool = False,
+    mode: Mode = Mode.INCREMENTAL,
+    look_back: int = LOOK_BACK,
 ) -> Plan:
-    """Finds what is missing, from the manifest; a cell is read only when the expected symbols have changed.
+    """Finds what is missing, from the manifest alone.
 
     Args:
         days: days of the grid (any weekday).
         listings: symbol, listed_on, delisted_on of the exchange's symbols.
         only: ask for these symbols at most.
-        force: ask for everything again, finished or not.
+        mode: `force` and `verify` ask for everything again, finished or not.
+        look_back: how many sessions before the last one wanted are reconciled at no further request.
     """
-    told = tell_apart(exchange, days, now)
-    standing = _standing(exchange, told, Manifest(store, DAILY))
-    wanted: dict[date, set[str]] = {}
-    for session in told.sessions:
-        expected = listed(listings, session)
-        asked = set(expected) if force else _missing(exchange, session, expected, standing, store, now.date())
-        if only is not None:
-            asked &= set(only)
-        entry = standing.get(session)
+    return _Planning(exchange, listings, store, now, only, mode).plan(days, look_back)
+
+
+class _Planning:
+    def __init__(
+        self,
+        exchange: Exchange,
+        listings: pl.DataFrame,
+        store: ObjectStore,
+        now: datetime,
+        only: Collection[str] | None,
+        mode: Mode,
+    ) -> None:
+        self._exchange, self._listings, self._store, self._now = exchange, listings, store, now
+        self._only = None if only is None else set(only)
+        self._mode = mode
+        self._expected = Expected(store, exchange.code)
+        self._standing: dict[date, Entry] = {}
+
+    def plan(self, days: Sequence[date], look_back: int) -> Plan:
+        told = tell_apart(self._exchange, days, self._now)
+        self._learn([*told.sessions, *told.closed])
+        wanted: dict[date, set[str]] = {}
+        for session in told.sessions:
+            asked, outdated = self._wanted(session)
+            if asked or outdated:
+                wanted[session] = asked
+        window: list[date] = []
+        asked_for = {symbol for symbols in wanted.values() for symbol in symbols}
+        if asked_for and self._mode is Mode.INCREMENTAL and look_back:
+            window = self._window(max(s for s, symbols in wanted.items() if symbols), look_back)
+            self._learn(window)
+            window = [s for s in window if s in self._standing and s not in wanted]
+            for session in window:
+                # Whoever is asked anyway fills the holes just before, too.
+                missing, outdated = self._wanted(session)
+                if missing & asked_for or outdated:
+                    wanted[session] = missing & asked_for
+        return Plan(
+            told, wanted, self._mode, self._standing, window,
+            suspended=_suspended(self._standing),
+        )  # fmt: skip
+
+    def _window(self, last: date, length: int) -> list[date]:
+        calendar = self._exchange.calendar()
+        sessions: list[date] = []
+        day = last
+        for _ in range(length):
+            try:
+                day = calendar.previous_session(day)
+            except ValueError:
+                break
+            sessions.append(day)
+        return sorted(sessions)
+
+    def _learn(self, days: Sequence[date]) -> None:
+        """What the manifest knows of some days."""
+        manifest = Manifest(self._store, DAILY)
+        unknown = {day.year for day in days if day not in self._standing}
+        for year in sorted(unknown):
+            # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
+            entries = manifest.refresh(self._exchange.code, year, record=self._mode is not Mode.VERIFY)
+            self._standing |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
+
+    def _wanted(self, session: date) -> tuple[set[str], bool]:
+        """The symbols to ask for in a session, and whether its cell was filled for others than are expected now."""
+        expected = listed(self._listings, session)
+        asked = self._missing(session, expected) if self._mode is Mode.INCREMENTAL else set(expected)
+        entry = self._standing.get(session)
         # Also with nobody to ask for: a cell that nobody is expected in, or one filled for other symbols than
         # those expected now (a delisting has become known), has to say so.
         outdated = not expected if entry is None else entry.expected_sha256 != symbols_sha256(expected)
-        if asked or outdated:
-            wanted[session] = asked
-    return Plan(told, wanted, standing)
+        return asked if self._only is None else asked & self._only, outdated
+
+    def _missing(self, session: date, expected: Sequence[str]) -> set[str]:
+        entry = self._standing.get(session)
+        if entry is None or entry.state is CellState.CLOSED:
+            return set(expected)
+        settled = {m.symbol for m in entry.missing if not m.worth_asking(self._now.date())}
+        lacking = {m.symbol for m in entry.missing}
+        if entry.expected_sha256 == symbols_sha256(expected):
+            return lacking - settled
+        before = self._expected.symbols(entry.expected_sha256)
+        if before is None:
+            # Only where the manifest was made anew from the objects.
+            before = lacking | self._in_cell(session, entry)
+        return (set(expected) - (before - lacking)) - settled
+
+    def _in_cell(self, session: date, entry: Entry) -> set[str]:
+        if not entry.version:
+            return set()
+        cell = read_table(self._store, object_key(DAILY, self._exchange.code, session.isoformat()))
+        return set(cell.filter(pl.col("close").is_not_null())["symbol"])
 
 
-def _standing(exchange: Exchange, told: Days, manifest: Manifest) -> dict[date, Entry]:
-    known: dict[date, Entry] = {}
-    days = told.sessions + told.closed
-    for year in sorted({day.year for day in days}):
-        # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
-        entries = manifest.refresh(exchange.code, year)
-        known |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
-    return known
-
-
-def _missing(
-    exchange: Exchange,
-    session: date,
-    expected: Sequence[str],
-    standing: Mapping[date, Entry],
-    store: ObjectStore,
-    today: date,
-) -> set[str]:
-    entry = standing.get(session)
-    if entry is None or entry.state is CellState.CLOSED:
-        return set(expected)
-    settled = {m.symbol for m in entry.missing if not m.worth_asking(today)}
-    if entry.expected_sha256 == symbols_sha256(expected):
-        return {m.symbol for m in entry.missing} - settled
-    have: set[str] = set()
-    if entry.version:
-        cell = read_table(store, object_key(DAILY, exchange.code, session.isoformat()))
-        have = set(cell.filter(pl.col("close").is_not_null())["symbol"])
-    return set(expected) - have - settled
+def _suspended(standing: dict[date, Entry]) -> dict[str, set[date]]:
+    found: dict[str, set[date]] = {}
+    for session, entry in standing.items():
+        for missing in entry.missing:
+            if missing.outcome in FINAL:
+                found.setdefault(missing.symbol, set()).add(session)
+    return found

@@ -40,10 +40,14 @@ DAILY_SCHEMA = pl.Schema(
 A row whose prices are null and whose volume is 0 carries an action with an ex-date but no bar.
 """
 
+ANSWER_SCHEMA = pl.Schema({**DAILY_SCHEMA, "scale": pl.Float64()})
+"""Daily bars as a source has just answered them: `scale` is the S(t) by which the served numbers were multiplied."""
+
 VALUES = ("open", "high", "low", "close", "volume", "dividend", "split_ratio", "currency")
 """The columns that say what was traded: all but the key and `fetched_at`."""
 
 MAX_DECIMALS = 4
+_SURE_DECIMALS = ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0))
 
 
 def empty_daily() -> pl.DataFrame:
@@ -56,7 +60,12 @@ def conform_daily(rows: pl.DataFrame) -> pl.DataFrame:
 
     Raises polars' own errors when a column is missing or cannot be cast.
     """
-    return rows.select(pl.col(name).cast(dtype) for name, dtype in DAILY_SCHEMA.items()).sort(KEYS)
+    return conform(rows, DAILY_SCHEMA)
+
+
+def conform(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """`rows` with exactly the columns and types of `schema`, sorted by (symbol, date)."""
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).sort(KEYS)
 
 
 def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -88,10 +97,18 @@ def round_to_tick(price: pl.Expr) -> pl.Expr:
     away; the limits used here are a little below that.
     """
     rounded = price.round(MAX_DECIMALS, mode="half_away_from_zero")
-    for floor, decimals in ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0)):
+    for floor, decimals in _SURE_DECIMALS:
         fewer = price.round(decimals, mode="half_away_from_zero")
         rounded = pl.when(price >= floor).then(fewer).otherwise(rounded)
     return rounded
+
+
+def tick(price: pl.Expr) -> pl.Expr:
+    """The unit of the last decimal that `round_to_tick` keeps of a price: 0.0001, more for large ones."""
+    unit = pl.lit(10.0**-MAX_DECIMALS)
+    for floor, decimals in _SURE_DECIMALS:
+        unit = pl.when(price >= floor).then(10.0**-decimals).otherwise(unit)
+    return unit
 
 
 def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_at",)) -> str:

@@ -23,7 +23,7 @@ from quant_assets.market.bars import PRICES, round_to_tick, shortest_float32
 Adjust = Literal["none", "split", "total_return"]
 Reinvest = Literal["prev_close", "ex_close"]
 
-AS_TRADED_COLUMNS = ("date", *PRICES, "volume", "dividend", "split_ratio")
+AS_TRADED_COLUMNS = ("date", *PRICES, "volume", "dividend", "split_ratio", "scale")
 
 DIVIDEND_DECIMALS = 6
 
@@ -52,8 +52,9 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
 
     Returns:
         `AS_TRADED_COLUMNS` sorted by date, one row a date: volume Int64, dividend as declared (0.0), split_ratio
-        (1.0). An ex-date that has no bar gets a row of its own with null prices and volume 0: an action is never
-        lost and never moved to another day. Several dividends of one ex-date are added up, several ratios
+        (1.0), and `scale`, the S(t) that the served numbers were multiplied by: what one of them can vouch for
+        depends on it. An ex-date that has no bar gets a row of its own with null prices and volume 0: an action is
+        never lost and never moved to another day. Several dividends of one ex-date are added up, several ratios
         multiplied.
     """
     bars = served.with_columns(split_factor_after(served["date"], splits))
@@ -88,6 +89,7 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         pl.col("volume").fill_null(0),
         pl.col("dividend").fill_null(0.0),
         pl.col("split_ratio").fill_null(1.0),
+        split_factor_after(joined["date"], splits).alias("scale"),
     ).sort("date")
 
 

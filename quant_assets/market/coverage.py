@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -31,9 +31,20 @@ REFUSED = "refused"
 """The source gave a bar that breaks a rule."""
 NOT_FOUND = "not_found"
 NO_DATA = "no_data"
+NOT_ASKED = "not_asked"
+"""Nobody has asked for the symbol in this session yet."""
+SUSPENDED = "suspended"
+"""The source has repeatedly stated bars on both sides and none here, while others traded (`is_suspension`)."""
+REJECTED = "rejected"
+"""The source gave a bar that breaks a rule, and a person has rejected it."""
 
 SETTLED = frozenset({NO_BAR, REFUSED, NOT_FOUND, NO_DATA})
 """Outcomes that the source stated: asking again the same day would only hear them again."""
+FINAL = frozenset({SUSPENDED, REJECTED})
+"""Outcomes that are not asked about again, unless a run is told to (`force`, `verify`)."""
+
+SHORT_GAP = 5
+"""Sessions in a row without a bar, up to which it takes statements of two different days to call it a suspension."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,34 +53,77 @@ class Missing:
 
     symbol: str
     outcome: str
-    """An outcome of the fetch ("failed", "rate_limited", "not_found", "no_data"), or NO_BAR, or REFUSED."""
+    """An outcome of the fetch ("failed", "rate_limited", …), or one of the constants above."""
     reason: str
     asked_on: date
     """The day (UTC) on which the source was last asked."""
+    since: date | None = None
+    """The day (UTC) on which it was first told so; None: on `asked_on`."""
+    answers: int = 1
+    """How often it was told so in all."""
+    gap: int = 0
+    """How many sessions in a row have no bar, between two bars; 0 where there is none on one side."""
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "asked_on": self.asked_on.isoformat()}
+        since = self.since.isoformat() if self.since else None
+        return {**asdict(self), "asked_on": self.asked_on.isoformat(), "since": since}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. Raises KeyError or ValueError on anything else."""
-        return cls(value["symbol"], value["outcome"], value["reason"], date.fromisoformat(value["asked_on"]))
+        since = value.get("since")
+        return cls(
+            value["symbol"],
+            value["outcome"],
+            value["reason"],
+            date.fromisoformat(value["asked_on"]),
+            date.fromisoformat(since) if since else None,
+            int(value.get("answers", 1)),
+            int(value.get("gap", 0)),
+        )
 
     def worth_asking(self, today: date) -> bool:
         """Whether asking now may bring news: at once after a failure, on another day after a plain answer."""
+        if self.outcome in FINAL:
+            return False
         return self.outcome not in SETTLED or self.asked_on < today
 
+    def after(self, earlier: Missing | None) -> Missing:
+        """This statement, counted on from an earlier one about the same symbol and session."""
+        if earlier is None or earlier.outcome not in (self.outcome, SUSPENDED):
+            return self
+        return replace(self, since=earlier.since or earlier.asked_on, answers=self.answers + earlier.answers)
 
-def cell_state(expected: int, received: int, rows: int) -> CellState:
+    def judged(self, received: int, expected: int) -> Missing:
+        """This hole, called a suspension once the evidence is there: its neighbours, and repeated statements.
+
+        `received` and `expected` count the symbols of the session: when most of the market has no bar, the session
+        itself is missing.
+        """
+        told_twice = self.answers >= 2 and (
+            self.gap > SHORT_GAP or (self.since is not None and self.since < self.asked_on)
+        )
+        if self.outcome != NO_BAR or not self.gap or not told_twice or 2 * received < expected:
+            return self
+        return replace(self, outcome=SUSPENDED)
+
+
+def cell_state(
+    expected: int, received: int, rows: int, *, excused: int = 0, min_coverage: float = 0.0
+) -> CellState:
     """The state of an open session's cell from the symbols expected and received, and the rows it holds.
 
-    Rows may be there without a bar received (an action whose ex-date had no bar). A session on which nobody was
-    listed is complete with nothing in it.
+    `failed` below `min_coverage`: the share (0 to 1) of received symbols among those expected. `excused` ones, which
+    were suspended or which nobody has asked for yet, do not count. Rows may be there without a bar received (an action whose ex-date had no bar). A session on which nobody
+    was listed is complete with nothing in it.
     """
     if received >= expected:
         return CellState.COMPLETE
-    return CellState.PARTIAL if rows else CellState.FAILED
+    due = expected - excused
+    if due == 0:
+        return CellState.PARTIAL
+    return CellState.PARTIAL if rows and received >= min_coverage * due else CellState.FAILED
 
 
 def symbols_sha256(symbols: Iterable[str]) -> str:
@@ -103,42 +157,6 @@ def absent_days(partitions: Iterable[str]) -> list[date]:
         return []
     days = [min(there) + timedelta(days=n) for n in range((max(there) - min(there)).days)]
     return [day for day in days if day.weekday() < 5 and day not in there]
-
-
-def short_gaps(sessions: list[date], present: set[date], *, first: date, longest: int) -> list[date]:
-    """The sessions without a bar, in runs of at most `longest`, between bars or at either end.
-
-    Such a run looks like a hole of the source's, worth a second question; a longer one looks like a suspension.
-    Sessions before `first` (the listing) do not count.
-    """
-    gaps: list[date] = []
-    run: list[date] = []
-    for session in sessions:
-        if session < first:
-            continue
-        if session not in present:
-            run.append(session)
-            continue
-        if len(run) <= longest:
-            gaps += run
-        run = []
-    return gaps + run if len(run) <= longest else gaps
-
-
-def describe_gap(sessions: list[date], present: set[date], session: date) -> str:
-    """In words, where a session without a bar stands among a symbol's bars: before, after, or between which."""
-    before = [day for day in present if day < session]
-    after = [day for day in present if day > session]
-    if not before and not after:
-        return "answered without any bar"
-    if not before:
-        return f"no bar before {min(after)}"
-    if not after:
-        return f"no bar after {max(before)}"
-    left, right = max(before), min(after)
-    length = sum(left < day < right for day in sessions)
-    between = f"between {left} and {right}"
-    return f"no bar {between}" if length == 1 else f"no bar for {length} sessions {between}"
 
 
 def coverage_by_month(daily: pl.DataFrame, sessions: list[date], listings: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,15 @@
-"""Rows that stand and rows that come, brought together by (symbol, date)."""
+"""Rows that stand and rows that come, brought together by (symbol, date).
+
+The precedence, in full:
+
+1. A row that only one side has is kept; no row is ever lost, none is there twice.
+2. A row with a bar beats one that only carries an action; the action stays with the bar.
+3. Of several bars, the one that became known last says what was traded.
+4. Values said again are no news: the row keeps the moment at which they became known.
+
+Whether two values are the same is judged at the precision of what was served (`differing`): a float32 price, a volume
+counted in today's shares.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +17,118 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from quant_assets.market.bars import ACTIONS, DAILY_SCHEMA, KEYS, VALUES
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES, tick
 
-CHANGES_SCHEMA = pl.Schema(
-    {
-        "symbol": pl.String(),
-        "date": pl.Date(),
-        "field": pl.String(),
-        "old": pl.String(),
-        "new": pl.String(),
-    }
-)
+_NEW = "_new"
+_HALF_ULP = 2.0**-23
+"""Twice the relative error of a float32: one price is rounded when it is served, the other may have been."""
+
+
+def merge(*versions: pl.DataFrame) -> pl.DataFrame:
+    """One row per (symbol, date) of all versions (DAILY_SCHEMA each), by the precedence above.
+
+    The result is sorted by (symbol, date) and the same in whatever order the versions are named; merged with itself,
+    or with the same values said again later, it stays as it is.
+    """
+    rows = pl.concat(versions)
+    if not rows.select(pl.struct(KEYS).is_duplicated().any()).item():
+        return rows.sort(KEYS)
+    # Ties of the moment are broken by the values, so that the order of the versions never matters.
+    ordered = rows.unique().sort(
+        *KEYS, pl.col("close").is_not_null(), "fetched_at", *VALUES, nulls_last=False
+    )
+    same_as_before = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.col(name).shift(1).over(KEYS)) for name in VALUES
+    )
+    # What only an action row says of its day must not go when the bar comes.
+    bare = pl.col("close").is_null()
+    runs = ordered.with_columns(
+        _run=(~same_as_before).cast(pl.Int64).cum_sum().over(KEYS),
+        _dividend=pl.col("dividend").filter(bare).max().over(KEYS),
+        _split_ratio=pl.col("split_ratio").filter(bare & (pl.col("split_ratio") != 1.0)).max().over(KEYS),
+    )
+    last_run = runs.filter(pl.col("_run") == pl.col("_run").max().over(KEYS))
+    first_of_it = last_run.unique(KEYS, keep="first", maintain_order=True)
+    return first_of_it.with_columns(
+        pl.when(pl.col("dividend") == 0.0)
+        .then(pl.col("_dividend").fill_null(0.0))
+        .otherwise("dividend")
+        .alias("dividend"),
+        pl.when(pl.col("split_ratio") == 1.0)
+        .then(pl.col("_split_ratio").fill_null(1.0))
+        .otherwise("split_ratio")
+        .alias("split_ratio"),
+    ).select(list(DAILY_SCHEMA))
+
+
+def differing(name: str) -> pl.Expr:
+    """Whether a joined row's new value is another one than the old, at the precision of what was served.
+
+    For rows with the columns of DAILY_SCHEMA, the same with the suffix `_new`, and `scale`: the S(t) that the new
+    row's served numbers were multiplied by.
+    """
+    old, new, scale = pl.col(name), pl.col(f"{name}{_NEW}"), pl.col("scale")
+    if name == "currency":
+        return old.ne_missing(new)
+    if name in PRICES:
+        within = 0.5 * tick(new) + new.abs() * _HALF_ULP
+    elif name == "volume":
+        # Yahoo counts volumes in today's shares: after a 1:10 split a share more or less is lost in the rounding.
+        within = pl.when(scale < 1.0).then(0.5 / scale + 0.5).otherwise(0.5)
+    elif name == "dividend":
+        within = 1e-6 * pl.max_horizontal(scale, 1.0)
+    else:
+        within = 1e-6 * old.abs()
+    far = (old - new).abs() > within
+    return pl.when(old.is_null() | new.is_null()).then(old.is_null() != new.is_null()).otherwise(far)
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
-    """What came of it: all rows (`DAILY_SCHEMA`, sorted), how many are new, and each value that differs."""
+class Compared:
+    """An answer beside what stands.
 
-    rows: pl.DataFrame
-    added: int
-    changes: pl.DataFrame
-    """CHANGES_SCHEMA: old and new value of every field that differs, whether or not it was taken."""
-
-
-def reconcile(standing: pl.DataFrame, incoming: pl.DataFrame, *, replace: bool) -> Reconciled:
-    """Merges `incoming` into `standing` (both DAILY_SCHEMA, unique by symbol and date).
-
-    Precedence: a row that only one side has is kept. Where both have one and their values are the same, the
-    standing row stays, `fetched_at` included, so that knowing a thing twice changes nothing. Where values differ,
-    the standing row stays, unless `replace`: then the incoming row takes its place. A standing row without a bar
-    (an action alone) takes the incoming bar and keeps its action. The differences are reported in every case.
+    `fresh` (ANSWER_SCHEMA): rows that do not stand yet. `bare` (joined): a bar comes where an action alone stood.
+    `pairs` (joined): all others, with `differs`. `absent` (DAILY_SCHEMA): standing bars that the answer has not.
+    Joined rows have DAILY_SCHEMA, the same with the suffix `_new`, and `scale`.
     """
-    if standing.is_empty():
-        return Reconciled(incoming.sort(KEYS), incoming.height, pl.DataFrame(schema=CHANGES_SCHEMA))
-    if incoming.is_empty():
-        return Reconciled(standing.sort(KEYS), 0, pl.DataFrame(schema=CHANGES_SCHEMA))
-    new_rows = incoming.join(standing, on=KEYS, how="anti")
-    both = standing.join(incoming, on=KEYS, how="inner", suffix="_new")
-    differing = both.filter(pl.any_horizontal(pl.col(n).ne_missing(pl.col(f"{n}_new")) for n in VALUES))
-    changes = pl.concat(
-        [
-            differing.filter(pl.col(name).ne_missing(pl.col(f"{name}_new"))).select(
-                *KEYS,
-                pl.lit(name).alias("field"),
-                pl.col(name).cast(pl.String).alias("old"),
-                pl.col(f"{name}_new").cast(pl.String).alias("new"),
-            )
-            for name in VALUES
-        ]
-    ).sort(*KEYS, "field")
-    if replace:
-        taken = incoming.join(differing, on=KEYS, how="semi")
-    else:
-        filled = differing.filter(pl.col("close").is_null() & pl.col("close_new").is_not_null())
-        taken = filled.select(
-            name if name in (*KEYS, *ACTIONS) else pl.col(f"{name}_new").alias(name) for name in DAILY_SCHEMA
-        )
+
+    fresh: pl.DataFrame
+    bare: pl.DataFrame
+    pairs: pl.DataFrame
+    absent: pl.DataFrame
+
+
+def compare(standing: pl.DataFrame, answer: pl.DataFrame) -> Compared:
+    """Lays an answer (ANSWER_SCHEMA) beside what stands (DAILY_SCHEMA); both unique by (symbol, date)."""
+    joined = standing.join(answer, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
+    bar, new_bar = pl.col("close").is_not_null(), pl.col(f"close{_NEW}").is_not_null()
+    return Compared(
+        fresh=answer.join(standing, on=KEYS, how="anti"),
+        bare=joined.filter(~bar & new_bar),
+        # A bar that stands beside an answer that only has the action is a bar that is absent from it.
+        pairs=joined.filter(bar == new_bar).with_columns(
+            differs=pl.any_horizontal(differing(name) for name in VALUES)
+        ),
+        absent=standing.filter(bar).join(answer.filter(bar), on=KEYS, how="anti"),
+    )
+
+
+def new_row(joined: pl.DataFrame) -> pl.DataFrame:
+    """The new rows (DAILY_SCHEMA) of joined ones."""
+    return joined.select(
+        *KEYS, *(pl.col(f"{name}{_NEW}").alias(name) for name in DAILY_SCHEMA if name not in KEYS)
+    ).select(list(DAILY_SCHEMA))
+
+
+def settle(standing: pl.DataFrame, old: pl.DataFrame, new: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
+    """A cell's rows after what was decided about it, whatever has been put there meanwhile.
+
+    Each row of `new` takes the place of the row of `old` with its key, if that very row (its moment included) still
+    stands; `fresh` rows are added where nothing stands, or only an action. All DAILY_SCHEMA; the result is sorted.
+    """
+    columns = list(DAILY_SCHEMA)
+    still = old.join(standing, on=columns, how="semi", nulls_equal=True)
+    taken = new.join(still, on=KEYS, how="semi")
     kept = standing.join(taken, on=KEYS, how="anti")
-    rows = pl.concat([kept, taken, new_rows]).select(list(DAILY_SCHEMA)).sort(KEYS)
-    return Reconciled(rows, new_rows.height, changes)
+    beside = fresh.join(pl.concat([kept, taken]).filter(pl.col("close").is_not_null()), on=KEYS, how="anti")
+    return merge(kept, taken, beside)

@@ -5,10 +5,12 @@ Kept apart from `bars` because dataframely is costly to import and most readers 
 
 from __future__ import annotations
 
+import math
+
 import dataframely as dy
 import polars as pl
 
-from quant_assets.market.bars import KEYS
+from quant_assets.market.bars import ANSWER_SCHEMA, KEYS
 
 _COLUMN_RULES = {
     "nullability": "no {}",
@@ -23,7 +25,22 @@ _ROW_RULES = {
     "high_is_highest": "high is below open or close",
     "whole_bar": "some prices are missing",
     "empty_bar_trades_nothing": "volume without prices",
+    "on_a_session": "the exchange was closed that day",
+    "in_a_known_currency": "a currency that the exchange or the catalog does not name",
+    "while_listed": "outside the dates of the listing",
+    "moved_for_a_reason": "moved by more than a factor of 4.5 without a split or dividend that explains it",
 }
+
+JUMP = 4.5
+"""The factor by which a close may move from one bar to the next; further, a split or dividend has to explain it.
+
+Above 4, so that a 4:1 split which the source learns of late is stored on its day; below 5, so that what looks like a
+larger one, or like another unit of the currency, waits for the source or for a person.
+"""
+_BELIEVED_AFTER = 5
+"""Bars at a new level by which it is believed, so that one unexplained move does not hold back all that follows."""
+_RECENT_DAYS = 30
+"""Calendar days up to which two bars in a row are compared: after a long suspension any price may be right."""
 
 
 def _words(rule: str) -> str:
@@ -70,14 +87,140 @@ class DailyBar(dy.Schema):
         return pl.col("close").is_not_null() | (pl.col("volume") == 0)
 
 
+class AnsweredBar(DailyBar):
+    """A daily bar beside what is known about its day and its symbol: the further columns of `with_context`."""
+
+    scale = dy.Float64(nullable=True)
+    session = dy.Bool()
+    currency_known = dy.Bool()
+    listed = dy.Bool()
+    explained = dy.Bool()
+
+    @dy.rule()
+    def on_a_session(cls) -> pl.Expr:
+        return pl.col("session")
+
+    @dy.rule()
+    def in_a_known_currency(cls) -> pl.Expr:
+        return pl.col("currency_known")
+
+    @dy.rule()
+    def while_listed(cls) -> pl.Expr:
+        return pl.col("listed")
+
+    @dy.rule()
+    def moved_for_a_reason(cls) -> pl.Expr:
+        return pl.col("explained")
+
+
+CONTEXT = ("session", "currency_known", "listed", "explained")
+
+
+def with_context(
+    rows: pl.DataFrame,
+    sessions: pl.Series,
+    currencies: pl.Series,
+    listings: pl.DataFrame,
+    accepted: pl.DataFrame,
+) -> pl.DataFrame:
+    """`rows` (ANSWER_SCHEMA, whole answers sorted by symbol and date) with the columns CONTEXT.
+
+    Args:
+        sessions: the exchange's sessions over the dates of `rows`.
+        currencies: what the exchange quotes in.
+        listings: symbol, listed_on, delisted_on, and currency where the catalog names one; null bounds nothing.
+        accepted: symbol, date of rows that a person has accepted: nothing has to explain them.
+    """
+    facts = listings.select(
+        "symbol",
+        "listed_on",
+        "delisted_on",
+        _currency=pl.col("currency") if "currency" in listings else pl.lit(None, pl.String),
+    )
+    known = rows.join(facts, on="symbol", how="left", maintain_order="left")
+    decided = known.join(
+        accepted.select(*KEYS, _accepted=pl.lit(True)), on=KEYS, how="left", maintain_order="left"
+    )
+    marked = known.with_columns(
+        session=pl.col("date").is_in(sessions.implode()),
+        currency_known=pl.col("currency").is_in(currencies.implode())
+        & (pl.col("_currency").is_null() | (pl.col("_currency") == pl.col("currency"))),
+        listed=(pl.col("listed_on").is_null() | (pl.col("date") >= pl.col("listed_on")))
+        & (pl.col("delisted_on").is_null() | (pl.col("date") <= pl.col("delisted_on"))),
+        _accepted=decided["_accepted"].fill_null(False),
+    )
+    explained = pl.Series("explained", [True] * rows.height, dtype=pl.Boolean)
+    # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
+    suspects = marked.filter(_move().over("symbol") > math.log(JUMP))["symbol"].unique()
+    for symbol in suspects:
+        of_symbol = marked.with_row_index("at").filter(pl.col("symbol") == symbol)
+        explained.scatter(of_symbol["at"], _explained(of_symbol))
+    return marked.with_columns(explained).select(*rows.columns, *CONTEXT)
+
+
+def _move() -> pl.Expr:
+    """The logarithm of the smallest explanation of a close beside the one before it: by itself, by its actions."""
+    before = pl.col("close").shift(1)
+    ways = (
+        pl.col("close") / before,
+        pl.col("close") * pl.col("split_ratio") / before,
+        (pl.col("close") + pl.col("dividend")) * pl.col("split_ratio") / before,
+    )
+    return pl.min_horizontal(way.log().abs() for way in ways)
+
+
+def _explained(rows: pl.DataFrame) -> pl.Series:
+    """Of one symbol's rows, which have a price that the last good one and the actions since then explain."""
+    good: list[bool] = []
+    last: tuple[float, object] | None = None
+    bars = rows.select("date", "close", "split_ratio", "dividend", "_accepted").rows()
+    since = 1.0
+    for at, (day, close, ratio, dividend, accepted) in enumerate(bars):
+        since *= ratio
+        if close is None or not close > 0 or not math.isfinite(close):
+            good.append(True)
+            continue
+        fine = last is None or accepted or (day - last[1]).days > _RECENT_DAYS  # type: ignore[operator]
+        if not fine:
+            assert last is not None
+            move = min(
+                abs(math.log(way / last[0])) for way in (close, close * since, (close + dividend) * since)
+            )
+            fine = move <= math.log(JUMP)
+        good.append(fine)
+        if fine or _believed(bars[at:], since * close / last[0] if last else 1.0):
+            last, since = (close, day), 1.0
+    return pl.Series(good, dtype=pl.Boolean)
+
+
+def _believed(bars: list[tuple[object, ...]], move: float) -> bool:
+    """Whether the bars from one on keep to its level for long enough. A hundredfold looks like another unit."""
+    if any(abs(math.log(move / unit)) < 0.2 for unit in (100.0, 0.01)):
+        return False
+    closes = [float(str(bar[1])) for bar in bars[: _BELIEVED_AFTER + 1] if bar[1] is not None]
+    return len(closes) > _BELIEVED_AFTER and all(
+        abs(math.log(close / closes[0])) <= math.log(JUMP) for close in closes if close > 0
+    )
+
+
 def validate(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Splits rows into those that keep every rule and those that do not.
+    """Splits rows (DAILY_SCHEMA) into those that keep every rule of a daily bar and those that do not.
 
     Returns:
         (good rows, refused rows with a further column `rule`: in words, what each breaks). Nothing is dropped:
         together they are all the rows.
     """
-    good, failure = DailyBar.filter(rows.lazy().collect(), cast=False)
+    return _split(DailyBar, rows)
+
+
+def validate_answer(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same for rows with context (`with_context`), by all rules; both results are ANSWER_SCHEMA (and `rule`)."""
+    good, refused = _split(AnsweredBar, rows)
+    return good.select(list(ANSWER_SCHEMA)), refused.select(*ANSWER_SCHEMA, "rule")
+
+
+def _split(schema: type[DailyBar], rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    good, failure = schema.filter(rows.lazy().collect(), cast=False)
     if failure.invalid().is_empty():
         return good, failure.invalid().with_columns(pl.lit("").alias("rule"))
     details = failure.details()

@@ -12,6 +12,7 @@ import polars as pl
 
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import FillReport, fill_cells
+from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
 from quant_assets_tests.support import (
     NOW,
@@ -50,7 +51,9 @@ class Desk:
         code: str = "US",
         now: datetime = NOW,
         only: Sequence[str] | None = None,
-        force: bool = False,
+        mode: Mode = Mode.INCREMENTAL,
+        look_back: int = 15,
+        min_coverage: float = 0.0,
         **settings: Any,
     ) -> FillReport:
         chosen = quick_settings(self.home, self.url, now=now, **settings)
@@ -65,7 +68,9 @@ class Desk:
                 clock=chosen.clock,
                 spill_folder=self.home / "spill",
                 only=only,
-                force=force,
+                mode=mode,
+                look_back=look_back,
+                min_coverage=min_coverage,
             )
         finally:
             source.close()

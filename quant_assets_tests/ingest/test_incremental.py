@@ -9,8 +9,9 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.catalog.listings import FIRST_TRADE, read_events
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import DAILY_SCHEMA
-from quant_assets.market.coverage import CellState
+from quant_assets.market.coverage import SUSPENDED, CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets_tests.ingest.desk import DAY, HOLIDAY, SYMBOLS, WEEK, Desk, bars, truth
 from quant_assets_tests.support import (
@@ -124,10 +125,10 @@ def test_a_range_before_a_listing_is_complete_without_it(desk: Desk, market: Rep
     assert desk.fill(days, listings("AAPL", "FB")).requests == 0
 
 
-def test_a_long_suspension_is_named_without_a_second_question(desk: Desk, market: ReplayHandle) -> None:
+def test_a_long_suspension_is_called_one_after_a_second_question(desk: Desk, market: ReplayHandle) -> None:
     days = days_between(date(2012, 1, 3), date(2013, 3, 1))
-    desk.fill(days, listings("AAA.AX", "AAG.AX"), code="ASX")
-    assert market.stats()["chart_data"] == {"AAA.AX": 1, "AAG.AX": 1}
+    desk.fill(days, listings("AAA.AX", "AAG.AX"), code="ASX", min_coverage=0.95)
+    assert market.stats()["chart_data"] == {"AAA.AX": 1, "AAG.AX": 2}
     entries = Manifest(desk.store, DAILY).between("ASX", days[0], days[-1])
     holes = {day: e.missing for day, e in entries.items() if e.missing}
     assert len(holes) >= 6
@@ -135,6 +136,13 @@ def test_a_long_suspension_is_named_without_a_second_question(desk: Desk, market
     at = sessions.index(min(holes))
     assert sorted(holes) == sessions[at : at + len(holes)]
     (reason,) = {missing.reason for (missing,) in holes.values()}
+    assert {missing.outcome for (missing,) in holes.values()} == {SUSPENDED}
+    # A suspended symbol is none that fails to come, and is not asked about again.
+    assert {entries[day].state for day in holes} == {CellState.PARTIAL}
+    market.reset_stats()
+    assert (
+        desk.fill(days, listings("AAA.AX", "AAG.AX"), code="ASX", now=NOW + timedelta(days=9)).requests == 0
+    )
     assert (
         reason
         == f"no bar for {len(holes)} sessions between {sessions[at - 1]} and {sessions[at + len(holes)]}"
@@ -175,10 +183,12 @@ def test_force_takes_a_corrected_bar_and_reports_it(desk: Desk, market: ReplayHa
     later = NOW + timedelta(days=1)
     assert desk.fill(now=later).requests == 0
     assert desk.cell().equals(before[DAY])
-    report = desk.fill(now=later, force=True)
+    report = desk.fill(now=later, mode=Mode.FORCE)
     assert (report.requests, report.written) == (3, 1)
     old = str(truth(["AAPL"], [DAY])["close"].item())
-    assert report.changes.rows() == [("AAPL", DAY, "close", old, "468.0")]
+    (event,) = report.restatements.rows(named=True)
+    assert (event["symbol"], event["date"], event["field"]) == ("AAPL", DAY, "close")
+    assert (event["old"], event["new"], event["class"]) == (old, "468.0", "correction")
     apple = pl.col("symbol") == "AAPL"
     assert desk.cell().filter(apple)["close"].item() == 468.0
     assert desk.cell().filter(apple)["fetched_at"].item() == later
@@ -190,7 +200,7 @@ def test_force_names_the_symbols_it_could_not_ask_again(desk: Desk, market: Repl
     desk.fill()
     before = tree(desk.home / "store")
     market.add_faults({"kind": "server_error_500_html", "symbol": "IBM", "times": "persistent"})
-    report = desk.fill(now=NOW + timedelta(days=1), force=True)
+    report = desk.fill(now=NOW + timedelta(days=1), mode=Mode.FORCE)
     assert list(report.not_verified) == ["IBM"]
     assert "500" in report.not_verified["IBM"]
     assert (report.written, tree(desk.home / "store")) == (0, before)

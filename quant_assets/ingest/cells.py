@@ -1,0 +1,173 @@
+"""One daily cell in the making: what goes into it, what is missing from it, and putting it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+
+import polars as pl
+
+from quant_assets import __version__
+from quant_assets.market.bars import content_sha256, empty_daily
+from quant_assets.market.coverage import (
+    NOT_ASKED,
+    SUSPENDED,
+    CellState,
+    Missing,
+    cell_state,
+    symbols_sha256,
+)
+from quant_assets.market.reconcile import settle
+from resources.manifest import Entry, Expected, stamped
+from resources.object_store import Blob, ObjectStore, put_reconciled
+from resources.tables import DAILY, decode, encode, object_key, read_facts
+
+
+@dataclass(frozen=True, slots=True)
+class CellNews:
+    """What a run has learned about one session.
+
+    `fresh` rows stand nowhere yet; each row of `old` is to be replaced by the row of `new` with its key (all
+    DAILY_SCHEMA). `missing` are the symbols that were asked for and have no bar, each with the reason.
+    """
+
+    fresh: pl.DataFrame = field(default_factory=empty_daily)
+    old: pl.DataFrame = field(default_factory=empty_daily)
+    new: pl.DataFrame = field(default_factory=empty_daily)
+    missing: Mapping[str, Missing] = field(default_factory=dict[str, Missing])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A cell's entry, and whether its object was put."""
+
+    entry: Entry
+    put: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CellWriter:
+    """Puts the cells of one exchange.
+
+    `source` names where prices come from, `min_coverage` (0 to 1) is the share of expected symbols below which a cell
+    is `failed`.
+    """
+
+    store: ObjectStore
+    exchange: str
+    source: str
+    min_coverage: float
+    expected_sets: Expected
+
+    def write(
+        self, session: date, expected: Sequence[str], news: CellNews, recorded: Entry | None, now: datetime
+    ) -> Written:
+        """Puts the cell with the news, settled with whatever stands there at that moment; no news, no put.
+
+        `recorded` is what the manifest knows of it. Raises ObjectDamaged, StoreUnavailable.
+        """
+        key = object_key(DAILY, self.exchange, session.isoformat())
+        result = Written(Entry("", CellState.FAILED), False)
+        self.expected_sets.record(expected)
+
+        def decide(present: Blob | None) -> bytes | None:
+            nonlocal result
+            rows, before = empty_daily(), recorded
+            if present is not None:
+                uri = self.store.uri(key)
+                rows = decode(present.data, uri)
+                if recorded is None or recorded.version != present.info.version:
+                    before = Entry.from_facts(read_facts(present.data, uri), present.info)
+            settled = settle(rows, news.old, news.new, news.fresh)
+            entry = self._entry(session, expected, settled, news.missing, before, now)
+            if before is not None and settled.equals(rows) and _says_the_same(entry, before):
+                # The day of the last question and the count of answers move on in the manifest alone.
+                if entry.missing != before.missing:
+                    before = replace(before, missing=entry.missing, recorded_at=entry.recorded_at)
+                result = Written(before, False)
+                return None
+            result = Written(entry, not settled.is_empty())
+            return encode(settled, entry.facts()) if result.put else None
+
+        look_first = recorded is not None and bool(recorded.version)
+        info = put_reconciled(self.store, key, decide, first_look=look_first)
+        if info is None:
+            return result
+        return Written(replace(result.entry, size=info.size, version=info.version), True)
+
+    def _entry(
+        self,
+        session: date,
+        expected: Sequence[str],
+        rows: pl.DataFrame,
+        news: Mapping[str, Missing],
+        before: Entry | None,
+        now: datetime,
+    ) -> Entry:
+        have = set(rows.filter(pl.col("close").is_not_null())["symbol"])
+        lacking = [symbol for symbol in expected if symbol not in have]
+        received = len(expected) - len(lacking)
+        earlier = {m.symbol: m for m in before.missing} if before else {}
+        missing = tuple(
+            _told(symbol, news.get(symbol), earlier.get(symbol), now).judged(received, len(expected))
+            for symbol in lacking
+        )
+        excused = sum(m.outcome in (SUSPENDED, NOT_ASKED) for m in missing)
+        state = cell_state(
+            len(expected), received, rows.height, excused=excused, min_coverage=self.min_coverage
+        )
+        entry = Entry(
+            partition=session.isoformat(),
+            state=state,
+            rows=rows.height,
+            content_sha256=content_sha256(rows) if rows.height else "",
+            expected=len(expected),
+            received=received,
+            expected_sha256=symbols_sha256(expected),
+            missing=missing,
+            source=self.source,
+            code_version=__version__,
+            reason=_reason(state, rows.height, expected, missing, self.min_coverage),
+        )
+        return stamped(entry, now)
+
+
+def _told(symbol: str, news: Missing | None, earlier: Missing | None, now: datetime) -> Missing:
+    if news is not None:
+        # A suspension is not taken back by hearing of it once more.
+        counted = news.after(earlier)
+        return replace(counted, outcome=SUSPENDED) if _again(counted, earlier) else counted
+    return earlier or Missing(symbol, NOT_ASKED, "not asked for yet", now.date())
+
+
+def _again(news: Missing, earlier: Missing | None) -> bool:
+    return earlier is not None and earlier.outcome == SUSPENDED and news.gap > 0
+
+
+def _says_the_same(entry: Entry, before: Entry) -> bool:
+    def told(e: Entry) -> object:
+        return (
+            e.state,
+            e.expected_sha256,
+            e.content_sha256,
+            [(m.symbol, m.outcome, m.reason) for m in e.missing],
+        )
+
+    return told(entry) == told(before)
+
+
+def _reason(
+    state: CellState, rows: int, expected: Sequence[str], missing: Collection[Missing], least: float
+) -> str:
+    if not expected:
+        return "no symbol of the catalog was listed that day"
+    outcomes = Counter(m.outcome for m in missing)
+    words = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    if not rows:
+        return f"nothing received: {words}"
+    if state is CellState.FAILED:
+        received = len(expected) - len(missing)
+        return f"{received} of {len(expected)} symbols received, less than {least:.0%}: {words}"
+    return ""

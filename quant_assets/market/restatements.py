@@ -1,0 +1,376 @@
+"""What it means that a source now gives other values than those that stand: classes of restatements, and their proof.
+
+One symbol at a time, with everything that can be compared of it. With q the ratio of the new close to the old one:
+
+* `late_split`: a split ratio becomes known on an ex-date. Either the rows before it stay (q = 1: what stands was
+  fetched before the split), or all of them change by that ratio (what stands was fetched when the source had already
+  rescaled them, and was wrong by it). Also a constant q back from a date without any event, where the prices prove a
+  split: what stands jumps by it on that date.
+* `unit_change`: q is 100 or 1/100 (pence and pounds), or the currency's unit changes.
+* `late_dividend`: a dividend becomes known; nothing else changes.
+* `correction`: any other value.
+* `vanished_row`, `appeared_row`: the source no longer has a bar that stands, which is kept; or has one where it had
+  repeatedly stated that there is none.
+
+What cannot be a restatement is refused, and what stands stays: a whole history rescaled without a split that would
+explain it, or another history altogether (a ticker that was given to another company).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from fractions import Fraction
+
+import polars as pl
+
+from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES, tick
+from quant_assets.market.reconcile import differing, new_row
+
+
+class RestatementClass(StrEnum):
+    """Why a value that stands is another one now."""
+
+    CORRECTION = "correction"
+    LATE_SPLIT = "late_split"
+    UNIT_CHANGE = "unit_change"
+    LATE_DIVIDEND = "late_dividend"
+    VANISHED_ROW = "vanished_row"
+    APPEARED_ROW = "appeared_row"
+
+
+EVENTS_SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "date": pl.Date(),
+        "field": pl.String(),
+        "old": pl.String(),
+        "new": pl.String(),
+        "class": pl.String(),
+        "first_date": pl.Date(),
+        "rows": pl.Int64(),
+    }
+)
+"""One restatement a row: `date` is the session (of a split the ex-date, of a change of unit the last session),
+`field` the column (or "row"), `old` and `new` the values as text. `rows` rows from `first_date` on were replaced
+because of it.
+"""
+
+RESCALED = "rescaled without a split"
+OTHER_HISTORY = "another history than the one that stands"
+
+_CLOSE_TO = 1e-4
+"""Relative error, beside that of the ticks they are rounded to, up to which two prices have a given ratio."""
+_MOST = 0.9
+"""Share of the rows before an ex-date that a split's ratio must explain: some may have been corrected as well."""
+_MIN_ROWS = 5
+"""Rows that a constant ratio must hold for before it says anything; one corrected price has a ratio, too."""
+_OTHER_ROWS, _OTHER_SHARE = 10, 0.8
+_LIKELY_MOVE = 1.35
+"""A close moves by less than this factor from one session to the next, unless something happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """What becomes of the differences of some symbols.
+
+    `events` (EVENTS_SCHEMA) are to be recorded; each row of `old` (DAILY_SCHEMA, as it stands) is to be replaced by
+    the row of `new` with its key. `refused` (ANSWER_SCHEMA and `rule`) are new rows that are not taken. A symbol in
+    `reaches_back` is wrong before the first row that was compared, so its whole history has to be: nothing else is
+    said of it. `notes` are sentences for a person.
+    """
+
+    events: pl.DataFrame
+    old: pl.DataFrame
+    new: pl.DataFrame
+    refused: pl.DataFrame
+    reaches_back: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def restate(pairs: pl.DataFrame, *, whole: bool) -> Restated:
+    """Judges what differs.
+
+    Args:
+        pairs: all rows that can be compared of the symbols that differ somewhere: the `pairs` of
+            `reconcile.compare`.
+        whole: whether they are all rows that stand; else a change that holds back from the first of them goes on
+            before it.
+    """
+    judged = [_Symbol(of_symbol, whole).judge() for of_symbol in _by_symbol(pairs)]
+    return Restated(
+        events=pl.DataFrame([e for j in judged for e in j.events], schema=EVENTS_SCHEMA, orient="row"),
+        old=_concat([j.taken for j in judged], DAILY_SCHEMA),
+        new=_concat([new_row(j.taken) for j in judged], DAILY_SCHEMA),
+        refused=_concat([j.refused for j in judged], pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})),
+        reaches_back=[j.symbol for j in judged if j.reaches_back],
+        notes=[note for j in judged for note in j.notes],
+    )
+
+
+def vanished(absent: pl.DataFrame) -> pl.DataFrame:
+    """The events (EVENTS_SCHEMA) of standing bars (DAILY_SCHEMA) that the source no longer has."""
+    return _row_events(absent, RestatementClass.VANISHED_ROW, "there", "not there")
+
+
+def appeared(rows: pl.DataFrame) -> pl.DataFrame:
+    """The events (EVENTS_SCHEMA) of rows (DAILY_SCHEMA) where the source had stated that there are none."""
+    return _row_events(rows, RestatementClass.APPEARED_ROW, "not there", "there")
+
+
+def _row_events(rows: pl.DataFrame, kind: RestatementClass, old: str, new: str) -> pl.DataFrame:
+    return rows.select(
+        *KEYS,
+        pl.lit("row").alias("field"),
+        pl.lit(old).alias("old"),
+        pl.lit(new).alias("new"),
+        pl.lit(kind.value).alias("class"),
+        pl.col("date").alias("first_date"),
+        pl.lit(1, pl.Int64).alias("rows"),
+    ).cast(EVENTS_SCHEMA)
+
+
+def _by_symbol(pairs: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    differ = pairs.filter(pl.col("differs"))["symbol"].unique()
+    yield from (
+        pairs.filter(pl.col("symbol").is_in(differ.implode()))
+        .sort(KEYS)
+        .partition_by("symbol", maintain_order=True)
+    )
+
+
+def _concat(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
+    kept = [frame.select(list(schema)) for frame in frames if not frame.is_empty()]
+    return pl.concat(kept).sort(KEYS) if kept else pl.DataFrame(schema=schema)
+
+
+class _Symbol:
+    """One symbol's pairs, sorted by date, while they are judged."""
+
+    def __init__(self, pairs: pl.DataFrame, whole: bool) -> None:
+        self.symbol: str = pairs["symbol"][0]
+        self.events: list[tuple[object, ...]] = []
+        self.refused = pairs.clear()
+        self.reaches_back = False
+        self.notes: list[str] = []
+        self._whole = whole
+        self._pairs = pairs.with_row_index("at").with_columns(
+            q=pl.col("close_new") / pl.col("close"),
+            price_differs=pl.any_horizontal(differing(n) for n in PRICES),
+            settled=pl.lit(False),
+        )
+        self.taken = self._pairs.clear()
+
+    def judge(self) -> _Symbol:
+        self._splits()
+        if not self._done:
+            self._constant_ratio()
+        if not self._done:
+            self._other_history()
+        if not self._done:
+            self._row_by_row()
+        if self.reaches_back:
+            self.events, self.taken = [], self.taken.clear()
+        return self
+
+    @property
+    def _done(self) -> bool:
+        return self.reaches_back or self._open.is_empty()
+
+    @property
+    def _open(self) -> pl.DataFrame:
+        """The pairs that differ and have not been settled."""
+        return self._pairs.filter(pl.col("differs") & ~pl.col("settled"))
+
+    # Each step settles the pairs it has an explanation for.
+
+    def _splits(self) -> None:
+        """Split ratios that one side has and the other has not."""
+        changed = self._open.filter(differing("split_ratio"))
+        for at, day, old, new in reversed(
+            changed.select("at", "date", "split_ratio", "split_ratio_new").rows()
+        ):
+            ratio = new / old
+            before = self._pairs.filter((pl.col("at") < at) & ~pl.col("settled") & pl.col("q").is_not_null())
+            rescaled = not before.is_empty() and before.filter(_near(ratio)).height >= _MOST * before.height
+            jump = self._jump(at)
+            if rescaled and new == 1.0:
+                # Rescaled for good, and the event left out: less is known now than stands.
+                self._settle((pl.col("at") <= at) & ~pl.col("settled"))
+                self.notes.append(
+                    f"{self.symbol}: the answer leaves out the split of {day}; what stands is kept"
+                )
+            elif new == 1.0 and jump is not None and 1 / _LIKELY_MOVE < jump * old < _LIKELY_MOVE:
+                # The prices show that the split took place.
+                self._settle(pl.col("at") == at, only_field="split_ratio")
+                self.notes.append(
+                    f"{self.symbol}: the answer leaves out the split of {day}; what stands is kept"
+                )
+            elif rescaled:
+                self.reaches_back = self.reaches_back or not self._whole
+                self._take(
+                    (((pl.col("at") < at) & _near(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
+                    RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
+                )  # fmt: skip
+            elif new != 1.0 and old == 1.0:
+                self._take(
+                    pl.col("at") == at, RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
+                    more=self._fields(at, but="split_ratio"),
+                )  # fmt: skip
+            # Any other change of a ratio is a corrected value, and is left to the last step.
+
+    def _constant_ratio(self) -> None:
+        """One ratio for every row back from a date, and no event that says why."""
+        bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
+        off = bars.filter(pl.col("price_differs"))
+        if off.is_empty():
+            return
+        ratio = float(off["q"][0])
+        end = int(off["at"][-1])
+        constant = (
+            off.height >= _MIN_ROWS
+            and off.filter(_near(ratio)).height == off.height
+            and off.height == bars.filter(pl.col("at") <= end).height
+        )
+        hundred = next((unit for unit in (100.0, 0.01) if off.filter(_near(unit)).height == off.height), None)
+        if hundred is not None:
+            self._unit_change(off, constant)
+        elif constant:
+            self._rescaled(ratio, end)
+
+    def _unit_change(self, off: pl.DataFrame, constant: bool) -> None:
+        if constant and not self._whole and int(off["at"][0]) == 0:
+            self.reaches_back = True
+            return
+        last = off.row(off.height - 1, named=True)
+        name = "currency" if last["currency"] != last["currency_new"] else "close"
+        self._take(
+            pl.col("at").is_in(off["at"].implode()),
+            RestatementClass.UNIT_CHANGE, last["date"], name, last[name], last[f"{name}_new"],
+        )  # fmt: skip
+
+    def _rescaled(self, ratio: float, end: int) -> None:
+        following = self._pairs.filter((pl.col("at") > end) & pl.col("q").is_not_null())
+        if not following.is_empty():
+            at, day = int(following["at"][0]), following["date"][0]
+            stands, comes = self._jump(at), self._jump(at, "_new")
+            assert stands is not None
+            assert comes is not None
+            proves = _likely(stands / ratio) and _likely(comes) and not _likely(stands)
+            seen_live = self._pairs["fetched_at"][end] < self._pairs["fetched_at"][at]
+            if proves and seen_live:
+                # What stands was fetched on its day: it is what was traded, and the split is what was not known.
+                split = float(Fraction(1 / ratio).limit_denominator(50))
+                self._pairs = self._pairs.with_columns(
+                    pl.when(pl.col("at") == at)
+                    .then(split)
+                    .otherwise("split_ratio_new")
+                    .alias("split_ratio_new")
+                )
+                self._take(pl.col("at") == at, RestatementClass.LATE_SPLIT, day, "split_ratio", 1.0, split)
+                self._settle(pl.col("at") < at)
+                return
+            if proves:
+                # Fetched in one go after the date, with a jump that the source has repaired.
+                if not self._whole:
+                    self.reaches_back = True
+                    return
+                self._take(
+                    (pl.col("at") <= end) & pl.col("differs"),
+                    RestatementClass.LATE_SPLIT, day, "close", *self._pairs.select("close", "close_new").row(end),
+                )  # fmt: skip
+                return
+        self._refuse((pl.col("at") <= end) & pl.col("differs"), f"{RESCALED}: by {ratio:.6g}")
+
+    def _other_history(self) -> None:
+        bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
+        far = bars.filter(pl.col("price_differs") & ((pl.col("q") - 1.0).abs() > 1e-3)).height
+        if far >= _OTHER_ROWS and far > _OTHER_SHARE * bars.height:
+            self._refuse(pl.col("differs") & ~pl.col("settled"), OTHER_HISTORY)
+
+    def _row_by_row(self) -> None:
+        for row in self._open.iter_rows(named=True):
+            fields = self._fields(row["at"])
+            first, *more = fields
+            self._take(pl.col("at") == row["at"], *first, more=more)
+
+    # How a step says what it found.
+
+    def _fields(self, at: int, but: str = "") -> list[tuple[RestatementClass, date, str, object, object]]:
+        """The fields of a pair that differ, each with its class."""
+        pair = self._pairs.filter(pl.col("at") == at)
+        differ = pair.select(differing(name).alias(name) for name in VALUES).row(0, named=True)
+        row = pair.row(0, named=True)
+        found: list[tuple[RestatementClass, date, str, object, object]] = []
+        for name in VALUES:
+            if differ[name] and name != but:
+                late = name == "dividend" and row["dividend"] == 0.0
+                kind = RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
+                found.append((kind, row["date"], name, row[name], row[f"{name}_new"]))
+        return found
+
+    def _take(
+        self,
+        which: pl.Expr,
+        kind: RestatementClass,
+        day: date,
+        name: str,
+        old: object,
+        new: object,
+        *,
+        more: list[tuple[RestatementClass, date, str, object, object]] = [],  # noqa: B006
+    ) -> None:
+        """The new rows of some pairs are to replace the old ones, because of one event (and `more` on that day)."""
+        rows = self._pairs.filter(which)
+        self.taken = pl.concat([self.taken, rows])
+        self._event(day, name, old, new, kind, rows["date"][0], rows.height)
+        for other, when, field_name, was, now in more:
+            self._event(when, field_name, was, now, other, when, 1)
+        self._settle(which)
+
+    def _refuse(self, which: pl.Expr, rule: str) -> None:
+        rows = self._pairs.filter(which)
+        self.refused = new_row(rows).with_columns(rows["scale"], pl.lit(rule).alias("rule"))
+        self.notes.append(f"{self.symbol}: {rule}; {rows.height} row(s) of the answer are not taken")
+        self._settle(pl.lit(True))
+
+    def _event(
+        self, day: date, name: str, old: object, new: object, kind: RestatementClass, first: date, rows: int
+    ) -> None:
+        self.events.append((self.symbol, day, name, _text(old), _text(new), kind.value, first, rows))
+
+    def _settle(self, which: pl.Expr, only_field: str = "") -> None:
+        settled = which
+        if only_field:
+            # The row's other values may still differ.
+            others = pl.any_horizontal(differing(n) for n in VALUES if n != only_field)
+            same = [pl.when(which).then(only_field).otherwise(f"{only_field}_new").alias(f"{only_field}_new")]
+            self._pairs = self._pairs.with_columns(same).with_columns(
+                differs=pl.when(which).then(others).otherwise("differs")
+            )
+            return
+        self._pairs = self._pairs.with_columns(settled=pl.col("settled") | settled)
+
+    def _jump(self, at: int, side: str = "") -> float | None:
+        """The ratio of the close of a pair to the one before it, on the old side or the new one."""
+        closes = self._pairs.filter((pl.col("at") <= at) & pl.col(f"close{side}").is_not_null())
+        if closes.height < 2 or int(closes["at"][-1]) != at:
+            return None
+        return float(closes[f"close{side}"][-1] / closes[f"close{side}"][-2])
+
+
+def _near(ratio: float) -> pl.Expr:
+    """Whether a pair's new close is the old one times `ratio`, as far as their ticks can tell."""
+    old, new = pl.col("close"), pl.col("close_new")
+    within = 0.5 * tick(new) + 0.5 * tick(old) * ratio + _CLOSE_TO * new
+    return (new - old * ratio).abs() <= within
+
+
+def _likely(move: float) -> bool:
+    return 1 / _LIKELY_MOVE < move < _LIKELY_MOVE
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else repr(value) if isinstance(value, float) else str(value)
