@@ -185,13 +185,16 @@ class History:
         ]
 
     def write_csv(self, path: str | Path) -> None:
-        """Write what `csv_files.from_csv` reads back (names and listing dates are lost)."""
+        """Write what `csv_files.from_csv` reads back (names are lost)."""
         extra = pl.DataFrame(
             {
                 "symbol": list(self.infos),
                 "currency": [i.currency for i in self.infos.values()],
                 "exchange": [i.venue.yahoo_code for i in self.infos.values()],
-            }
+                "listed_on": [i.listed_on for i in self.infos.values()],
+                "delisted_on": [i.delisted_on for i in self.infos.values()],
+            },
+            schema_overrides={"listed_on": pl.Date, "delisted_on": pl.Date},
         )
         self.frame.join(extra, on="symbol", how="left", maintain_order="left").write_csv(path)
 
