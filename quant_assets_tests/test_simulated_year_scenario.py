@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from benchmarks.simulated_year.drawing import FIRST, LAST, LEAD_IN
+from benchmarks.simulated_year.drawing import (
+    FIRST,
+    LAST,
+    LEAD_IN,
+    Market,
+    Symbol,
+    calendar,
+    correctable,
+    draw_lives,
+    draw_missing_session,
+    draw_splits,
+)
 from benchmarks.simulated_year.scenario import EXCHANGES, Planted, Scenario, make_scenario, truth
 from quant_assets.market.bars import PRICES
 from quant_assets.market.corporate_actions import as_traded
@@ -209,6 +221,42 @@ def test_corrections_are_of_bars_that_are_seen_and_still_bars(year: Scenario) ->
             assert sessions_between(year, p.symbol, told, year.delistings[p.symbol]) >= 20
         if exchange_of(year, p.symbol) == year.missing_session.exchange:
             assert p.date != year.missing_session.date
+
+
+def test_where_a_correction_may_be() -> None:
+    market = Market("US", *calendar("US"), date(2023, 5, 8), missing=300)
+    start, end = market.start, market.end
+    week = range(start + 86, start + 91)
+    assert [market.day(at) for at in (week[0], week[-1])] == [date(2023, 5, 8), date(2023, 5, 12)]
+    last = max(at for at in range(end) if market.day(at) < date(2023, 12, 1))
+    barred = {*week, 300}
+    plain = Symbol("A", market, last=end)
+    assert set(correctable(plain)) == set(range(start, last - 1)) - barred
+    late = Symbol("B", market, last=end, hidden={150: 160}, gap=range(220, 230))
+    assert set(correctable(late)) == set(correctable(plain)) - set(range(150, 161)) - set(range(220, 230))
+    assert set(correctable(Symbol("C", market, first=180, last=320))) == set(range(185, 299)) - barred
+
+
+def test_where_things_may_happen_holds_for_many_seeds() -> None:
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        monday = date(2023, 1, 30) + timedelta(weeks=int(rng.integers(41)))
+        markets = [Market(code, *calendar(code), monday) for code in EXCHANGES]
+        symbols = [Symbol(f"{m.code}{n}", m, last=m.end) for m in markets for n in range(12)]
+        missing = draw_missing_session(rng, markets)
+        draw_lives(rng, symbols)
+        draw_splits(rng, markets, symbols)
+        assert not missing.limited(missing.missing)
+        for symbol in symbols:
+            absent = symbol.market.missing
+            assert absent not in (symbol.first, symbol.last)
+            assert not symbol.gap or not symbol.gap[0] - 1 <= absent <= symbol.gap[-1] + 1
+            ex_dates = sorted(symbol.ratios)
+            assert all(symbol.trades(at) and at != absent and at <= symbol.market.end - 10 for at in ex_dates)
+            assert all(b - symbol.hidden.get(a, a) > 25 for a, b in pairwise(ex_dates))
+            for at, told in symbol.hidden.items():
+                assert not symbol.market.limited(at)
+                assert symbol.market.day(told) < date(2023, 12, 1)
 
 
 def test_one_session_is_missing_for_a_while(year: Scenario) -> None:

@@ -124,7 +124,9 @@ def test_wrong_unit_of_one_bar_leaves_the_currency(replay: ReplayHandle) -> None
 def test_wrong_unit_of_a_live_bar_too(replay: ReplayHandle) -> None:
     replay.set_clock("2012-11-07T17:00:00Z")
     replay.add_faults({"kind": "wrong_unit", "symbol": "AAPL"}, {"kind": "live_partial_bar"})
-    closes = quote(ask(replay))["close"]
+    live = ask(replay)
+    assert live["timestamp"][-1] == epoch("2012-11-07T17:00:00Z")
+    closes = quote(live)["close"]
     assert closes[-2] * 0.9 < closes[-1] < closes[-2] * 1.1
 
 
