@@ -13,9 +13,10 @@ import numpy as np
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from quant_assets.replay import effects
 from quant_assets.replay.convention import YahooSeries, to_yahoo
 from quant_assets.replay.faults import STATES, Fault, FaultBook, FaultKind
-from quant_assets.replay.history import SymbolInfo, open_timestamps
+from quant_assets.replay.history import SymbolInfo, SymbolTruth, open_timestamps
 from quant_assets.replay.protocol import (
     NOT_FOUND,
     Chart,
@@ -51,7 +52,7 @@ class ChartAnswers:
 
     def data(self, symbol: str, query: ChartQuery) -> Response:
         """Any other chart request."""
-        drawn = self._faults.draw(symbol)
+        drawn = self._faults.draw(symbol, self._world.now)
         for fault in drawn:
             self._fired[fault.kind.value] += 1
         states = [fault for fault in drawn if fault.kind in STATES]
@@ -69,38 +70,35 @@ class ChartAnswers:
             message = f"Invalid input - interval={query.interval} is not supported"
             return _json(error_body("chart", "Unprocessable Entity", message), 422)
         info = self._world.listing(symbol)
-        if info is None:
+        truth = None if info is None else effects.truth_under(states, self._world.history, symbol)
+        if info is None or truth is None:
             return _json(NOT_FOUND, 404)
-        answer = chart(self._world, info, self._series(info, states), query)
+        answer = chart(self._world, info, self._series(truth, states), query)
+        # The live bar comes first: what is wrong with the bars is wrong with it too.
+        if bend is not None and bend.kind is FaultKind.LIVE_PARTIAL_BAR:
+            answer = self._with_live_bar(truth, answer)
         for fault in states if bend is None else [*states, bend]:
-            answer = self._bend(fault, info, answer)
+            answer = effects.chart_under(fault, answer, _position(info, answer, fault.date))
         # A session that has no bar yet may already have its ex-date: then there is something to tell.
         if query.period1 is not None and not (len(answer.timestamps) or answer.dividends or answer.splits):
             period2 = query.period2 if query.period2 is not None else int(self._world.now.timestamp())
             return _json(no_data_body(query, period2), 400)
         return _json(render_chart(answer))
 
-    def _series(self, info: SymbolInfo, states: list[Fault]) -> YahooSeries:
-        truth = self._world.history.truth(info.symbol)
-        bent = truth
-        for fault in states:
-            bent = fault.apply_to_truth(bent)
-        if bent is truth:
-            return self._world.series(info.symbol)
-        state = self._world.as_of(info.venue)
-        return to_yahoo(bent, state.actions_through, state.bars_through)
+    def _series(self, truth: SymbolTruth, states: list[Fault]) -> YahooSeries:
+        info = truth.info
+        if truth is self._world.history.truth(info.symbol):
+            series = self._world.series(info.symbol)
+        else:
+            state = self._world.as_of(info.venue)
+            series = to_yahoo(truth, state.actions_through, state.bars_through)
+        return effects.series_under(states, series)
 
-    def _bend(self, fault: Fault, info: SymbolInfo, answer: Chart) -> Chart:
-        if fault.kind is FaultKind.LIVE_PARTIAL_BAR:
-            return self._with_live_bar(info, answer)
-        return fault.apply_to_chart(answer, _position(info, answer, fault.date))
-
-    def _with_live_bar(self, info: SymbolInfo, answer: Chart) -> Chart:
+    def _with_live_bar(self, truth: SymbolTruth, answer: Chart) -> Chart:
         """Add today's unfinished bar, as Yahoo does: stamped now, with half the day's range and volume."""
-        state = self._world.as_of(info.venue)
+        state = self._world.as_of(truth.info.venue)
         if state.bars_through >= state.local_date:
             return answer
-        truth = self._world.history.truth(info.symbol)
         today = to_yahoo(truth, state.actions_through, state.local_date)
         if not len(today.dates) or today.dates[-1] != np.datetime64(state.local_date, "D"):
             return answer

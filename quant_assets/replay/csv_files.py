@@ -1,13 +1,15 @@
 """Histories from CSV files.
 
 Columns: symbol, date (YYYY-MM-DD), open, high, low, close, volume, dividend, split_ratio; optional:
-currency, exchange (Yahoo's code or ours). The symbol's suffix tells the exchange: none = US, .AX, .L,
+currency, exchange (Yahoo's code or ours), listed_on and delisted_on (first and last trading day; without
+them the first bar's date, and still listed). The symbol's suffix tells the exchange: none = US, .AX, .L,
 .HK, .TO, .T, .DE, .PA. An empty dividend is 0, an empty split_ratio 1; a row with an action may leave
 all of open, high, low, close and volume empty (an ex-date without trading).
 """
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,7 +124,7 @@ def _located(path: Path, line: int, look_up: Any, name: str) -> Any:
 
 
 def _overrides(path: Path, frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    wanted = [name for name in ("currency", "exchange") if name in frame.columns]
+    wanted = [n for n in ("currency", "exchange", "listed_on", "delisted_on") if n in frame.columns]
     given: dict[str, dict[str, Any]] = {}
     for row in frame.select("line", "symbol", *wanted).iter_rows(named=True) if wanted else ():
         found: dict[str, Any] = {}
@@ -130,13 +132,40 @@ def _overrides(path: Path, frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
             found["currency"] = row["currency"]
         if row.get("exchange"):
             found["venue"] = _located(path, row["line"], venue, row["exchange"])
+        for name in ("listed_on", "delisted_on"):
+            if row.get(name):
+                found[name] = _day(path, row, name)
         previous = given.setdefault(row["symbol"], found)
         for field, value in found.items():
             if previous.setdefault(field, value) != value:
                 raise HistoryError(
                     f"{path}, line {row['line']}: {row['symbol']} changes its {field}: keep one per symbol"
                 )
+    _check_listings(path, frame, given)
     return given
+
+
+def _day(path: Path, row: dict[str, Any], name: str) -> date:
+    try:
+        return date.fromisoformat(row[name])
+    except ValueError:
+        raise HistoryError(
+            f"{path}, line {row['line']}: {name} {row[name]} of {row['symbol']} is not a date: write YYYY-MM-DD"
+        ) from None
+
+
+def _check_listings(path: Path, frame: pl.DataFrame, given: dict[str, dict[str, Any]]) -> None:
+    traded = frame.filter(pl.col("close").is_not_null()).select("line", "symbol", "date")
+    bounds = pl.DataFrame(
+        [(symbol, found.get("listed_on"), found.get("delisted_on")) for symbol, found in given.items()],
+        schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date},
+        orient="row",
+    )
+    bars = traded.join(bounds, on="symbol", maintain_order="left")
+    _refuse(path, bars, pl.col("date") < pl.col("listed_on"), "date", "is before its listed_on: correct one")
+    _refuse(
+        path, bars, pl.col("date") > pl.col("delisted_on"), "date", "is after its delisted_on: correct one"
+    )
 
 
 def _as_traded(part: pl.DataFrame) -> pl.DataFrame:

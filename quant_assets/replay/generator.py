@@ -117,13 +117,46 @@ def symbol_names(where: Venue, count: int) -> list[str]:
     return ["".join(name) + where.suffix for name in islice(letters, count)]
 
 
+def tick_size(where: Venue, price: np.ndarray) -> np.ndarray:
+    """The smallest step at each price (same unit): ASX 0.001 below 0.10, 0.005 below 2.00, 0.01 above;
+    elsewhere 0.01."""
+    if where.code != "ASX":
+        return np.full_like(price, 0.01)
+    return np.where(price < 0.10, 0.001, np.where(price < 2.0, 0.005, 0.01))
+
+
 def on_tick(where: Venue, price: np.ndarray) -> np.ndarray:
-    """`price` (same unit) rounded to what can be quoted: ASX 0.001 below 0.10, 0.005 below 2.00, 0.01 above;
-    elsewhere 0.01. Never below one tick."""
+    """`price` (same unit) rounded to what can be quoted (see `tick_size`). Never below one tick."""
     if where.code != "ASX":
         return np.maximum(np.round(price, 2), 0.01)
-    tick = np.where(price < 0.10, 0.001, np.where(price < 2.0, 0.005, 0.01))
+    tick = tick_size(where, price)
     return np.maximum(np.round(np.rint(price / tick) * tick, 3), 0.001)
+
+
+def random_walk(
+    where: Venue, begin: float, ratio: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """As-traded bars of a geometric random walk that starts at the price `begin`, one a session of `ratio`.
+
+    `ratio` holds the split ratios of the sessions, 1.0 for none: prices jump by them. Answers prices
+    (4 x n: open, high, low, close, on the exchange's tick) and volume (n, int64, in lots).
+    """
+    n = len(ratio)
+    steps = rng.normal(0.0001, 0.014, n)
+    steps[0] = 0.0
+    close = begin * np.exp(np.cumsum(steps)) / np.cumprod(ratio)
+    gap = rng.normal(0.0, 0.005, n)
+    before = np.concatenate([close[:1], close[:-1] / ratio[1:]])
+    opened = before * np.exp(gap)
+    stretch = np.abs(rng.normal(0.0, 0.006, (2, n)))
+    high = np.maximum(opened, close) * np.exp(stretch[0])
+    low = np.minimum(opened, close) * np.exp(-stretch[1])
+    open_, high, low, close = (on_tick(where, p) for p in (opened, high, low, close))
+    high = np.maximum.reduce([high, open_, close])
+    low = np.minimum.reduce([low, open_, close])
+    turnover = rng.lognormal(13.5, 0.6, n)
+    volume = np.maximum(np.rint(turnover / close / LOT), 1).astype(np.int64) * LOT
+    return np.vstack([open_, high, low, close]), volume
 
 
 @dataclass
@@ -185,26 +218,13 @@ def _path(where: Venue, symbol: str, roles: frozenset[str], sessions: np.ndarray
     )
     if where.code != "ASX":
         begin = begin * 10.0  # a cent is a coarser tick than the ASX's
-    steps = rng.normal(0.0001, 0.014, len(at))
-    steps[0] = 0.0
-    close = begin * np.exp(np.cumsum(steps)) / np.cumprod(ratio)
-    gap = rng.normal(0.0, 0.005, len(at))
-    before = np.concatenate([close[:1], close[:-1] / ratio[1:]])
-    opened = before * np.exp(gap)
-    stretch = np.abs(rng.normal(0.0, 0.006, (2, len(at))))
-    high = np.maximum(opened, close) * np.exp(stretch[0])
-    low = np.minimum(opened, close) * np.exp(-stretch[1])
-    open_, high, low, close = (on_tick(where, p) for p in (opened, high, low, close))
-    high = np.maximum.reduce([high, open_, close])
-    low = np.minimum.reduce([low, open_, close])
-    turnover = rng.lognormal(13.5, 0.6, len(at))
-    volume = np.maximum(np.rint(turnover / close / LOT), 1).astype(np.int64) * LOT
-    dividend = _dividends(where, roles, close, ratio, plan, rng)
+    prices, volume = random_walk(where, float(begin), ratio, rng)
+    dividend = _dividends(where, roles, prices[3], ratio, plan, rng)
 
     kept = ~np.isin(at, np.array(plan.gap, dtype=np.int64))
     return _Path(
         dates=sessions[at][kept],
-        prices=np.vstack([open_, high, low, close])[:, kept],
+        prices=prices[:, kept],
         volume=volume[kept],
         dividend=dividend[kept],
         ratio=ratio[kept],

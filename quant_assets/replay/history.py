@@ -73,6 +73,31 @@ class SymbolTruth:
         order = np.argsort(dates, kind="stable")
         return replace(self, splits=(dates[order], np.append(self.splits[1], ratio)[order]))
 
+    def without_split(self, ex_date: date) -> SymbolTruth:
+        """The same bars without the splits of `ex_date`; unchanged when there are none."""
+        dates, ratios = self.splits
+        kept = dates != np.datetime64(ex_date, "D")
+        return self if kept.all() else replace(self, splits=(dates[kept], ratios[kept]))
+
+    def without_dividend(self, ex_date: date) -> SymbolTruth:
+        """The same bars without the dividends of `ex_date`; unchanged when there are none."""
+        dates, amounts = self.dividends
+        kept = dates != np.datetime64(ex_date, "D")
+        return self if kept.all() else replace(self, dividends=(dates[kept], amounts[kept]))
+
+    def with_extra_bar(self, day: date) -> SymbolTruth:
+        """The last bar before `day` once more, on `day`; unchanged when `day` has a bar, or none is before."""
+        when = np.datetime64(day, "D")
+        at = int(np.searchsorted(self.dates, when))
+        if at == 0 or (at < len(self.dates) and self.dates[at] == when):
+            return self
+        return replace(
+            self,
+            dates=np.insert(self.dates, at, when),
+            prices=np.insert(self.prices, at, self.prices[:, at - 1], axis=1),
+            volume=np.insert(self.volume, at, self.volume[at - 1]),
+        )
+
     def with_value(self, day: date, field: str, value: float) -> SymbolTruth:
         """The same bars with one as-traded value changed; unchanged when there is no such bar."""
         at = np.flatnonzero(self.dates == np.datetime64(day, "D"))
@@ -160,13 +185,16 @@ class History:
         ]
 
     def write_csv(self, path: str | Path) -> None:
-        """Write what `csv_files.from_csv` reads back (names and listing dates are lost)."""
+        """Write what `csv_files.from_csv` reads back (names are lost)."""
         extra = pl.DataFrame(
             {
                 "symbol": list(self.infos),
                 "currency": [i.currency for i in self.infos.values()],
                 "exchange": [i.venue.yahoo_code for i in self.infos.values()],
-            }
+                "listed_on": [i.listed_on for i in self.infos.values()],
+                "delisted_on": [i.delisted_on for i in self.infos.values()],
+            },
+            schema_overrides={"listed_on": pl.Date, "delisted_on": pl.Date},
         )
         self.frame.join(extra, on="symbol", how="left", maintain_order="left").write_csv(path)
 

@@ -73,6 +73,7 @@ class Chart:
             prices=np.ascontiguousarray(self.prices[:, positions]),
             adjclose=self.adjclose[positions],
             volume=self.volume[positions],
+            nulls=frozenset(np.flatnonzero(np.isin(positions, list(self.nulls))).tolist()),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from json import JSONDecodeError
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from quant_assets.replay.faults import STATES, Fault, FaultBook, FaultKind
 from quant_assets.replay.launch import LaunchError, ReplayHandle
 from quant_assets_tests.replay.support import dates_of, epoch, get_chart, result
 
+NOW = datetime(2013, 3, 1, tzinfo=UTC)
 START = epoch("2012-06-01T00:00:00-04:00")
 
 
@@ -255,7 +256,7 @@ def test_random_faults_depend_on_the_seed_not_on_the_order() -> None:
         out: dict[str, list[int]] = {}
         for symbol in order:
             asked[symbol] = asked.get(symbol, 0) + 1
-            if book.draw(symbol):
+            if book.draw(symbol, NOW):
                 out.setdefault(symbol, []).append(asked[symbol])
         return out
 
@@ -272,6 +273,9 @@ def test_every_kind_has_a_wire_test() -> None:
         "server_error_500_json", "unauthorized_401", "empty_body", "malformed_json", "truncated", "hang",
         "slow", "wrong_symbol", "missing_session", "null_bar", "duplicate_timestamp", "live_partial_bar",
         "later_split", "corrected_bar",
+        # in test_fault_states.py
+        "hidden_split", "hidden_dividend", "unscaled_history", "wrong_unit", "wrong_currency",
+        "other_history", "extra_bar",
     }  # fmt: skip
     assert tested == set(FaultKind)
     assert set(FaultKind) > STATES
@@ -291,6 +295,24 @@ def test_every_kind_has_a_wire_test() -> None:
             "field must be one of",
         ),
         ({"kind": "null_bar", "date": "Tuesday"}, "Invalid isoformat"),
+        ({"kind": "later_split", "date": "2013-01-02", "ratio": 0}, "ratio must be above 0"),
+        ({"kind": "corrected_bar", "date": "2013-01-02", "field": "open"}, "needs date, and either field"),
+        ({"kind": "corrected_bar", "date": "2013-01-02", "values": {}}, "needs date, and either field"),
+        (
+            {"kind": "corrected_bar", "date": "2013-01-02", "values": {"open": 1}, "value": 1},
+            "needs date, and either field",
+        ),
+        ({"kind": "corrected_bar", "date": "2013-01-02", "values": {"mood": 1}}, "field must be one of"),
+        ({"kind": "corrected_bar", "date": "2013-01-02", "values": {"open": "ten"}}, "could not convert"),
+        ({"kind": "hidden_split", "date": "2013-01-02"}, "needs symbol and date"),
+        ({"kind": "hidden_dividend", "symbol": "IBM"}, "needs symbol and date"),
+        ({"kind": "unscaled_history", "symbol": "IBM"}, "needs symbol and date"),
+        ({"kind": "other_history", "symbol": "IBM"}, "needs symbol and other"),
+        ({"kind": "wrong_currency", "symbol": "IBM"}, "needs currency"),
+        ({"kind": "extra_bar", "symbol": "IBM"}, "needs date"),
+        ({"kind": "slow", "since": "2013-01-02T10:00:00"}, "has no time zone"),
+        ({"kind": "slow", "until": "soon"}, "is no moment"),
+        ({"kind": "slow", "since": "2013-01-03", "until": "2013-01-03T00:00:00Z"}, "since must be before"),
     ],
 )
 def test_senseless_faults_are_refused(raw: dict, complaint: str) -> None:

@@ -95,6 +95,18 @@ def test_csv_round_trip(tmp_path: Path) -> None:
     again = from_csv(tmp_path / "lse.csv")
     assert again.frame.equals(history.frame)
     assert {i.currency for i in again.infos.values()} == {"GBp"}
+    lives = {symbol: (i.listed_on, i.delisted_on) for symbol, i in history.infos.items()}
+    assert {symbol: (i.listed_on, i.delisted_on) for symbol, i in again.infos.items()} == lives
+    assert any(last for _, last in lives.values())
+
+
+def test_csv_may_tell_a_listing_before_the_first_bar(tmp_path: Path) -> None:
+    path = tmp_path / "listed.csv"
+    path.write_text(
+        f"{HEADER},listed_on,delisted_on\n{ROW},2023-12-01,\n{ROW.replace('-02', '-03')},,2024-02-01\n"
+    )
+    info = from_csv(path).infos["XYZ"]
+    assert (info.listed_on, info.delisted_on) == (date(2023, 12, 1), date(2024, 2, 1))
 
 
 def test_csv_of_yahoo_numbers_becomes_as_traded(tmp_path: Path) -> None:
@@ -176,6 +188,18 @@ def test_csv_currency_and_exchange_override_the_suffix(tmp_path: Path) -> None:
         (
             f"{HEADER},currency\n{ROW},USD\n{ROW.replace('02', '03')},EUR\n",
             "line 3: XYZ changes its currency",
+        ),
+        (
+            f"{HEADER},listed_on\n{ROW},1/2/2024\n",
+            "line 2: listed_on 1/2/2024 of XYZ is not a date: write YYYY-MM-DD",
+        ),
+        (
+            f"{HEADER},listed_on\n{ROW},2024-01-03\n",
+            "line 2: date 2024-01-02 of XYZ is before its listed_on",
+        ),
+        (
+            f"{HEADER},delisted_on\n{ROW},2024-01-02\n{ROW.replace('-02', '-03')},\n",
+            "line 3: date 2024-01-03 of XYZ is after its delisted_on",
         ),
         ("", "not a readable CSV file"),
     ],
