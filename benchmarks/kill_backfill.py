@@ -171,6 +171,8 @@ class _Stages(Watcher):
         self._symbols, self._cells = symbols, cells
         _at("fetch")
 
+    def differ(self, restatements: pl.DataFrame) -> None: ...
+
     def symbol_done(self) -> None:
         self._symbols -= 1
         _at("fetch" if self._symbols else "cells")

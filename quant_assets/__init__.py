@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quant_assets.reader import prices, profiles, universe, weekly
+    from quant_assets.reader import prices, profiles, snapshot_id, to_pandas, universe, weekly
 
 __version__ = "0.1.0"
-__all__ = ["prices", "profiles", "universe", "weekly"]
+__all__ = ["prices", "profiles", "snapshot_id", "to_pandas", "universe", "weekly"]
 
 
 def __getattr__(name: str) -> Any:

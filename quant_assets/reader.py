@@ -10,13 +10,15 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.market.bars import KEYS, conform_daily, empty_daily
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, conform_daily, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
 from quant_assets.market.coverage import absent_days
+from quant_assets.records.ledger import Ledger
 from resources.dagster_resources import open_store
 from resources.manifest import Manifest
 from resources.object_store import ObjectChanged, ObjectNotFound, ObjectStore, get_many
@@ -34,53 +36,156 @@ from resources.tables import (
     read_table,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _RETRIES = 20
 _YEARS_AT_ONCE = 24
 
 Store = ObjectStore | str | os.PathLike[str] | None
+Symbols = str | Iterable[str] | pl.Series | pl.DataFrame | pl.LazyFrame
+"""One symbol, several, or a frame with a column `symbol`, such as `universe().filter(…)`."""
+
+
+class SnapshotMismatch(ValueError):
+    """The store does not give what a snapshot read; the message names the snapshot and what it was taken of."""
 
 
 def prices(
-    symbols: str | Iterable[str],
+    symbols: Symbols,
     start: date | str | None = None,
     end: date | str | None = None,
     adjust: Adjust = "none",
+    as_of: datetime | date | str | None = None,
     *,
     reinvest: Reinvest = "prev_close",
+    snapshot: str | None = None,
     store: Store = None,
 ) -> pl.LazyFrame:
     """Daily bars of some symbols.
 
     Args:
-        symbols: Yahoo's symbols, e.g. "AAPL" or ["BHP.AX", "CBA.AX"].
+        symbols: Yahoo's symbols, e.g. "AAPL" or ["BHP.AX", "CBA.AX"], or a frame with a column `symbol`.
         start, end: first and last session wanted (inclusive; a date or YYYY-MM-DD); None: as far as there is.
-        adjust: "none" as traded; "split" on the share basis of each symbol's last stored session; "total_return"
-            also with dividends, by Yahoo's factor `1 − D/C_prev`, or by `1/(1 + D/C_ex)` with
-            `reinvest="ex_close"`. The formulas stand in `quant_assets.market.corporate_actions`.
+        adjust: how prices are adjusted on read, over the actions stored with the rows. With S(t) the product of the
+            split ratios with an ex-date after t: "none" as traded; "split" prices and dividends divided by S,
+            volumes multiplied, so that all are on the share basis of the symbol's last session; "total_return" also
+            multiplied by the product over later ex-dates of `1 − D/C_prev` (Yahoo's and CRSP's convention; C_prev the
+            close before the ex-date), or of `1/(1 + D/C_ex)` with `reinvest="ex_close"` (the dividend reinvested at
+            the close of the ex-date).
+        as_of: what was known at this moment, byte for byte: rows that became known later are left out, restatements
+            recorded later are undone from the ledger, and only actions known by then are applied. A datetime with its
+            zone, ISO text, or a date (its end, UTC).
+        snapshot: the id of an earlier read with the same arguments (`snapshot_id`): read the same again, or fail.
         store: where the tables are: a folder or an opened store; None: as the settings say.
 
     Returns:
         symbol, date, open, high, low, close, volume, dividend, split_ratio, currency, fetched_at (UTC), sorted by
-        (symbol, date). `.collect()` gives a polars frame, `.collect().to_pandas()` a pandas one.
+        (symbol, date). `to_pandas(…)` makes a pandas frame of it.
 
     Raises:
-        ValueError: an unknown symbol (no catalog lists it), or an unknown way to adjust.
+        ValueError: an unknown symbol (no catalog lists it), an unknown way to adjust, a moment without its zone.
+        SnapshotMismatch: the store no longer gives what the snapshot read.
         ObjectDamaged, StoreUnavailable: naming the object.
     """
-    home = _open(store)
-    wanted = [symbols] if isinstance(symbols, str) else list(dict.fromkeys(symbols))
+    home, last = _open(store), _day(end)
+    moment = _moment(as_of)
+    if snapshot is not None:
+        if moment is not None:
+            raise ValueError("a snapshot has its moment: leave as_of out")
+        moment, _ = _parse_snapshot(snapshot)
+    used = _used(home, symbols, start, end, adjust, moment)
+    if snapshot is not None and _snapshot_id(used, moment) != snapshot:
+        raise SnapshotMismatch(
+            f"{home.location} does not give what snapshot {snapshot} read: other arguments, or rows that have been "
+            "removed or changed without the ledger"
+        )
+    rows = _adjusted(used, adjust, reinvest)
+    return rows.filter(pl.col("date") <= last) if last else rows
+
+
+def snapshot_id(
+    symbols: Symbols,
+    start: date | str | None = None,
+    end: date | str | None = None,
+    adjust: Adjust = "none",
+    as_of: datetime | date | str | None = None,
+    *,
+    store: Store = None,
+) -> str:
+    """The id of what `prices` with these arguments reads now: the moment up to which it knows, and a hash over every
+    row that it uses. Given to `prices` later, the same comes out, whatever has been restated since.
+
+    Raises as `prices` does.
+    """
+    used = _used(_open(store), symbols, start, end, adjust, _moment(as_of))
+    return _snapshot_id(used, None)
+
+
+def to_pandas(frame: pl.LazyFrame | pl.DataFrame) -> pd.DataFrame:
+    """What any of the reads answers, as a pandas frame: `to_pandas(prices("AAPL"))`."""
+    return frame.lazy().collect().to_pandas()
+
+
+def _used(
+    home: ObjectStore,
+    symbols: Symbols,
+    start: date | str | None,
+    end: date | str | None,
+    adjust: Adjust,
+    as_of: datetime | None,
+) -> pl.DataFrame:
+    """The as-traded rows that a read rests on."""
     first, last = _day(start), _day(end)
-    by_exchange = _exchanges_of(home, wanted)
+    by_exchange = _exchanges_of(home, _names(symbols))
     # Adjusting needs the actions after `end` as well, so the range is cut last.
     frames = [
-        read_daily(home, exchange, first, last if adjust == "none" else None, symbols=of_exchange)
+        read_daily(
+            home, exchange, first, last if adjust == "none" else None, symbols=of_exchange, as_of=as_of
+        )
         for exchange, of_exchange in by_exchange.items()
     ]
     if adjust != "none":
         for exchange in by_exchange:
             _warn_of_absent_days(home, exchange, first)
-    rows = _adjusted(pl.concat(frames) if frames else empty_daily(), adjust, reinvest)
-    return rows.filter(pl.col("date") <= last) if last else rows
+    return pl.concat(frames).sort(KEYS) if frames else empty_daily()
+
+
+def _snapshot_id(used: pl.DataFrame, moment: datetime | None) -> str:
+    """The moment is that of the last row that became known: a run that is writing now began to know later."""
+    known = moment or used["fetched_at"].max() or datetime(1970, 1, 1, tzinfo=UTC)
+    assert isinstance(known, datetime)
+    digest = content_sha256(used, leave_out=())
+    return f"{known.astimezone(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{digest[:32]}"
+
+
+def _parse_snapshot(text: str) -> tuple[datetime, str]:
+    moment, dash, digest = text.partition("-")
+    try:
+        parsed = datetime.strptime(moment, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        parsed = None
+    if parsed is None or not dash or len(digest) != 32:
+        raise ValueError(f"{text!r} is no snapshot id (snapshot_id(…) makes one)")
+    return parsed, digest
+
+
+def _names(symbols: Symbols) -> list[str]:
+    if isinstance(symbols, str):
+        return [symbols]
+    if isinstance(symbols, pl.LazyFrame | pl.DataFrame):
+        symbols = symbols.lazy().select("symbol").collect()["symbol"]
+    return list(dict.fromkeys(symbols))
+
+
+def _moment(value: datetime | date | str | None) -> datetime | None:
+    if isinstance(value, str):
+        value = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+    if value is None or isinstance(value, datetime):
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"as_of={value.isoformat()} has no time zone: add one, e.g. Z")
+        return value.astimezone(UTC) if value else None
+    return datetime.combine(value, time.max, UTC)
 
 
 def _warn_of_absent_days(store: ObjectStore, exchange: str, first: date | None) -> None:
@@ -100,7 +205,7 @@ def _adjusted(rows: pl.DataFrame, how: Adjust, reinvest: Reinvest) -> pl.LazyFra
 
 
 def weekly(
-    symbols: str | Iterable[str],
+    symbols: Symbols,
     start: date | str | None = None,
     end: date | str | None = None,
     *,
@@ -111,10 +216,9 @@ def weekly(
     `start` and `end` bound the weeks' Mondays. Raises as `prices` does.
     """
     home = _open(store)
-    wanted = [symbols] if isinstance(symbols, str) else list(dict.fromkeys(symbols))
     first, last = _day(start) or date.min, _day(end) or date.max
     frames: list[pl.DataFrame] = []
-    for exchange, of_exchange in _exchanges_of(home, wanted).items():
+    for exchange, of_exchange in _exchanges_of(home, _names(symbols)).items():
         weeks = [
             e.partition
             for e in Manifest(home, WEEKLY).all(exchange)
@@ -146,8 +250,10 @@ def read_daily(
     end: date | None = None,
     *,
     symbols: Sequence[str] | None = None,
+    as_of: datetime | None = None,
 ) -> pl.DataFrame:
-    """As-traded rows of one exchange (DAILY_SCHEMA, by symbol and date): all symbols, or some.
+    """As-traded rows of one exchange (DAILY_SCHEMA, by symbol and date): all symbols, or some; those that stand, or
+    those that stood at `as_of`.
 
     Raises ObjectDamaged, StoreUnavailable.
     """
@@ -162,7 +268,20 @@ def read_daily(
     with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="years") as pool:
         frames = pool.map(lambda year: _year(store, manifest, exchange, year, symbols), years)
         rows = conform_daily(pl.concat(frames))
+    if as_of is not None:
+        rows = _as_of(Ledger(store, exchange), rows, as_of, symbols)
     return rows.filter(pl.col("date").is_between(first, last))
+
+
+def _as_of(
+    ledger: Ledger, rows: pl.DataFrame, moment: datetime, symbols: Sequence[str] | None
+) -> pl.DataFrame:
+    """What stood at a moment: what was replaced since is put back, what became known since is left out."""
+    replaced = ledger.replaced_after(moment)
+    if symbols is not None:
+        replaced = replaced.filter(pl.col("symbol").is_in(symbols))
+    before = pl.concat([rows.join(replaced, on=KEYS, how="anti"), replaced.select(list(DAILY_SCHEMA))])
+    return before.filter(pl.col("fetched_at") <= moment).sort(KEYS)
 
 
 def _year(

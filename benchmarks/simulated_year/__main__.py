@@ -1,0 +1,228 @@
+"""A year lived through day by day against a replay server whose clock moves, and judged against the truth at its end.
+
+    python -m benchmarks.simulated_year --seed 7
+
+Every evening each exchange's session is filled, a slice of the symbols is swept, and once a week what is missing is
+healed, by the product's own code, the real yfinance client and the local store; Dagster stands aside, it would only
+record. At the end the store is compared with what was traded, the ledger with what was planted, reads as of random
+moments with what a reader got at those moments, and the whole with a single backfill made at the end of the year.
+One line at the end; exit code 1 unless all is as it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.simulated_year.judge import Judged, judge
+from benchmarks.simulated_year.scenario import EXCHANGES, Scenario, make_scenario
+from quant_assets.catalog.build import build_catalog, followed
+from quant_assets.catalog.configured import ConfiguredSymbol
+from quant_assets.exchanges import Exchange, enabled
+from quant_assets.ingest.fill import FillReport, fill_cells
+from quant_assets.ingest.plan import Mode
+from quant_assets.market.corporate_actions import Adjust
+from quant_assets.reader import prices, snapshot_id
+from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
+from quant_assets.upkeep import slice_of, stored_days
+from resources.counters import WRITES, counted
+from resources.local_store import LocalObjectStore
+from resources.object_store import ObjectNotFound
+from resources.settings import Settings
+from resources.tables import CATALOG, encode, object_key, read_table
+from resources.yahoo import YahooSource
+
+READS = 50
+SWEEP_DAYS = 10
+_HEALS = 6
+"""How often the year's end asks for what is still missing: one request in a hundred fails."""
+
+
+@dataclass
+class Read:
+    """What a reader got at a moment."""
+
+    moment: datetime
+    symbols: list[str]
+    adjust: Adjust
+    frame: pl.DataFrame
+    snapshot: str
+
+
+@dataclass
+class Desk:
+    """A home with a store, filled from the replay server as it is at the clock."""
+
+    home: Path
+    server: ReplayHandle
+    exchanges: list[Exchange]
+    now: datetime = field(default_factory=lambda: datetime.fromisoformat("2023-01-01T00:00:00+00:00"))
+    requests: int = 0
+
+    @property
+    def store(self) -> LocalObjectStore:
+        return LocalObjectStore(self.home / "store")
+
+    def set_clock(self, now: datetime) -> None:
+        self.now = now
+        self.server.set_clock(now)
+
+    def read_catalog(self) -> None:
+        """Takes the listings that the server knows now for the universe, as a listing source would state them."""
+        configured: dict[str, list[ConfiguredSymbol]] = {}
+        for row in self.server.catalog():
+            owner = next(one.code for one in self.exchanges if one.owns(row["symbol"]))
+            symbol = ConfiguredSymbol(symbol=row["symbol"], delisted_on=row["delisted_on"])
+            configured.setdefault(owner, []).append(symbol)
+        key = object_key(CATALOG)
+        try:
+            previous = read_table(self.store, key)
+        except ObjectNotFound:
+            previous = None
+        catalog = build_catalog(configured, self.exchanges, previous, self.now.date())
+        if previous is None or not catalog.drop("last_seen").equals(previous.drop("last_seen")):
+            self.store.put(key, encode(catalog, {}))
+
+    def fill(
+        self,
+        exchange: Exchange,
+        days: list[date],
+        only: list[str] | None = None,
+        mode: Mode = Mode.INCREMENTAL,
+    ) -> FillReport:
+        settings = Settings(
+            home=self.home, source_url=self.server.url, requests_per_second=0, attempts=3, timeout_seconds=1.0,
+            retry_wait_seconds=0.01, cool_down_seconds=0.01, rate_limit_budget_seconds=0.2, now=self.now,
+        )  # fmt: skip
+        source = YahooSource(settings)
+        try:
+            report = fill_cells(
+                exchange, days, followed(read_table(self.store, object_key(CATALOG)), exchange.code),
+                source=source, store=self.store, clock=settings.clock, spill_folder=settings.spill_folder,
+                only=only, mode=mode, look_back=settings.look_back_sessions,
+                min_coverage=settings.least_coverage(exchange.code),
+            )  # fmt: skip
+        finally:
+            source.close()
+        self.requests += report.requests
+        return report
+
+    def sweep(self, exchange: Exchange, turn: int) -> None:
+        catalog = followed(read_table(self.store, object_key(CATALOG)), exchange.code)
+        symbols = slice_of(catalog["symbol"].to_list(), date.fromordinal(1 + turn), SWEEP_DAYS)
+        if symbols:
+            self.fill(exchange, stored_days(self.store, exchange.code), symbols, Mode.FORCE)
+
+
+def evenings(scenario: Scenario, exchanges: list[Exchange]) -> Iterator[tuple[datetime, Exchange, date, int]]:
+    """Every session in the order in which they are over: the moment, the exchange, the session and its number."""
+    found = [
+        (one.calendar().closes_at(day) + one.delay + timedelta(minutes=5), one, day, number)
+        for one in exchanges
+        for number, day in enumerate(scenario.sessions[one.code])
+    ]
+    yield from sorted(found, key=lambda evening: (evening[0], evening[1].code))
+
+
+def live(scenario: Scenario, desk: Desk, chance: random.Random) -> list[Read]:
+    """The year day by day; answers what a reader got at random moments of it."""
+    days = list(evenings(scenario, desk.exchanges))
+    reading = set(chance.sample(range(len(days)), READS))
+    reads: list[Read] = []
+    for at, (moment, exchange, session, number) in enumerate(days):
+        desk.set_clock(moment)
+        desk.read_catalog()
+        desk.fill(exchange, [session])
+        desk.sweep(exchange, number)
+        if number % 5 == 4:
+            desk.fill(exchange, stored_days(desk.store, exchange.code))
+        if at in reading:
+            later = days[at + 1][0] if at + 1 < len(days) else moment + timedelta(hours=1)
+            known = moment + (later - moment) * chance.random() * 0.99
+            how: Adjust = chance.choice(("none", "split", "total_return"))
+            catalog = read_table(desk.store, object_key(CATALOG))
+            symbols = sorted(chance.sample(catalog["symbol"].to_list(), chance.randint(1, catalog.height)))
+            frame = prices(symbols, adjust=how, store=desk.store).collect()
+            reads.append(Read(known, symbols, how, frame, snapshot_id(symbols, adjust=how, store=desk.store)))
+    return reads
+
+
+def heal(desk: Desk) -> None:
+    """Asks for what is missing until nothing is that could still come."""
+    for _ in range(_HEALS):
+        reports = [desk.fill(one, stored_days(desk.store, one.code)) for one in desk.exchanges]
+        if not any(report.requests for report in reports):
+            return
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Lives through a year; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder in which the stores are left")
+    asked = parser.parse_args(arguments)
+    started = time.monotonic()
+    scenario = make_scenario(asked.seed)
+    with tempfile.TemporaryDirectory(prefix="simulated-year-") as folder:
+        root = asked.keep or Path(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        scenario.write_history(root / "year.csv")
+        config = ReplayConfig(
+            history_files=[(root / "year.csv", "as_traded")], faults=list(scenario.faults), now="2023-01-01"
+        )
+        with start(config) as server:
+            judged = live_and_judge(scenario, server, root, asked.seed)
+    for text in judged.wrong[:40]:
+        print(f"simulate: wrong: {text}")
+    word = "ok" if judged.ok else "FAILED"
+    print(f"simulate: requests={judged.requests} seconds={time.monotonic() - started:.0f}")
+    print(f"simulate: {word} seed={asked.seed} {judged.line()}")
+    return 0 if judged.ok else 1
+
+
+def live_and_judge(scenario: Scenario, server: ReplayHandle, root: Path, seed: int) -> Judged:
+    """The year, its end, and the verdict."""
+    exchanges = enabled(EXCHANGES)
+    desk = Desk(root / "day-by-day", server, exchanges)
+    reads = live(scenario, desk, random.Random(seed))
+    print(f"simulate: lived through, {desk.requests} requests", flush=True)
+    heal(desk)
+    judged = judge(scenario, desk.store, exchanges)
+    judged.requests = desk.requests
+
+    before, writes = desk.requests, counted(WRITES)
+    for one in exchanges:
+        desk.fill(one, list(scenario.sessions[one.code]))
+    judged.expect(desk.requests == before and counted(WRITES) == writes, "a rerun asked or wrote something")
+
+    for read in reads:
+        again = prices(read.symbols, adjust=read.adjust, as_of=read.moment, store=desk.store).collect()
+        judged.expect(
+            again.equals(read.frame), f"as of {read.moment} another thing is read than was read then"
+        )
+        replayed = prices(
+            read.symbols, adjust=read.adjust, snapshot=read.snapshot, store=desk.store
+        ).collect()
+        judged.expect(replayed.equals(read.frame), f"snapshot {read.snapshot} gives another thing")
+
+    once = Desk(root / "at-once", server, exchanges)
+    once.set_clock(desk.now)
+    once.read_catalog()
+    for one in exchanges:
+        once.fill(one, list(scenario.sessions[one.code]))
+    heal(once)
+    judged.compare(desk.store, once.store, exchanges)
+    return judged
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,677 @@
+"""What a changed value means: each class by its evidence, and never one where only the source's rescaling moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES, conform
+from quant_assets.market.corporate_actions import as_traded
+from quant_assets.market.reconcile import Compared, compare, settle
+from quant_assets.market.restatements import (
+    EVENTS_SCHEMA,
+    OTHER_HISTORY,
+    RESCALED,
+    Restated,
+    appeared,
+    restate,
+    vanished,
+)
+
+D0 = date(2024, 1, 1)
+KNOWN = datetime(2024, 6, 1, 22, tzinfo=UTC)
+LATER = KNOWN + timedelta(days=30)
+N = 30
+"""Rows of the histories written here: enough for every share and count that evidence is measured by."""
+
+
+def day(number: int) -> date:
+    return D0 + timedelta(days=number)
+
+
+def closes(splits: Mapping[int, float] | None = None, level: float = 50.0, rows: int = N) -> list[float]:
+    """As traded: a quiet price that only splits move."""
+    found, factor = [], 1.0
+    for n in range(rows):
+        factor *= (splits or {}).get(n, 1.0)
+        found.append(round((level + ((n * 37) % 11 - 5) * level / 500) / factor, 4))
+    return found
+
+
+def history(
+    of: Sequence[float] | None = None,
+    *,
+    symbol: str = "A",
+    splits: Mapping[int, float] | None = None,
+    dividends: Mapping[int, float] | None = None,
+    currency: str = "USD",
+    known: datetime | Sequence[datetime] = KNOWN,
+) -> pl.DataFrame:
+    prices = closes(splits) if of is None else of
+    rows = range(len(prices))
+    return pl.DataFrame(
+        {
+            "symbol": [symbol] * len(prices),
+            "date": [day(n) for n in rows],
+            "open": prices,
+            "high": [round(price * 1.02, 4) for price in prices],
+            "low": [round(price * 0.98, 4) for price in prices],
+            "close": prices,
+            "volume": [10_000 + 100 * n for n in rows],
+            "dividend": [(dividends or {}).get(n, 0.0) for n in rows],
+            "split_ratio": [(splits or {}).get(n, 1.0) for n in rows],
+            "currency": [currency] * len(prices),
+            "fetched_at": [known] * len(prices) if isinstance(known, datetime) else known,
+        },
+        schema=DAILY_SCHEMA,
+    )
+
+
+def later(rows: pl.DataFrame, scale: float = 1.0) -> pl.DataFrame:
+    """The rows as an answer of a later day."""
+    moment = pl.lit(LATER).cast(pl.Datetime("us", "UTC"))
+    return conform(rows.with_columns(moment.alias("fetched_at"), scale=pl.lit(scale)), ANSWER_SCHEMA)
+
+
+def rescaled(rows: pl.DataFrame, by: float, before: int = N) -> pl.DataFrame:
+    """The rows before one with prices times `by` and volumes divided by it."""
+    which = pl.col("date") < day(before)
+    return rows.with_columns(
+        *(
+            pl.when(which).then((pl.col(n) * by).round(4)).otherwise(n).alias(n)
+            for n in PRICES
+        ),
+        pl.when(which).then((pl.col("volume") / by).round(0).cast(pl.Int64)).otherwise("volume").alias("volume"),
+    )  # fmt: skip
+
+
+def put(rows: pl.DataFrame, number: int, symbol: str = "A", **values: Any) -> pl.DataFrame:
+    """The rows with some values of one of them replaced."""
+    which = (pl.col("date") == day(number)) & (pl.col("symbol") == symbol)
+    return rows.with_columns(
+        pl.when(which).then(pl.lit(value, dtype=DAILY_SCHEMA[name])).otherwise(name).alias(name)
+        for name, value in values.items()
+    )
+
+
+def judge(standing: pl.DataFrame, answer: pl.DataFrame, *, whole: bool = True) -> Restated:
+    return restate(compare(standing, answer).pairs, whole=whole)
+
+
+def told(found: Restated) -> list[tuple[date, str, str]]:
+    return found.events.sort(KEYS).select("date", "field", "class").rows()
+
+
+def applied(standing: pl.DataFrame, answer: pl.DataFrame, found: Restated) -> pl.DataFrame:
+    return settle(standing, found.old, found.new, compare(standing, answer).fresh.select(list(DAILY_SCHEMA)))
+
+
+def says_the_same(standing: pl.DataFrame, answer: pl.DataFrame) -> bool:
+    found = compare(standing, answer)
+    return found.pairs.filter("differs").is_empty() and found.pairs.height == answer.height
+
+
+def nothing_changes(found: Restated) -> None:
+    assert found.events.rows() == []
+    assert found.old.is_empty()
+    assert found.new.is_empty()
+    assert found.refused.is_empty()
+    assert found.reaches_back == []
+
+
+# --- splits that become known late
+
+
+def test_a_split_that_becomes_known_on_rows_fetched_before_it_is_one_event_on_one_row() -> None:
+    truth = history(splits={20: 4.0})
+    standing = put(truth, 20, split_ratio=1.0)
+    found = judge(standing, later(truth, 4.0))
+    assert found.events.rows() == [
+        ("A", day(20), "split_ratio", "1.0", "4.0", "late_split", day(20), 1),
+    ]
+    assert found.old["date"].to_list() == [day(20)]
+    assert says_the_same(applied(standing, later(truth), found), later(truth))
+
+
+@pytest.mark.parametrize("ratio", [2.0, 1.5, 7.0, 0.1, 0.04])
+def test_a_late_split_heals_the_whole_history_it_proves_wrong_as_one_event(ratio: float) -> None:
+    truth = history(splits={20: ratio})
+    standing = rescaled(put(truth, 20, split_ratio=1.0), 1 / ratio, before=20)
+    answer = later(truth, ratio)
+    found = judge(standing, answer)
+    assert found.events.rows() == [
+        ("A", day(20), "split_ratio", "1.0", repr(ratio), "late_split", day(0), 21),
+    ]
+    assert found.refused.is_empty()
+    assert found.reaches_back == []
+    healed = applied(standing, answer, found)
+    assert says_the_same(healed, answer)
+    assert healed.filter(pl.col("fetched_at") == KNOWN)["date"].to_list() == [day(n) for n in range(21, N)]
+
+
+def test_a_late_split_seen_in_a_part_of_the_history_asks_for_all_of_it_and_says_nothing_else() -> None:
+    truth = history(splits={20: 2.0})
+    standing = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    # A correction beside it has to wait for the whole history as well.
+    found = judge(put(standing, 25, volume=7), later(truth, 2.0), whole=False)
+    assert found.reaches_back == ["A"]
+    assert found.events.is_empty()
+    assert found.old.is_empty()
+    assert found.new.is_empty()
+
+
+def test_a_late_split_that_left_the_rows_alone_does_not_reach_back_of_what_was_compared() -> None:
+    truth = history(splits={20: 2.0})
+    found = judge(put(truth, 20, split_ratio=1.0), later(truth, 2.0), whole=False)
+    assert found.reaches_back == []
+    assert told(found) == [(day(20), "split_ratio", "late_split")]
+
+
+def test_a_late_split_on_the_first_row_compared_is_taken_on_that_row() -> None:
+    truth = history(splits={0: 2.0})
+    found = judge(put(truth, 0, split_ratio=1.0), later(truth), whole=False)
+    assert told(found) == [(day(0), "split_ratio", "late_split")]
+    assert found.reaches_back == []
+
+
+@pytest.mark.parametrize("stale", [True, False], ids=["history rescaled", "rows unchanged"])
+def test_corrections_beside_a_late_split_are_events_of_their_own(stale: bool) -> None:
+    truth = history(splits={20: 2.0})
+    standing = put(truth, 20, split_ratio=1.0)
+    standing = rescaled(standing, 0.5, before=20) if stale else standing
+    wrong = put(put(standing, 25, volume=7), 10, close=24.9 if stale else 49.8)
+    assert wrong.filter(pl.col("date") == day(10))["close"].item() != standing["close"][10]
+    answer = later(truth, 2.0)
+    found = judge(wrong, answer)
+    events = [event for event in told(found) if event[0] != day(10)]
+    assert events == [(day(20), "split_ratio", "late_split"), (day(25), "volume", "correction")]
+    assert (day(10), "close", "correction") in told(found)
+    if not stale:
+        assert len(told(found)) == 3
+    assert says_the_same(applied(wrong, answer, found), answer)
+
+
+def test_a_correction_on_the_ex_date_itself_is_told_beside_the_late_split() -> None:
+    truth = history(splits={20: 2.0})
+    standing = put(truth, 20, split_ratio=1.0, volume=7)
+    found = judge(standing, later(truth, 2.0))
+    assert sorted(told(found)) == [(day(20), "split_ratio", "late_split"), (day(20), "volume", "correction")]
+    assert found.new.height == 1
+
+
+TWO = {10: 2.0, 20: 3.0}
+
+
+@pytest.mark.parametrize("first", [2, 10, 18])
+@pytest.mark.parametrize("stale", [(True, True), (False, False), (True, False), (False, True)])
+def test_two_late_splits_at_once_are_two_events_and_heal_what_each_proves_wrong(
+    first: int, stale: tuple[bool, bool]
+) -> None:
+    truth = history(splits={first: 2.0, 20: 3.0})
+    standing = put(put(truth, first, split_ratio=1.0), 20, split_ratio=1.0)
+    if stale[0]:
+        standing = rescaled(standing, 1 / 2.0, before=first)
+    if stale[1]:
+        standing = rescaled(standing, 1 / 3.0, before=20)
+    answer = later(truth, 6.0)
+    found = judge(standing, answer)
+    assert told(found) == [
+        (day(first), "split_ratio", "late_split"),
+        (day(20), "split_ratio", "late_split"),
+    ]
+    assert found.refused.is_empty()
+    assert found.old.height == found.old.unique(KEYS).height == found.events["rows"].sum()
+    assert says_the_same(applied(standing, answer, found), answer)
+
+
+# --- splits that the answer does not name
+
+
+def test_a_split_seen_live_is_inferred_from_what_stands_when_the_source_rescales_without_a_word() -> None:
+    truth = history(splits={20: 2.0})
+    on_their_day = [KNOWN + timedelta(days=n) for n in range(N)]
+    standing = put(truth, 20, split_ratio=1.0).with_columns(
+        pl.Series("fetched_at", on_their_day, dtype=pl.Datetime("us", "UTC"))
+    )
+    answer = later(rescaled(standing, 0.5, before=20))
+    found = judge(standing, answer, whole=False)
+    assert found.events.rows() == [("A", day(20), "split_ratio", "1.0", "2.0", "late_split", day(20), 1)]
+    assert found.new["split_ratio"].to_list() == [2.0]
+    healed = applied(standing, answer, found)
+    assert_frame_equal(healed.drop("fetched_at"), truth.drop("fetched_at"))
+    # The source goes on without a word: that is the same knowledge, not news.
+    again = judge(healed, answer)
+    nothing_changes(again)
+    assert again.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
+
+
+def test_a_jump_fetched_in_one_go_and_repaired_by_the_source_is_taken() -> None:
+    # The bars before the split came as they were traded, without it; now the source has rescaled them.
+    standing = put(history(splits={20: 2.0}), 20, split_ratio=1.0)
+    answer = later(rescaled(standing, 0.5, before=20))
+    found = judge(standing, answer)
+    assert found.events.select("date", "field", "class", "first_date", "rows").rows() == [
+        (day(20), "close", "late_split", day(0), 20)
+    ]
+    assert says_the_same(applied(standing, answer, found), answer)
+    assert judge(standing, answer, whole=False).reaches_back == ["A"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_history_rescaled_without_a_split_that_explains_it_is_refused(whole: bool) -> None:
+    standing = history()
+    answer = later(rescaled(standing, 0.5, before=20))
+    found = judge(standing, answer, whole=whole)
+    assert found.events.is_empty()
+    assert found.old.is_empty()
+    assert found.reaches_back == []
+    assert found.refused["date"].to_list() == [day(n) for n in range(20)]
+    assert found.refused["rule"].unique().to_list() == [f"{RESCALED}: by 0.5"]
+    assert found.refused.drop("rule").equals(answer[:20])
+    assert len(found.notes) == 1
+
+
+def test_a_history_rescaled_up_to_its_last_row_is_refused() -> None:
+    standing = history()
+    found = judge(standing, later(rescaled(standing, 0.5)))
+    assert found.events.is_empty()
+    assert found.refused.height == N
+
+
+def test_an_answer_that_leaves_out_a_known_split_and_rescales_by_it_changes_nothing() -> None:
+    standing = history(splits={20: 4.0})
+    answer = later(rescaled(put(standing, 20, split_ratio=1.0), 0.25, before=20))
+    found = judge(standing, answer)
+    nothing_changes(found)
+    assert found.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
+
+
+def test_an_answer_that_leaves_out_a_known_split_and_does_not_rescale_changes_nothing() -> None:
+    standing = history(splits={20: 4.0})
+    found = judge(standing, later(put(standing, 20, split_ratio=1.0)))
+    nothing_changes(found)
+    assert found.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
+
+
+@pytest.mark.parametrize("rescales", [True, False])
+def test_an_answer_that_leaves_out_two_known_splits_changes_nothing(rescales: bool) -> None:
+    standing = history(splits=TWO)
+    answer = put(put(standing, 10, split_ratio=1.0), 20, split_ratio=1.0)
+    if rescales:
+        answer = rescaled(rescaled(answer, 1 / 2.0, before=10), 1 / 3.0, before=20)
+    found = judge(standing, later(answer))
+    nothing_changes(found)
+    assert found.notes
+
+
+def test_a_correction_on_the_day_of_a_split_that_is_left_out_is_taken_without_losing_the_split() -> None:
+    standing = history(splits={20: 4.0})
+    answer = later(put(standing, 20, split_ratio=1.0, volume=7))
+    found = judge(standing, answer)
+    assert told(found) == [(day(20), "volume", "correction")]
+    assert found.new.select("volume", "split_ratio").rows() == [(7, 4.0)]
+
+
+def test_a_split_that_no_price_shows_is_retracted_as_a_correction() -> None:
+    truth = history()
+    standing = put(truth, 20, split_ratio=4.0)
+    found = judge(standing, later(truth))
+    assert found.events.rows() == [("A", day(20), "split_ratio", "4.0", "1.0", "correction", day(20), 1)]
+    assert applied(standing, later(truth), found)["split_ratio"].to_list() == [1.0] * N
+
+
+def test_another_ratio_of_a_known_split_is_a_correction_where_the_rows_stay() -> None:
+    truth = history(splits={20: 3.0})
+    found = judge(put(truth, 20, split_ratio=2.0), later(truth, 3.0))
+    assert found.events.rows() == [("A", day(20), "split_ratio", "2.0", "3.0", "correction", day(20), 1)]
+
+
+# --- units
+
+
+@pytest.mark.parametrize("unit", [100.0, 0.01])
+@pytest.mark.parametrize("currency", ["GBP", "GBp"])
+@pytest.mark.parametrize("up_to", [N, 20])
+def test_a_hundredfold_is_a_change_of_unit_and_one_event(unit: float, currency: str, up_to: int) -> None:
+    standing = history(currency="GBP")
+    moved = standing.with_columns(
+        *(
+            pl.when(pl.col("date") < day(up_to)).then((pl.col(n) * unit).round(4)).otherwise(n).alias(n)
+            for n in PRICES
+        ),
+        currency=pl.when(pl.col("date") < day(up_to)).then(pl.lit(currency)).otherwise("currency"),
+    )
+    found = judge(standing, later(moved))
+    name = "currency" if currency != "GBP" else "close"
+    row = (up_to - 1, name)
+    values = (str(standing.item(*row)), str(moved.item(*row)))
+    assert found.events.rows() == [("A", day(up_to - 1), name, *values, "unit_change", day(0), up_to)]
+    assert says_the_same(applied(standing, later(moved), found), later(moved))
+    assert judge(standing, later(moved), whole=False).reaches_back == ["A"]
+
+
+def test_a_single_bar_in_another_unit_is_a_change_of_unit_that_reaches_nowhere() -> None:
+    standing = history()
+    hundred = {name: standing[name][7] * 100 for name in PRICES}
+    found = judge(standing, later(put(standing, 7, **hundred)), whole=False)
+    assert told(found) == [(day(7), "close", "unit_change")]
+    assert found.old.height == 1
+
+
+# --- dividends
+
+
+def test_a_dividend_that_becomes_known_is_late() -> None:
+    standing = history()
+    answer = later(put(standing, 12, dividend=0.5))
+    found = judge(standing, answer)
+    assert found.events.rows() == [("A", day(12), "dividend", "0.0", "0.5", "late_dividend", day(12), 1)]
+    assert says_the_same(applied(standing, answer, found), answer)
+
+
+@pytest.mark.parametrize("now", [0.4, 0.0])
+def test_a_dividend_that_changes_or_goes_is_a_correction(now: float) -> None:
+    standing = history(dividends={12: 0.5})
+    found = judge(standing, later(put(standing, 12, dividend=now)))
+    assert found.events.rows() == [("A", day(12), "dividend", "0.5", repr(now), "correction", day(12), 1)]
+
+
+# --- corrections
+
+
+def test_a_corrected_value_is_told_with_both_values() -> None:
+    standing = history()
+    found = judge(standing, later(put(standing, 3, close=50.5)))
+    old = repr(standing["close"][3])
+    assert found.events.rows() == [("A", day(3), "close", old, "50.5", "correction", day(3), 1)]
+    assert found.events.schema == EVENTS_SCHEMA
+
+
+def test_several_corrected_values_of_a_row_are_several_events_and_one_row() -> None:
+    standing = history()
+    answer = later(put(standing, 3, open=50.1, volume=5, dividend=0.2))
+    found = judge(standing, answer)
+    assert sorted(told(found)) == [
+        (day(3), "dividend", "late_dividend"),
+        (day(3), "open", "correction"),
+        (day(3), "volume", "correction"),
+    ]
+    assert found.old.equals(standing[3:4])
+    assert found.new.equals(answer[3:4].select(list(DAILY_SCHEMA)))
+
+
+def test_few_rows_with_one_ratio_are_corrections_and_no_rescaling() -> None:
+    # One corrected price has a ratio to the old one as well; so do the first four.
+    standing = history()
+    answer = later(rescaled(standing, 0.9, before=4))
+    found = judge(standing, answer)
+    assert {kind for *_, kind in told(found)} == {"correction"}
+    assert found.old.height == 4
+    assert says_the_same(applied(standing, answer, found), answer)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_tick_of_a_penny_stock_is_a_correction_and_a_split_of_it_still_late(split: bool) -> None:
+    # On a tick of 0.001 every ratio of two prices is rough: 0.013 * 3 is not 0.04.
+    prices = [0.013 if n < 20 else 0.039 for n in range(N)]
+    truth = history(prices, splits={20: 1 / 3} if split else {})
+    if split:
+        standing = rescaled(put(truth, 20, split_ratio=1.0), 3.0, before=20)
+        expected = [(day(20), "split_ratio", "late_split")]
+    else:
+        standing = put(truth, 5, close=0.014)
+        expected = [(day(5), "close", "correction")]
+    found = judge(standing, later(truth))
+    assert told(found) == expected
+    assert says_the_same(applied(standing, later(truth), found), later(truth))
+
+
+def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None:
+    truth = history([0.051, 0.052, 0.049] * 10, splits={20: 2.0})
+    # The source's own rounding to four decimals stands: 0.0255 twice is 0.051, and 0.0245 is 0.049.
+    standing = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    found = judge(standing, later(truth))
+    assert found.events.select("class", "rows").rows() == [("late_split", 21)]
+
+
+# --- what cannot be a restatement
+
+
+def test_another_history_is_refused_and_what_stands_stays() -> None:
+    standing = history()
+    other = history([20.0 + n % 7 for n in range(N)])
+    found = judge(standing, later(other))
+    assert found.events.is_empty()
+    assert found.old.is_empty()
+    assert found.refused["rule"].unique().to_list() == [OTHER_HISTORY]
+    assert found.refused.height == N
+    assert len(found.notes) == 1
+
+
+def test_a_few_days_of_other_prices_are_not_yet_another_history() -> None:
+    standing = history()
+    other = history([20.0 + n % 7 for n in range(N)])
+    found = judge(standing, later(pl.concat([standing[:21], other[21:]])))
+    assert found.refused.is_empty()
+    assert found.old["date"].to_list() == [day(n) for n in range(21, N)]
+
+
+# --- rows that go and come
+
+
+def test_rows_that_vanish_or_appear_are_an_event_each() -> None:
+    rows = history()[3:5]
+    gone, came = vanished(rows), appeared(rows)
+    assert gone.schema == came.schema == EVENTS_SCHEMA
+    assert gone.rows() == [
+        ("A", day(n), "row", "there", "not there", "vanished_row", day(n), 1) for n in (3, 4)
+    ]
+    assert came.rows() == [
+        ("A", day(n), "row", "not there", "there", "appeared_row", day(n), 1) for n in (3, 4)
+    ]
+    assert vanished(rows.clear()).rows() == []
+
+
+# --- several symbols
+
+
+def test_every_symbol_is_judged_by_its_own_rows() -> None:
+    quiet = history(symbol="Q")
+    split = history(symbol="S", splits={20: 2.0})
+    part = history(symbol="P")
+    other = history([20.0 + n % 7 for n in range(N)], symbol="O")
+    standing = pl.concat(
+        [
+            quiet,
+            rescaled(put(split, 20, "S", split_ratio=1.0), 0.5, before=20),
+            put(part, 4, "P", volume=3),
+            history(symbol="O"),
+        ]
+    )
+    found = judge(standing, later(pl.concat([part, other, quiet, split])))
+    assert found.events.select("symbol", "class", "rows").sort("symbol").rows() == [
+        ("P", "correction", 1),
+        ("S", "late_split", 21),
+    ]
+    assert found.refused["symbol"].unique().to_list() == ["O"]
+    assert found.old.select(KEYS).equals(found.new.select(KEYS))
+    assert set(found.old["symbol"]) == {"P", "S"}
+    assert found.old.select(KEYS).equals(found.old.select(KEYS).sort(KEYS))
+
+
+def test_a_symbol_that_reaches_back_holds_up_no_other() -> None:
+    split = history(symbol="S", splits={20: 2.0})
+    part = history(symbol="P")
+    standing = pl.concat(
+        [rescaled(put(split, 20, "S", split_ratio=1.0), 0.5, before=20), put(part, 4, "P", volume=3)]
+    )
+    found = judge(standing, later(pl.concat([split, part])), whole=False)
+    assert found.reaches_back == ["S"]
+    assert found.events["symbol"].to_list() == ["P"]
+    assert found.old["symbol"].to_list() == ["P"]
+
+
+def test_nothing_that_differs_is_nothing_to_say() -> None:
+    standing = history(splits={20: 2.0}, dividends={3: 0.1})
+    nothing_changes(judge(standing, later(standing, 2.0)))
+    nothing_changes(judge(standing.clear(), later(standing.clear())))
+
+
+# --- the source's rescaling, forwards: what Yahoo serves of a truth at a moment
+
+RATIOS = (2.0, 3.0, 4.0, 7.0, 20.0, 1.5, 0.5, 0.25, 0.1, 0.05)
+
+
+@st.composite
+def truths(draw: st.DrawFn, ratios: tuple[float, ...] = RATIOS) -> list[tuple[float, int, float, float]]:
+    """(close, volume, dividend, split) a day: prices in cents that move by a fifth at most, and by their splits."""
+    rows = draw(st.integers(12, 25))
+    at = draw(st.dictionaries(st.integers(1, rows - 1), st.sampled_from(ratios), max_size=3))
+    value = draw(st.floats(20.0, 500.0))
+    found: list[tuple[float, int, float, float]] = []
+    for n in range(rows):
+        value = min(790.0, max(2.0, value * draw(st.floats(0.85, 1.2)) / at.get(n, 1.0)))
+        dividend = draw(st.sampled_from([0.0] * 6 + [0.25, 0.3333]))
+        found.append((round(value, 2), draw(st.integers(0, 10**7)), dividend, at.get(n, 1.0)))
+    return found
+
+
+def seen(truth: Sequence[tuple[float, int, float, float]], now: int, known: datetime) -> pl.DataFrame:
+    """The answer of a day: the bars up to it, divided by every split from their day up to it, as float32."""
+    bars: list[tuple[Any, ...]] = []
+    for n, (close, volume, _, _) in enumerate(truth[: now + 1]):
+        factor = math.prod(split for *_, split in truth[n + 1 : now + 1])
+        prices = [float(np.float32(p / factor)) for p in (close, close * 1.02, close * 0.98, close)]
+        bars.append((day(n), prices[0], prices[1], prices[2], prices[3], round(volume * factor)))
+    schema = {"date": pl.Date, **dict.fromkeys(PRICES, pl.Float64), "volume": pl.Int64}
+    splits = [(day(n), split) for n, (*_, split) in enumerate(truth[: now + 1]) if split != 1.0]
+    dividends = [
+        (day(n), amount / math.prod(split for *_, split in truth[n + 1 : now + 1]))
+        for n, (_, _, amount, _) in enumerate(truth[: now + 1])
+        if amount
+    ]
+    rows = as_traded(
+        pl.DataFrame(bars, schema=schema, orient="row"),
+        pl.DataFrame(splits, schema={"date": pl.Date, "ratio": pl.Float64}, orient="row"),
+        pl.DataFrame(dividends, schema={"date": pl.Date, "amount": pl.Float64}, orient="row"),
+    )
+    return conform(
+        rows.with_columns(
+            symbol=pl.lit("A"),
+            currency=pl.lit("USD"),
+            fetched_at=pl.lit(known).cast(pl.Datetime("us", "UTC")),
+        ),
+        ANSWER_SCHEMA,
+    )
+
+
+def stored(answer: pl.DataFrame) -> pl.DataFrame:
+    return answer.select(list(DAILY_SCHEMA))
+
+
+@given(truths(), st.data())
+@settings(max_examples=100)
+def test_ordinary_splits_and_dividends_between_two_looks_are_never_a_restatement(
+    truth: list[tuple[float, int, float, float]], data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, len(truth) - 1), label="first look")
+    second = data.draw(st.integers(first, len(truth) - 1), label="second look")
+    standing, answer = stored(seen(truth, first, KNOWN)), seen(truth, second, LATER)
+    found = compare(standing, answer)
+    assert found.pairs.height == first + 1
+    assert found.pairs.filter("differs").is_empty()
+    # Judged as if something had differed, there is nothing to say either.
+    judged = restate(found.pairs.with_columns(differs=pl.lit(True)).filter(pl.lit(False)), whole=True)
+    nothing_changes(judged)
+
+
+WRONG: dict[str, Any] = {
+    "open": lambda v: round(v + 0.05, 4),
+    "high": lambda v: round(v + 0.07, 4),
+    "low": lambda v: round(v - 0.05, 4),
+    "close": lambda v: round(v + 0.03, 4),
+    "volume": lambda v: v + 1_000,
+    "dividend": lambda v: v + 0.2,
+    "currency": lambda v: "AUD",
+}
+
+
+@given(truths(), st.data())
+@settings(max_examples=100)
+def test_planted_errors_are_the_events_and_nothing_else_is(
+    truth: list[tuple[float, int, float, float]], data: st.DataObject
+) -> None:
+    last = len(truth) - 1
+    first = data.draw(st.integers(11, last), label="first look")
+    answer = seen(truth, data.draw(st.integers(first, last), label="second look"), LATER)
+    standing = stored(seen(truth, first, KNOWN))
+    # Fewer rows than a constant ratio needs to be one.
+    planted = data.draw(
+        st.dictionaries(
+            st.integers(0, first), st.sets(st.sampled_from(sorted(WRONG)), min_size=1), min_size=1, max_size=4
+        ),
+        label="planted",
+    )
+    for at, names in planted.items():
+        standing = put(standing, at, **{name: WRONG[name](standing[name][at]) for name in names})
+    found = judge(standing, answer, whole=data.draw(st.booleans(), label="whole"))
+    assert sorted(told(found)) == sorted(
+        (day(at), name, "correction") for at, names in planted.items() for name in names
+    )
+    assert found.reaches_back == []
+    assert found.refused.is_empty()
+    assert found.old.equals(standing.filter(pl.col("date").is_in([day(at) for at in planted])).sort(KEYS))
+    assert found.new.select(KEYS).equals(found.old.select(KEYS))
+    assert says_the_same(applied(standing, answer, found), answer)
+    for event in found.events.iter_rows(named=True):
+        of_day = pl.col("date") == event["date"]
+        row, new = standing.filter(of_day), answer.filter(of_day)
+        assert (event["old"], event["new"]) == (
+            str(row[event["field"]].item()),
+            str(new[event["field"]].item()),
+        )
+
+
+@given(truths(), st.data())
+@settings(max_examples=100)
+def test_whatever_becomes_known_of_splits_what_is_taken_is_what_the_answer_says(
+    truth: list[tuple[float, int, float, float]], data: st.DataObject
+) -> None:
+    # The first look does not know some of the splits, on rows that the source has or has not rescaled by them.
+    unknown = data.draw(
+        st.sets(st.sampled_from([n for n, (*_, s) in enumerate(truth) if s != 1.0] or [0])), label="unknown"
+    )
+    stale = data.draw(st.booleans(), label="rescaled")
+    answer = seen(truth, len(truth) - 1, LATER)
+    standing = stored(answer).with_columns(fetched_at=pl.lit(KNOWN).cast(pl.Datetime("us", "UTC")))
+    for n in sorted(unknown):
+        ratio = truth[n][3]
+        standing = put(standing, n, split_ratio=1.0)
+        standing = rescaled(standing, 1 / ratio, before=n) if stale else standing
+    found = judge(standing, answer)
+    assert {event[0] for event in told(found) if event[2] == "late_split"} == {
+        day(n) for n in unknown if truth[n][3] != 1.0
+    }
+    assert found.old.select(KEYS).equals(found.new.select(KEYS))
+    assert found.old.select(KEYS).is_unique().all()
+    assert found.refused.is_empty()
+    assert says_the_same(applied(standing, answer, found), answer)
+
+
+def test_the_pairs_of_a_comparison_are_all_that_is_judged() -> None:
+    # A bar that comes where an action alone stood is no restatement, nor is a bar that is not answered.
+    standing = put(history(), 4, open=None, high=None, low=None, close=None, volume=0, dividend=0.5)
+    found: Compared = compare(standing, later(history())[:-1])
+    assert found.bare["date"].to_list() == [day(4)]
+    assert found.absent["date"].to_list() == [day(N - 1)]
+    nothing_changes(restate(found.pairs, whole=True))
+    assert set(VALUES) <= set(found.pairs.columns)
