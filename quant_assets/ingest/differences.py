@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cache
 
 import polars as pl
 
@@ -203,6 +204,7 @@ class _Comparing:
         )
 
 
+@cache
 def _nothing() -> Compared:
     """A comparison without rows."""
     return compare(empty_daily(), pl.DataFrame(schema=ANSWER_SCHEMA))

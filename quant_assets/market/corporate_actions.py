@@ -57,23 +57,35 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         never lost and never moved to another day. Several dividends of one ex-date are added up, several ratios
         multiplied.
     """
-    bars = served.with_columns(split_factor_after(served["date"], splits))
-    # A price that no split has rescaled is the shortest decimal of its float32. A rescaled one is multiplied as it
-    # was served and rounded after: cleaned up first, it would be twice as far off.
-    bars = bars.with_columns(
-        *(
-            pl.when(pl.col("split_factor") == 1.0)
-            .then(pl.Series(name, shortest_float32(served[name].cast(pl.Float64).to_numpy())))
-            .otherwise(round_to_tick(pl.col(name) * pl.col("split_factor")))
-            .fill_nan(None)
-            .alias(name)
-            for name in PRICES
-        ),
-        (pl.col("volume") / pl.col("split_factor"))
-        .round(0, mode="half_away_from_zero")
-        .cast(pl.Int64)
-        .alias("volume"),
-    ).drop("split_factor")
+    factor = split_factor_after(served["date"], splits)
+    bars = served.with_columns(factor, *(_cleaned(served[name]) for name in PRICES))
+    if (factor != 1.0).any():
+        rescaled = pl.col("split_factor") != 1.0
+        bars = bars.with_columns(
+            *(
+                pl.when(rescaled)
+                .then(round_to_tick(served[name].cast(pl.Float64) * pl.col("split_factor")).fill_nan(None))
+                .otherwise(name)
+                .alias(name)
+                for name in PRICES
+            ),
+            (pl.col("volume") / pl.col("split_factor"))
+            .round(0, mode="half_away_from_zero")
+            .cast(pl.Int64)
+            .alias("volume"),
+        )
+    bars = bars.drop("split_factor")
+    if splits.is_empty() and dividends.is_empty():
+        nothing = (
+            pl.lit(0.0).alias("dividend"),
+            pl.lit(1.0).alias("split_ratio"),
+            pl.lit(1.0).alias("scale"),
+        )
+        return (
+            bars.with_columns(pl.col("volume").cast(pl.Int64).fill_null(0), *nothing)
+            .select(AS_TRADED_COLUMNS)
+            .sort("date")
+        )
 
     declared = (
         dividends.with_columns(split_factor_after(dividends["date"], splits))
@@ -91,6 +103,12 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         pl.col("split_ratio").fill_null(1.0),
         split_factor_after(joined["date"], splits).alias("scale"),
     ).sort("date")
+
+
+def _cleaned(prices: pl.Series) -> pl.Series:
+    """Served prices that no split has rescaled, as the shortest decimals of their float32."""
+    values = shortest_float32(prices.cast(pl.Float64).to_numpy())
+    return pl.Series(prices.name, values, dtype=pl.Float64).fill_nan(None)
 
 
 def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close") -> pl.LazyFrame:

@@ -123,7 +123,7 @@ def cell_state(
     due = expected - excused
     if due == 0:
         return CellState.PARTIAL
-    return CellState.PARTIAL if rows and received >= min_coverage * due else CellState.FAILED
+    return CellState.PARTIAL if rows and received / due >= min_coverage else CellState.FAILED
 
 
 def symbols_sha256(symbols: Iterable[str]) -> str:

@@ -35,7 +35,13 @@ def merge(*versions: pl.DataFrame) -> pl.DataFrame:
         return rows.sort(KEYS)
     # Ties of the moment are broken by the values, so that the order of the versions never matters.
     ordered = rows.unique().sort(
-        *KEYS, pl.col("close").is_not_null(), "fetched_at", *VALUES, nulls_last=False
+        *KEYS,
+        pl.col("close").is_not_null(),
+        "fetched_at",
+        # A bar that has been given its action must win over the same one without: a ratio may be less than 1.
+        pl.col("split_ratio") != 1.0,
+        *VALUES,
+        nulls_last=False,
     )
     same_as_before = pl.all_horizontal(
         pl.col(name).eq_missing(pl.col(name).shift(1).over(KEYS)) for name in VALUES
@@ -64,17 +70,21 @@ def merge(*versions: pl.DataFrame) -> pl.DataFrame:
 def differing(name: str) -> pl.Expr:
     """Whether a joined row's new value is another one than the old, at the precision of what was served.
 
-    For rows with the columns of DAILY_SCHEMA, the same with the suffix `_new`, and `scale`: the S(t) that the new
-    row's served numbers were multiplied by.
+    For rows with the columns of DAILY_SCHEMA, the same with the suffix `_new`, `scale`: the S(t) that the new row's
+    served numbers were multiplied by, and `scale_old`: the least that those of the old row may have been.
     """
     old, new, scale = pl.col(name), pl.col(f"{name}{_NEW}"), pl.col("scale")
     if name == "currency":
         return old.ne_missing(new)
     if name in PRICES:
-        within = 0.5 * tick(new) + new.abs() * _HALF_ULP
+        unit = tick(new)
+        # Where a tick is more than a cent, both may have been rounded, each to its side.
+        within = pl.when(unit > 0.01).then(unit).otherwise(0.5 * unit) + new.abs() * _HALF_ULP
     elif name == "volume":
-        # Yahoo counts volumes in today's shares: after a 1:10 split a share more or less is lost in the rounding.
-        within = pl.when(scale < 1.0).then(0.5 / scale + 0.5).otherwise(0.5)
+        # Yahoo counts volumes in today's shares: after a 1:10 split a share more or less is lost in the rounding, and
+        # the day of the old row may have been another one.
+        lost = [pl.when(s < 1.0).then(0.5 / s + 0.5).otherwise(0.0) for s in (scale, pl.col("scale_old"))]
+        within = pl.max_horizontal(lost[0] + lost[1], 0.5)
     elif name == "dividend":
         within = 1e-6 * pl.max_horizontal(scale, 1.0)
     else:
@@ -89,7 +99,7 @@ class Compared:
 
     `fresh` (ANSWER_SCHEMA): rows that do not stand yet. `bare` (joined): a bar comes where an action alone stood.
     `pairs` (joined): all others, with `differs`. `absent` (DAILY_SCHEMA): standing bars that the answer has not.
-    Joined rows have DAILY_SCHEMA, the same with the suffix `_new`, and `scale`.
+    Joined rows have DAILY_SCHEMA, the same with the suffix `_new`, `scale` and `scale_old` (`differing`).
     """
 
     fresh: pl.DataFrame
@@ -100,7 +110,11 @@ class Compared:
 
 def compare(standing: pl.DataFrame, answer: pl.DataFrame) -> Compared:
     """Lays an answer (ANSWER_SCHEMA) beside what stands (DAILY_SCHEMA); both unique by (symbol, date)."""
-    joined = standing.join(answer, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
+    # Seen on an earlier day, a row's S(t) had the splits up to that day alone.
+    scaled = answer.sort(KEYS).with_columns(
+        scale_old=pl.col("scale") / pl.col("scale").cum_max(reverse=True).over("symbol")
+    )
+    joined = standing.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
     bar, new_bar = pl.col("close").is_not_null(), pl.col(f"close{_NEW}").is_not_null()
     return Compared(
         fresh=answer.join(standing, on=KEYS, how="anti"),

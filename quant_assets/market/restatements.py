@@ -189,11 +189,15 @@ class _Symbol:
     def _splits(self) -> None:
         """Split ratios that one side has and the other has not."""
         changed = self._open.filter(differing("split_ratio"))
-        for at, day, old, new in reversed(
-            changed.select("at", "date", "split_ratio", "split_ratio_new").rows()
-        ):
-            ratio = new / old
-            before = self._pairs.filter((pl.col("at") < at) & ~pl.col("settled") & pl.col("q").is_not_null())
+        rows = changed.select("at", "date", "split_ratio", "split_ratio_new").rows()
+        # Of several, each is judged by the rows back to the one before it: further back, that one counts as well.
+        factor = 1.0
+        for number, (at, day, old, new) in reversed(list(enumerate(rows))):
+            since = rows[number - 1][0] if number else -1
+            ratio = factor * new / old
+            before = self._pairs.filter(
+                (pl.col("at") < at) & (pl.col("at") >= since) & ~pl.col("settled") & pl.col("q").is_not_null()
+            )
             rescaled = not before.is_empty() and before.filter(_near(ratio)).height >= _MOST * before.height
             jump = self._jump(at)
             if rescaled and new == 1.0:
@@ -210,14 +214,17 @@ class _Symbol:
                 )
             elif rescaled:
                 self.reaches_back = self.reaches_back or not self._whole
+                within = (pl.col("at") < at) & (pl.col("at") > since)
                 self._take(
-                    (((pl.col("at") < at) & _near(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
+                    ((within & _near(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
                     RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
                 )  # fmt: skip
+                factor = ratio
             elif new != 1.0 and old == 1.0:
                 self._take(
                     pl.col("at") == at, RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
-                    more=self._fields(at, but="split_ratio"),
+                    # Where a later split has rescaled the row, all of it differs for that reason.
+                    more=self._fields(at, but="split_ratio") if factor == 1.0 else [],
                 )  # fmt: skip
             # Any other change of a ratio is a corrected value, and is left to the last step.
 

@@ -160,7 +160,7 @@ def with_context(
 
 def _move() -> pl.Expr:
     """The logarithm of the smallest explanation of a close beside the one before it: by itself, by its actions."""
-    before = pl.col("close").shift(1)
+    before = pl.col("close").forward_fill().shift(1)
     ways = (
         pl.col("close") / before,
         pl.col("close") * pl.col("split_ratio") / before,
@@ -172,24 +172,26 @@ def _move() -> pl.Expr:
 def _explained(rows: pl.DataFrame) -> pl.Series:
     """Of one symbol's rows, which have a price that the last good one and the actions since then explain."""
     good: list[bool] = []
-    last: tuple[float, object] | None = None
+    last: float | None = None
     bars = rows.select("date", "close", "split_ratio", "dividend", "_accepted").rows()
-    since = 1.0
+    since, seen = 1.0, None
     for at, (day, close, ratio, dividend, accepted) in enumerate(bars):
         since *= ratio
         if close is None or not close > 0 or not math.isfinite(close):
             good.append(True)
             continue
-        fine = last is None or accepted or (day - last[1]).days > _RECENT_DAYS  # type: ignore[operator]
+        # Bars that were refused are no suspension: waiting must not make them right.
+        fine = last is None or accepted or (day - seen).days > _RECENT_DAYS
+        seen = day
         if not fine:
             assert last is not None
             move = min(
-                abs(math.log(way / last[0])) for way in (close, close * since, (close + dividend) * since)
+                abs(math.log(way / last)) for way in (close, close * since, (close + dividend) * since)
             )
             fine = move <= math.log(JUMP)
         good.append(fine)
-        if fine or _believed(bars[at:], since * close / last[0] if last else 1.0):
-            last, since = (close, day), 1.0
+        if fine or _believed(bars[at:], since * close / last if last else 1.0):
+            last, since = close, 1.0
     return pl.Series(good, dtype=pl.Boolean)
 
 
