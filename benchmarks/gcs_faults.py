@@ -176,11 +176,11 @@ def writers(location: str, cells: int) -> dict[str, int]:
 
 @contextmanager
 def bad_network(
-    upstream: str, chance: float, seed: int
+    upstream: str, chance: float, latency: tuple[float, float], seed: int
 ) -> Generator[tuple[str, Callable[[], dict[str, Any]]]]:
     """The URL of a proxy in a process of its own, and what it did once it is asked to end."""
     told = {
-        "latency": [0.005, 0.03],
+        "latency": latency,
         "seed": seed,
         "faults": [
             {"kind": "reset", "chance": chance},
@@ -265,6 +265,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--cells", type=int, default=CELLS, help="how many of the 20 cells each writer writes to"
     )
     parser.add_argument("--chance", type=float, default=0.02, help="of each kind of fault")
+    parser.add_argument(
+        "--latency", type=float, nargs=2, default=(0.03, 0.2), metavar=("LEAST", "MOST"),
+        help="seconds that the bad network adds to each request",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     asked = parser.parse_args(arguments)
     started = time.monotonic()
@@ -303,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
         longest = time.monotonic() - begun
         wrong += apart(differing, local, calm)
         print(f"gcs-faults: calm {longest:.1f} s, done at {time.monotonic() - started:.0f} s", flush=True)
-        with bad_network(host, asked.chance, asked.seed) as (url, end):
+        with bad_network(host, asked.chance, tuple(asked.latency), asked.seed) as (url, end):
             if apart(fill, job, f"gs://{BUCKET}/bad-network", url) != states:
                 wrong.append("the backfill over a bad network differs in its states")
             did = end()
