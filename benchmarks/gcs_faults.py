@@ -19,13 +19,11 @@ import json
 import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -43,6 +41,7 @@ from quant_assets.market.bars import empty_daily
 from quant_assets.market.reconcile import reconcile
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
 from quant_assets_tests.filled import bars, cell
+from quant_assets_tests.gcs_proxy import proxy_process
 from resources.dagster_resources import YahooResource, open_store
 from resources.manifest import Entry, Manifest
 from resources.object_store import Blob, put_reconciled
@@ -174,33 +173,16 @@ def writers(location: str, cells: int) -> dict[str, int]:
 # --- network
 
 
-@contextmanager
-def bad_network(
-    upstream: str, chance: float, latency: tuple[float, float], seed: int
-) -> Generator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """The URL of a proxy in a process of its own, and what it did once it is asked to end."""
-    told = {
-        "latency": latency,
-        "seed": seed,
-        "faults": [
-            {"kind": "reset", "chance": chance},
-            {"kind": "lost", "chance": chance},
-            {"kind": "lost", "chance": chance, "matching": ["POST /upload/"]},
-            {"kind": "cut", "chance": chance, "matching": ["alt=media"]},
-            {"kind": "status", "status": 429, "chance": chance},
-            {"kind": "status", "status": 503, "chance": chance / 2, "burst": 3},
-        ],
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "quant_assets_tests.gcs_proxy", upstream, json.dumps(told)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip(), lambda: json.loads(process.communicate(timeout=30)[0])
-    finally:
-        process.kill()
-        process.communicate()
+def bad_network(chance: float) -> list[dict[str, Any]]:
+    """What a bad network does, each with this chance."""
+    return [
+        {"kind": "reset", "chance": chance},
+        {"kind": "lost", "chance": chance},
+        {"kind": "lost", "chance": chance, "matching": ["POST /upload/"]},
+        {"kind": "cut", "chance": chance, "matching": ["alt=media"]},
+        {"kind": "status", "status": 429, "chance": chance},
+        {"kind": "status", "status": 503, "chance": chance / 2, "burst": 3},
+    ]
 
 
 # --- kills
@@ -307,10 +289,11 @@ def main(arguments: list[str] | None = None) -> int:
         longest = time.monotonic() - begun
         wrong += apart(differing, local, calm)
         print(f"gcs-faults: calm {longest:.1f} s, done at {time.monotonic() - started:.0f} s", flush=True)
-        with bad_network(host, asked.chance, tuple(asked.latency), asked.seed) as (url, end):
-            if apart(fill, job, f"gs://{BUCKET}/bad-network", url) != states:
+        faults, latency = bad_network(asked.chance), tuple(asked.latency)
+        with proxy_process(host, latency=latency, faults=faults, seed=asked.seed) as proxy:
+            if apart(fill, job, f"gs://{BUCKET}/bad-network", proxy.url) != states:
                 wrong.append("the backfill over a bad network differs in its states")
-            did = end()
+            did = proxy.did()
         print(f"gcs-faults: faults done at {time.monotonic() - started:.0f} s")
         print(f"gcs-faults: states {json.dumps(states)} network {json.dumps(did)}", flush=True)
         wrong += apart(differing, calm, f"gs://{BUCKET}/bad-network")

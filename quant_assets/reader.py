@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -18,8 +18,8 @@ from quant_assets.market.bars import KEYS, conform_daily, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
 from quant_assets.market.coverage import absent_days
 from resources.dagster_resources import open_store
-from resources.manifest import Manifest
-from resources.object_store import ObjectChanged, ObjectNotFound, ObjectStore, get_many
+from resources.manifest import Entry, Manifest
+from resources.object_store import ObjectChanged, ObjectInfo, ObjectNotFound, ObjectStore, get_many
 from resources.settings import load_settings
 from resources.tables import (
     CATALOG,
@@ -35,7 +35,7 @@ from resources.tables import (
 )
 
 _RETRIES = 20
-_YEARS_AT_ONCE = 24
+_AT_ONCE = 40
 
 Store = ObjectStore | str | os.PathLike[str] | None
 
@@ -153,24 +153,43 @@ def read_daily(
     """
     manifest = Manifest(store, DAILY)
     first, last = start or date.min, end or date.max
-    # A manifest that was lost must not make its years look empty: the history tells of them as well.
-    places = (f"manifest/{DAILY}/exchange={exchange}/", f"{HISTORY}/exchange={exchange}/")
-    found = {int(info.key.rpartition("year=")[2][:4]) for place in places for info in store.list(place)}
-    years = [year for year in sorted(found) if first.year <= year <= last.year]
-    if not years:
-        return empty_daily()
-    with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="years") as pool:
-        frames = pool.map(lambda year: _year(store, manifest, exchange, year, symbols), years)
-        rows = conform_daily(pl.concat(frames))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="years") as pool:
+        # A manifest that was lost must not make its years look empty: the history tells of them as well.
+        places = (f"manifest/{DAILY}/exchange={exchange}/", f"{HISTORY}/exchange={exchange}/")
+        recorded, compacted = pool.map(lambda place: _by_year(store, place), places)
+        years = [year for year in sorted({*recorded, *compacted}) if first.year <= year <= last.year]
+        if not years:
+            return empty_daily()
+        # The two of a year may be read in any order: a cell in which they differ is read as it stands.
+        entries = [pool.submit(_entries, manifest, exchange, year) for year in years]
+        histories = [pool.submit(_history, store, compacted.get(year), symbols) for year in years]
+        overlay = pool.map(
+            lambda history, known: _year(store, exchange, history, known, symbols),
+            [history.result() for history in histories],
+            [known.result() for known in entries],
+        )
+        rows = conform_daily(pl.concat(overlay))
     return rows.filter(pl.col("date").is_between(first, last))
 
 
+def _by_year(store: ObjectStore, place: str) -> dict[int, ObjectInfo]:
+    """The yearly objects below a place."""
+    return {int(info.key.rpartition("year=")[2][:4]): info for info in store.list(place)}
+
+
+def _entries(manifest: Manifest, exchange: str, year: int) -> dict[str, Entry]:
+    return manifest.year(exchange, year) or manifest.refresh(exchange, year, record=False)
+
+
 def _year(
-    store: ObjectStore, manifest: Manifest, exchange: str, year: int, symbols: Sequence[str] | None
+    store: ObjectStore,
+    exchange: str,
+    history: tuple[pl.DataFrame, dict[str, str]],
+    entries: Mapping[str, Entry],
+    symbols: Sequence[str] | None,
 ) -> pl.DataFrame:
-    """A year's rows: the history object, with every cell that is not in it as it stands now."""
-    rows, in_history = _history(store, object_key(HISTORY, exchange, f"{year:04d}"), symbols)
-    entries = manifest.year(exchange, year) or manifest.refresh(exchange, year, record=False)
+    """A year's rows: those of the history object, with every cell that is not in it as it stands now."""
+    rows, in_history = history
     cells = {p: e.content_sha256 for p, e in entries.items() if e.version}
     newer = sorted(p for p, content in cells.items() if in_history.get(p) != content)
     if not newer:
@@ -183,21 +202,26 @@ def _year(
 
 
 def _history(
-    store: ObjectStore, key: str, symbols: Sequence[str] | None
+    store: ObjectStore, info: ObjectInfo | None, symbols: Sequence[str] | None
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """A year's compacted rows and the content of each cell in them; nothing where there is no such object."""
+    if info is None:
+        return empty_daily(), {}
+    key = info.key
+    listed: ObjectInfo | None = info
     for _ in range(_RETRIES):
         try:
             if symbols is None:
                 blob = store.get(key)
                 rows = decode(blob.data, store.uri(key))
                 return rows, read_facts(blob.data, store.uri(key)).get("cells", {})
-            found = read_symbols(store, key, symbols)
+            found = read_symbols(store, key, symbols, listed)
             return (empty_daily(), {}) if found is None else (found[0], found[1].get("cells", {}))
         except ObjectNotFound:
             return empty_daily(), {}
         except ObjectChanged:
-            continue
+            # What the listing told is out of date.
+            listed = None
     raise ObjectChanged(f"{store.uri(key)}: replaced {_RETRIES} times while it was read; try again")
 
 

@@ -14,6 +14,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ from resources.object_store import (
 
 POOL = 64
 """Connections kept open: as many as the storage layer ever uses at once."""
+
+_RANGES = 8
+"""Ranges of one object asked for at once."""
 
 _WRITE_CHECK = ".write-check-"
 _WRITER = "quant-assets-put"
@@ -106,9 +110,15 @@ class GcsObjectStore:
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at")
             return data
 
-        try:
+        def part(range_: tuple[int, int]) -> bytes:
             # An empty range cannot be asked for: HTTP has none.
-            return [self._downloaded(key, partial(read, *range_)) if range_[1] else b"" for range_ in ranges]
+            return self._downloaded(key, partial(read, *range_)) if range_[1] else b""
+
+        try:
+            if len(ranges) < 2:
+                return [part(range_) for range_ in ranges]
+            with ThreadPoolExecutor(min(_RANGES, len(ranges)), thread_name_prefix="ranges") as pool:
+                return list(pool.map(part, ranges))
         except ObjectNotFound as error:
             if self.head(key) is not None:
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from error

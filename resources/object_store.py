@@ -69,7 +69,10 @@ class ObjectStore(Protocol):
         ...
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
-        """The bytes of each (offset, length), all of `version`. Raises ObjectChanged when it is no longer that."""
+        """The bytes of each (offset, length), all of `version`, asked for at once.
+
+        Raises ObjectChanged when it is no longer that version, ObjectNotFound, StoreUnavailable.
+        """
         ...
 
     def head(self, key: str) -> ObjectInfo | None:

@@ -322,3 +322,13 @@ def test_many_objects_are_read_at_once_over_kept_connections(
     assert [key for key, _ in got] == keys
     assert proxy.asked.total() == 48
     assert proxy.most_at_once == 16
+
+
+def test_the_ranges_of_an_object_are_asked_for_at_once(shaky: GcsObjectStore, proxy: FaultProxy) -> None:
+    info = shaky.put("k", DATA)
+    proxy.latency = (0.1, 0.1)
+    proxy.asked.clear()
+    ranges = [(offset, 100) for offset in range(0, 4000, 1000)]
+    assert shaky.get_ranges("k", ranges, info.version) == [DATA[at : at + 100] for at, _ in ranges]
+    assert proxy.asked.total() == 4
+    assert proxy.most_at_once == 4
