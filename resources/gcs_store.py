@@ -62,6 +62,7 @@ class GcsObjectStore:
         self._lock = threading.Lock()
         self._client: Any = None
         self._retry: Any = None
+        self._meeting = threading.Lock()
         self._met = False
         """Whether the bucket is known to be there."""
 
@@ -287,9 +288,10 @@ class GcsObjectStore:
 
     def _meet_bucket(self) -> None:
         """Tells a missing object from a missing bucket, which is answered alike. Raises StoreUnavailable."""
-        if not self._met:
-            next(self.list(""), None)
-            self._met = True
+        with self._meeting:
+            if not self._met:
+                next(self.list(""), None)
+                self._met = True
 
     def _unavailable(self, verb: str, key: str, error: Exception) -> StoreUnavailable:
         code = getattr(error, "code", None)

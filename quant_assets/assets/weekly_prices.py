@@ -14,6 +14,7 @@ from quant_assets.partitions import DATE, EXCHANGE, WEEK, Grids
 from resources.dagster_resources import StoreResource
 from resources.io_manager import PartitionFrames, PartitionOutputs, TableOutput, split_key
 from resources.manifest import Entry
+from resources.object_store import ObjectDamaged
 from resources.tables import DAILY, WEEKLY
 
 _RULE = "weekly_prices 1"
@@ -78,7 +79,11 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                         },
                         schema={"date": pl.Date, "complete": pl.Boolean},
                     )
-                    daily = pl.concat([daily_prices[daily_key(code, date.fromisoformat(d))] for d in days])
+                    try:
+                        daily = daily_prices.many([daily_key(code, date.fromisoformat(d)) for d in days])
+                    except ObjectDamaged as error:
+                        yield key, TableOutput(None, CellState.FAILED, str(error))
+                        continue
                     frame = weekly_bars(daily, calendar)
                 yield (
                     key,
