@@ -5,8 +5,8 @@
 Three parts, each against a real emulator in a process of its own. Writers: 64 at once (8 processes of 8 threads) add
 rows to the same 20 cells, in a bucket and in a folder; every row that was acknowledged must stand there. Network: a
 backfill behind a proxy that resets, refuses and loses answers ends as the calm one, and as the one on disk. Kills:
-backfills killed at random moments and started again end the same. One line at the end; exit code 1 when anything
-is lost or differs.
+backfills killed at random moments and started again, every other one on such a network, end the same. One line at the
+end; exit code 1 when anything is lost or differs.
 
 One process imports everything and then only forks, kills (SIGKILL) and waits; so a life costs as long as its work.
 """
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -202,13 +202,16 @@ def live(job: Job, location: str, host: str, seconds: float | None) -> bool:
 
 
 def kills(
-    job: Job, host: str, reference: str, count: int, longest: float, seed: int
+    job: Job, hosts: Sequence[str], reference: str, count: int, longest: float, seed: int
 ) -> tuple[int, list[str]]:
-    """Kills until there were so many, each round ended and compared; answers the rounds and what differs."""
+    """Kills until there were so many, each round ended and compared; answers the rounds and what differs.
+
+    Rounds take the hosts in turn. Behind a bad network an upload may land after its writer was killed.
+    """
     chance, rounds, found = random.Random(seed), 0, list[str]()
     left = count
     while left > 0:
-        location = f"gs://{BUCKET}/kills-{rounds}"
+        location, host = f"gs://{BUCKET}/kills-{rounds}", hosts[rounds % len(hosts)]
         for _ in range(min(left, 5)):
             if not live(job, location, host, longest * chance.random() ** 1.5):
                 break
@@ -298,8 +301,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gcs-faults: states {json.dumps(states)} network {json.dumps(did)}", flush=True)
         wrong += apart(differing, calm, f"gs://{BUCKET}/bad-network")
 
-        rounds, found = kills(job, host, calm, asked.kills, longest, asked.seed)
+        # A slow network would only lengthen the lives between two kills.
+        latency = (asked.latency[0] / 6, asked.latency[1] / 6)
+        with proxy_process(host, latency=latency, faults=faults, seed=asked.seed) as proxy:
+            rounds, found = kills(job, (host, proxy.url), calm, asked.kills, longest, asked.seed)
+            more = proxy.did()
         wrong += found
+        print(f"gcs-faults: kills network {json.dumps(more)}", flush=True)
     for text in wrong[:30]:
         print(f"gcs-faults: wrong: {text}")
     print(
