@@ -136,7 +136,9 @@ def test_a_partial_backfill_names_what_is_missing_and_a_damaged_cell_is_named(
     cell.write_bytes(cell.read_bytes()[: cell.stat().st_size // 2])
     before = tree(shell.store / "daily_prices")
     refused(shell(*BACKFILL), str(cell), "Remove the object and run the backfill")
-    assert tree(shell.store / "daily_prices") == before
+    after = tree(shell.store / "daily_prices")
+    # The damaged cell is left as it is, the others got what they lacked.
+    assert [name for name in after if after[name] == before[name]] == ["exchange=US/date=2013-02-13.parquet"]
 
 
 def test_trouble_outside_is_one_line_with_its_remedy(shell: Shell) -> None:

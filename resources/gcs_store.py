@@ -316,7 +316,8 @@ class GcsObjectStore:
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             return "anonymous (emulator)"
         credentials = getattr(self._client, "_credentials", None)
-        return str(getattr(credentials, "service_account_email", None) or "the environment's credentials")
+        names = (getattr(credentials, name, None) for name in ("service_account_email", "account"))
+        return str(next(filter(None, names), "the environment's credentials"))
 
 
 def _project() -> str | None:

@@ -110,12 +110,20 @@ class Manifest:
         except ObjectNotFound:
             return {}
 
-    def between(self, exchange: str, first: date, last: date, *, refresh: bool = False) -> dict[str, Entry]:
+    def between(
+        self,
+        exchange: str,
+        first: date,
+        last: date,
+        *,
+        refresh: bool = False,
+        damaged: dict[str, str] | None = None,
+    ) -> dict[str, Entry]:
         """The entries whose partition lies in first..last (inclusive); with `refresh`, caught up with the objects."""
         entries: dict[str, Entry] = {}
 
         def of_year(year: int) -> dict[str, Entry]:
-            return self.refresh(exchange, year) if refresh else self.year(exchange, year)
+            return self.refresh(exchange, year, damaged=damaged) if refresh else self.year(exchange, year)
 
         with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
             for found in pool.map(of_year, range(first.year, last.year + 1)):
@@ -165,11 +173,15 @@ class Manifest:
         for key, of_year in by_year.items():
             self._store.put(key, _dump(of_year))
 
-    def refresh(self, exchange: str, year: int, *, record: bool = True) -> dict[str, Entry]:
+    def refresh(
+        self, exchange: str, year: int, *, record: bool = True, damaged: dict[str, str] | None = None
+    ) -> dict[str, Entry]:
         """A year's entries after catching up with the objects.
 
         What the manifest does not know, or knows otherwise, is read, and recorded unless `record` is False; entries
         whose object is no longer there are left out, and so are damaged objects of tables that are made from cells.
+        Damaged cells are put into `damaged` (what is wrong, by partition) and left out; without it, the first one is
+        raised as ObjectDamaged.
         """
         known = self.year(exchange, year)
         prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
@@ -188,11 +200,14 @@ class Manifest:
                 if isinstance(blob, ObjectStoreError):
                     raise blob
                 fresh.append(entry_of(self._table, blob, self._store.uri(key)))
-            except ObjectDamaged:
+            except ObjectDamaged as error:
+                partition = str(partition_of(self._table, key))
                 # A cell is the only copy there is; what is made from cells is simply made anew.
                 if self._table == DAILY:
-                    raise
-                there.discard(str(partition_of(self._table, key)))
+                    if damaged is None:
+                        raise
+                    damaged[partition] = str(error)
+                there.discard(partition)
         if fresh:
             if record:
                 self.record(exchange, fresh)

@@ -55,7 +55,11 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
             for key in context.partition_keys:
                 code, year = split_key(HISTORY, key)
                 exchange, number = by_code[code], int(str(year))
-                cells = Manifest(home, DAILY).refresh(code, number)
+                damaged: dict[str, str] = {}
+                cells = Manifest(home, DAILY).refresh(code, number, damaged=damaged)
+                if damaged:
+                    yield key, TableOutput(None, CellState.FAILED, next(iter(damaged.values())))
+                    continue
                 days = with_rows(cells)
                 if not days:
                     reason = f"no daily cell of {code} in {number}: backfill {DAILY} first"

@@ -51,7 +51,8 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         home = store.open()
         weeks = {key: _monday(key) for key in context.partition_keys}
         standing = entries_of(home, WEEKLY, weeks.values())
-        cells = entries_of(home, DAILY, weeks.values(), reach=6)
+        damaged: dict[str, dict[str, str]] = {}
+        cells = entries_of(home, DAILY, weeks.values(), reach=6, damaged=damaged)
 
         def bars() -> Iterator[tuple[str, TableOutput]]:
             for key, (code, monday) in weeks.items():
@@ -60,6 +61,10 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                 of_week = {day: e for day, e in cells[code].items() if monday.isoformat() <= day <= sunday}
                 if not sessions:
                     yield key, TableOutput(None, CellState.CLOSED, f"{code} did not trade that week")
+                    continue
+                unusable = [why for day, why in damaged[code].items() if monday.isoformat() <= day <= sunday]
+                if unusable:
+                    yield key, TableOutput(None, CellState.FAILED, unusable[0])
                     continue
                 days = with_rows(of_week)
                 if not days:

@@ -21,7 +21,7 @@ from quant_assets.market.bars import content_sha256, empty_daily
 from quant_assets.market.coverage import SETTLED, CellState, Missing, cell_state, listed, symbols_sha256
 from quant_assets.market.reconcile import CHANGES_SCHEMA, reconcile
 from resources.manifest import Entry, Manifest, stamped
-from resources.object_store import Blob, ObjectStore, claim, put_reconciled
+from resources.object_store import Blob, ObjectDamaged, ObjectStore, claim, put_reconciled
 from resources.source import FetchResult, PriceSource
 from resources.tables import DAILY, TOP_LEVEL, decode, encode, object_key, read_facts
 
@@ -82,7 +82,8 @@ def fill_cells(
         write.
 
     Raises:
-        SourceUnavailable, ObjectDamaged, StoreUnavailable; the cells written before stay written.
+        SourceUnavailable, StoreUnavailable; the cells written before stay written. ObjectDamaged for a damaged
+        manifest or ledger; a damaged cell is a failed one in the report, and the others go on.
     """
     report = FillReport(exchange.code)
     claim(store, TOP_LEVEL)
@@ -96,6 +97,7 @@ def fill_cells(
     on_plan(plan)
     report.too_early = plan.days.too_early
     report.cells |= plan.standing
+    report.cells |= {day: _damaged(day, why) for day, why in plan.damaged.items()}
     _record_closed(plan, manifest, exchange, clock(), report)
     if not plan.wanted:
         return report
@@ -121,24 +123,36 @@ def fill_cells(
             rows = fetched.spill.year(year)
             by_session = {day: part for (day,), part in rows.partition_by("date", as_dict=True).items()}
             sessions = [session for session in sorted(plan.wanted) if session.year == year]
+            sound: list[date] = []
 
             def write(session: date, by_session: dict[object, pl.DataFrame] = by_session) -> _Written:
                 cell = _Cell(
                     exchange, session, listed(listings, session), plan, fetched, source.name, clock(), force
                 )
-                return cell.write(store, by_session.get(session, empty_daily()))
+                try:
+                    return cell.write(store, by_session.get(session, empty_daily()))
+                except ObjectDamaged as error:
+                    return _Written(
+                        _damaged(session, str(error)), False, pl.DataFrame(schema=CHANGES_SCHEMA), True
+                    )
 
             with ThreadPoolExecutor(_WRITERS, thread_name_prefix="cells") as pool:
                 for written in pool.map(write, sessions):
                     session = date.fromisoformat(written.entry.partition)
+                    if not written.damaged:
+                        sound.append(session)
                     report.cells[session] = written.entry
                     report.written += written.put
                     if not written.changes.is_empty():
                         report.changes = pl.concat([report.changes, written.changes])
                     on_cell(session)
-            manifest.record(exchange.code, (report.cells[session] for session in sessions))
+            manifest.record(exchange.code, (report.cells[session] for session in sound))
         report.seconds["store"] += time.perf_counter() - started
     return report
+
+
+def _damaged(day: date, why: str) -> Entry:
+    return Entry(day.isoformat(), CellState.FAILED, reason=why)
 
 
 def _record_closed(
@@ -159,6 +173,7 @@ class _Written:
     entry: Entry
     put: bool
     changes: pl.DataFrame
+    damaged: bool = False
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import polars as pl
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState, listed, symbols_sha256
 from resources.manifest import Entry, Manifest
-from resources.object_store import ObjectStore
+from resources.object_store import ObjectDamaged, ObjectStore
 from resources.tables import DAILY, object_key, read_table
 
 
@@ -35,6 +35,8 @@ class Plan:
     """Per session the symbols to ask for; sessions that want none are left out."""
     standing: dict[date, Entry] = field(default_factory=dict[date, Entry])
     """What the manifest knows of the sessions and closed days."""
+    damaged: dict[date, str] = field(default_factory=dict[date, str])
+    """Sessions whose cell is not what was written, and what is wrong: left alone until somebody removes it."""
 
     def starts(self) -> dict[str, date]:
         """Per symbol the earliest session wanted, symbols sorted."""
@@ -81,11 +83,20 @@ def make_plan(
         force: ask for everything again, finished or not.
     """
     told = tell_apart(exchange, days, now)
-    standing = _standing(exchange, told, Manifest(store, DAILY))
+    damaged: dict[date, str] = {}
+    standing = _standing(exchange, told, Manifest(store, DAILY), damaged)
     wanted: dict[date, set[str]] = {}
     for session in told.sessions:
+        if session in damaged:
+            continue
         expected = listed(listings, session)
-        asked = set(expected) if force else _missing(exchange, session, expected, standing, store, now.date())
+        try:
+            asked = (
+                set(expected) if force else _missing(exchange, session, expected, standing, store, now.date())
+            )
+        except ObjectDamaged as error:
+            damaged[session] = str(error)
+            continue
         if only is not None:
             asked &= set(only)
         entry = standing.get(session)
@@ -94,15 +105,19 @@ def make_plan(
         outdated = not expected if entry is None else entry.expected_sha256 != symbols_sha256(expected)
         if asked or outdated:
             wanted[session] = asked
-    return Plan(told, wanted, standing)
+    return Plan(told, wanted, standing, damaged)
 
 
-def _standing(exchange: Exchange, told: Days, manifest: Manifest) -> dict[date, Entry]:
+def _standing(
+    exchange: Exchange, told: Days, manifest: Manifest, damaged: dict[date, str]
+) -> dict[date, Entry]:
     known: dict[date, Entry] = {}
     days = told.sessions + told.closed
     for year in sorted({day.year for day in days}):
         # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
-        entries = manifest.refresh(exchange.code, year)
+        unusable: dict[str, str] = {}
+        entries = manifest.refresh(exchange.code, year, damaged=unusable)
+        damaged |= {day: unusable[day.isoformat()] for day in days if day.isoformat() in unusable}
         known |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
     return known
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from quant_assets_tests.gcs_proxy import DOWNLOAD, UPLOAD, Fault, FaultProxy, fault_proxy
 from quant_assets_tests.resources.workers import ROOT
@@ -168,6 +173,45 @@ def test_without_credentials_the_first_use_says_so(tmp_path: Path, file: str | N
     assert "gcloud auth application-default login" in done.stdout
     if file:
         assert str(tmp_path / file) in done.stdout
+
+
+class _TokenServer(BaseHTTPRequestHandler):
+    """Gives no token: the key has been withdrawn."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}'
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_service_account_whose_key_was_withdrawn_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    file = tmp_path / "key.json"
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    with HTTPServer(("127.0.0.1", 0), _TokenServer) as server:
+        account = {
+            "type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": pem,
+            "client_email": "prices@p.example", "token_uri": f"http://127.0.0.1:{server.server_address[1]}/token",
+        }  # fmt: skip
+        file.write_text(json.dumps(account), encoding="utf-8")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(StoreUnavailable) as caught:
+            claim(GcsObjectStore("some-bucket", "p"), ["daily_prices"])
+        server.shutdown()
+    told = str(caught.value)
+    assert "in bucket some-bucket as prices@p.example" in told
+    assert "credentials are missing or expired" in told
+    assert pem not in told
 
 
 def test_a_process_killed_while_it_looked_whether_it_can_write_leaves_the_store_as_it_was(
