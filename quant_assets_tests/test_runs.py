@@ -1,0 +1,83 @@
+"""A run over a store that cannot be used ends before it has asked anybody for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets.runs import Runner
+from quant_assets_tests.gcs_proxy import Fault, FaultProxy, fault_proxy
+from quant_assets_tests.ingest.desk import WEEK
+from quant_assets_tests.support import listings, quick_settings
+from resources.dagster_resources import open_store
+from resources.object_store import StoreUnavailable
+from resources.yahoo import YahooSource
+
+
+@pytest.fixture
+def proxy(bucket: str, emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    with fault_proxy(emulator) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("trouble", "remedy"),
+    [
+        ("missing", "create the bucket, or correct QUANT_ASSETS_STORE"),
+        ("forbidden", r"grant that identity roles/storage\.objectAdmin on the bucket"),
+        ("read-only", r"grant that identity roles/storage\.objectAdmin on the bucket"),
+        ("expired", "run `gcloud auth application-default login`"),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_told_at_the_start(
+    proxy: FaultProxy,
+    bucket: str,
+    market: ReplayHandle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+    remedy: str,
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    proxy.faults = {
+        "missing": [],
+        "forbidden": [Fault("status", status=403)],
+        "read-only": [Fault("status", status=403, matching=("POST",))],
+        "expired": [Fault("status", status=401)],
+    }[trouble]
+    name = "no-such-bucket" if trouble == "missing" else bucket
+    settings = quick_settings(tmp_path, market.url, store=f"gs://{name}/p")
+    told = rf"in bucket {name} as anonymous \(emulator\): .*{remedy}"
+    # From the command line, and in a run that Dagster's daemon starts.
+    with pytest.raises(StoreUnavailable, match=told), Runner(settings):
+        pass
+    source = YahooSource(settings)
+    with pytest.raises(StoreUnavailable, match=told):
+        fill_cells(
+            exchange("US"), WEEK, listings("AAPL"),
+            source=source, store=open_store(settings.store), clock=settings.clock, spill_folder=tmp_path / "spill",
+        )  # fmt: skip
+    source.close()
+    assert market.stats()["requests"] == {}
+
+
+def test_a_prefix_of_another_project_is_told_at_the_start_and_left_as_it_is(
+    bucket: str, market: ReplayHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    theirs = open_store(f"gs://{bucket}/photos")
+    theirs.put("2024/cat.jpg", b"meow")
+    settings = quick_settings(tmp_path, market.url, store=theirs.location)
+    with (
+        pytest.raises(StoreUnavailable, match=r"another project's objects \(e\.g\. 2024/cat\.jpg\)"),
+        Runner(settings),
+    ):
+        pass
+    assert [info.key for info in theirs.list("")] == ["2024/cat.jpg"]
+    assert market.stats()["requests"] == {}
