@@ -31,7 +31,7 @@ from resources.object_store import (
 )
 
 POOL = 64
-"""Connections kept open: as many as the storage layer ever uses at once."""
+"""Connections kept open; more at once than these are opened and closed again."""
 
 _RANGES = 8
 """Ranges of one object asked for at once."""
