@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from quant_assets.compare import compare_stores
+from quant_assets.demo import run_demo_gcs
+from quant_assets.emulator import EmulatorError
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.maintenance.verify import verify_store
+from quant_assets.progress import Watcher
 from quant_assets.reader import prices
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.runs import Runner
@@ -108,6 +111,12 @@ def test_a_bucket_that_cannot_be_used_is_told_at_the_start(
         )  # fmt: skip
     source.close()
     assert market.stats()["requests"] == {}
+
+
+def test_a_demo_on_an_emulator_of_ones_own_asks_for_its_bucket_first(tmp_path: Path, bucket: str) -> None:
+    with pytest.raises(EmulatorError, match="name one of its buckets with --bucket"):
+        run_demo_gcs(tmp_path, None, Watcher())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_prefix_of_another_project_is_told_at_the_start_and_left_as_it_is(
