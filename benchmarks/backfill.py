@@ -29,7 +29,7 @@ from rich.table import Table
 
 from quant_assets.demo import write_universe
 from quant_assets.exchanges import exchange
-from quant_assets.reader import read_daily
+from quant_assets.stored import read_daily
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.runs import Runner
 from resources.manifest import Manifest

@@ -5,8 +5,8 @@
 Three parts, each against a real emulator in a process of its own. Writers: 64 at once (8 processes of 8 threads) add
 rows to the same 20 cells, in a bucket and in a folder; every row that was acknowledged must stand there. Network: a
 backfill behind a proxy that resets, refuses and loses answers ends as the calm one, and as the one on disk. Kills:
-backfills killed at random moments and started again end the same. One line at the end; exit code 1 when anything
-is lost or differs.
+backfills killed at random moments and started again, every other one on such a network, end the same. One line at the
+end; exit code 1 when anything is lost or differs.
 
 One process imports everything and then only forks, kills (SIGKILL) and waits; so a life costs as long as its work.
 """
@@ -19,13 +19,11 @@ import json
 import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -43,6 +41,7 @@ from quant_assets.market.bars import empty_daily
 from quant_assets.market.reconcile import merge
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
 from quant_assets_tests.filled import bars, cell
+from quant_assets_tests.gcs_proxy import proxy_process
 from resources.dagster_resources import YahooResource, open_store
 from resources.manifest import Entry, Manifest
 from resources.object_store import Blob, put_reconciled
@@ -174,33 +173,16 @@ def writers(location: str, cells: int) -> dict[str, int]:
 # --- network
 
 
-@contextmanager
-def bad_network(
-    upstream: str, chance: float, seed: int
-) -> Generator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """The URL of a proxy in a process of its own, and what it did once it is asked to end."""
-    told = {
-        "latency": [0.005, 0.03],
-        "seed": seed,
-        "faults": [
-            {"kind": "reset", "chance": chance},
-            {"kind": "lost", "chance": chance},
-            {"kind": "lost", "chance": chance, "matching": ["POST /upload/"]},
-            {"kind": "cut", "chance": chance, "matching": ["alt=media"]},
-            {"kind": "status", "status": 429, "chance": chance},
-            {"kind": "status", "status": 503, "chance": chance / 2, "burst": 3},
-        ],
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "quant_assets_tests.gcs_proxy", upstream, json.dumps(told)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip(), lambda: json.loads(process.communicate(timeout=30)[0])
-    finally:
-        process.kill()
-        process.communicate()
+def bad_network(chance: float) -> list[dict[str, Any]]:
+    """What a bad network does, each with this chance."""
+    return [
+        {"kind": "reset", "chance": chance},
+        {"kind": "lost", "chance": chance},
+        {"kind": "lost", "chance": chance, "matching": ["POST /upload/"]},
+        {"kind": "cut", "chance": chance, "matching": ["alt=media"]},
+        {"kind": "status", "status": 429, "chance": chance},
+        {"kind": "status", "status": 503, "chance": chance / 2, "burst": 3},
+    ]
 
 
 # --- kills
@@ -220,13 +202,16 @@ def live(job: Job, location: str, host: str, seconds: float | None) -> bool:
 
 
 def kills(
-    job: Job, host: str, reference: str, count: int, longest: float, seed: int
+    job: Job, hosts: Sequence[str], reference: str, count: int, longest: float, seed: int
 ) -> tuple[int, list[str]]:
-    """Kills until there were so many, each round ended and compared; answers the rounds and what differs."""
+    """Kills until there were so many, each round ended and compared; answers the rounds and what differs.
+
+    Rounds take the hosts in turn. Behind a bad network an upload may land after its writer was killed.
+    """
     chance, rounds, found = random.Random(seed), 0, list[str]()
     left = count
     while left > 0:
-        location = f"gs://{BUCKET}/kills-{rounds}"
+        location, host = f"gs://{BUCKET}/kills-{rounds}", hosts[rounds % len(hosts)]
         for _ in range(min(left, 5)):
             if not live(job, location, host, longest * chance.random() ** 1.5):
                 break
@@ -265,6 +250,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--cells", type=int, default=CELLS, help="how many of the 20 cells each writer writes to"
     )
     parser.add_argument("--chance", type=float, default=0.02, help="of each kind of fault")
+    parser.add_argument(
+        "--latency", type=float, nargs=2, default=(0.03, 0.2), metavar=("LEAST", "MOST"),
+        help="seconds that the bad network adds to each request",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     asked = parser.parse_args(arguments)
     started = time.monotonic()
@@ -303,16 +292,22 @@ def main(arguments: list[str] | None = None) -> int:
         longest = time.monotonic() - begun
         wrong += apart(differing, local, calm)
         print(f"gcs-faults: calm {longest:.1f} s, done at {time.monotonic() - started:.0f} s", flush=True)
-        with bad_network(host, asked.chance, asked.seed) as (url, end):
-            if apart(fill, job, f"gs://{BUCKET}/bad-network", url) != states:
+        faults, latency = bad_network(asked.chance), tuple(asked.latency)
+        with proxy_process(host, latency=latency, faults=faults, seed=asked.seed) as proxy:
+            if apart(fill, job, f"gs://{BUCKET}/bad-network", proxy.url) != states:
                 wrong.append("the backfill over a bad network differs in its states")
-            did = end()
+            did = proxy.did()
         print(f"gcs-faults: faults done at {time.monotonic() - started:.0f} s")
         print(f"gcs-faults: states {json.dumps(states)} network {json.dumps(did)}", flush=True)
         wrong += apart(differing, calm, f"gs://{BUCKET}/bad-network")
 
-        rounds, found = kills(job, host, calm, asked.kills, longest, asked.seed)
+        # A slow network would only lengthen the lives between two kills.
+        latency = (asked.latency[0] / 6, asked.latency[1] / 6)
+        with proxy_process(host, latency=latency, faults=faults, seed=asked.seed) as proxy:
+            rounds, found = kills(job, (host, proxy.url), calm, asked.kills, longest, asked.seed)
+            more = proxy.did()
         wrong += found
+        print(f"gcs-faults: kills network {json.dumps(more)}", flush=True)
     for text in wrong[:30]:
         print(f"gcs-faults: wrong: {text}")
     print(

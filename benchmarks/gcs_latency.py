@@ -2,7 +2,8 @@
 
 Prints, for the read of one symbol's twenty years and for the daily update of an exchange, the requests that it made,
 how many were under way at once, its median time, and the ratio to as many bare downloads by the same client at the
-same concurrency. The time of a daily update is that of its storage alone, the price source not counted.
+same concurrency. The time of a daily update is that of its storage alone, the price source not counted. The proxy
+that adds the time runs in a process of its own, as a network does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,12 +25,12 @@ import polars as pl
 from quant_assets.catalog.build import CATALOG_SCHEMA
 from quant_assets.emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.fill import Listeners, fill_cells
 from quant_assets.market.bars import conform_daily
 from quant_assets.market.coverage import CellState
 from quant_assets.reader import prices
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
-from quant_assets_tests.gcs_proxy import FaultProxy, fault_proxy
+from quant_assets_tests.gcs_proxy import ProxyProcess, proxy_process
 from resources.dagster_resources import open_store
 from resources.manifest import Entry, Manifest
 from resources.object_store import ObjectStore
@@ -55,15 +57,14 @@ def main() -> None:
     with gcs_emulator() as near, tempfile.TemporaryDirectory() as home:
         make_bucket(BUCKET)
         symbol = write_history(open_store(f"gs://{BUCKET}/read"), given.history_symbols)
-        with fault_proxy(near) as far:
-            far.latency = (given.latency, given.latency)
+        with proxy_process(near, latency=(given.latency, given.latency)) as far:
             os.environ["STORAGE_EMULATOR_HOST"] = far.url
             store = open_store(f"gs://{BUCKET}/read")
             rows = prices(symbol, store=store).collect().height
             read = measured(far, given.repeats, lambda: timed(lambda: prices(symbol, store=store).collect()))
-            report(far, store, f"one symbol, {len(YEARS)} years, {rows} rows", *read)
+            report(store, f"one symbol, {len(YEARS)} years, {rows} rows", *read)
             update = measured(far, 3, daily_update(far, Path(home), given.symbols))
-            report(far, store, f"daily update, {given.symbols} symbols", *update)
+            report(store, f"daily update, {given.symbols} symbols", *update)
 
 
 def write_history(store: ObjectStore, symbols: int) -> str:
@@ -92,7 +93,7 @@ def write_history(store: ObjectStore, symbols: int) -> str:
     return names[symbols // 2]
 
 
-def daily_update(far: FaultProxy, home: Path, symbols: int) -> Callable[[], float]:
+def daily_update(far: ProxyProcess, home: Path, symbols: int) -> Callable[[], float]:
     """A daily update of an exchange into a new prefix each time; a call answers the seconds of its storage."""
     made_up = GeneratedExchange("ASX", symbols=symbols, seed=1, start=date(2023, 11, 1), end=SESSION)
 
@@ -105,23 +106,22 @@ def daily_update(far: FaultProxy, home: Path, symbols: int) -> Callable[[], floa
             )
             source = YahooSource(Settings(home=home, source_url=server.url, requests_per_second=0, now=NOW))
             store = open_store(f"gs://{BUCKET}/update-{time.time_ns()}")
+            seconds, planned = 0.0, list[float]()
             # The client and the claim of a new prefix belong to the first day, not to every day.
             for session in (date(2024, 2, 28), SESSION):
-                forget(far)
+                far.did()
+                started = time.perf_counter()
                 report = fill_cells(
                     exchange("ASX"), [session], catalog,
                     source=source, store=store, clock=lambda: NOW, spill_folder=home / "spill",
+                    listeners=Listeners(plan=lambda _: planned.append(time.perf_counter())),
                 )  # fmt: skip
+                # Until the plan stands nothing but the store is asked.
+                seconds = planned[-1] - started + report.seconds["compare"] + report.seconds["store"]
             source.close()
-            return report.seconds["plan"] + report.seconds["store"]
+            return seconds
 
     return update
-
-
-def forget(far: FaultProxy) -> None:
-    """Counts requests from here on."""
-    far.asked.clear()
-    far.most_at_once = 0
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -131,28 +131,31 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measured(far: FaultProxy, repeats: int, work: Callable[[], float]) -> tuple[float, int, int]:
-    """Median seconds of `work`, the requests of one call, and how many of them were under way at once."""
+def measured(far: ProxyProcess, repeats: int, work: Callable[[], float]) -> tuple[float, dict[str, int], int]:
+    """Median seconds of `work`, the requests of one call by method, and how many of them were under way at once."""
     seconds: list[float] = []
+    did: dict[str, Any] = {}
     for _ in range(repeats):
-        forget(far)
+        far.did()
         seconds.append(work())
-    return statistics.median(seconds), sum(far.asked.values()), far.most_at_once
+        did = far.did()
+    return statistics.median(seconds), did["asked"], did["most_at_once"]
 
 
-def report(
-    far: FaultProxy, store: ObjectStore, name: str, seconds: float, requests: int, at_once: int
-) -> None:
+def report(store: ObjectStore, name: str, seconds: float, asked: dict[str, int], at_once: int) -> None:
     """One line: what was measured, beside as many bare downloads at the same concurrency."""
+    requests = sum(asked.values())
 
     def bare() -> None:
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda _: store.get(object_key(CATALOG)), range(requests)))
 
     peer = statistics.median(timed(bare) for _ in range(5))
+    methods = ",".join(f"{method}:{count}" for method, count in sorted(asked.items()))
     print(
-        f"gcs-latency: {name}: requests={requests} at_once={at_once} seconds={seconds:.3f} "
-        f"bare={peer:.3f} ratio={seconds / peer:.2f}"
+        f"gcs-latency: {name}: requests={requests} ({methods}) at_once={at_once} seconds={seconds:.3f} "
+        f"bare={peer:.3f} ratio={seconds / peer:.2f}",
+        flush=True,
     )
 
 

@@ -14,6 +14,8 @@ from resources.tables import decode, read_facts
 
 # What differs between two runs that found the same: the moments, and what a home calls an object's version.
 _MOMENTS = ("recorded_at", "size", "version")
+_MOMENT_COLUMNS = ("fetched_at", "known_at", "detected_at", "replaced_at", "decided_at", "run", "facts")
+_DIARY = "fetch_reports/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,18 @@ class Comparison:
 
 
 def compare_stores(left: ObjectStore, right: ObjectStore) -> Comparison:
-    """Compares every object of two stores. Raises ObjectDamaged, StoreUnavailable."""
-    keys = {info.key for info in left.list("")}, {info.key for info in right.list("")}
+    """Compares every object of two stores but the reports of their runs. Raises ObjectDamaged, StoreUnavailable."""
+    keys = _keys(left), _keys(right)
     differing = sorted(keys[0] ^ keys[1])
     both = sorted(keys[0] & keys[1])
     for key, said, other in zip(both, _said(left, both), _said(right, both), strict=True):
         if said != other:
             differing.append(key)
     return Comparison(len(keys[0] | keys[1]), sorted(differing))
+
+
+def _keys(store: ObjectStore) -> set[str]:
+    return {info.key for info in store.list("") if not info.key.startswith(_DIARY)}
 
 
 def _said(store: ObjectStore, keys: list[str]) -> Iterator[object]:
@@ -45,8 +51,7 @@ def _said(store: ObjectStore, keys: list[str]) -> Iterator[object]:
 def _content(blob: Blob, key: str, uri: str) -> object:
     if key.endswith(".parquet"):
         facts = {name: value for name, value in read_facts(blob.data, uri).items() if name not in _MOMENTS}
-        left_out = ("fetched_at", "known_at")
-        return content_sha256(decode(blob.data, uri), leave_out=left_out), facts
+        return content_sha256(decode(blob.data, uri), leave_out=_MOMENT_COLUMNS), facts
     if key.endswith(".json"):
         return _without_moments(orjson.loads(blob.data))
     return blob.data

@@ -123,14 +123,15 @@ def run_demo_gcs(home: Path, bucket: str | None, watcher: Watcher) -> tuple[Comp
     With STORAGE_EMULATOR_HOST set, that emulator and `bucket` are used; else one is started. Answers the comparison
     and the requests to the price source. Raises EmulatorError and all that `run_demo` does.
     """
+    given = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+    if given and not bucket:
+        raise EmulatorError("STORAGE_EMULATOR_HOST is set: name one of its buckets with --bucket")
     run_demo(home, watcher)
     with contextlib.ExitStack() as stack:
-        if not os.environ.get("STORAGE_EMULATOR_HOST"):
+        if not given:
             stack.enter_context(gcs_emulator())
             bucket = bucket or "quant-assets-demo"
             make_bucket(bucket)
-        if not bucket:
-            raise EmulatorError("STORAGE_EMULATOR_HOST is set: name one of its buckets with --bucket")
         # A prefix of its own each time: the run is to start from nothing.
         location = f"gs://{bucket}/demo-{time.time_ns()}"
         result = run_demo(home / "gcs", watcher, location)

@@ -1,7 +1,6 @@
 """What users import to read the tables: `from quant_assets import prices, weekly, universe, profiles`.
 
-Reads come from the yearly history, overlaid by every daily cell that is newer than it, so they are right whether
-or not a compaction has run. A reader sees each object as it was or as it is, never a mixture.
+Where the rows come from stands in `quant_assets.stored`.
 """
 
 from __future__ import annotations
@@ -9,38 +8,30 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, conform_daily, content_sha256, empty_daily
+from quant_assets.market.bars import KEYS, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
 from quant_assets.market.coverage import absent_days
-from quant_assets.records.ledger import Ledger
+from quant_assets.stored import read_all, read_daily
 from resources.dagster_resources import open_store
 from resources.manifest import Manifest
-from resources.object_store import ObjectChanged, ObjectNotFound, ObjectStore, get_many
+from resources.object_store import ObjectNotFound, ObjectStore
 from resources.settings import load_settings
 from resources.tables import (
     CATALOG,
     DAILY,
-    HISTORY,
     PROFILES,
     WEEKLY,
-    decode,
     object_key,
-    read_facts,
-    read_symbols,
     read_table,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_RETRIES = 20
-_YEARS_AT_ONCE = 24
 
 Store = ObjectStore | str | os.PathLike[str] | None
 Symbols = str | Iterable[str] | pl.Series | pl.DataFrame | pl.LazyFrame
@@ -224,7 +215,7 @@ def weekly(
             for e in Manifest(home, WEEKLY).all(exchange)
             if e.version and first.isoformat() <= e.partition <= last.isoformat()
         ]
-        for frame in _read_all(home, [object_key(WEEKLY, exchange, week) for week in weeks]):
+        for frame in read_all(home, [object_key(WEEKLY, exchange, week) for week in weeks]):
             frames.append(frame.filter(pl.col("symbol").is_in(of_exchange)))
     if not frames:
         from quant_assets.market.weekly import WEEKLY_SCHEMA
@@ -241,90 +232,6 @@ def universe(*, store: Store = None) -> pl.LazyFrame:
 def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
     """The symbol profiles of an exchange. Raises ObjectNotFound when they have not been materialized."""
     return read_table(_open(store), object_key(PROFILES, exchange)).lazy()
-
-
-def read_daily(
-    store: ObjectStore,
-    exchange: str,
-    start: date | None = None,
-    end: date | None = None,
-    *,
-    symbols: Sequence[str] | None = None,
-    as_of: datetime | None = None,
-) -> pl.DataFrame:
-    """As-traded rows of one exchange (DAILY_SCHEMA, by symbol and date): all symbols, or some; those that stand, or
-    those that stood at `as_of`.
-
-    Raises ObjectDamaged, StoreUnavailable.
-    """
-    manifest = Manifest(store, DAILY)
-    first, last = start or date.min, end or date.max
-    # A manifest that was lost must not make its years look empty: the history tells of them as well.
-    places = (f"manifest/{DAILY}/exchange={exchange}/", f"{HISTORY}/exchange={exchange}/")
-    found = {int(info.key.rpartition("year=")[2][:4]) for place in places for info in store.list(place)}
-    years = [year for year in sorted(found) if first.year <= year <= last.year]
-    if not years:
-        return empty_daily()
-    with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="years") as pool:
-        frames = pool.map(lambda year: _year(store, manifest, exchange, year, symbols), years)
-        rows = conform_daily(pl.concat(frames))
-    if as_of is not None:
-        rows = _as_of(Ledger(store, exchange), rows, as_of, symbols)
-    return rows.filter(pl.col("date").is_between(first, last))
-
-
-def _as_of(
-    ledger: Ledger, rows: pl.DataFrame, moment: datetime, symbols: Sequence[str] | None
-) -> pl.DataFrame:
-    """What stood at a moment: what was replaced since is put back, what became known since is left out."""
-    replaced = ledger.replaced_after(moment)
-    if symbols is not None:
-        replaced = replaced.filter(pl.col("symbol").is_in(symbols))
-    before = pl.concat([rows.join(replaced, on=KEYS, how="anti"), replaced.select(list(DAILY_SCHEMA))])
-    return before.filter(pl.col("fetched_at") <= moment).sort(KEYS)
-
-
-def _year(
-    store: ObjectStore, manifest: Manifest, exchange: str, year: int, symbols: Sequence[str] | None
-) -> pl.DataFrame:
-    """A year's rows: the history object, with every cell that is not in it as it stands now."""
-    rows, in_history = _history(store, object_key(HISTORY, exchange, f"{year:04d}"), symbols)
-    entries = manifest.year(exchange, year) or manifest.refresh(exchange, year, record=False)
-    cells = {p: e.content_sha256 for p, e in entries.items() if e.version}
-    newer = sorted(p for p, content in cells.items() if in_history.get(p) != content)
-    if not newer:
-        return rows
-    stale = [date.fromisoformat(p) for p in newer if p in in_history]
-    frames = [rows.filter(~pl.col("date").is_in(stale))] if stale else [rows]
-    for cell in _read_all(store, [object_key(DAILY, exchange, p) for p in newer]):
-        frames.append(cell if symbols is None else cell.filter(pl.col("symbol").is_in(symbols)))
-    return pl.concat(frames).sort(KEYS)
-
-
-def _history(
-    store: ObjectStore, key: str, symbols: Sequence[str] | None
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    """A year's compacted rows and the content of each cell in them; nothing where there is no such object."""
-    for _ in range(_RETRIES):
-        try:
-            if symbols is None:
-                blob = store.get(key)
-                rows = decode(blob.data, store.uri(key))
-                return rows, read_facts(blob.data, store.uri(key)).get("cells", {})
-            found = read_symbols(store, key, symbols)
-            return (empty_daily(), {}) if found is None else (found[0], found[1].get("cells", {}))
-        except ObjectNotFound:
-            return empty_daily(), {}
-        except ObjectChanged:
-            continue
-    raise ObjectChanged(f"{store.uri(key)}: replaced {_RETRIES} times while it was read; try again")
-
-
-def _read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]:
-    for key, blob in get_many(store, keys):
-        if isinstance(blob, Exception):
-            raise blob
-        yield decode(blob.data, store.uri(key))
 
 
 def _catalog(store: ObjectStore) -> pl.DataFrame:

@@ -129,7 +129,10 @@ class Runner:
             for day, entry in plan.standing.items()
             if entry.state is not CellState.FAILED and daily_key(exchange.code, day) not in shown
         }
-        needed = sorted({*plan.wanted, *unshown, *(d for d in plan.days.closed if d not in plan.standing)})
+        # A damaged cell is part of the run, so that the run says so.
+        needed = sorted(
+            {*plan.wanted, *plan.damaged, *unshown, *(d for d in plan.days.closed if d not in plan.standing)}
+        )
         if not needed and not listings.is_empty():
             return False
         keys = [daily_key(exchange.code, day) for day in (needed or days)]

@@ -1,7 +1,7 @@
 """A proxy in front of a Cloud Storage emulator that does what networks and busy servers do, on loopback only.
 
-In a process of its own: `python -m quant_assets_tests.gcs_proxy UPSTREAM '{"latency": [0.005, 0.03], "faults": […]}'`
-prints its URL, and ends when its input does.
+In a process of its own (`proxy_process`), `python -m quant_assets_tests.gcs_proxy UPSTREAM '{"faults": […]}'` prints
+its URL, then for each line of its input what it did since the last one; it ends when its input does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import socket
 import socketserver
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -177,12 +178,62 @@ def fault_proxy(upstream: str, faults: Sequence[Fault] = (), seed: int = 0) -> G
         socketserver.TCPServer.server_close(proxy)
 
 
-if __name__ == "__main__":
-    told = json.loads(sys.argv[2])
-    with fault_proxy(
-        sys.argv[1], [Fault(**fault) for fault in told["faults"]], told.get("seed", 0)
-    ) as serving:
-        serving.latency = tuple(told.get("latency", (0.0, 0.0)))
+@dataclass
+class ProxyProcess:
+    """A proxy in a process of its own, so that its work does not count as the client's."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def did(self) -> dict[str, Any]:
+        """`asked`, `struck` and `most_at_once` since the last time this was called."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@contextlib.contextmanager
+def proxy_process(
+    upstream: str,
+    *,
+    latency: tuple[float, float] = (0.0, 0.0),
+    faults: Sequence[dict[str, Any]] = (),
+    seed: int = 0,
+) -> Generator[ProxyProcess]:
+    """A running proxy in a process of its own; `faults` are the fields of `Fault`."""
+    told = json.dumps({"latency": latency, "faults": faults, "seed": seed})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quant_assets_tests.gcs_proxy", upstream, told],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield ProxyProcess(process.stdout.readline().strip(), process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _serve_for_a_parent(upstream: str, told: dict[str, Any]) -> None:
+    with fault_proxy(upstream, [Fault(**fault) for fault in told["faults"]], told["seed"]) as serving:
+        serving.latency = tuple(told["latency"])
         print(serving.url, flush=True)
-        sys.stdin.read()
-        print(json.dumps({"asked": serving.asked, "struck": serving.struck}), flush=True)
+        for _ in sys.stdin:
+            with serving.lock:
+                did = {
+                    "asked": dict(serving.asked),
+                    "struck": dict(serving.struck),
+                    "most_at_once": serving.most_at_once,
+                }
+                serving.asked.clear()
+                serving.struck.clear()
+                serving.most_at_once = serving.under_way
+            print(json.dumps(did), flush=True)
+
+
+if __name__ == "__main__":
+    _serve_for_a_parent(sys.argv[1], json.loads(sys.argv[2]))

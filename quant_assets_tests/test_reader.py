@@ -21,6 +21,8 @@ from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import WEEKLY_SCHEMA
 from quant_assets.reader import prices, profiles, read_daily, universe, weekly
+from quant_assets_tests.gcs_proxy import fault_proxy
+from resources.dagster_resources import open_store
 from resources.local_store import LocalObjectStore
 from resources.manifest import Entry, Manifest
 from resources.object_store import ObjectChanged, ObjectDamaged, ObjectNotFound, ObjectStore
@@ -272,16 +274,15 @@ def test_without_a_catalog_the_reader_says_what_is_missing(tmp_path: Path) -> No
 
 
 class Restless(LocalObjectStore):
-    """Every look at a year's history is followed by a new compaction of it, as often as `times` says."""
+    """Every ranged read of a year's history comes after a new compaction of it, as often as `times` says."""
 
     times = 0
 
-    def head(self, key: str) -> Any:
-        info = super().head(key)
+    def get_ranges(self, key: str, ranges: Any, version: str) -> list[bytes]:
         if key.startswith(HISTORY) and self.times:
             self.times -= 1
             self.put(key, self.get(key).data)
-        return info
+        return super().get_ranges(key, ranges, version)
 
 
 def test_a_history_replaced_while_it_is_read_is_read_again(store: LocalObjectStore) -> None:
@@ -293,6 +294,21 @@ def test_a_history_replaced_while_it_is_read_is_read_again(store: LocalObjectSto
     restless.times = 10_000
     with pytest.raises(ObjectChanged, match=r"year=2024\.parquet.*try again"):
         prices("IBM", store=restless)
+
+
+def test_a_symbols_years_in_a_bucket_cost_few_requests(
+    store: LocalObjectStore, bucket: str, emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for year in (2023, 2024):
+        compact(store, "US", year)
+    far = open_store(f"gs://{bucket}/p")
+    for info in store.list(""):
+        far.put(info.key, store.get(info.key).data)
+    with fault_proxy(emulator) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
+        # The catalog, which years there are in manifest and history, and of each year the two objects.
+        assert proxy.asked == {"GET": 1 + 2 + 2 * 2}
 
 
 def test_the_readers_are_importable_from_the_package() -> None:

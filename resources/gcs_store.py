@@ -14,6 +14,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,7 +31,10 @@ from resources.object_store import (
 )
 
 POOL = 64
-"""Connections kept open: as many as the storage layer ever uses at once."""
+"""Connections kept open; more at once than these are opened and closed again."""
+
+_RANGES = 8
+"""Ranges of one object asked for at once."""
 
 _WRITE_CHECK = ".write-check-"
 _WRITER = "quant-assets-put"
@@ -58,6 +62,7 @@ class GcsObjectStore:
         self._lock = threading.Lock()
         self._client: Any = None
         self._retry: Any = None
+        self._meeting = threading.Lock()
         self._met = False
         """Whether the bucket is known to be there."""
 
@@ -106,9 +111,15 @@ class GcsObjectStore:
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at")
             return data
 
-        try:
+        def part(range_: tuple[int, int]) -> bytes:
             # An empty range cannot be asked for: HTTP has none.
-            return [self._downloaded(key, partial(read, *range_)) if range_[1] else b"" for range_ in ranges]
+            return self._downloaded(key, partial(read, *range_)) if range_[1] else b""
+
+        try:
+            if len(ranges) < 2:
+                return [part(range_) for range_ in ranges]
+            with ThreadPoolExecutor(min(_RANGES, len(ranges)), thread_name_prefix="ranges") as pool:
+                return list(pool.map(part, ranges))
         except ObjectNotFound as error:
             if self.head(key) is not None:
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from error
@@ -277,9 +288,10 @@ class GcsObjectStore:
 
     def _meet_bucket(self) -> None:
         """Tells a missing object from a missing bucket, which is answered alike. Raises StoreUnavailable."""
-        if not self._met:
-            next(self.list(""), None)
-            self._met = True
+        with self._meeting:
+            if not self._met:
+                next(self.list(""), None)
+                self._met = True
 
     def _unavailable(self, verb: str, key: str, error: Exception) -> StoreUnavailable:
         code = getattr(error, "code", None)
@@ -304,7 +316,8 @@ class GcsObjectStore:
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             return "anonymous (emulator)"
         credentials = getattr(self._client, "_credentials", None)
-        return str(getattr(credentials, "service_account_email", None) or "the environment's credentials")
+        names = (getattr(credentials, name, None) for name in ("service_account_email", "account"))
+        return str(next(filter(None, names), "the environment's credentials"))
 
 
 def _project() -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import dagster as dg
 import polars as pl
@@ -16,10 +18,25 @@ from quant_assets.market.bars import content_sha256
 from quant_assets.market.coverage import CellState
 from resources.dagster_resources import StoreResource
 from resources.manifest import Entry, Manifest, stamped
-from resources.object_store import Blob, ObjectDamaged, ObjectNotFound, ObjectStore, put_reconciled
+from resources.object_store import (
+    Blob,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    get_many,
+    put_reconciled,
+)
 from resources.tables import TIME_DIMENSION, decode, encode, object_key, read_facts
 
 EXCHANGE = "exchange"
+
+_WRITERS = 8
+_ROWS = 500_000
+"""How many rows may be on their way to the store: years are long, weeks are short."""
+_BATCH = 100
+"""Partitions between two records: each is a put of the whole year's entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,17 @@ class PartitionFrames(Mapping[str, pl.DataFrame]):
         except ObjectNotFound as error:
             raise KeyError(partition) from error
 
+    def many(self, partitions: Sequence[str]) -> pl.DataFrame:
+        """The rows of several partitions, read at once; they must be there. Raises KeyError, ObjectDamaged."""
+        frames: list[pl.DataFrame] = []
+        for key, blob in get_many(self._store, [self._keys[partition] for partition in partitions]):
+            if isinstance(blob, ObjectNotFound):
+                raise KeyError(key) from blob
+            if isinstance(blob, ObjectStoreError):
+                raise blob
+            frames.append(decode(blob.data, self._store.uri(key)))
+        return pl.concat(frames)
+
     def __iter__(self) -> Iterator[str]:
         return (partition for partition, key in self._keys.items() if self._store.head(key) is not None)
 
@@ -88,7 +116,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         table = context.asset_key.path[-1]
         store = self.store.open()
         if not context.has_asset_partitions:
-            metadata = _write(store, table, None, None, _output(obj))
+            _, metadata = _write(store, table, None, None, _output(obj))
             context.add_output_metadata(metadata)  # pyright: ignore[reportUnknownMemberType]
             return
         keys = list(context.asset_partition_keys)
@@ -101,16 +129,12 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             "Iterable[tuple[str, object]]",
             [(keys[0], obj)] if single else obj.items() if isinstance(obj, Mapping) else obj,
         )
-        done: dict[str, dict[str, Any]] = {}
-        failed: dict[str, str] = {}
-        for key, value in pairs:
-            if key not in keys:
-                raise dg.DagsterInvariantViolationError(f"{table}: {key} is no partition of this run")
-            output = _output(value)
-            if output.state is CellState.FAILED:
-                failed[key] = output.reason
-            else:
-                done[key] = _write(store, table, *split_key(table, key), output)
+        with _Writers(store, table) as writers:
+            for key, value in pairs:
+                if key not in keys:
+                    raise dg.DagsterInvariantViolationError(f"{table}: {key} is no partition of this run")
+                writers.take(key, _output(value))
+        done, failed = writers.done, writers.failed
         if not failed:
             for key, metadata in done.items():
                 context.step_context.add_asset_metadata(
@@ -170,9 +194,74 @@ def _output(value: object) -> TableOutput:
     raise dg.DagsterInvariantViolationError(f"a table is a polars DataFrame, not a {type(value).__name__}")
 
 
+class _Writers:
+    """Writes the partitions of a table, several at once, and tells the manifest of them in batches.
+
+    Whatever goes wrong with one partition or with the making of the next, those on their way are written and recorded
+    before the error is raised. An object that cannot be written or read as it stands fails its own partition alone.
+    """
+
+    def __init__(self, store: ObjectStore, table: str) -> None:
+        self._store, self._table = store, table
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="tables")
+        self._under_way: deque[tuple[str, int, Future[tuple[Entry, dict[str, Any]]]]] = deque()
+        self._rows = 0
+        self._unrecorded: dict[str, list[Entry]] = {}
+        self._error: Exception | None = None
+        self.done: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        while self._under_way:
+            self._settle()
+        self._pool.shutdown()
+        self._record()
+        if self._error is not None and kind is None:
+            raise self._error
+
+    def take(self, key: str, output: TableOutput) -> None:
+        """Begins to write one partition. Raises StoreUnavailable when the store cannot be used."""
+        if output.state is CellState.FAILED:
+            self.failed[key] = output.reason
+            return
+        rows = 0 if output.frame is None else output.frame.height
+        future = self._pool.submit(_write, self._store, self._table, *split_key(self._table, key), output)
+        self._under_way.append((key, rows, future))
+        self._rows += rows
+        while len(self._under_way) > 2 * _WRITERS or (self._rows > _ROWS and len(self._under_way) > 1):
+            self._settle()
+        if sum(map(len, self._unrecorded.values())) >= _BATCH:
+            self._record()
+        if self._error is not None:
+            raise self._error
+
+    def _settle(self) -> None:
+        key, rows, future = self._under_way.popleft()
+        self._rows -= rows
+        try:
+            entry, self.done[key] = future.result()
+        except (ObjectChanged, ObjectDamaged, ObjectNotFound) as error:
+            self.failed[key] = str(error)
+        except Exception as error:  # noqa: BLE001 - raised once the others are recorded
+            self._error = self._error or error
+        else:
+            exchange, partition = split_key(self._table, key)
+            if partition is not None and entry.version:
+                # Also when nothing was put: a run killed between the two left the object unrecorded.
+                self._unrecorded.setdefault(exchange, []).append(entry)
+
+    def _record(self) -> None:
+        for exchange, entries in self._unrecorded.items():
+            Manifest(self._store, self._table).record(exchange, entries)
+        self._unrecorded = {}
+
+
 def _write(
     store: ObjectStore, table: str, exchange: str | None, partition: str | None, output: TableOutput
-) -> dict[str, Any]:
+) -> tuple[Entry, dict[str, Any]]:
     started = time.perf_counter()
     key = object_key(table, exchange, partition)
     name = partition or exchange or table
@@ -184,10 +273,7 @@ def _write(
     else:
         blob = store.get(key)
         entry = Entry.from_facts(read_facts(blob.data, store.uri(key)), blob.info)
-    if exchange is not None and partition is not None and entry.version:
-        # Also when nothing was put: a run killed between the two left the object unrecorded.
-        Manifest(store, table).record(exchange, [entry])
-    return {
+    return entry, {
         "state": entry.state.value,
         "rows": entry.rows,
         "bytes": entry.size,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Self, cast
@@ -23,9 +24,13 @@ from resources.object_store import (
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
+    ObjectStoreError,
+    get_many,
     put_reconciled,
 )
 from resources.tables import DAILY, object_key, partition_of, read_facts
+
+_YEARS_AT_ONCE = 8
 
 _FOOTER_FIELDS = (
     "rows",
@@ -108,17 +113,33 @@ class Manifest:
         except ObjectNotFound:
             return {}
 
-    def between(self, exchange: str, first: date, last: date, *, refresh: bool = False) -> dict[str, Entry]:
+    def between(
+        self,
+        exchange: str,
+        first: date,
+        last: date,
+        *,
+        refresh: bool = False,
+        damaged: dict[str, str] | None = None,
+    ) -> dict[str, Entry]:
         """The entries whose partition lies in first..last (inclusive); with `refresh`, caught up with the objects."""
         entries: dict[str, Entry] = {}
-        for year in range(first.year, last.year + 1):
-            entries |= self.refresh(exchange, year) if refresh else self.year(exchange, year)
+
+        def of_year(year: int) -> dict[str, Entry]:
+            return self.refresh(exchange, year, damaged=damaged) if refresh else self.year(exchange, year)
+
+        with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
+            for found in pool.map(of_year, range(first.year, last.year + 1)):
+                entries |= found
         return {p: e for p, e in entries.items() if first.isoformat() <= p <= last.isoformat()}
 
     def all(self, exchange: str) -> Iterator[Entry]:
         """Every entry of an exchange, in order of time."""
-        for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/"):
-            entries = self._parse(self._store.get(info.key))
+        shards = [info.key for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/")]
+        for _, blob in get_many(self._store, shards):
+            if isinstance(blob, ObjectStoreError):
+                raise blob
+            entries = self._parse(blob)
             yield from (entries[partition] for partition in sorted(entries))
 
     def record(self, exchange: str, entries: Iterable[Entry]) -> None:
@@ -155,29 +176,40 @@ class Manifest:
         for key, of_year in by_year.items():
             self._store.put(key, _dump(of_year))
 
-    def refresh(self, exchange: str, year: int, *, record: bool = True) -> dict[str, Entry]:
+    def refresh(
+        self, exchange: str, year: int, *, record: bool = True, damaged: dict[str, str] | None = None
+    ) -> dict[str, Entry]:
         """A year's entries after catching up with the objects.
 
         What the manifest does not know, or knows otherwise, is read, and recorded unless `record` is False; entries
         whose object is no longer there are left out, and so are damaged objects of tables that are made from cells.
+        Damaged cells are put into `damaged` (what is wrong, by partition) and left out; without it, the first one is
+        raised as ObjectDamaged.
         """
         known = self.year(exchange, year)
         prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
-        fresh: list[Entry] = []
         there: set[str] = set()
+        unknown: list[str] = []
         for info in self._store.list(prefix):
             partition = partition_of(self._table, info.key)
             if partition is None:
                 continue
             there.add(partition)
-            if partition in known and known[partition].version == info.version:
-                continue
+            if partition not in known or known[partition].version != info.version:
+                unknown.append(info.key)
+        fresh: list[Entry] = []
+        for key, blob in get_many(self._store, unknown):
             try:
-                fresh.append(entry_of(self._table, self._store.get(info.key), self._store.uri(info.key)))
-            except ObjectDamaged:
+                if isinstance(blob, ObjectStoreError):
+                    raise blob
+                fresh.append(entry_of(self._table, blob, self._store.uri(key)))
+            except ObjectDamaged as error:
+                partition = str(partition_of(self._table, key))
                 # A cell is the only copy there is; what is made from cells is simply made anew.
                 if self._table == DAILY:
-                    raise
+                    if damaged is None:
+                        raise
+                    damaged[partition] = str(error)
                 there.discard(partition)
         if fresh:
             if record:

@@ -69,7 +69,10 @@ class ObjectStore(Protocol):
         ...
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
-        """The bytes of each (offset, length), all of `version`. Raises ObjectChanged when it is no longer that."""
+        """The bytes of each (offset, length), all of `version`, asked for at once.
+
+        Raises ObjectChanged when it is no longer that version, ObjectNotFound, StoreUnavailable.
+        """
         ...
 
     def head(self, key: str) -> ObjectInfo | None:
@@ -136,7 +139,8 @@ def is_claimed(store: ObjectStore, tables: Collection[str]) -> bool:
                 "or choose another store"
             )
     except ObjectNotFound:
-        first = next(iter(store.list("")), None)
+        # Another process may have claimed it between the two questions.
+        first = next((info for info in store.list("") if info.key != MARKER), None)
         if first is not None and first.key.partition("/")[0].removesuffix(".parquet") not in tables:
             raise StoreUnavailable(
                 f"{store.location} holds another project's objects (e.g. {first.key}): point QUANT_ASSETS_STORE at "

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 import polars as pl
 
 from quant_assets.market.bars import content_sha256
-from resources.object_store import ObjectDamaged, ObjectStore, checksum
+from resources.object_store import ObjectDamaged, ObjectInfo, ObjectStore, checksum
 
 CATALOG = "symbol_catalog"
 DAILY = "daily_prices"
@@ -156,16 +156,28 @@ _REMEDY = "Remove the object and run the backfill of its partition again"
 class RangedTable(io.RawIOBase):
     """A table's object as a seekable file of one version, read in ranges and checked block by block.
 
+    `fetch` brings what will be needed in few requests; what has not been brought is fetched when it is read.
     Raises ObjectChanged when it has been replaced, ObjectDamaged when its bytes are not what was written.
     """
 
-    def __init__(self, store: ObjectStore, key: str, size: int, version: str) -> None:
+    def __init__(self, store: ObjectStore, info: ObjectInfo) -> None:
         super().__init__()
-        self._store, self._key, self._size, self._version = store, key, size, version
+        self._store, self._info = store, info
         self._position = 0
-        self._end = max(0, size - _BLOCK)
-        self._last = self._fetch(self._end, size - self._end)
-        self._seal = _Seal(self._near_end, size, store.uri(key))
+        self._blocks: dict[int, bytes] = {}
+        # Seal and Parquet footer grow with the object, slowly; one read is to bring them both.
+        start = max(0, info.size - _BLOCK - info.size // 128) // _BLOCK * _BLOCK
+        (end,) = self._ranges([(start, info.size - start)])
+
+        def near_end(offset: int, length: int) -> bytes:
+            if offset >= start:
+                return end[offset - start : offset - start + length]
+            (data,) = self._ranges([(offset, length)])
+            return data
+
+        self._seal = _Seal(near_end, info.size, store.uri(info.key))
+        if start < self._seal.body:
+            self._keep(start // _BLOCK, end[: self._seal.body - start])
 
     def readable(self) -> bool:
         return True
@@ -177,51 +189,71 @@ class RangedTable(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._info.size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        start = min(self._position, self._size)
-        end = self._size if size < 0 else min(self._size, start + size)
+        start = min(self._position, self._info.size)
+        end = self._info.size if size < 0 else min(self._info.size, start + size)
         body = self._seal.body
-        first, last = start // _BLOCK, -(-min(end, body) // _BLOCK)
         data = b""
-        if first < last:
-            at = first * _BLOCK
-            blocks = self._near_end(at, min(last * _BLOCK, body) - at)
-            self._seal.check(first, blocks)
-            data = blocks[start - at : end - at]
+        if start < min(end, body):
+            first = start // _BLOCK
+            self.fetch([(start, end - start)])
+            data = b"".join(self._blocks[block] for block in range(first, -(-min(end, body) // _BLOCK)))
+            data = data[start - first * _BLOCK : end - first * _BLOCK]
         if end > body:
             data += self._seal.tail[max(0, start - body) : end - body]
         self._position = end
         return data
 
-    def _near_end(self, offset: int, length: int) -> bytes:
-        """Bytes from the last block, which is fetched once, or fetched now."""
-        if offset >= self._end:
-            return self._last[offset - self._end : offset - self._end + length]
-        return self._fetch(offset, length)
+    def fetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Brings what each (offset, length) needs: neighbouring blocks in one range, all ranges at once."""
+        wanted = {
+            block
+            for offset, length in ranges
+            for block in range(offset // _BLOCK, -(-min(offset + length, self._seal.body) // _BLOCK))
+        }
+        runs: list[tuple[int, int]] = []
+        for block in sorted(wanted - self._blocks.keys()):
+            if runs and runs[-1][1] == block:
+                runs[-1] = (runs[-1][0], block + 1)
+            else:
+                runs.append((block, block + 1))
+        if not runs:
+            return
+        found = self._ranges([(a * _BLOCK, min(b * _BLOCK, self._seal.body) - a * _BLOCK) for a, b in runs])
+        for (first, _), data in zip(runs, found, strict=True):
+            self._keep(first, data)
 
-    def _fetch(self, offset: int, length: int) -> bytes:
-        (data,) = self._store.get_ranges(self._key, [(offset, length)], self._version)
-        return data
+    def _keep(self, first: int, data: bytes) -> None:
+        self._seal.check(first, data)
+        for at in range(0, len(data), _BLOCK):
+            self._blocks[first + at // _BLOCK] = data[at : at + _BLOCK]
+
+    def _ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        return self._store.get_ranges(self._info.key, ranges, self._info.version)
 
 
 def read_symbols(
-    store: ObjectStore, key: str, symbols: Sequence[str]
+    store: ObjectStore, key: str, symbols: Sequence[str], info: ObjectInfo | None = None
 ) -> tuple[pl.DataFrame, dict[str, Any]] | None:
     """The rows of some symbols of a table sorted by symbol, and its facts, in few ranged reads of one version.
 
+    Two requests where `info` tells the object's size and version (a listing does), three where it must be asked for.
     None where there is no such object. Raises ObjectChanged when it is replaced meanwhile (read again),
     ObjectDamaged, StoreUnavailable.
     """
+    arrow: Any = importlib.import_module("pyarrow")
+    compute: Any = importlib.import_module("pyarrow.compute")
     pq: Any = importlib.import_module("pyarrow.parquet")
-    info = store.head(key)
+    info = info or store.head(key)
     if info is None:
         return None
     wanted = sorted(set(symbols))
-    file = pq.ParquetFile(RangedTable(store, key, info.size, info.version))
+    source = RangedTable(store, info)
+    file = pq.ParquetFile(source)
     footer: dict[bytes, bytes] = file.metadata.metadata or {}
     facts: dict[str, Any] = orjson.loads(footer[_FACTS.encode()])
     column = file.schema_arrow.get_field_index("symbol")
@@ -230,6 +262,20 @@ def read_symbols(
         statistics = file.metadata.row_group(group).column(column).statistics
         if statistics is None or any(statistics.min <= symbol <= statistics.max for symbol in wanted):
             groups.append(group)
+    source.fetch(_place(file.metadata.row_group(group)) for group in groups)
     table = file.read_row_groups(groups)
-    frame = pl.DataFrame(table)
-    return frame.filter(pl.col("symbol").is_in(wanted)), facts
+    names = table.column("symbol")
+    # Filtered before it is made a polars frame: a group has thousands of rows, a symbol's year some 250.
+    mine = compute.is_in(names, value_set=arrow.array(wanted, type=names.type))
+    return pl.DataFrame(table.filter(mine)), facts
+
+
+def _place(group: Any) -> tuple[int, int]:
+    """Offset and length of a row group, whose columns lie one after the other."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    starts = [
+        min(offset for offset in (one.dictionary_page_offset, one.data_page_offset) if offset)
+        for one in columns
+    ]
+    ends = [start + one.total_compressed_size for start, one in zip(starts, columns, strict=True)]
+    return min(starts), max(ends) - min(starts)

@@ -50,14 +50,28 @@ def all_complete(cells: Mapping[str, Entry], sessions: list[date]) -> bool:
 
 
 def entries_of(
-    store: ObjectStore, table: str, partitions: Iterable[tuple[str, date]], *, reach: int = 0
+    store: ObjectStore,
+    table: str,
+    partitions: Iterable[tuple[str, date]],
+    *,
+    reach: int = 0,
+    damaged: dict[str, dict[str, str]] | None = None,
 ) -> dict[str, dict[str, Entry]]:
-    """Per exchange a table's entries from the first of `partitions` to `reach` days past the last one."""
+    """Per exchange a table's entries from the first of `partitions` to `reach` days past the last one.
+
+    Damaged cells are left out and named in `damaged`, per exchange and day.
+    """
     days: dict[str, list[date]] = {}
     for code, day in partitions:
         days.setdefault(code, []).append(day)
     manifest = Manifest(store, table)
     return {
-        code: manifest.between(code, min(found), max(found) + timedelta(days=reach), refresh=True)
+        code: manifest.between(
+            code,
+            min(found),
+            max(found) + timedelta(days=reach),
+            refresh=True,
+            damaged=None if damaged is None else damaged.setdefault(code, {}),
+        )
         for code, found in days.items()
     }

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
-import polars as pl
 
 from quant_assets.assets.derived import all_complete, daily_key, inputs_sha256, with_rows
 from quant_assets.exchanges import Exchange
@@ -15,6 +14,7 @@ from resources.clock import ClockResource
 from resources.dagster_resources import StoreResource
 from resources.io_manager import PartitionFrames, PartitionOutputs, TableOutput, split_key
 from resources.manifest import Entry, Manifest
+from resources.object_store import ObjectDamaged
 from resources.tables import DAILY, HISTORY
 
 _RULE = "price_history 1"
@@ -55,7 +55,11 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
             for key in context.partition_keys:
                 code, year = split_key(HISTORY, key)
                 exchange, number = by_code[code], int(str(year))
-                cells = Manifest(home, DAILY).refresh(code, number)
+                damaged: dict[str, str] = {}
+                cells = Manifest(home, DAILY).refresh(code, number, damaged=damaged)
+                if damaged:
+                    yield key, TableOutput(None, CellState.FAILED, next(iter(damaged.values())))
+                    continue
                 days = with_rows(cells)
                 if not days:
                     reason = f"no daily cell of {code} in {number}: backfill {DAILY} first"
@@ -74,8 +78,12 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                 standing = Manifest(home, HISTORY).refresh(code, number).get(str(year))
                 frame = None
                 if standing is None or (standing.inputs_sha256, standing.state) != (inputs, state):
-                    frames = [daily_prices[daily_key(code, date.fromisoformat(day))] for day in days]
-                    frame = conform_daily(pl.concat(frames))
+                    try:
+                        daily = daily_prices.many([daily_key(code, date.fromisoformat(day)) for day in days])
+                    except ObjectDamaged as error:
+                        yield key, TableOutput(None, CellState.FAILED, str(error))
+                        continue
+                    frame = conform_daily(daily)
                 yield (
                     key,
                     TableOutput(

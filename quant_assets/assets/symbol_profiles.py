@@ -15,7 +15,7 @@ from quant_assets.market.coverage import CellState, coverage_by_month
 from quant_assets.market.profiles import symbol_profiles as profile_symbols
 from quant_assets.market.sketches import coverage_heat_map_svg, markdown_table, price_volume_svg, svg_markdown
 from quant_assets.partitions import EXCHANGE, Grids
-from quant_assets.reader import read_daily
+from quant_assets.stored import read_daily
 from resources.dagster_resources import StoreResource
 from resources.io_manager import TableOutput
 from resources.manifest import Entry, Manifest

@@ -14,6 +14,7 @@ from quant_assets.partitions import DATE, EXCHANGE, WEEK, Grids
 from resources.dagster_resources import StoreResource
 from resources.io_manager import PartitionFrames, PartitionOutputs, TableOutput, split_key
 from resources.manifest import Entry
+from resources.object_store import ObjectDamaged
 from resources.tables import DAILY, WEEKLY
 
 _RULE = "weekly_prices 1"
@@ -50,7 +51,8 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         home = store.open()
         weeks = {key: _monday(key) for key in context.partition_keys}
         standing = entries_of(home, WEEKLY, weeks.values())
-        cells = entries_of(home, DAILY, weeks.values(), reach=6)
+        damaged: dict[str, dict[str, str]] = {}
+        cells = entries_of(home, DAILY, weeks.values(), reach=6, damaged=damaged)
 
         def bars() -> Iterator[tuple[str, TableOutput]]:
             for key, (code, monday) in weeks.items():
@@ -59,6 +61,10 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                 of_week = {day: e for day, e in cells[code].items() if monday.isoformat() <= day <= sunday}
                 if not sessions:
                     yield key, TableOutput(None, CellState.CLOSED, f"{code} did not trade that week")
+                    continue
+                unusable = [why for day, why in damaged[code].items() if monday.isoformat() <= day <= sunday]
+                if unusable:
+                    yield key, TableOutput(None, CellState.FAILED, unusable[0])
                     continue
                 days = with_rows(of_week)
                 if not days:
@@ -78,7 +84,11 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                         },
                         schema={"date": pl.Date, "complete": pl.Boolean},
                     )
-                    daily = pl.concat([daily_prices[daily_key(code, date.fromisoformat(d))] for d in days])
+                    try:
+                        daily = daily_prices.many([daily_key(code, date.fromisoformat(d)) for d in days])
+                    except ObjectDamaged as error:
+                        yield key, TableOutput(None, CellState.FAILED, str(error))
+                        continue
                     frame = weekly_bars(daily, calendar)
                 yield (
                     key,

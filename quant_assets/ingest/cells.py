@@ -21,7 +21,7 @@ from quant_assets.market.coverage import (
 )
 from quant_assets.market.reconcile import settle
 from resources.manifest import Entry, Expected, stamped
-from resources.object_store import Blob, ObjectStore, put_reconciled
+from resources.object_store import Blob, ObjectDamaged, ObjectStore, put_reconciled
 from resources.tables import DAILY, decode, encode, object_key, read_facts
 
 
@@ -41,10 +41,11 @@ class CellNews:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A cell's entry, and whether its object was put."""
+    """A cell's entry, and whether its object was put. A `damaged` cell is left as it is, for somebody to remove."""
 
     entry: Entry
     put: bool
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,16 @@ class CellWriter:
     ) -> Written:
         """Puts the cell with the news, settled with whatever stands there at that moment; no news, no put.
 
-        `recorded` is what the manifest knows of it. Raises ObjectDamaged, StoreUnavailable.
+        `recorded` is what the manifest knows of it. Raises StoreUnavailable.
         """
+        try:
+            return self._write(session, expected, news, recorded, now)
+        except ObjectDamaged as error:
+            return Written(damaged_cell(session, str(error)), put=False, damaged=True)
+
+    def _write(
+        self, session: date, expected: Sequence[str], news: CellNews, recorded: Entry | None, now: datetime
+    ) -> Written:
         key = object_key(DAILY, self.exchange, session.isoformat())
         result = Written(Entry("", CellState.FAILED), False)
         self.expected_sets.record(expected)
@@ -132,6 +141,11 @@ class CellWriter:
             reason=_reason(state, rows.height, expected, missing, self.min_coverage),
         )
         return stamped(entry, now)
+
+
+def damaged_cell(session: date, why: str) -> Entry:
+    """What a run says of a cell that is not what was written."""
+    return Entry(session.isoformat(), CellState.FAILED, reason=why)
 
 
 def _told(symbol: str, news: Missing | None, earlier: Missing | None, now: datetime) -> Missing:

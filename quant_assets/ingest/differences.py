@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
@@ -15,10 +15,10 @@ from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, empty_da
 from quant_assets.market.coverage import SUSPENDED
 from quant_assets.market.reconcile import Compared, compare, merge, new_row
 from quant_assets.market.restatements import EVENTS_SCHEMA, RestatementClass, appeared, restate, vanished
-from quant_assets.reader import read_daily
 from quant_assets.records.ledger import Ledger
+from quant_assets.stored import read_daily
 from resources.manifest import Manifest
-from resources.object_store import ObjectStore, get_many
+from resources.object_store import ObjectDamaged, ObjectStore, get_many
 from resources.tables import DAILY, decode, object_key
 
 _CELLS_READ_SINGLY = 64
@@ -69,6 +69,7 @@ class _Comparing:
     ) -> None:
         self._plan, self._fetched, self._store, self._exchange = plan, fetched, store, exchange
         self._ledger, self._now = ledger, now
+        self._notes: list[str] = []
         self._scope = sorted(
             day
             for day in {*plan.wanted, *plan.look_back}
@@ -113,7 +114,7 @@ class _Comparing:
             new.sort(KEYS),
             judged.refused,
             judged.reaches_back,
-            judged.notes,
+            [*judged.notes, *dict.fromkeys(self._notes)],
             fresh_keys,
         )
 
@@ -132,14 +133,19 @@ class _Comparing:
             few = symbols if len(symbols) <= 200 else None
             rows = read_daily(self._store, self._exchange, days[0], days[-1], symbols=few)
         else:
-            keys = [object_key(DAILY, self._exchange, day.isoformat()) for day in days]
-            parts = [empty_daily()]
-            for key, blob in get_many(self._store, keys):
+            rows = pl.concat([empty_daily(), *self._cells(days)])
+        return rows.filter(pl.col("symbol").is_in(symbols), pl.col("date").is_in(list(days)))
+
+    def _cells(self, days: Sequence[date]) -> Iterator[pl.DataFrame]:
+        """The cells of some days. A damaged one can be compared with nothing; the run names it."""
+        keys = [object_key(DAILY, self._exchange, day.isoformat()) for day in days]
+        for key, blob in get_many(self._store, keys):
+            try:
                 if isinstance(blob, Exception):
                     raise blob
-                parts.append(decode(blob.data, self._store.uri(key)))
-            rows = pl.concat(parts)
-        return rows.filter(pl.col("symbol").is_in(symbols), pl.col("date").is_in(list(days)))
+                yield decode(blob.data, self._store.uri(key))
+            except ObjectDamaged as error:
+                self._notes.append(str(error))
 
     def _covers_all(self, symbols: Collection[str]) -> bool:
         """Whether nothing of these symbols stands before what was compared: then no change can reach back further."""

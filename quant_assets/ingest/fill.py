@@ -16,7 +16,7 @@ import polars as pl
 
 from quant_assets.catalog.listings import learn_first_trades, with_learned
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.cells import CellNews, CellWriter, Written
+from quant_assets.ingest.cells import CellNews, CellWriter, Written, damaged_cell
 from quant_assets.ingest.differences import Differences, find_differences
 from quant_assets.ingest.fetch import Decisions, Fetched, fetch
 from quant_assets.ingest.plan import LOOK_BACK, Mode, Plan, make_plan
@@ -153,7 +153,8 @@ def fill_cells(
         write.
 
     Raises:
-        SourceUnavailable, ObjectDamaged, StoreUnavailable; the cells written before stay written.
+        SourceUnavailable, StoreUnavailable; the cells written before stay written. ObjectDamaged for a damaged
+        manifest, ledger or quarantine; a damaged cell is a failed one in the report, and the others go on.
     """
     run = run or uuid.uuid4().hex
     filling = _Filling(exchange, catalog, source, store, clock, spill_folder, min_coverage, run, listeners)
@@ -234,6 +235,7 @@ class _Filling:
         report.too_early = plan.days.too_early
         asked_days = {*plan.days.sessions, *plan.days.closed}
         report.cells |= {day: entry for day, entry in plan.standing.items() if day in asked_days}
+        report.cells |= {day: damaged_cell(day, why) for day, why in plan.damaged.items()}
         if mode is not Mode.VERIFY:
             self._record_closed(plan, report)
         if not plan.wanted:
@@ -301,7 +303,8 @@ class _Filling:
             entries: list[Entry] = []
             with ThreadPoolExecutor(_WRITERS, thread_name_prefix="cells") as pool:
                 for session, written in zip(news, pool.map(write, news), strict=True):
-                    entries.append(written.entry)
+                    if not written.damaged:
+                        entries.append(written.entry)
                     if session in asked_days:
                         report.cells[session] = written.entry
                     if written.put:

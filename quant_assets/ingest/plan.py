@@ -13,7 +13,7 @@ import polars as pl
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import FINAL, CellState, listed, symbols_sha256
 from resources.manifest import Entry, Expected, Manifest
-from resources.object_store import ObjectStore
+from resources.object_store import ObjectDamaged, ObjectStore
 from resources.tables import DAILY, object_key, read_table
 
 LOOK_BACK = 15
@@ -57,6 +57,8 @@ class Plan:
     """What the manifest knows of the sessions and closed days, and of the look-back window."""
     look_back: list[date] = field(default_factory=list[date])
     """Sessions before the wanted ones, with a cell, that are reconciled with what the answers say of them."""
+    damaged: dict[date, str] = field(default_factory=dict[date, str])
+    """Sessions whose cell is not what was written, and what is wrong: left alone until somebody removes it."""
     suspended: dict[str, set[date]] = field(default_factory=dict[str, set[date]])
     """Per symbol the sessions in which it is known to have been suspended."""
 
@@ -146,6 +148,7 @@ class _Planning:
         self._mode = mode
         self._expected = Expected(store, exchange.code)
         self._standing: dict[date, Entry] = {}
+        self._damaged: dict[date, str] = {}
 
     def plan(self, days: Sequence[date], look_back: int) -> Plan:
         told = tell_apart(self._exchange, days, self._now)
@@ -155,6 +158,7 @@ class _Planning:
             asked, outdated = self._wanted(session)
             if asked or outdated:
                 wanted[session] = asked
+        damaged = {day: why for day, why in self._damaged.items() if day in told.sessions}
         window: list[date] = []
         asked_for = {symbol for symbols in wanted.values() for symbol in symbols}
         if asked_for and self._mode is Mode.INCREMENTAL and look_back:
@@ -167,8 +171,7 @@ class _Planning:
                 if missing & asked_for or outdated:
                     wanted[session] = missing & asked_for
         return Plan(
-            told, wanted, self._mode, self._standing, window,
-            suspended=_suspended(self._standing),
+            told, wanted, self._mode, self._standing, window, damaged, _suspended(self._standing),
         )  # fmt: skip
 
     def _window(self, last: date, length: int) -> list[date]:
@@ -189,13 +192,22 @@ class _Planning:
         unknown = {day.year for day in days if day not in self._standing}
         for year in sorted(unknown):
             # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
-            entries = manifest.refresh(self._exchange.code, year, record=self._mode is not Mode.VERIFY)
+            unusable: dict[str, str] = {}
+            record = self._mode is not Mode.VERIFY
+            entries = manifest.refresh(self._exchange.code, year, record=record, damaged=unusable)
+            self._damaged |= {day: unusable[day.isoformat()] for day in days if day.isoformat() in unusable}
             self._standing |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
 
     def _wanted(self, session: date) -> tuple[set[str], bool]:
         """The symbols to ask for in a session, and whether its cell was filled for others than are expected now."""
+        if session in self._damaged:
+            return set(), False
         expected = listed(self._listings, session)
-        asked = self._missing(session, expected) if self._mode is Mode.INCREMENTAL else set(expected)
+        try:
+            asked = self._missing(session, expected) if self._mode is Mode.INCREMENTAL else set(expected)
+        except ObjectDamaged as error:
+            self._damaged[session] = str(error)
+            return set(), False
         entry = self._standing.get(session)
         # Also with nobody to ask for: a cell that nobody is expected in, or one filled for other symbols than
         # those expected now (a delisting has become known), has to say so.

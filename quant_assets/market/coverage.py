@@ -115,8 +115,8 @@ def cell_state(
     """The state of an open session's cell from the symbols expected and received, and the rows it holds.
 
     `failed` below `min_coverage`: the share (0 to 1) of received symbols among those expected. `excused` ones, which
-    were suspended or which nobody has asked for yet, do not count. Rows may be there without a bar received (an action whose ex-date had no bar). A session on which nobody
-    was listed is complete with nothing in it.
+    were suspended or which nobody has asked for yet, do not count. Rows may be there without a bar received (an
+    action whose ex-date had no bar). A session on which nobody was listed is complete with nothing in it.
     """
     if received >= expected:
         return CellState.COMPLETE

@@ -56,11 +56,11 @@ def merge(*versions: pl.DataFrame) -> pl.DataFrame:
     last_run = runs.filter(pl.col("_run") == pl.col("_run").max().over(KEYS))
     first_of_it = last_run.unique(KEYS, keep="first", maintain_order=True)
     return first_of_it.with_columns(
-        pl.when(pl.col("dividend") == 0.0)
+        pl.when(pl.col("close").is_not_null() & (pl.col("dividend") == 0.0))
         .then(pl.col("_dividend").fill_null(0.0))
         .otherwise("dividend")
         .alias("dividend"),
-        pl.when(pl.col("split_ratio") == 1.0)
+        pl.when(pl.col("close").is_not_null() & (pl.col("split_ratio") == 1.0))
         .then(pl.col("_split_ratio").fill_null(1.0))
         .otherwise("split_ratio")
         .alias("split_ratio"),

@@ -200,6 +200,7 @@ class _Symbol:
             )
             rescaled = not before.is_empty() and before.filter(_near(ratio)).height >= _MOST * before.height
             jump = self._jump(at)
+            within = (pl.col("at") < at) & (pl.col("at") > since)
             if rescaled and new == 1.0:
                 # Rescaled for good, and the event left out: less is known now than stands.
                 self._settle((pl.col("at") <= at) & ~pl.col("settled"))
@@ -214,15 +215,16 @@ class _Symbol:
                 )
             elif rescaled:
                 self.reaches_back = self.reaches_back or not self._whole
-                within = (pl.col("at") < at) & (pl.col("at") > since)
                 self._take(
                     ((within & _near(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
                     RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
                 )  # fmt: skip
                 factor = ratio
             elif new != 1.0 and old == 1.0:
+                by_later = within & _near(factor) if factor != 1.0 else pl.lit(False)
                 self._take(
-                    pl.col("at") == at, RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
+                    ((pl.col("at") == at) | by_later) & ~pl.col("settled"),
+                    RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
                     # Where a later split has rescaled the row, all of it differs for that reason.
                     more=self._fields(at, but="split_ratio") if factor == 1.0 else [],
                 )  # fmt: skip

@@ -7,7 +7,7 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
 from quant_assets.market.weekly import weekly_bars
-from quant_assets.reader import read_daily
+from quant_assets.stored import read_daily
 from quant_assets_tests.assets.platform import Platform
 from quant_assets_tests.assets.second_opinion import by_pandas
 from quant_assets_tests.conftest import FIRST, LAST

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_writers_faults_and_kills_leave_what_a_calm_backfill_leaves() -> None:
     """In a process of its own, because it forks, which one with threads must not."""
-    sizes = ["--symbols", "10", "--from", "2022-12-01", "--kills", "10", "--cells", "3", "--chance", "0.04"]
+    sizes = ["--symbols", "10", "--from", "2022-12-01", "--kills", "10", "--cells", "3", "--chance", "0.04",
+             "--latency", "0.005", "0.03"]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gcs_faults", *sizes, "--seed", "5"],
         cwd=ROOT,

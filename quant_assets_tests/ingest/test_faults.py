@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.catalog.listings import FIRST_TRADE, read_events
 from quant_assets.market.coverage import CellState
+from quant_assets.records.quarantine import read_quarantine
 from quant_assets.replay.faults import FaultKind
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
@@ -47,11 +48,24 @@ FAULTS: dict[FaultKind, tuple[dict[str, Any], str, str, bool, str]] = {
     FaultKind.CORRECTED_BAR: (
         {"date": str(DAY), "field": "close", "value": 468.0}, "complete", "complete", False, "",
     ),
+    # Nobody can know yet of a split or a dividend that nobody has told, or that has been told by half.
+    FaultKind.HIDDEN_SPLIT: ({"date": "2005-02-28"}, "complete", "complete", False, ""),
+    FaultKind.HIDDEN_DIVIDEND: ({"date": "2013-02-07"}, "complete", "complete", False, ""),
+    FaultKind.UNSCALED_HISTORY: ({"date": "2005-02-28"}, "complete", "complete", False, ""),
+    # A single bar in another unit moves a hundredfold; a whole answer in another unit names it.
+    FaultKind.WRONG_UNIT: (
+        {"date": str(DAY)}, "partial", "partial", False, "moved by more than a factor of 4.5 without a split",
+    ),
+    FaultKind.WRONG_CURRENCY: (
+        {"currency": "GBP"}, "partial", "partial", True, "a currency that the exchange or the catalog does not name",
+    ),
+    FaultKind.EXTRA_BAR: ({"date": "2013-02-16"}, "complete", "complete", False, ""),
 }  # fmt: skip
 
 
 def test_every_kind_of_fault_is_tested() -> None:
-    assert set(FAULTS) == set(FaultKind)
+    # Another symbol's history is told by that symbol: it has a test of its own.
+    assert {*FAULTS, FaultKind.OTHER_HISTORY} == set(FaultKind)
 
 
 @pytest.mark.parametrize("times", [1, "persistent"], ids=["once", "persistent"])
@@ -93,6 +107,30 @@ def test_no_fault_leaves_a_hole_unnamed_or_a_symbol_delisted(
     market.clear_faults()
     desk.fill(now=NOW + timedelta(days=1))
     assert {desk.entry(day).state for day in WEEK} == {CellState.COMPLETE}
+
+
+@pytest.mark.parametrize("times", [1, "persistent"], ids=["once", "persistent"])
+def test_of_two_symbols_with_one_history_neither_is_stored(
+    desk: Desk, market: ReplayHandle, times: Any
+) -> None:
+    market.add_faults({"kind": "other_history", "symbol": "AAPL", "other": "IBM", "times": times})
+    report = desk.fill()
+    assert report.states == {"partial": 5}
+    for day in WEEK:
+        assert desk.cell(day)["symbol"].to_list() == ["MSFT"]
+        told = {m.symbol: (m.outcome, m.reason) for m in desk.entry(day).missing}
+        assert told.keys() == {"AAPL", "IBM"}
+        for symbol, other in (("AAPL", "IBM"), ("IBM", "AAPL")):
+            assert told[symbol][0] == "refused"
+            assert f"the same history as {other}" in told[symbol][1]
+    held = read_quarantine(desk.store, "US")
+    assert set(held["symbol"]) == {"AAPL", "IBM"}
+    assert set(held["decision"]) == {"pending"}
+    # Once they differ, both are there again, and nothing waits for a decision any more.
+    market.clear_faults()
+    assert desk.fill(now=NOW + timedelta(days=1)).states == {"complete": 5}
+    assert_frame_equal(bars(desk.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
+    assert set(read_quarantine(desk.store, "US")["decision"]) == {"superseded"}
 
 
 def test_a_session_missing_for_everyone_is_a_failed_cell_without_an_object(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -22,7 +24,6 @@ from quant_assets_tests.support import (
     tree,
 )
 from resources.manifest import Entry, Manifest
-from resources.object_store import ObjectDamaged
 from resources.source import SourceUnavailable
 from resources.tables import DAILY, object_key, read_facts
 
@@ -38,21 +39,35 @@ def test_nothing_is_written_when_the_source_cannot_be_reached(desk: Desk) -> Non
     assert tree(desk.home / "store") == before
 
 
-def test_a_damaged_cell_is_named_and_removed_it_is_made_anew(desk: Desk, market: ReplayHandle) -> None:
+@pytest.mark.parametrize("unnoticed", [False, True])
+def test_a_damaged_cell_is_named_the_others_go_on_and_removed_it_is_made_anew(
+    desk: Desk, market: ReplayHandle, unnoticed: bool
+) -> None:
     desk.fill()
     whole = desk.cell()
     path = desk.path()
-    path.write_bytes(path.read_bytes()[:-40])
-    before = tree(desk.home / "store")
-    with pytest.raises(ObjectDamaged, match=f"{path}: .* Remove the object and run the backfill"):
-        desk.fill(catalog=listings(*SYMBOLS, "FB"))
-    assert tree(desk.home / "store") == before
+    stamp = path.stat().st_mtime_ns
+    flipped = bytearray(path.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    # A disk that loses a bit changes neither length nor time: only who reads the cell finds out.
+    path.write_bytes(flipped if unnoticed else flipped[:-40])
+    if unnoticed:
+        os.utime(path, ns=(stamp, stamp))
+    damaged = path.read_bytes()
+    report = desk.fill(catalog=listings(*SYMBOLS, "FB"))
+    assert (report.written, report.states) == (4, {"complete": 4, "failed": 1})
+    assert re.search(f"{path}: .* Remove the object and run the backfill", report.cells[DAY].reason)
+    assert path.read_bytes() == damaged
+    assert all("FB" in set(desk.cell(day)["symbol"]) for day in WEEK if day != DAY)
+    # What is recorded of the damaged cell is what was known of it.
+    assert (desk.entry().state, desk.entry().rows) == (CellState.COMPLETE, 3)
     # The remedy that the message names.
     path.unlink()
     market.reset_stats()
-    report = desk.fill(now=NOW + timedelta(days=1))
+    report = desk.fill(catalog=listings(*SYMBOLS, "FB"), now=NOW + timedelta(days=1))
     assert (report.written, report.states) == (1, {"complete": 5})
-    assert desk.cell().drop("fetched_at").equals(whole.drop("fetched_at"))
+    again = desk.cell().filter(pl.col("symbol") != "FB")
+    assert again.drop("fetched_at").equals(whole.drop("fetched_at"))
 
 
 def test_cells_that_a_killed_run_left_unrecorded_are_found_again(desk: Desk, market: ReplayHandle) -> None:

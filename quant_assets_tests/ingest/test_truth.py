@@ -13,8 +13,8 @@ from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
 from quant_assets.market.coverage import CellState
-from quant_assets.reader import read_daily
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.stored import read_daily
 from quant_assets_tests.conftest import FIRST, LAST
 from quant_assets_tests.support import (
     RECORDED,

@@ -13,13 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quant_assets.market.bars import (
+    ANSWER_SCHEMA,
     DAILY_SCHEMA,
     VALUES,
+    conform,
     conform_daily,
     content_sha256,
     empty_daily,
     round_to_tick,
     shortest_float32,
+    tick,
 )
 
 KNOWN = datetime(2024, 3, 15, 22, tzinfo=UTC)
@@ -62,6 +65,16 @@ def test_conforming_orders_rows_and_columns_casts_and_drops_what_is_not_of_the_t
 def test_conforming_rows_without_a_column_of_the_table_is_an_error() -> None:
     with pytest.raises(pl.exceptions.ColumnNotFoundError, match="currency"):
         conform_daily(daily().drop("currency"))
+
+
+def test_conforming_to_an_answer_keeps_what_an_answer_has_more() -> None:
+    rows = daily().with_columns(scale=pl.lit(2), extra=pl.lit(1)).reverse()
+    conformed = conform(rows, ANSWER_SCHEMA)
+    assert conformed.schema == ANSWER_SCHEMA
+    assert conformed["symbol"].to_list() == ["A", "B"]
+    assert conformed["scale"].to_list() == [2.0, 2.0]
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="scale"):
+        conform(daily(), ANSWER_SCHEMA)
 
 
 # --- float32 prices
@@ -141,6 +154,30 @@ def test_below_the_first_limit_rounding_moves_a_price_by_half_a_tick_at_most(pri
     rounded = pl.DataFrame({"price": [price]}).select(round_to_tick(pl.col("price"))).item()
     assert abs(rounded - price) <= 0.00005 + 1e-9
     assert rounded == round(rounded, 4)
+
+
+@pytest.mark.parametrize(
+    ("price", "unit"),
+    [
+        (0.05, 0.0001),
+        (799.9999, 0.0001),
+        (800.0, 0.001),
+        (7_999.999, 0.001),
+        (8_000.0, 0.01),
+        (80_000.0, 0.1),
+        (800_000.0, 1.0),
+    ],
+)
+def test_the_tick_is_the_unit_of_the_last_decimal_kept(price: float, unit: float) -> None:
+    assert pl.DataFrame({"p": [price]}).select(tick(pl.col("p"))).item() == pytest.approx(unit, rel=1e-12)
+
+
+@given(st.floats(min_value=0.01, max_value=2e6))
+def test_a_rounded_price_is_a_whole_number_of_ticks_and_half_a_tick_away_at_most(price: float) -> None:
+    frame = pl.DataFrame({"p": [price]})
+    rounded, unit = frame.select(round_to_tick(pl.col("p")).alias("r"), tick(pl.col("p")).alias("t")).row(0)
+    assert abs(rounded - price) <= 0.5 * unit * (1 + 1e-6) + 1e-9
+    assert rounded / unit == pytest.approx(round(rounded / unit), abs=1e-3)
 
 
 # --- the hash of the content

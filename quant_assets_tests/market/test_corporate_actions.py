@@ -138,6 +138,9 @@ def test_the_split_factor_is_the_product_of_the_ratios_after_each_date(
 def test_undoing_yahoos_rescaling_gives_back_what_was_traded(days: list[Traded]) -> None:
     recovered = undo(serve(days))
     assert recovered.columns == list(AS_TRADED_COLUMNS)
+    later = [math.prod(t.split for t in days[(d - D0).days + 1 :]) for d in recovered["date"]]
+    assert recovered["scale"].to_list() == pytest.approx(later, rel=1e-12)
+    recovered = recovered.drop("scale")
     assert_frame_equal(recovered.drop("dividend"), table(days).drop("dividend"), check_exact=True)
     assert_frame_equal(
         recovered.select("date", "dividend"), table(days).select("date", "dividend"), abs_tol=1e-6
@@ -171,14 +174,16 @@ def test_a_price_no_split_has_rescaled_keeps_every_decimal() -> None:
 def test_an_action_without_a_bar_gets_its_own_row_on_its_own_day() -> None:
     bar = (10.0, 10.0, 10.0, 10.0, 100)
     days = [Traded(bar), Traded(None, dividend=0.5, split=2.0), Traded(bar)]
-    row = undo(serve(days)).row(1, named=True)
-    assert row == {
+    recovered = undo(serve(days))
+    assert recovered.row(1, named=True) == {
         "date": day(1),
         **dict.fromkeys(PRICES),
         "volume": 0,
         "dividend": 0.5,
         "split_ratio": 2.0,
+        "scale": 1.0,
     }
+    assert recovered["scale"].to_list() == [2.0, 1.0, 1.0]
 
 
 def test_two_dividends_of_one_day_add_up_and_two_ratios_multiply() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import date, timedelta
-from itertools import groupby
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,16 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quant_assets.market.coverage import (
+    FINAL,
     NO_BAR,
+    NOT_ASKED,
+    REFUSED,
+    REJECTED,
     SETTLED,
+    SHORT_GAP,
+    SUSPENDED,
     CellState,
     Missing,
     absent_days,
     cell_state,
     coverage_by_month,
-    describe_gap,
     listed,
-    short_gaps,
     symbols_sha256,
 )
 
@@ -49,18 +55,67 @@ def test_the_state_of_a_cell_follows_from_who_came(
     assert cell_state(expected, received, rows) is state
 
 
+@pytest.mark.parametrize(
+    ("received", "excused", "state"),
+    [
+        (18, 0, CellState.FAILED),
+        (19, 0, CellState.PARTIAL),
+        (20, 0, CellState.COMPLETE),
+        # Who is suspended or was never asked for does not count: 18 of 18, 17 of 18.
+        (18, 2, CellState.PARTIAL),
+        (17, 2, CellState.FAILED),
+        (17, 3, CellState.PARTIAL),
+        (0, 20, CellState.PARTIAL),
+    ],
+)
+def test_a_cell_below_the_least_coverage_has_failed(received: int, excused: int, state: CellState) -> None:
+    assert cell_state(20, received, received, excused=excused, min_coverage=0.95) is state
+
+
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_a_cell_with_just_the_least_coverage_has_not_failed(percent: int) -> None:
+    # 0.55 * 100 is more than 55 as floats go.
+    share = percent / 100
+    assert cell_state(100, percent, percent, min_coverage=share) is CellState.PARTIAL
+    assert cell_state(100, percent - 1, percent, min_coverage=share) is CellState.FAILED
+
+
+def test_a_cell_without_rows_has_failed_however_little_is_asked_of_it() -> None:
+    assert cell_state(5, 0, 0, min_coverage=0.0) is CellState.FAILED
+    assert cell_state(5, 0, 0, excused=4) is CellState.FAILED
+
+
 # --- a missing symbol
 
 
 @given(
-    st.builds(Missing, st.text(), st.text(), st.text(), st.dates()),
+    st.builds(
+        Missing,
+        st.text(),
+        st.text(),
+        st.text(),
+        st.dates(),
+        st.none() | st.dates(),
+        st.integers(1, 99),
+        st.integers(0, 99),
+    ),
 )
 def test_a_missing_symbol_survives_json(missing: Missing) -> None:
-    assert Missing.from_json(missing.to_json()) == missing
+    assert Missing.from_json(json.loads(json.dumps(missing.to_json()))) == missing
 
 
-@pytest.mark.parametrize("damage", [{"asked_on": "yesterday"}, {"asked_on": None}])
-def test_json_that_is_no_missing_symbol_is_refused(damage: dict[str, str]) -> None:
+def test_json_from_before_answers_were_counted_is_one_answer_of_that_day() -> None:
+    value = {"symbol": "A", "outcome": NO_BAR, "reason": "none", "asked_on": "2024-03-11"}
+    read = Missing.from_json(value)
+    assert read == Missing("A", NO_BAR, "none", MONDAY)
+    assert (read.since, read.answers, read.gap) == (None, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"asked_on": "yesterday"}, {"asked_on": None}, {"since": "once"}, {"answers": "many"}],
+)
+def test_json_that_is_no_missing_symbol_is_refused(damage: dict[str, Any]) -> None:
     value = Missing("A", NO_BAR, "", MONDAY).to_json()
     with pytest.raises((ValueError, TypeError)):
         Missing.from_json(value | damage)
@@ -73,6 +128,61 @@ def test_a_failure_is_asked_again_at_once_and_an_answer_on_another_day(outcome: 
     missing = Missing("A", outcome, "", MONDAY)
     assert missing.worth_asking(MONDAY) is (outcome not in SETTLED)
     assert missing.worth_asking(MONDAY + timedelta(days=1))
+
+
+@pytest.mark.parametrize("outcome", sorted(FINAL))
+def test_what_is_settled_for_good_is_never_worth_asking(outcome: str) -> None:
+    missing = Missing("A", outcome, "", MONDAY)
+    assert not missing.worth_asking(MONDAY)
+    assert not missing.worth_asking(MONDAY + timedelta(days=400))
+
+
+def hole(outcome: str = NO_BAR, days: int = 0, **more: Any) -> Missing:
+    return Missing("A", outcome, f"said on {days}", MONDAY + timedelta(days=days), **more)
+
+
+def test_the_same_statement_again_is_counted_from_the_first_one_on() -> None:
+    second = hole(days=3, gap=2).after(hole())
+    assert second == hole(days=3, gap=2, since=MONDAY, answers=2)
+    third = hole(days=5, answers=2, gap=2).after(second)
+    assert third == hole(days=5, gap=2, since=MONDAY, answers=4)
+
+
+def test_a_statement_after_a_suspension_is_counted_on_from_it() -> None:
+    earlier = hole(SUSPENDED, since=MONDAY - timedelta(days=9), answers=3)
+    assert hole(days=1).after(earlier) == hole(days=1, since=MONDAY - timedelta(days=9), answers=4)
+
+
+@pytest.mark.parametrize("earlier", [None, hole("failed"), hole(NOT_ASKED), hole(REFUSED), hole(REJECTED)])
+def test_after_another_outcome_the_count_begins_anew(earlier: Missing | None) -> None:
+    assert hole(days=1).after(earlier) == hole(days=1)
+
+
+@pytest.mark.parametrize(
+    ("told", "received", "suspended"),
+    [
+        (hole(days=1, since=MONDAY, answers=2, gap=1), 90, True),
+        (hole(days=1, since=MONDAY, answers=2, gap=1), 50, True),
+        # Most of the market has no bar: it is the session that is missing.
+        (hole(days=1, since=MONDAY, answers=2, gap=1), 49, False),
+        # No bar on one of the sides.
+        (hole(days=1, since=MONDAY, answers=2, gap=0), 90, False),
+        # Told once, or twice on one day.
+        (hole(days=1, since=MONDAY, answers=1, gap=1), 90, False),
+        (hole(answers=2, gap=SHORT_GAP), 90, False),
+        (hole(since=MONDAY, answers=2, gap=SHORT_GAP), 90, False),
+        # Of a long gap the second answer of one day is enough, the first is not.
+        (hole(answers=2, gap=SHORT_GAP + 1), 90, True),
+        (hole(answers=1, gap=SHORT_GAP + 1), 90, False),
+        (hole("failed", days=1, since=MONDAY, answers=2, gap=9), 90, False),
+        (hole(REFUSED, days=1, since=MONDAY, answers=2, gap=9), 90, False),
+    ],
+)
+def test_a_hole_is_a_suspension_by_its_neighbours_and_repeated_statements(
+    told: Missing, received: int, suspended: bool
+) -> None:
+    judged = told.judged(received, 100)
+    assert judged == (replace(told, outcome=SUSPENDED) if suspended else told)
 
 
 # --- who is expected
@@ -97,42 +207,6 @@ def test_a_symbol_is_expected_from_its_first_to_its_last_trading_day() -> None:
     assert listed(listings, MONDAY) == ["A", "B", "C", "D"]
     assert listed(listings, MONDAY - timedelta(days=1)) == ["B", "D"]
     assert listed(listings, MONDAY + timedelta(days=1)) == ["C", "D"]
-
-
-# --- gaps
-
-subsets = st.sets(st.sampled_from(DAYS))
-
-
-@given(subsets, st.sampled_from(DAYS), st.integers(0, 5))
-def test_short_gaps_are_the_runs_without_a_bar_up_to_the_longest(
-    present: set[date], first: date, longest: int
-) -> None:
-    due = [day for day in DAYS if day >= first]
-    runs = [list(run) for there, run in groupby(due, key=lambda day: day in present) if not there]
-    expected = [day for run in runs if len(run) <= longest for day in run]
-    assert short_gaps(DAYS, present, first=first, longest=longest) == expected
-
-
-def test_a_gap_is_described_by_the_bars_around_it() -> None:
-    there = {DAYS[1], DAYS[3], DAYS[7]}
-    words = {n: describe_gap(DAYS, there, DAYS[n]) for n in (0, 2, 5, 9)}
-    assert words == {
-        0: "no bar before 2024-03-12",
-        2: "no bar between 2024-03-12 and 2024-03-14",
-        5: "no bar for 3 sessions between 2024-03-14 and 2024-03-18",
-        9: "no bar after 2024-03-18",
-    }
-    assert describe_gap(DAYS, set(), DAYS[0]) == "answered without any bar"
-
-
-@given(subsets.filter(lambda days: len(days) < len(DAYS)), st.data())
-def test_every_gap_names_the_nearest_bars_and_no_others(present: set[date], data: st.DataObject) -> None:
-    session = data.draw(st.sampled_from([day for day in DAYS if day not in present]))
-    words = describe_gap(DAYS, present, session)
-    before = sorted(day for day in present if day < session)
-    after = sorted(day for day in present if day > session)
-    assert {day for day in DAYS if str(day) in words} == {*before[-1:], *after[:1]}
 
 
 # --- coverage by month

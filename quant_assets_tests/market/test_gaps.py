@@ -240,7 +240,9 @@ cells = st.lists(st.sampled_from(["bar", NO_BAR, SUSPENDED, "failed"]), min_size
 
 @given(cells, cells)
 def test_every_missing_session_is_in_just_one_gap_of_its_symbol(one: list[str], other: list[str]) -> None:
-    told = missing(*((n, s, o) for s, cell in (("A", one), ("B", other)) for n, o in enumerate(cell) if o != "bar"))
+    told = missing(
+        *((n, s, o) for s, cell in (("A", one), ("B", other)) for n, o in enumerate(cell) if o != "bar")
+    )
     found = gaps(told)
     assert sum(g["sessions"] for g in found) == told.height
     for row in told.iter_rows(named=True):

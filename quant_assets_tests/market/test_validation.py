@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES
-from quant_assets.market.validation import validate
+from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES
+from quant_assets.market.validation import CONTEXT, validate, validate_answer, with_context
 
 GOOD: dict[str, Any] = {
     "symbol": "A",
@@ -78,10 +79,14 @@ BROKEN = [
 ]
 
 
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
 @pytest.mark.parametrize(("change", "words"), BROKEN, ids=[words for _, words in BROKEN])
-def test_a_broken_rule_is_told_in_words_and_spares_the_other_rows(change: dict[str, Any], words: str) -> None:
+def test_a_broken_rule_is_told_in_words_and_spares_the_other_rows(
+    change: dict[str, Any], words: str, lazy: bool
+) -> None:
     bad, other = {**GOOD, **change}, {**GOOD, "symbol": "B"}
-    good, refused = validate(frame(other, bad))
+    rows = frame(other, bad)
+    good, refused = validate(rows.lazy() if lazy else rows)
     assert good.equals(frame(other))
     assert refused.drop("rule").equals(frame(bad), null_equal=True)
     told = refused["rule"].item().split("; ")
@@ -89,8 +94,10 @@ def test_a_broken_rule_is_told_in_words_and_spares_the_other_rows(change: dict[s
     assert not any("|" in part or "_" in part for part in told)
 
 
-def test_two_rows_of_one_session_are_both_refused() -> None:
-    good, refused = validate(frame(GOOD, {**GOOD, "close": 10.0}, {**GOOD, "symbol": "B"}).lazy())
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+def test_two_rows_of_one_session_are_both_refused(lazy: bool) -> None:
+    rows = frame(GOOD, {**GOOD, "close": 10.0}, {**GOOD, "symbol": "B"})
+    good, refused = validate(rows.lazy() if lazy else rows)
     assert good["symbol"].to_list() == ["B"]
     assert refused["rule"].to_list() == ["two rows for one session"] * 2
 
@@ -124,3 +131,232 @@ def test_good_and_refused_rows_are_together_all_the_rows(rows: list[dict[str, An
     again, none = validate(good)
     assert none.is_empty()
     assert again.height == good.height
+
+
+# --- in context
+
+D0 = date(2024, 1, 1)
+MOVED = "moved by more than a factor of 4.5 without a split or dividend that explains it"
+
+
+def answer(
+    closes: Sequence[float | None],
+    *,
+    symbol: str = "A",
+    splits: Mapping[int, float] | None = None,
+    dividends: Mapping[int, float] | None = None,
+    days: Sequence[int] | None = None,
+) -> pl.DataFrame:
+    """A symbol's whole answer, a bar a day; a null close is an action without a bar."""
+    rows = [
+        {
+            **GOOD,
+            "symbol": symbol,
+            "date": D0 + timedelta(days=days[n] if days else n),
+            **dict.fromkeys(PRICES, close),
+            "volume": 0 if close is None else 100,
+            "split_ratio": (splits or {}).get(n, 1.0),
+            "dividend": (dividends or {}).get(n, 0.0),
+            "scale": 1.0,
+        }
+        for n, close in enumerate(closes)
+    ]
+    return pl.DataFrame(rows, schema=ANSWER_SCHEMA)
+
+
+def in_context(
+    rows: pl.DataFrame,
+    *,
+    listing: tuple[date | None, date | None, str | None] = (None, None, None),
+    closed: Sequence[date] = (),
+    accepted: Sequence[int] = (),
+) -> pl.DataFrame:
+    symbols = rows["symbol"].unique().sort().drop_nulls()
+    listings = pl.DataFrame(
+        [(symbol, *listing) for symbol in symbols],
+        schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date, "currency": pl.String},
+        orient="row",
+    )
+    sessions = rows["date"].unique().drop_nulls()
+    decided = pl.DataFrame(
+        [("A", D0 + timedelta(days=n)) for n in accepted], schema={"symbol": pl.String, "date": pl.Date},
+        orient="row",
+    )  # fmt: skip
+    known = with_context(
+        rows,
+        sessions.filter(~sessions.is_in(list(closed))),
+        pl.Series(["USD", "GBP"]),
+        listings,
+        decided,
+    )
+    assert known.columns == [*rows.columns, *CONTEXT]
+    assert known.drop(CONTEXT).equals(rows, null_equal=True)
+    return known
+
+
+def refused_days(rows: pl.DataFrame, **context: Any) -> list[int]:
+    good, refused = validate_answer(in_context(rows, **context))
+    assert good.schema == ANSWER_SCHEMA
+    assert good.height + refused.height == rows.height
+    assert set(refused["rule"]) <= {MOVED}
+    return [(day - D0).days for day in refused["date"]]
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+@pytest.mark.parametrize(("change", "words"), BROKEN, ids=[words for _, words in BROKEN])
+def test_the_rules_of_a_bar_hold_in_context_as_well(change: dict[str, Any], words: str, lazy: bool) -> None:
+    bad, other = {**GOOD, "scale": 1.0, **change}, {**GOOD, "scale": 1.0, "symbol": "B"}
+    rows = in_context(pl.DataFrame([other, bad], schema=ANSWER_SCHEMA))
+    good, refused = validate_answer(rows.lazy() if lazy else rows)
+    assert good["symbol"].to_list() == ["B"]
+    assert refused.columns == [*ANSWER_SCHEMA, "rule"]
+    told = refused["rule"].item().split("; ")
+    assert set(words.split("; ")) <= set(told)
+    assert not any("|" in part or "_" in part for part in told)
+
+
+DAY2 = D0 + timedelta(days=2)
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+@pytest.mark.parametrize(
+    ("closes", "context", "words", "bad"),
+    [
+        ([5.0] * 4, {"closed": [DAY2]}, "the exchange was closed that day", [2]),
+        ([5.0] * 4, {"listing": (DAY2, None, None)}, "outside the dates of the listing", [0, 1]),
+        ([5.0] * 4, {"listing": (None, DAY2, None)}, "outside the dates of the listing", [3]),
+        (
+            [5.0] * 2,
+            {"listing": (None, None, "GBP")},
+            "a currency that the exchange or the catalog does not name",
+            [0, 1],
+        ),
+        ([5.0, 5.0, 50.0, 5.0], {}, MOVED, [2]),
+    ],
+)
+def test_a_fault_that_only_the_context_shows_is_refused_in_words(
+    closes: list[float], context: dict[str, Any], words: str, bad: list[int], lazy: bool
+) -> None:
+    rows = in_context(answer(closes), **context)
+    good, refused = validate_answer(rows.lazy() if lazy else rows)
+    assert [(day - D0).days for day in refused["date"]] == bad
+    assert refused["rule"].unique().to_list() == [words]
+    assert good.height == len(closes) - len(bad)
+    # Without that context there is nothing to refuse, but for the spike.
+    assert refused_days(answer(closes)) == (bad if words == MOVED else [])
+
+
+def test_a_currency_that_the_exchange_does_not_quote_in_is_refused() -> None:
+    rows = answer([5.0]).with_columns(currency=pl.lit("EUR"))
+    for listing in ((None, None, None), (None, None, "EUR")):
+        _, refused = validate_answer(in_context(rows, listing=listing))
+        assert refused["rule"].to_list() == ["a currency that the exchange or the catalog does not name"]
+
+
+def test_a_catalog_without_currencies_bounds_nothing() -> None:
+    listings = pl.DataFrame({"symbol": ["A"], "listed_on": [None], "delisted_on": [None]}).cast(
+        {"listed_on": pl.Date, "delisted_on": pl.Date}
+    )
+    rows, none = answer([5.0]), pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date})
+    known = with_context(rows, rows["date"], pl.Series(["USD"]), listings, none)
+    assert known.select(CONTEXT).row(0) == (True, True, True, True)
+
+
+# --- moves
+
+
+@pytest.mark.parametrize(
+    ("closes", "actions"),
+    [
+        ([100.0, 100.0, 10.0, 10.0], {"splits": {2: 10.0}}),
+        ([1.0, 1.0, 20.0, 20.0], {"splits": {2: 0.05}}),
+        ([100.0, 100.0, 10.0, 10.0], {"dividends": {2: 90.0}}),
+        ([100.0, 100.0, None, 10.0], {"splits": {2: 10.0}}),
+        ([100.0, 100.0, 5.0, 5.0], {"splits": {2: 10.0}, "dividends": {2: 4.0}}),
+    ],
+    ids=["split", "reverse split", "special dividend", "split on a day without a bar", "both"],
+)
+def test_a_move_that_an_action_explains_is_no_fault(
+    closes: list[float | None], actions: dict[str, dict[int, float]]
+) -> None:
+    assert refused_days(answer(closes, **actions)) == []
+    last = [n for n, close in enumerate(closes) if close is not None][-2:]
+    # The same without the action is one: the test would see it.
+    assert refused_days(answer(closes)) == (last if closes[2] is not None else last[1:])
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 4.0, 0.5, 1 / 3, 0.25])
+def test_a_small_split_that_nobody_knows_yet_is_stored(factor: float) -> None:
+    assert refused_days(answer([30.0] * 5 + [30.0 / factor] * 3)) == []
+
+
+@pytest.mark.parametrize("factor", [5.0, 10.0, 0.2, 0.1])
+def test_a_large_split_that_nobody_knows_yet_waits(factor: float) -> None:
+    assert refused_days(answer([30.0] * 5 + [30.0 / factor] * 3)) == [5, 6, 7]
+
+
+@pytest.mark.parametrize("level", [50.0, 0.5, 500.0])
+@pytest.mark.parametrize("length", [1, 2])
+def test_of_a_spike_only_the_spike_is_refused(level: float, length: int) -> None:
+    closes = [5.0] * 5 + [level] * length + [5.0] * 9
+    assert refused_days(answer(closes)) == list(range(5, 5 + length))
+
+
+def test_a_spike_across_a_day_with_an_action_alone_is_refused() -> None:
+    closes = [5.0, 5.0, None, 50.0, 5.0]
+    assert refused_days(answer(closes, dividends={2: 0.1})) == [3]
+
+
+@pytest.mark.parametrize("level", [50.0, 0.5])
+def test_a_new_level_is_believed_once_five_bars_have_kept_to_it(level: float) -> None:
+    before = [5.0] * 5
+    assert refused_days(answer(before + [level] * 5)) == [5, 6, 7, 8, 9]
+    # Then only the move itself is left for a person.
+    assert refused_days(answer(before + [level] * 6)) == [5]
+    assert refused_days(answer(before + [level] * 30)) == [5]
+
+
+@pytest.mark.parametrize("level", [500.0, 0.05, 470.0])
+def test_a_hundredfold_is_never_believed_however_long_it_lasts(level: float) -> None:
+    assert refused_days(answer([5.0] * 5 + [level] * 50)) == list(range(5, 55))
+
+
+@pytest.mark.parametrize(("gap", "bad"), [(30, [2, 3]), (31, [])])
+def test_after_a_long_suspension_any_price_may_be_right(gap: int, bad: list[int]) -> None:
+    days = [0, 1, 1 + gap, 2 + gap]
+    found = refused_days(answer([5.0, 5.0, 50.0, 50.0], days=days))
+    assert found == [days[n] for n in bad]
+
+
+def test_a_row_that_a_person_has_accepted_needs_no_reason_and_is_what_follows_is_measured_by() -> None:
+    closes = [5.0, 5.0, 500.0, 500.0, 500.0]
+    assert refused_days(answer(closes)) == [2, 3, 4]
+    assert refused_days(answer(closes), accepted=[2]) == []
+    assert refused_days(answer(closes), accepted=[3]) == [2]
+
+
+def test_penny_stocks_may_move_a_tick() -> None:
+    assert refused_days(answer([0.001, 0.002, 0.001, 0.004, 0.001, 0.002] * 3)) == []
+    assert refused_days(answer([0.001, 0.001, 0.005, 0.001])) == [2]
+
+
+def test_each_symbol_is_measured_by_its_own_bars() -> None:
+    rows = pl.concat(
+        [answer([5.0] * 4), answer([500.0] * 4, symbol="B"), answer([5.0, 50.0, 5.0], symbol="C")]
+    )
+    _, refused = validate_answer(in_context(rows))
+    assert refused.select(KEYS).rows() == [("C", D0 + timedelta(days=1))]
+
+
+@given(st.lists(st.sampled_from([None, 1.0, 3.0, 10.0, 100.0]), min_size=1, max_size=12), st.data())
+def test_no_row_of_an_answer_is_dropped_and_an_accepted_one_is_never_refused(
+    closes: list[float | None], data: st.DataObject
+) -> None:
+    accepted = data.draw(st.lists(st.integers(0, len(closes) - 1), max_size=2, unique=True))
+    rows = answer(closes, dividends={n: 0.5 for n, close in enumerate(closes) if close is None})
+    good, refused = validate_answer(in_context(rows, accepted=accepted))
+    assert pl.concat([good, refused.drop("rule")]).sort(KEYS).equals(rows, null_equal=True)
+    assert not {D0 + timedelta(days=n) for n in accepted} & set(refused["date"])
+    kept = good["close"].drop_nulls().to_list()
+    assert refused.is_empty() or len(set(closes) - {None}) > 1
+    assert kept[:1] == [close for close in closes if close is not None][:1]

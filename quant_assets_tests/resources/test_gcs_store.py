@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from quant_assets_tests.gcs_proxy import DOWNLOAD, UPLOAD, Fault, FaultProxy, fault_proxy
 from quant_assets_tests.resources.workers import ROOT
@@ -170,6 +175,45 @@ def test_without_credentials_the_first_use_says_so(tmp_path: Path, file: str | N
         assert str(tmp_path / file) in done.stdout
 
 
+class _TokenServer(BaseHTTPRequestHandler):
+    """Gives no token: the key has been withdrawn."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}'
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_service_account_whose_key_was_withdrawn_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    file = tmp_path / "key.json"
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    with HTTPServer(("127.0.0.1", 0), _TokenServer) as server:
+        account = {
+            "type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": pem,
+            "client_email": "prices@p.example", "token_uri": f"http://127.0.0.1:{server.server_address[1]}/token",
+        }  # fmt: skip
+        file.write_text(json.dumps(account), encoding="utf-8")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(StoreUnavailable) as caught:
+            claim(GcsObjectStore("some-bucket", "p"), ["daily_prices"])
+        server.shutdown()
+    told = str(caught.value)
+    assert "in bucket some-bucket as prices@p.example" in told
+    assert "credentials are missing or expired" in told
+    assert pem not in told
+
+
 def test_a_process_killed_while_it_looked_whether_it_can_write_leaves_the_store_as_it_was(
     shaky: GcsObjectStore, store: GcsObjectStore, proxy: FaultProxy
 ) -> None:
@@ -322,3 +366,13 @@ def test_many_objects_are_read_at_once_over_kept_connections(
     assert [key for key, _ in got] == keys
     assert proxy.asked.total() == 48
     assert proxy.most_at_once == 16
+
+
+def test_the_ranges_of_an_object_are_asked_for_at_once(shaky: GcsObjectStore, proxy: FaultProxy) -> None:
+    info = shaky.put("k", DATA)
+    proxy.latency = (0.1, 0.1)
+    proxy.asked.clear()
+    ranges = [(offset, 100) for offset in range(0, 4000, 1000)]
+    assert shaky.get_ranges("k", ranges, info.version) == [DATA[at : at + 100] for at, _ in ranges]
+    assert proxy.asked.total() == 4
+    assert proxy.most_at_once == 4

@@ -13,9 +13,11 @@ from quant_assets.exchanges import enabled
 from quant_assets.market.coverage import CellState
 from quant_assets.partitions import make_grids
 from quant_assets_tests.assets.platform import failure
+from quant_assets_tests.gcs_proxy import fault_proxy
 from quant_assets_tests.support import NOW
 from resources.dagster_resources import StoreResource
 from resources.io_manager import ParquetIOManager, PartitionFrames, PartitionOutputs, TableOutput
+from resources.manifest import Manifest
 from resources.tables import PROFILES, WEEKLY, object_key, read_table
 
 # The IO manager, by itself.
@@ -170,3 +172,80 @@ def test_what_failed_of_a_range_is_named_and_what_did_not_is_kept(io: dict[str, 
     assert failure(result) == "weekly_prices: 1 partition(s) failed: US|2013-02-11: no luck"
     kept = [event.partition for event in result.asset_materializations_for_node(WEEKLY)]
     assert kept == ["US|2013-02-04", "US|2013-02-18"]
+
+
+def test_an_object_that_cannot_be_used_fails_its_own_partition_alone(io: dict[str, Any]) -> None:
+    store = io["store"].open()
+    store.put(object_key(WEEKLY, "US", "2013-02-18"), b"damaged")
+
+    @dg.asset(name=WEEKLY, partitions_def=GRIDS.weekly, backfill_policy=dg.BackfillPolicy.single_run())
+    def weeks(context: dg.AssetExecutionContext) -> dict[str, TableOutput]:
+        # The last two are said to stand as they should.
+        first, *others = context.partition_keys
+        return {first: TableOutput(FRAME)} | dict.fromkeys(others, TableOutput(None, CellState.COMPLETE))
+
+    result = ran([weeks], io, tags=RANGE)
+    told = failure(result)
+    assert told.startswith("weekly_prices: 2 partition(s) failed: US|2013-02-11: ")
+    assert "week=2013-02-11.parquet: no such object" in told
+    assert "week=2013-02-18.parquet: the bytes are not those that were written" in told
+    kept = [event.partition for event in result.asset_materializations_for_node(WEEKLY)]
+    assert kept == ["US|2013-02-04"]
+    assert list(Manifest(store, WEEKLY).year("US", 2013)) == ["2013-02-04"]
+
+
+def test_what_was_made_before_an_error_is_written_and_recorded(io: dict[str, Any]) -> None:
+    @dg.asset(name=WEEKLY, partitions_def=GRIDS.weekly, backfill_policy=dg.BackfillPolicy.single_run())
+    def weeks(context: dg.AssetExecutionContext) -> PartitionOutputs:
+        def made() -> Iterator[tuple[str, TableOutput]]:
+            for key in context.partition_keys[:2]:
+                yield key, TableOutput(FRAME)
+            raise RuntimeError("out of luck")
+
+        return PartitionOutputs(made())
+
+    assert error_of(ran([weeks], io, tags=RANGE)).endswith("out of luck\n")
+    store = io["store"].open()
+    entries = Manifest(store, WEEKLY).year("US", 2013)
+    assert list(entries) == ["2013-02-04", "2013-02-11"]
+    for partition, entry in entries.items():
+        info = store.head(object_key(WEEKLY, "US", partition))
+        assert info is not None
+        assert info.version == entry.version
+
+
+def test_a_range_goes_to_a_bucket_far_away_several_at_once_and_is_recorded_in_few_requests(
+    bucket: str, emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grids = make_grids(enabled(["US", "ASX"]), date(2012, 1, 2), NOW)
+    single = dg.BackfillPolicy.single_run()
+
+    @dg.asset(name=WEEKLY, partitions_def=grids.weekly, backfill_policy=single)
+    def weeks(context: dg.AssetExecutionContext) -> dict[str, pl.DataFrame]:
+        return dict.fromkeys(context.partition_keys, FRAME)
+
+    @dg.asset(
+        name="all_of_them",
+        partitions_def=grids.weekly,
+        backfill_policy=single,
+        ins={WEEKLY: dg.AssetIn(WEEKLY)},
+    )
+    def all_of_them(context: dg.AssetExecutionContext, weekly_prices: PartitionFrames) -> None:
+        assert weekly_prices.many(context.partition_keys).height == len(context.partition_keys)
+
+    first, last = "US|2012-01-02", "US|2012-12-31"
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    with fault_proxy(emulator) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        proxy.latency = (0.02, 0.02)
+        store = StoreResource(location=f"gs://{bucket}/p")
+        there = {"store": store, "io_manager": ParquetIOManager(store=store)}
+        assert ran([weeks], there, tags=tags).success
+        # A look at each and its put; the bucket is asked for once; and the year's entries, read and written.
+        assert proxy.asked == {"GET": 53 + 1 + 1, "POST": 53 + 1}
+        assert proxy.most_at_once == 8
+        proxy.asked.clear()
+        proxy.most_at_once = 0
+        assert ran([weeks, all_of_them], there, selection=["all_of_them"], tags=tags).success
+        assert proxy.asked == {"GET": 53}
+        assert proxy.most_at_once == 16

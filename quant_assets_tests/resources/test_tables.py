@@ -217,20 +217,53 @@ def test_some_symbols_are_the_whole_table_filtered(history: LocalObjectStore, sy
 
 
 class Counting(LocalObjectStore):
-    """Counts the bytes that ranged reads bring."""
+    """Keeps what was asked for in ranges, and the bytes that came."""
 
-    brought = 0
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[list[tuple[int, int]]] = []
+        self.brought = 0
 
     def get_ranges(self, key: str, ranges: Any, version: str) -> list[bytes]:
+        self.asked.append(list(ranges))
         parts = super().get_ranges(key, ranges, version)
         self.brought += sum(map(len, parts))
         return parts
 
 
-def test_one_symbol_is_read_without_reading_the_table(history: LocalObjectStore) -> None:
+@pytest.mark.parametrize(
+    ("symbols", "ranges", "share"),
+    [
+        (["S0001.AX"], 1, 0.5),
+        # It straddles two row groups, which are neighbours.
+        (["S0032.AX"], 1, 0.75),
+        # In two groups that are no neighbours; both ranges in one question.
+        (["S0001.AX", "S0070.AX"], 2, 0.8),
+        # Part of it came with the end of the object.
+        (["S0119.AX"], 1, 0.3),
+        (["ABSENT"], 0, 0.25),
+    ],
+)
+def test_symbols_are_read_in_few_ranges_without_reading_the_table(
+    history: LocalObjectStore, symbols: list[str], ranges: int, share: float
+) -> None:
     store = Counting(Path(history.location))
-    read_symbols(store, "big.parquet", ["S0001.AX"])
-    assert 0 < store.brought < len(store.get("big.parquet").data) / 2
+    found = read_symbols(store, "big.parquet", symbols, store.head("big.parquet"))
+    assert found is not None
+    assert_frame_equal(found[0], BIG.filter(pl.col("symbol").is_in(symbols)), check_exact=True)
+    assert [len(asked) for asked in store.asked] == [1, ranges][: 1 + bool(ranges)]
+    assert 0 < store.brought < len(store.get("big.parquet").data) * share
+
+
+def test_a_table_with_a_very_long_footer_is_read_all_the_same(tmp_path: Path) -> None:
+    # Seal and footer do not fit into what is read first.
+    cells = {f"{n:06d}": f"{n * 7919:064x}" for n in range(5000)}
+    store = Counting(tmp_path)
+    store.put("t.parquet", encode(BIG, {"cells": cells}))
+    found = read_symbols(store, "t.parquet", ["S0001.AX"])
+    assert found is not None
+    assert found[1]["cells"] == cells
+    assert_frame_equal(found[0], BIG.filter(pl.col("symbol") == "S0001.AX"), check_exact=True)
 
 
 def test_symbols_of_no_table_are_none(history: LocalObjectStore) -> None:
@@ -311,7 +344,7 @@ def test_a_ranged_table_reads_as_a_file_of_the_same_bytes(
 ) -> None:
     info = history.head("big.parquet")
     assert info is not None
-    ranged = RangedTable(history, "big.parquet", info.size, info.version)
+    ranged = RangedTable(history, info)
     plain = io.BytesIO(history.get("big.parquet").data)
     assert ranged.readable()
     assert ranged.seekable()
