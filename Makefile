@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks
 
-.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test bench-migrate bench-gcs gcs-faults constraints clean
+.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test simulate-year bench-migrate bench-gcs gcs-faults constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ bench: .venv/.dev  ## Where the time of a large backfill goes (several minutes).
 
 kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and compares with an undisturbed run.
 	$(BIN)/python -m benchmarks.kill_backfill
+
+simulate-year: .venv/.dev  ## A year lived day by day under faults, splits and corrections, against the truth (SEED=n).
+	$(BIN)/python -m benchmarks.simulated_year --seed $(or $(SEED),1)
 
 bench-migrate: .venv/.dev  ## Moves a store of 10,000 objects, killed three times on the way (ten minutes).
 	$(BIN)/python -m benchmarks.migrate

@@ -19,6 +19,9 @@ ExchangeOption = Annotated[
 SymbolOption = Annotated[str | None, typer.Option("--symbol", help="Only these symbols, comma-separated.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
+_SENTENCES = ("reason", "rule")
+_WIDE = 180
+
 _quarantine = typer.Typer(
     no_args_is_help=True, help="Bars that break a rule and wait for a decision.", rich_markup_mode=None
 )
@@ -52,7 +55,7 @@ def gaps(exchange: ExchangeOption = None, symbol: SymbolOption = None, as_json: 
         for one in _chosen(exchange)
     ]
     table = pl.concat(found)
-    _show(table, as_json, "gaps")
+    _show(table if as_json else table.drop("answers", "settled"), as_json, "gaps")
     if not as_json:
         open_ = table.filter(~pl.col("settled"))
         print(f"gaps: {table.height} open={open_.height} sessions={open_['sessions'].sum()}")
@@ -77,7 +80,8 @@ def restatements(
     )
     if wanted := _symbols(symbol):
         table = table.filter(pl.col("symbol").is_in(wanted))
-    _show(table, as_json, "restatements")
+    shown = ["exchange", "symbol", "date", "field", "old", "new", "class", "rows", "detected_at"]
+    _show(table if as_json else table.select(shown), as_json, "restatements")
 
 
 def list_quarantine(
@@ -187,6 +191,7 @@ def _show(table: pl.DataFrame, as_json: bool, title: str) -> None:
     if as_json:
         print(json.dumps(table.to_dicts(), default=str, indent=2))
         return
+    from rich.console import Console
     from rich.table import Table
 
     from quant_assets.console import console
@@ -194,7 +199,10 @@ def _show(table: pl.DataFrame, as_json: bool, title: str) -> None:
     if table.is_empty():
         console.print(f"no {title}")
         return
-    shown: Any = Table(*table.columns)
+    shown: Any = Table(box=None, pad_edge=False)
+    for name in table.columns:
+        # What a person copies must not be cut; sentences may be folded.
+        shown.add_column(name, no_wrap=name not in _SENTENCES, overflow="fold")
     for row in table.iter_rows():
         shown.add_row(*("" if value is None else str(value) for value in row))
-    console.print(shown)
+    Console(width=max(console.width, _WIDE), highlight=False, markup=False).print(shown)

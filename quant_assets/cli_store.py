@@ -31,7 +31,7 @@ def show_manifest(as_json: Annotated[bool, typer.Option("--json", help="Machine-
     settings = load_settings()
     store = _open(settings.store_location)
     exchanges = enabled(settings.exchanges, settings.exchanges_file)
-    summary = manifest_summary(store, [one.code for one in exchanges])
+    summary = manifest_summary(store, exchanges)
     if as_json:
         print(json.dumps({"store": store.location, "exchanges": summary}, indent=2))
         return

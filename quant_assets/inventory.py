@@ -19,10 +19,11 @@ from resources.object_store import ObjectStore
 from resources.tables import CATALOG, DAILY, WEEKLY, object_key, read_table
 
 
-def manifest_summary(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Per exchange: cells by state, rows, bytes, weekdays without a cell, last complete session, weeks."""
+def manifest_summary(store: ObjectStore, exchanges: Sequence[Exchange]) -> dict[str, dict[str, Any]]:
+    """Per exchange: cells by state, rows, bytes, sessions without a cell, last complete session, weeks."""
     summary: dict[str, dict[str, Any]] = {}
-    for code in exchanges:
+    for exchange in exchanges:
+        code = exchange.code
         entries = list(Manifest(store, DAILY).all(code))
         states = Counter(entry.state for entry in entries)
         complete = [entry.partition for entry in entries if entry.state is CellState.COMPLETE]
@@ -30,11 +31,17 @@ def manifest_summary(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, 
             "cells": {state.value: states[state] for state in CellState},
             "rows": sum(entry.rows for entry in entries),
             "bytes": sum(entry.size for entry in entries),
-            "absent": [day.isoformat() for day in absent_days(entry.partition for entry in entries)],
+            "absent": [day.isoformat() for day in _absent_sessions(exchange, entries)],
             "last_complete": max(complete, default=None),
             "weeks": sum(1 for _ in Manifest(store, WEEKLY).all(code)),
         }
     return summary
+
+
+def _absent_sessions(exchange: Exchange, entries: Sequence[Entry]) -> list[date]:
+    absent = absent_days(entry.partition for entry in entries)
+    sessions = set(exchange.calendar().sessions(absent[0], absent[-1])) if absent else set[date]()
+    return [day for day in absent if day in sessions]
 
 
 def worst_holes(entries: Iterable[Entry]) -> list[tuple[str, str, str, int]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_assets.exchanges import UnknownExchange, exchange
 from quant_assets.market.bars import KEYS, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
 from quant_assets.market.coverage import absent_days
@@ -61,8 +62,8 @@ def prices(
         adjust: how prices are adjusted on read, over the actions stored with the rows. With S(t) the product of the
             split ratios with an ex-date after t: "none" as traded; "split" prices and dividends divided by S,
             volumes multiplied, so that all are on the share basis of the symbol's last session; "total_return" also
-            multiplied by the product over later ex-dates of `1 − D/C_prev` (Yahoo's and CRSP's convention; C_prev the
-            close before the ex-date), or of `1/(1 + D/C_ex)` with `reinvest="ex_close"` (the dividend reinvested at
+            multiplied by the product over later ex-dates of `1 − D/C_prev` (Yahoo's convention; C_prev the close before
+            the ex-date), or of `1/(1 + D/C_ex)` with `reinvest="ex_close"` (the dividend reinvested at
             the close of the ex-date).
         as_of: what was known at this moment, byte for byte: rows that became known later are left out, restatements
             recorded later are undone from the ledger, and only actions known by then are applied. A datetime with its
@@ -131,14 +132,12 @@ def _used(
     by_exchange = _exchanges_of(home, _names(symbols))
     # Adjusting needs the actions after `end` as well, so the range is cut last.
     frames = [
-        read_daily(
-            home, exchange, first, last if adjust == "none" else None, symbols=of_exchange, as_of=as_of
-        )
-        for exchange, of_exchange in by_exchange.items()
+        read_daily(home, code, first, last if adjust == "none" else None, symbols=of_exchange, as_of=as_of)
+        for code, of_exchange in by_exchange.items()
     ]
     if adjust != "none":
-        for exchange in by_exchange:
-            _warn_of_absent_days(home, exchange, first)
+        for code in by_exchange:
+            _warn_of_absent_sessions(home, code, first)
     return pl.concat(frames).sort(KEYS) if frames else empty_daily()
 
 
@@ -179,15 +178,24 @@ def _moment(value: datetime | date | str | None) -> datetime | None:
     return datetime.combine(value, time.max, UTC)
 
 
-def _warn_of_absent_days(store: ObjectStore, exchange: str, first: date | None) -> None:
+def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) -> None:
     """An action on a day that was never fetched is not known here, and prices before it come out wrong."""
-    absent = absent_days(entry.partition for entry in Manifest(store, DAILY).all(exchange))
-    absent = [day for day in absent if first is None or day >= first]
+    weekdays = absent_days(entry.partition for entry in Manifest(store, DAILY).all(code))
+    weekdays = [day for day in weekdays if first is None or day >= first]
+    if not weekdays:
+        return
+    try:
+        calendar = exchange(code, load_settings().exchanges_file).calendar()
+    except UnknownExchange:
+        absent = weekdays
+    else:
+        sessions = set(calendar.sessions(weekdays[0], weekdays[-1]))
+        absent = [day for day in weekdays if day in sessions]
     if absent:
         warnings.warn(
-            f"{len(absent)} weekday(s) of {exchange} have no cell, the first {absent[0]}: a split or dividend on one "
-            f"of them is not applied (quant-assets backfill --exchange {exchange} --start {absent[0]})",
-            stacklevel=3,
+            f"{len(absent)} session(s) of {code} have no cell, the first {absent[0]}: a split or dividend on one of "
+            f"them is not applied (quant-assets backfill --missing --exchange {code})",
+            stacklevel=4,
         )
 
 
@@ -209,13 +217,13 @@ def weekly(
     home = _open(store)
     first, last = _day(start) or date.min, _day(end) or date.max
     frames: list[pl.DataFrame] = []
-    for exchange, of_exchange in _exchanges_of(home, _names(symbols)).items():
+    for code, of_exchange in _exchanges_of(home, _names(symbols)).items():
         weeks = [
             e.partition
-            for e in Manifest(home, WEEKLY).all(exchange)
+            for e in Manifest(home, WEEKLY).all(code)
             if e.version and first.isoformat() <= e.partition <= last.isoformat()
         ]
-        for frame in read_all(home, [object_key(WEEKLY, exchange, week) for week in weeks]):
+        for frame in read_all(home, [object_key(WEEKLY, code, week) for week in weeks]):
             frames.append(frame.filter(pl.col("symbol").is_in(of_exchange)))
     if not frames:
         from quant_assets.market.weekly import WEEKLY_SCHEMA

@@ -269,6 +269,21 @@ def test_a_bar_seen_before_and_after_any_splits_is_no_difference(
     assert pairs["differs"].to_list() == [False], pairs.row(0, named=True)
 
 
+def test_a_volume_rounded_off_by_an_earlier_look_is_no_difference() -> None:
+    # Seen after a 1:10 reverse split it came in tens of shares; a later 10:1 split brings every share back.
+    first, second = looked_at(1_000, 1_234_564, (0.1,)), looked_at(1_000, 1_234_564, (0.1, 10.0))
+    assert (first["volume"][0], second["volume"][0]) == (1_234_560, 1_234_564)
+    standing = first[:1].select(list(DAILY_SCHEMA))
+    assert compare(standing, second).pairs["differs"].to_list() == [False]
+
+
+def test_a_price_halfway_between_two_ticks_may_be_rounded_to_either() -> None:
+    # From 80,000 on a float32 cannot carry cents, and every scale rounds 80,000.05 its own way.
+    first, second = looked_at(8_000_005, 1, (3.0,)), looked_at(8_000_005, 1, (3.0, 7.0))
+    assert (first["close"][0], second["close"][0]) == (80_000.1, 80_000.0)
+    assert compare(first[:1].select(list(DAILY_SCHEMA)), second).pairs["differs"].to_list() == [False]
+
+
 def test_round_trips_of_every_scale_are_no_difference() -> None:
     # Many more than can be drawn, at once: a symbol each.
     random = np.random.default_rng(7)
