@@ -29,9 +29,9 @@ from rich.table import Table
 
 from quant_assets.demo import write_universe
 from quant_assets.exchanges import exchange
-from quant_assets.stored import read_daily
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.runs import Runner
+from quant_assets.stored import read_daily
 from resources.manifest import Manifest
 from resources.settings import Settings
 from resources.tables import CATALOG, DAILY, object_key, read_table

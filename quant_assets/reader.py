@@ -62,9 +62,9 @@ def prices(
         adjust: how prices are adjusted on read, over the actions stored with the rows. With S(t) the product of the
             split ratios with an ex-date after t: "none" as traded; "split" prices and dividends divided by S,
             volumes multiplied, so that all are on the share basis of the symbol's last session; "total_return" also
-            multiplied by the product over later ex-dates of `1 − D/C_prev` (Yahoo's convention; C_prev the close before
-            the ex-date), or of `1/(1 + D/C_ex)` with `reinvest="ex_close"` (the dividend reinvested at
-            the close of the ex-date).
+            multiplied by the product over later ex-dates of `1 − D/C_prev` (Yahoo's convention; C_prev the close
+            before the ex-date), or of `1/(1 + D/C_ex)` with `reinvest="ex_close"` (the dividend reinvested at the
+            close of the ex-date).
         as_of: what was known at this moment, byte for byte: rows that became known later are left out, restatements
             recorded later are undone from the ledger, and only actions known by then are applied. A datetime with its
             zone, ISO text, or a date (its end, UTC).

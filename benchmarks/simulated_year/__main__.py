@@ -2,11 +2,11 @@
 
     python -m benchmarks.simulated_year --seed 7
 
-Every evening each exchange's session is filled, a slice of the symbols is swept, and once a week what is missing is
-healed, by the product's own code, the real yfinance client and the local store; Dagster stands aside, it would only
-record. At the end the store is compared with what was traded, the ledger with what was planted, reads as of random
-moments with what a reader got at those moments, and the whole with a single backfill made at the end of the year.
-One line at the end; exit code 1 unless all is as it should be.
+Every evening each exchange's session is filled, every third one a slice of the symbols is swept, and once a week what
+is missing is healed, by the product's own code, the real yfinance client and the local store; Dagster stands aside, it
+would only record. At the end the store is compared with what was traded, the ledger with what was planted, reads as of
+random moments with what a reader got at those moments, and the whole with a single backfill made at the end of the
+year. One line at the end; exit code 1 unless all is as it should be.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from resources.tables import CATALOG, encode, object_key, read_table
 from resources.yahoo import YahooSource
 
 READS = 50
-SWEEP_DAYS = 10
+SWEEP_EVERY, SWEEP_TURNS = 3, 3
+"""Every third evening a third of the symbols: each one's whole history once in nine sessions."""
 _HEALS = 6
 """How often the year's end asks for what is still missing: one request in a hundred fails."""
 
@@ -118,7 +119,7 @@ class Desk:
 
     def sweep(self, exchange: Exchange, turn: int) -> None:
         catalog = followed(read_table(self.store, object_key(CATALOG)), exchange.code)
-        symbols = slice_of(catalog["symbol"].to_list(), date.fromordinal(1 + turn), SWEEP_DAYS)
+        symbols = slice_of(catalog["symbol"].to_list(), date.fromordinal(1 + turn), SWEEP_TURNS)
         if symbols:
             self.fill(exchange, stored_days(self.store, exchange.code), symbols, Mode.FORCE)
 
@@ -142,7 +143,8 @@ def live(scenario: Scenario, desk: Desk, chance: random.Random) -> list[Read]:
         desk.set_clock(moment)
         desk.read_catalog()
         desk.fill(exchange, [session])
-        desk.sweep(exchange, number)
+        if number % SWEEP_EVERY == 0:
+            desk.sweep(exchange, number // SWEEP_EVERY)
         if number % 5 == 4:
             desk.fill(exchange, stored_days(desk.store, exchange.code))
         if at in reading:

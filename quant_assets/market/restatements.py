@@ -18,7 +18,7 @@ explain it, or another history altogether (a ticker that was given to another co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -146,6 +146,10 @@ def _concat(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
     return pl.concat(kept).sort(KEYS) if kept else pl.DataFrame(schema=schema)
 
 
+_Change = tuple[RestatementClass, date, str, object, object]
+"""Class, date, field, old and new value."""
+
+
 class _Symbol:
     """One symbol's pairs, sorted by date, while they are judged."""
 
@@ -165,6 +169,8 @@ class _Symbol:
 
     def judge(self) -> _Symbol:
         self._splits()
+        if not self._done:
+            self._currency()
         if not self._done:
             self._constant_ratio()
         if not self._done:
@@ -218,6 +224,8 @@ class _Symbol:
                 self._take(
                     ((within & _near(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
                     RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
+                    more=self._beside(within & _near(ratio), ratio, 1 / ratio)
+                    + self._beside(pl.col("at") == at, factor, 1 / factor),
                 )  # fmt: skip
                 factor = ratio
             elif new != 1.0 and old == 1.0:
@@ -225,10 +233,25 @@ class _Symbol:
                 self._take(
                     ((pl.col("at") == at) | by_later) & ~pl.col("settled"),
                     RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
-                    # Where a later split has rescaled the row, all of it differs for that reason.
-                    more=self._fields(at, but="split_ratio") if factor == 1.0 else [],
+                    more=self._beside(by_later, factor, 1 / factor)
+                    + self._beside(pl.col("at") == at, factor, 1 / factor),
                 )  # fmt: skip
             # Any other change of a ratio is a corrected value, and is left to the last step.
+
+    def _currency(self) -> None:
+        """Another name of the currency, and the same numbers."""
+        renamed = self._open.filter(differing("currency") & ~pl.col("price_differs"))
+        if renamed.height < _MIN_ROWS:
+            return
+        if not self._whole and int(renamed["at"][0]) == 0:
+            self.reaches_back = True
+            return
+        last = renamed.row(-1, named=True)
+        which = pl.col("at").is_in(renamed["at"].implode())
+        self._take(
+            which, RestatementClass.UNIT_CHANGE, last["date"], "currency", last["currency"], last["currency_new"],
+            more=self._beside(which, 1.0, 1.0),
+        )  # fmt: skip
 
     def _constant_ratio(self) -> None:
         """One ratio for every row back from a date, and no event that says why."""
@@ -245,19 +268,20 @@ class _Symbol:
         )
         hundred = next((unit for unit in (100.0, 0.01) if off.filter(_near(unit)).height == off.height), None)
         if hundred is not None:
-            self._unit_change(off, constant)
+            self._unit_change(off, constant, hundred)
         elif constant:
             self._rescaled(ratio, end)
 
-    def _unit_change(self, off: pl.DataFrame, constant: bool) -> None:
+    def _unit_change(self, off: pl.DataFrame, constant: bool, ratio: float) -> None:
         if constant and not self._whole and int(off["at"][0]) == 0:
             self.reaches_back = True
             return
         last = off.row(off.height - 1, named=True)
         name = "currency" if last["currency"] != last["currency_new"] else "close"
+        which = pl.col("at").is_in(off["at"].implode())
         self._take(
-            pl.col("at").is_in(off["at"].implode()),
-            RestatementClass.UNIT_CHANGE, last["date"], name, last[name], last[f"{name}_new"],
+            which, RestatementClass.UNIT_CHANGE, last["date"], name, last[name], last[f"{name}_new"],
+            more=self._beside(which, ratio, 1.0),
         )  # fmt: skip
 
     def _rescaled(self, ratio: float, end: int) -> None:
@@ -307,18 +331,35 @@ class _Symbol:
 
     # How a step says what it found.
 
-    def _fields(self, at: int, but: str = "") -> list[tuple[RestatementClass, date, str, object, object]]:
+    def _beside(self, which: pl.Expr, ratio: float, volume_ratio: float) -> list[_Change]:
+        """The fields of some pairs that a change of all prices by `ratio`, and of volumes, does not explain."""
+        rows = self._pairs.filter(which & ~pl.col("settled"))
+        if rows.is_empty():
+            return []
+        explained = rows.with_columns(
+            *(_near(ratio, name).alias(f"_{name}") for name in PRICES),
+            _volume=(pl.col("volume_new") - pl.col("volume") * volume_ratio).abs()
+            <= 1.0 + max(1.0, volume_ratio) / pl.min_horizontal("scale", 1.0),
+            _dividend=(pl.col("dividend_new") - pl.col("dividend") * ratio).abs()
+            <= 1e-6 * pl.max_horizontal("scale", 1.0) * max(1.0, ratio) + _CLOSE_TO * pl.col("dividend_new"),
+        )
+        return [
+            (_kind(name, row[name]), row["date"], name, row[name], row[f"{name}_new"])
+            for row in explained.iter_rows(named=True)
+            for name in (*PRICES, "volume", "dividend")
+            if row[f"_{name}"] is False
+        ]
+
+    def _fields(self, at: int) -> list[_Change]:
         """The fields of a pair that differ, each with its class."""
         pair = self._pairs.filter(pl.col("at") == at)
         differ = pair.select(differing(name).alias(name) for name in VALUES).row(0, named=True)
         row = pair.row(0, named=True)
-        found: list[tuple[RestatementClass, date, str, object, object]] = []
-        for name in VALUES:
-            if differ[name] and name != but:
-                late = name == "dividend" and row["dividend"] == 0.0
-                kind = RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
-                found.append((kind, row["date"], name, row[name], row[f"{name}_new"]))
-        return found
+        return [
+            (_kind(name, row[name]), row["date"], name, row[name], row[f"{name}_new"])
+            for name in VALUES
+            if differ[name]
+        ]
 
     def _take(
         self,
@@ -329,9 +370,9 @@ class _Symbol:
         old: object,
         new: object,
         *,
-        more: list[tuple[RestatementClass, date, str, object, object]] = [],  # noqa: B006
+        more: Sequence[_Change] = (),
     ) -> None:
-        """The new rows of some pairs are to replace the old ones, because of one event (and `more` on that day)."""
+        """The new rows of some pairs are to replace the old ones, because of one event, and of `more`."""
         rows = self._pairs.filter(which)
         self.taken = pl.concat([self.taken, rows])
         self._event(day, name, old, new, kind, rows["date"][0], rows.height)
@@ -363,16 +404,24 @@ class _Symbol:
         self._pairs = self._pairs.with_columns(settled=pl.col("settled") | settled)
 
     def _jump(self, at: int, side: str = "") -> float | None:
-        """The ratio of the close of a pair to the one before it, on the old side or the new one."""
-        closes = self._pairs.filter((pl.col("at") <= at) & pl.col(f"close{side}").is_not_null())
-        if closes.height < 2 or int(closes["at"][-1]) != at:
+        """The ratio of the first close from a pair on to the one before it, on the old side or the new one."""
+        closes = self._pairs.filter(pl.col(f"close{side}").is_not_null()).select("at", f"close{side}")
+        # An ex-date without a bar shows in the next one.
+        before, after = closes.filter(pl.col("at") < at), closes.filter(pl.col("at") >= at)
+        if before.is_empty() or after.is_empty():
             return None
-        return float(closes[f"close{side}"][-1] / closes[f"close{side}"][-2])
+        return float(after[f"close{side}"][0] / before[f"close{side}"][-1])
 
 
-def _near(ratio: float) -> pl.Expr:
-    """Whether a pair's new close is the old one times `ratio`, as far as their ticks can tell."""
-    old, new = pl.col("close"), pl.col("close_new")
+def _kind(name: str, old: object) -> RestatementClass:
+    """The class of one field's change that nothing else explains."""
+    late = name == "dividend" and old == 0.0
+    return RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
+
+
+def _near(ratio: float, name: str = "close") -> pl.Expr:
+    """Whether a pair's new price is the old one times `ratio`, as far as their ticks can tell."""
+    old, new = pl.col(name), pl.col(f"{name}_new")
     within = 0.5 * tick(new) + 0.5 * tick(old) * ratio + _CLOSE_TO * new
     return (new - old * ratio).abs() <= within
 

@@ -139,7 +139,10 @@ def with_context(
     )
     known = rows.join(facts, on="symbol", how="left", maintain_order="left")
     decided = known.join(
-        accepted.select(*KEYS, _accepted=pl.lit(True)), on=KEYS, how="left", maintain_order="left"
+        accepted.select(KEYS).unique().with_columns(_accepted=pl.lit(True)),
+        on=KEYS,
+        how="left",
+        maintain_order="left",
     )
     marked = known.with_columns(
         session=pl.col("date").is_in(sessions.implode()),

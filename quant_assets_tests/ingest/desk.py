@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from quant_assets.exchanges import exchange
+from quant_assets.catalog.build import build_catalog
+from quant_assets.catalog.configured import ConfiguredSymbol
+from quant_assets.exchanges import enabled, exchange
 from quant_assets.ingest.fill import FillReport, fill_cells
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
+from quant_assets.records.ledger import Ledger
+from quant_assets.replay.launch import ReplayHandle
 from quant_assets_tests.support import (
     NOW,
     days_between,
@@ -23,7 +27,8 @@ from quant_assets_tests.support import (
 )
 from resources.local_store import LocalObjectStore
 from resources.manifest import Entry, Manifest
-from resources.tables import DAILY, object_key, read_table
+from resources.object_store import ObjectStore
+from resources.tables import CATALOG, DAILY, encode, object_key, read_table
 from resources.yahoo import YahooSource
 
 WEEK = days_between(date(2013, 2, 11), date(2013, 2, 15))
@@ -54,6 +59,8 @@ class Desk:
         mode: Mode = Mode.INCREMENTAL,
         look_back: int = 15,
         min_coverage: float = 0.0,
+        store: ObjectStore | None = None,
+        run: str = "",
         **settings: Any,
     ) -> FillReport:
         chosen = quick_settings(self.home, self.url, now=now, **settings)
@@ -64,18 +71,37 @@ class Desk:
                 days,
                 listings(*SYMBOLS) if catalog is None else catalog,
                 source=source,
-                store=self.store,
+                store=store or self.store,
                 clock=chosen.clock,
                 spill_folder=self.home / "spill",
                 only=only,
                 mode=mode,
                 look_back=look_back,
                 min_coverage=min_coverage,
+                run=run,
             )
         finally:
             source.close()
             # Whatever happened, no rows are left lying about.
             assert not list((self.home / "spill").rglob("*"))
+
+    def live(
+        self, market: ReplayHandle, day: date, days: Sequence[date] | None = None, **more: Any
+    ) -> FillReport:
+        """The run of a day's evening, by the server's clock as well; over that day, or over `days`."""
+        market.set_clock(evening(day))
+        return self.fill([day] if days is None else days, now=evening(day), **more)
+
+    def restatements(self, code: str = "US") -> pl.DataFrame:
+        return Ledger(self.store, code).restatements()
+
+    def put_catalog(self, *symbols: str, code: str = "US", **listed_on: date) -> pl.DataFrame:
+        """Writes the catalog that readers need; answers what a fill needs of it."""
+        names = [*symbols, *listed_on]
+        configured = [ConfiguredSymbol(symbol=name, listed_on=listed_on.get(name)) for name in names]
+        catalog = build_catalog({code: configured}, enabled([code]), None, NOW.date())
+        self.store.put(object_key(CATALOG), encode(catalog, {}))
+        return listings(*symbols, **listed_on)
 
     def entry(self, day: date = DAY, code: str = "US") -> Entry:
         return Manifest(self.store, DAILY).year(code, day.year)[day.isoformat()]
@@ -85,6 +111,20 @@ class Desk:
 
     def path(self, day: date = DAY) -> Path:
         return Path(self.store.uri(object_key(DAILY, "US", day.isoformat())))
+
+
+def evening(day: date) -> datetime:
+    """When New York's session of a day is over, its delay included."""
+    return datetime.combine(day, time(22), UTC)
+
+
+def sessions(first: date, last: date, code: str = "US") -> list[date]:
+    return list(exchange(code).calendar().sessions(first, last))
+
+
+def told(events: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """What restatements say: symbol, date, field, old, new, class."""
+    return events.select("symbol", "date", "field", "old", "new", "class").rows()
 
 
 def truth(symbols: Sequence[str], days: Sequence[date]) -> pl.DataFrame:
