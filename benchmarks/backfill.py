@@ -10,9 +10,7 @@ any bookkeeping. Several minutes, most of them Dagster's: it records an event fo
 from __future__ import annotations
 
 import argparse
-import ast
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from rich.table import Table
 
 from quant_assets.demo import write_universe
 from quant_assets.exchanges import exchange
+from quant_assets.records.reports import read_reports
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.runs import Runner
 from quant_assets.stored import read_daily
@@ -71,17 +70,15 @@ def backfill(server: ReplayHandle, settings: Settings, days: list[date]) -> Back
         total = time.perf_counter() - began
         requests = server.stats()["requests"]["chart_data"]
         entries = list(Manifest(runner.store, DAILY).all(CODE))
+        (report,) = read_reports(runner.store, CODE)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         (run,) = instance.get_runs(filters=dg.RunsFilter(job_name=f"{DAILY}_{CODE.lower()}"))
-        told = " ".join(event.message for event in instance.all_logs(run.run_id))
     assert run.is_success
     assert requests == symbols, f"{requests} data requests for {symbols} symbols"
     assert len(entries) == len(days), f"{len(entries)} cells for {len(days)} days"
-    seconds = re.search(r"seconds (\{.*?\})", told)
-    assert seconds, "the run's log does not say where its time went"
     stored = [entry for entry in entries if entry.version]
     rows = sum(entry.rows for entry in entries)
-    return Backfill(len(stored), len(entries), rows, requests, ast.literal_eval(seconds[1]), total)
+    return Backfill(len(stored), len(entries), rows, requests, report["seconds"], total)
 
 
 def yfinance_loop(settings: Settings, symbols: list[str], first: date) -> None:
@@ -170,6 +167,7 @@ def print_report(run: Backfill, symbols: int, asking: float, writing: float) -> 
     seconds = run.seconds
     both = seconds["source"] + seconds["transform"]
     line("plan", seconds["plan"])
+    line("compare", seconds["compare"])
     line("source", seconds["source"], "symbol", 1000 * seconds["source"] / symbols)
     line("transform", seconds["transform"], "symbol", 1000 * seconds["transform"] / symbols)
     beside("source + transform", both, "symbol", symbols, "yfinance loop", asking)

@@ -12,6 +12,7 @@ from quant_assets.assets.price_history import make_price_history
 from quant_assets.assets.symbol_catalog import make_symbol_catalog
 from quant_assets.assets.symbol_profiles import make_symbol_profiles
 from quant_assets.assets.weekly_prices import make_weekly_prices
+from quant_assets.checks import with_checks
 from quant_assets.exchanges import enabled
 from quant_assets.jobs import daily_jobs, table_jobs
 from quant_assets.partitions import make_grids
@@ -41,7 +42,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             make_symbol_catalog(exchanges, settings.universe),
-            make_daily_prices(grids, exchanges, rules),
+            *with_checks(make_daily_prices(grids, exchanges, rules), grids.daily, exchanges),
             make_price_history(grids, exchanges),
             make_weekly_prices(grids, exchanges),
             make_symbol_profiles(grids, exchanges),

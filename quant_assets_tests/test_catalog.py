@@ -58,6 +58,19 @@ def test_symbols_may_be_bare_or_have_what_is_known_of_them(written: Path) -> Non
     }
 
 
+def test_a_currency_of_the_exchange_may_be_named_and_else_is_the_only_one_it_has(written: Path) -> None:
+    written.write_text("LSE: [{symbol: AAA.L, currency: GBp}, AAB.L]\nUS: [AAPL]\n")
+    exchanges = enabled(["LSE", "US"])
+    lists = read_universe(written, exchanges)
+    catalog = build_catalog(lists, exchanges, None, DAY)
+    # London quotes in several: which one is the answer's to say.
+    expected = {"AAA.L": "GBp", "AAB.L": None, "AAPL": "USD"}
+    assert dict(catalog.select("symbol", "currency").iter_rows()) == expected
+    assert dict(followed(catalog, "LSE").select("symbol", "currency").iter_rows()) == {
+        "AAA.L": "GBp", "AAB.L": None,
+    }  # fmt: skip
+
+
 def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: Path) -> None:
     written.write_text("US: [ON, NO, TRUE, {symbol: Y, name: null}]\n")
     entries = read_universe(written, US)["US"]
@@ -88,6 +101,11 @@ def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: P
             "delisted_on 2024-01-01 is before listed_on 2024-01-02",
         ),
         ("US: [{symbol: AAPL, sektor: Tech}]\n", "sektor"),
+        (
+            "US: [{symbol: AAPL, currency: AUD}]\n",
+            "AAPL: US does not quote in 'AUD' (write one of USD, or leave it out)",
+        ),
+        ("ASX: [{symbol: BHP.AX, currency: aud}]\n", "BHP.AX: ASX does not quote in 'aud'"),
         ("US: [[AAPL]]\n", "entry 1"),
         ("US: [AAPL]\nNYSE: [IBM]\n", "unknown exchange NYSE; known are ASX"),
     ],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from bokeh_sampledata import stocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -19,13 +20,24 @@ from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.exchanges import enabled
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.coverage import CellState
+from quant_assets.market.restatements import EVENTS_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
-from quant_assets.reader import prices, profiles, read_daily, universe, weekly
+from quant_assets.reader import (
+    SnapshotMismatch,
+    prices,
+    profiles,
+    read_daily,
+    snapshot_id,
+    to_pandas,
+    universe,
+    weekly,
+)
+from quant_assets.records.ledger import LEDGER_SCHEMA, Ledger
 from quant_assets_tests.gcs_proxy import fault_proxy
 from resources.dagster_resources import open_store
 from resources.local_store import LocalObjectStore
 from resources.manifest import Entry, Manifest
-from resources.object_store import ObjectChanged, ObjectDamaged, ObjectNotFound, ObjectStore
+from resources.object_store import Blob, ObjectChanged, ObjectDamaged, ObjectInfo, ObjectNotFound, ObjectStore
 from resources.tables import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, encode, object_key, read_facts
 
 KNOWN = datetime(2024, 1, 10, tzinfo=UTC)
@@ -247,6 +259,246 @@ def test_weeks_are_bounded_by_their_mondays(store: LocalObjectStore) -> None:
     assert some.select("symbol", "week").rows() == [("IBM", mondays[1])]
 
 
+# --- what was known at a moment
+
+
+LEARNED = datetime(2024, 1, 12, 9, tzinfo=UTC)
+
+
+def restate(store: ObjectStore, old: dict[str, Any], *, at: datetime = LEARNED, **values: Any) -> None:
+    """Replaces a row as a run does: on record first, then in its cell."""
+    new = {**old, **values, "fetched_at": at}
+    told = [
+        (old["symbol"], old["date"], name, str(old[name]), str(value), "correction", old["date"], 1, at)
+        for name, value in values.items()
+    ]
+    events = pl.DataFrame(
+        told, schema={**EVENTS_SCHEMA, "detected_at": LEDGER_SCHEMA["detected_at"]}, orient="row"
+    )
+    Ledger(store, "US").record(events, frame(old), frame(new), "run")
+    cell = pl.read_parquet(store.uri(object_key(DAILY, "US", str(old["date"]))))
+    others = cell.filter(pl.col("symbol") != old["symbol"]).to_dicts()
+    put_cells(store, "US", *others, new)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize(
+    "as_of",
+    [
+        LEARNED - timedelta(microseconds=1),
+        (LEARNED - timedelta(microseconds=1)).astimezone(timezone(timedelta(hours=11))),
+        "2024-01-12T08:59:59+00:00",
+        "2024-01-12T08:59:59Z",
+        "2024-01-11",
+        date(2024, 1, 11),
+        date(2024, 1, 10),
+    ],
+    ids=str,
+)
+def test_a_read_as_of_a_moment_is_what_a_reader_got_then(
+    store: LocalObjectStore, as_of: Any, compacted: bool
+) -> None:
+    before = prices(["IBM", "MSFT", "BHP.AX"], store=store).collect()
+    restate(store, IBM[2], close=101.0, high=101.0)
+    put_cells(store, "US", bar("IBM", date(2024, 1, 11), 97.0, fetched_at=LEARNED))
+    if compacted:
+        compact(store, "US", 2024)
+    assert prices(["IBM", "MSFT", "BHP.AX"], as_of=as_of, store=store).collect().equals(before)
+    now = prices("IBM", store=store).collect()
+    assert now["close"].to_list() == [198.0, 99.0, 101.0, 98.0, 97.0]
+    for later in (
+        LEARNED,
+        LEARNED + timedelta(days=9),
+        date(2024, 1, 12),
+        "2024-01-12",
+        "2024-01-12T20:00:00+11:00",
+    ):
+        assert prices("IBM", as_of=later, store=store).collect().equals(now)
+
+
+def test_of_a_value_restated_twice_each_version_is_known_in_its_time(store: LocalObjectStore) -> None:
+    second = LEARNED + timedelta(days=370)
+    restate(store, IBM[2], close=101.0, high=101.0)
+    restate(store, {**IBM[2], "close": 101.0, "high": 101.0, "fetched_at": LEARNED}, close=99.5, at=second)
+
+    def close(as_of: datetime | None) -> float:
+        return float(prices("IBM", TUE, TUE, as_of=as_of, store=store).collect()["close"].item())
+
+    assert [close(LEARNED - timedelta(seconds=1)), close(LEARNED), close(second - timedelta(seconds=1))] == [
+        100.0, 101.0, 101.0,
+    ]  # fmt: skip
+    assert [close(second), close(None)] == [99.5, 99.5]
+
+
+def test_only_actions_known_by_then_are_applied(store: LocalObjectStore) -> None:
+    ways: list[dict[str, Any]] = [
+        {"adjust": "split"}, {"adjust": "total_return"}, {"adjust": "total_return", "reinvest": "ex_close"},
+    ]  # fmt: skip
+    before = [prices("IBM", store=store, **way).collect() for way in ways]
+    restate(store, IBM[2], dividend=2.0)
+    put_cells(store, "US", bar("IBM", date(2024, 1, 11), 49.0, split_ratio=2.0, fetched_at=LEARNED))
+    for way, rows in zip(ways, before, strict=True):
+        now = prices("IBM", store=store, **way).collect()
+        assert now["close"][0] < 0.51 * rows["close"][0]
+        assert prices("IBM", as_of=LEARNED - timedelta(seconds=1), store=store, **way).collect().equals(rows)
+        # Also where the range ends before the action.
+        part = prices("IBM", end=TUE, as_of=date(2024, 1, 11), store=store, **way).collect()
+        assert part.equals(rows.filter(pl.col("date") <= TUE))
+
+
+def test_before_anything_was_known_there_is_nothing(store: LocalObjectStore) -> None:
+    for how in ("none", "split", "total_return"):
+        nothing = prices(
+            ["IBM", "BHP.AX"], adjust=how, as_of=KNOWN - timedelta(seconds=1), store=store
+        ).collect()
+        assert nothing.is_empty()
+    assert prices("IBM", as_of=KNOWN, store=store).collect().height == len(IBM)
+
+
+def test_a_moment_without_its_zone_is_refused(store: LocalObjectStore) -> None:
+    for naive in (datetime(2024, 1, 12, 9), "2024-01-12T09:00:00"):  # noqa: DTZ001
+        with pytest.raises(ValueError, match=r"as_of=2024-01-12T09:00:00 has no time zone: add one, e.g. Z"):
+            prices("IBM", as_of=naive, store=store)
+    with pytest.raises(ValueError, match="isoformat"):
+        prices("IBM", as_of="yesterday", store=store)
+
+
+# --- snapshots
+
+
+READS: list[dict[str, Any]] = [
+    {},
+    {"start": MON, "end": TUE},
+    {"adjust": "split"},
+    {"adjust": "total_return", "end": TUE},
+]
+
+
+@pytest.mark.parametrize("how", READS, ids=str)
+def test_a_snapshot_is_read_again_whatever_has_been_restated_since(
+    store: LocalObjectStore, how: dict[str, Any]
+) -> None:
+    snapshot = snapshot_id(["IBM", "MSFT"], store=store, **how)
+    before = prices(["IBM", "MSFT"], store=store, **how).collect()
+    assert snapshot == snapshot_id(["IBM", "MSFT"], store=store, **how)
+    compact(store, "US", 2024)
+    restate(store, IBM[1], close=99.5)
+    restate(store, MSFT[1], volume=7, at=LEARNED + timedelta(days=1))
+    put_cells(store, "US", bar("IBM", date(2024, 1, 11), 49.0, split_ratio=2.0, fetched_at=LEARNED))
+    assert not prices(["IBM", "MSFT"], store=store, **how).collect().equals(before)
+    assert prices(["IBM", "MSFT"], snapshot=snapshot, store=store, **how).collect().equals(before)
+    assert snapshot_id(["IBM", "MSFT"], store=store, **how) != snapshot
+
+
+def test_a_snapshot_of_nothing_can_be_read_again(store: LocalObjectStore) -> None:
+    snapshot = snapshot_id("NEW", store=store)
+    put_cells(store, "US", bar("NEW", date(2024, 1, 11), 1.0, fetched_at=LEARNED))
+    assert prices("NEW", snapshot=snapshot, store=store).collect().is_empty()
+    assert prices("NEW", store=store).collect().height == 1
+
+
+def test_a_snapshot_read_with_other_arguments_is_refused(store: LocalObjectStore) -> None:
+    snapshot = snapshot_id("IBM", store=store)
+    for symbols, how in (("MSFT", {}), (["IBM", "MSFT"], {}), ("IBM", {"start": TUE}), ("IBM", {"end": MON})):
+        with pytest.raises(SnapshotMismatch, match=rf"{snapshot} read: other arguments, or rows"):
+            prices(symbols, snapshot=snapshot, store=store, **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tampered", ["value", "moment", "removed"])
+def test_a_snapshot_of_a_store_that_was_changed_without_the_ledger_is_refused(
+    store: LocalObjectStore, tampered: str
+) -> None:
+    snapshot = snapshot_id("IBM", store=store)
+    assert prices("IBM", snapshot=snapshot, store=store).collect().equals(frame(*IBM))
+    if tampered == "removed":
+        put_cells(store, "US", MSFT[1])
+    else:
+        change = {"close": 100.01} if tampered == "value" else {"fetched_at": KNOWN - timedelta(days=1)}
+        put_cells(store, "US", {**IBM[2], **change}, MSFT[1])
+    with pytest.raises(SnapshotMismatch, match="removed or changed without the ledger"):
+        prices("IBM", snapshot=snapshot, store=store)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "latest", "20240110T000000.000000Z", "20240110T000000.000000Z-abc", f"20240110-{'0' * 32}"]
+)
+def test_what_is_no_snapshot_id_is_named(store: LocalObjectStore, text: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{text}' is no snapshot id"):
+        prices("IBM", snapshot=text, store=store)
+
+
+def test_a_snapshot_has_its_moment_and_takes_no_other(store: LocalObjectStore) -> None:
+    snapshot = snapshot_id("IBM", store=store)
+    with pytest.raises(ValueError, match="leave as_of out"):
+        prices("IBM", as_of=KNOWN, snapshot=snapshot, store=store)
+
+
+# --- symbols and frames
+
+
+def test_symbols_may_come_in_any_form(store: LocalObjectStore) -> None:
+    expected = frame(*IBM, *BHP)
+    wanted = universe(store=store).filter(pl.col("symbol").is_in(["IBM", "BHP.AX"]))
+    for symbols in (
+        wanted,
+        wanted.collect(),
+        wanted.collect()["symbol"],
+        pl.Series(["IBM", "BHP.AX"]),
+        ("IBM", "BHP.AX"),
+        {"IBM", "BHP.AX"},
+        (symbol for symbol in ["IBM", "BHP.AX", "IBM"]),
+    ):
+        assert prices(symbols, store=store).collect().equals(expected)
+    assert prices(wanted.filter(pl.col("symbol") == "nobody"), store=store).collect().is_empty()
+
+
+def test_every_read_becomes_a_pandas_frame_with_one_call(store: LocalObjectStore) -> None:
+    lazy = prices(["IBM", "BHP.AX"], store=store)
+    for form in (lazy, lazy.collect()):
+        table = to_pandas(form)
+        assert list(table.columns) == list(DAILY_SCHEMA)
+        assert table["symbol"].tolist() == ["BHP.AX"] * 3 + ["IBM"] * 4
+        assert table["close"].isna().tolist() == [False, True, *[False] * 5]
+        assert str(table["fetched_at"].dt.tz) == "UTC"
+        assert table["volume"].dtype.kind == "i"
+    assert list(to_pandas(universe(store=store))["symbol"]) == ["BHP.AX", "IBM", "MSFT", "NEW"]
+
+
+class Catalogued(LocalObjectStore):
+    """A store that answers with a catalog which it does not hold."""
+
+    catalog = b""
+
+    def get(self, key: str) -> Blob:
+        if key != object_key(CATALOG):
+            return super().get(key)
+        return Blob(self.catalog, ObjectInfo(key, len(self.catalog), "made up"))
+
+
+def test_thirteen_years_of_total_return_are_the_recorded_adjusted_closes(
+    thirteen_years: LocalObjectStore,
+) -> None:
+    names = ["AAPL", "IBM", "MSFT"]
+    home = Catalogued(Path(thirteen_years.location))
+    configured = {"US": [ConfiguredSymbol(symbol=name) for name in names]}
+    home.catalog = encode(build_catalog(configured, enabled(["US"]), None, WED), {})
+    everything = prices(names, adjust="total_return", reinvest="ex_close", store=home).collect()
+    for symbol in names:
+        sample: dict[str, list[Any]] = getattr(stocks, symbol)
+        recorded = pl.DataFrame(
+            {
+                "date": [date.fromisoformat(day) for day in sample["date"]],
+                "adj_close": sample["adj_close"],
+            }
+        )
+        series = everything.filter(pl.col("symbol") == symbol)
+        both = series.join(recorded, on="date", how="full", coalesce=True).sort("date")
+        assert (both.height, both["close"].null_count(), both["adj_close"].null_count()) == (3270, 0, 0)
+        # The recorded series knows of dividends and splits after its last session: one factor throughout.
+        scaled = both["close"] / both["close"][-1] * both["adj_close"][-1]
+        assert (scaled / both["adj_close"] - 1).abs().max() < 1e-9  # type: ignore[operator]
+
+
 # --- trouble
 
 
@@ -325,10 +577,19 @@ def test_adjusting_over_days_that_were_never_fetched_warns_of_them(tmp_path: Pat
     home = with_catalog(tmp_path)
     put_cells(home, "US", bar("IBM", date(2024, 3, 14), 10.0), bar("IBM", date(2024, 3, 19), 11.0))
     with pytest.warns(
-        UserWarning, match=r"2 weekday\(s\) of US have no cell, the first 2024-03-15: .*backfill"
+        UserWarning, match=r"2 session\(s\) of US have no cell, the first 2024-03-15: .*backfill"
     ):
         prices("IBM", adjust="split", store=home).collect()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prices("IBM", store=home).collect()
         prices("IBM", "2024-03-19", adjust="split", store=home).collect()
+
+
+def test_adjusting_over_a_holiday_that_was_never_asked_for_warns_of_nothing(tmp_path: Path) -> None:
+    home = with_catalog(tmp_path)
+    # Between them lies Good Friday.
+    put_cells(home, "US", bar("IBM", date(2024, 3, 28), 10.0), bar("IBM", date(2024, 4, 1), 11.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        prices("IBM", adjust="split", store=home).collect()

@@ -6,6 +6,7 @@ from datetime import date
 import dagster as dg
 
 from quant_assets.assets.derived import all_complete, daily_key, inputs_sha256, with_rows
+from quant_assets.checks import no_error_upstream
 from quant_assets.exchanges import Exchange
 from quant_assets.market.bars import conform_daily
 from quant_assets.market.coverage import CellState
@@ -39,8 +40,10 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_year)},
         group_name="prices",
         kinds={"polars", "parquet"},
-        automation_condition=dg.AutomationCondition.any_deps_updated()
-        & ~dg.AutomationCondition.in_progress(),
+        # An update that an error holds up is not forgotten.
+        automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
+        & ~dg.AutomationCondition.in_progress()
+        & no_error_upstream(),
         description="Daily bars compacted by year, sorted by symbol and date: the table people and the API read.",
     )
     def price_history(

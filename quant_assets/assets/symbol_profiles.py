@@ -9,6 +9,7 @@ import polars as pl
 from quant_assets.assets.derived import inputs_sha256
 from quant_assets.catalog.build import followed
 from quant_assets.catalog.listings import with_learned
+from quant_assets.checks import no_error_upstream
 from quant_assets.exchanges import Exchange
 from quant_assets.market.corporate_actions import adjust
 from quant_assets.market.coverage import CellState, coverage_by_month
@@ -42,10 +43,12 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
         kinds={"polars", "parquet"},
         # `eager` would wait for every day since the start of the grid.
         # A history says nothing that its cells do not, so its update alone is no news.
-        automation_condition=dg.AutomationCondition.any_deps_updated().ignore(
-            dg.AssetSelection.assets(HISTORY, CATALOG)
-        )
-        & ~dg.AutomationCondition.in_progress(),
+        # An update that an error holds up is not forgotten.
+        automation_condition=dg.AutomationCondition.any_deps_updated()
+        .ignore(dg.AssetSelection.assets(HISTORY, CATALOG))
+        .since_last_handled()
+        & ~dg.AutomationCondition.in_progress()
+        & no_error_upstream(),
         description="Coverage against the calendar, gaps, stale prices, jumps, returns and a quality score.",
     )
     def symbol_profiles(

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.assets.derived import all_complete, daily_key, entries_of, inputs_sha256, with_rows
+from quant_assets.checks import no_error_upstream
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import weekly_bars
@@ -42,7 +43,8 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         # Fires when all cells of a week are there, and again when one is corrected, in old weeks too.
         automation_condition=dg.AutomationCondition.eager().without(
             dg.AutomationCondition.in_latest_time_window()
-        ),
+        )
+        & no_error_upstream(),
         description="Weekly bars, on the share basis of the week's last session: a split on Wednesday tears none.",
     )
     def weekly_prices(

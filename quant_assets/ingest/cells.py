@@ -12,7 +12,10 @@ import polars as pl
 from quant_assets import __version__
 from quant_assets.market.bars import content_sha256, empty_daily
 from quant_assets.market.coverage import (
+    NO_BAR,
     NOT_ASKED,
+    REFUSED,
+    REJECTED,
     SUSPENDED,
     CellState,
     Missing,
@@ -23,6 +26,9 @@ from quant_assets.market.reconcile import settle
 from resources.manifest import Entry, Expected, stamped
 from resources.object_store import Blob, ObjectDamaged, ObjectStore, put_reconciled
 from resources.tables import DAILY, decode, encode, object_key, read_facts
+
+_ABOUT_THE_SESSION = frozenset({NO_BAR, REFUSED, REJECTED, SUSPENDED})
+"""Outcomes that say something about one session; the others only say that the symbol was not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ class CellWriter:
             _told(symbol, news.get(symbol), earlier.get(symbol), now).judged(received, len(expected))
             for symbol in lacking
         )
-        excused = sum(m.outcome in (SUSPENDED, NOT_ASKED) for m in missing)
+        excused = sum(m.excused(received, len(expected)) for m in missing)
         state = cell_state(
             len(expected), received, rows.height, excused=excused, min_coverage=self.min_coverage
         )
@@ -149,15 +155,18 @@ def damaged_cell(session: date, why: str) -> Entry:
 
 
 def _told(symbol: str, news: Missing | None, earlier: Missing | None, now: datetime) -> Missing:
-    if news is not None:
-        # A suspension is not taken back by hearing of it once more.
-        counted = news.after(earlier)
-        return replace(counted, outcome=SUSPENDED) if _again(counted, earlier) else counted
-    return earlier or Missing(symbol, NOT_ASKED, "not asked for yet", now.date())
-
-
-def _again(news: Missing, earlier: Missing | None) -> bool:
-    return earlier is not None and earlier.outcome == SUSPENDED and news.gap > 0
+    """What is known of a hole after a run: a question that brought no answer takes nothing back."""
+    if news is None:
+        return earlier or Missing(symbol, NOT_ASKED, "not asked for yet", now.date())
+    if (
+        earlier is not None
+        and earlier.outcome in _ABOUT_THE_SESSION
+        and news.outcome not in _ABOUT_THE_SESSION
+    ):
+        return earlier
+    counted = news.after(earlier)
+    heard_again = earlier is not None and earlier.outcome == SUSPENDED and counted.gap > 0
+    return replace(counted, outcome=SUSPENDED) if heard_again else counted
 
 
 def _says_the_same(entry: Entry, before: Entry) -> bool:

@@ -48,6 +48,8 @@ class Differences:
         frames = [empty_daily()]
         for one in years:
             rows = self.fetched.spill.year(one).select(list(DAILY_SCHEMA))
+            # What contradicts everything that stands is taken only with a whole history.
+            rows = rows.filter(~pl.col("symbol").is_in(self.reaches_back))
             keys = self.fresh_keys.get(one)
             frames.append(rows if keys is None else rows.join(keys, on=KEYS, how="semi"))
         return pl.concat(frames)
@@ -103,7 +105,9 @@ class _Comparing:
             [
                 judged.events,
                 vanished(self._vanished(pl.concat(absent))),
-                appeared(self._appeared(pl.concat(fresh))),
+                appeared(
+                    self._appeared(pl.concat(fresh)).filter(~pl.col("symbol").is_in(judged.reaches_back))
+                ),
             ]
         )
         return Differences(

@@ -95,8 +95,8 @@ def fetch(
 ) -> Generator[Fetched]:
     """Asks for everything `plan` wants, at one request a symbol; the spilled rows live as long as the context.
 
-    A symbol whose answer has a gap that nobody has explained yet is asked once more at the end: a bar that the source
-    left out by accident comes then, and one that it does not have is missing by two answers.
+    A symbol whose answer has a short gap is asked once more at the end: a bar that the source left out by accident
+    comes then, and one that it does not have is missing by two answers.
 
     Raises SourceUnavailable.
     """
@@ -128,6 +128,8 @@ class _Fetching:
                 self._wanted_by_symbol.setdefault(symbol, []).append(session)
         self._sessions: list[date] = []
         self._fingerprints: dict[int, list[str]] = defaultdict(list)
+        known = self._listings.filter(pl.col("listed_on").is_not_null())
+        self._listed_on: dict[str, date] = dict(known.select("symbol", "listed_on").iter_rows())
         self._calendar = pl.Series(dtype=pl.Date)
         self._currencies = pl.Series(exchange.currencies)
         if plan.wanted:
@@ -195,11 +197,11 @@ class _Fetching:
         )
 
     def _unexplained(self, answer: _Answer) -> bool:
-        """Whether a wanted session lies in a gap that is short, or that lies between bars and is not settled yet."""
+        """Whether a wanted session lies in a short gap that is not settled; a long one looks like a suspension."""
         symbol = answer.result.symbol
         wanted = set(self._wanted_by_symbol[symbol]) - self._plan.suspended.get(symbol, set())
-        gaps = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP or run.between]
-        return any(not wanted.isdisjoint(run.sessions) for run in gaps)
+        short = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP]
+        return any(not wanted.isdisjoint(run.sessions) for run in short)
 
     def _both(self, first: _Answer, second: _Answer) -> _Answer:
         """The first answer with what only the second has; where the second brought nothing, the first stands."""
@@ -232,6 +234,11 @@ class _Fetching:
             self._fetched.first_trade[symbol] = first
         # Before the listing there is nothing to miss, whatever became of the rest.
         due = {session for session in wanted if first is None or session >= first}
+        if first is not None and symbol in self._listed_on:
+            # The list says otherwise: then it is a hole, and no reason to ask again and again.
+            for session in wanted:
+                if self._listed_on[symbol] <= session < first:
+                    self._miss(session, symbol, NO_BAR, f"no bar: first traded on {first}")
         if result.outcome is Outcome.OK:
             self._fetched.answered[symbol] = self._starts[symbol] - LOOK_BACK
             for run in answer.runs:

@@ -162,7 +162,9 @@ def fill_cells(
     if filling.reaches_back:
         # What was compared is wrong from its first row on: only a whole history can tell what it should be.
         stored = [date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange.code)]
-        whole = filling.fill(stored, filling.reaches_back, Mode.FORCE, 0)
+        whole = filling.fill(
+            stored, filling.reaches_back, Mode.VERIFY if mode is Mode.VERIFY else Mode.FORCE, 0
+        )
         _add(report, whole)
     if mode is not Mode.VERIFY and (report.requests or report.written):
         facts = {"run": run, "started": filling.started.isoformat(), **report.facts()}
@@ -268,9 +270,9 @@ class _Filling:
         if mode is not Mode.INCREMENTAL:
             report.not_verified = _not_verified(fetched)
         report.seconds["compare"] += time.perf_counter() - started
+        self.reaches_back = found.reaches_back
         if mode is Mode.VERIFY:
             return
-        self.reaches_back = found.reaches_back
         started = time.perf_counter()
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(

@@ -74,7 +74,8 @@ class Plan:
 def asking_order(wanted: Iterable[set[str]]) -> list[str]:
     """The symbols in the order that completes the most cells, should the source stop answering on the way.
 
-    Of the cells not complete yet, those come next that take the fewest questions each; symbols of one cell by name.
+    Of the cells not complete yet, those come next that take the fewest questions each; of their symbols first those
+    that the most of the cells completed on the way need, then by name.
     """
     left = Counter(frozenset(symbols) for symbols in wanted if symbols)
     names = {symbols: sorted(symbols) for symbols in left}
@@ -82,7 +83,7 @@ def asking_order(wanted: Iterable[set[str]]) -> list[str]:
     asked: set[str] = set()
     while left:
         best = min(left, key=lambda symbols: (len(symbols - asked) / left[symbols], names[symbols]))
-        order += [symbol for symbol in names[best] if symbol not in asked]
+        order += [symbol for symbol in _by_need(best, left, names[best]) if symbol not in asked]
         asked |= best
         # What is complete by now needs no place of its own.
         left = Counter({symbols: cells for symbols, cells in left.items() if not symbols <= asked})
@@ -91,6 +92,17 @@ def asking_order(wanted: Iterable[set[str]]) -> list[str]:
             rest = sorted(left, key=lambda symbols: (len(symbols) / left[symbols], names[symbols]))
             return list(dict.fromkeys([*order, *(symbol for symbols in rest for symbol in names[symbols])]))
     return order
+
+
+def _by_need(best: frozenset[str], left: Counter[frozenset[str]], names: list[str]) -> list[str]:
+    """The symbols of the next cells in the order that completes the cells within them on the way."""
+    if len(left) > _MANY_SETS:
+        return names
+    needed: Counter[str] = Counter()
+    for symbols, cells in left.items():
+        if symbols < best:
+            needed.update(dict.fromkeys(symbols, cells))
+    return sorted(names, key=lambda symbol: -needed[symbol])
 
 
 def tell_apart(exchange: Exchange, days: Sequence[date], now: datetime) -> Days:

@@ -95,6 +95,12 @@ class Missing:
             return self
         return replace(self, since=earlier.since or earlier.asked_on, answers=self.answers + earlier.answers)
 
+    def excused(self, received: int, expected: int) -> bool:
+        """Whether the hole says nothing against its cell: a suspension, what looks like one (a long gap between bars,
+        while most of the market traded), or a symbol nobody has asked for yet."""
+        looks_suspended = self.outcome == NO_BAR and self.gap > SHORT_GAP and 2 * received >= expected
+        return looks_suspended or self.outcome in (SUSPENDED, NOT_ASKED)
+
     def judged(self, received: int, expected: int) -> Missing:
         """This hole, called a suspension once the evidence is there: its neighbours, and repeated statements.
 
@@ -114,8 +120,8 @@ def cell_state(
 ) -> CellState:
     """The state of an open session's cell from the symbols expected and received, and the rows it holds.
 
-    `failed` below `min_coverage`: the share (0 to 1) of received symbols among those expected. `excused` ones, which
-    were suspended or which nobody has asked for yet, do not count. Rows may be there without a bar received (an
+    `failed` below `min_coverage`: the share (0 to 1) of received symbols among those expected. `excused` ones
+    (`Missing.excused`) do not count. Rows may be there without a bar received (an
     action whose ex-date had no bar). A session on which nobody was listed is complete with nothing in it.
     """
     if received >= expected:

@@ -336,17 +336,18 @@ class _Symbol:
         rows = self._pairs.filter(which & ~pl.col("settled"))
         if rows.is_empty():
             return []
+        names = (*PRICES, "volume", "dividend")
         explained = rows.with_columns(
             *(_near(ratio, name).alias(f"_{name}") for name in PRICES),
             _volume=(pl.col("volume_new") - pl.col("volume") * volume_ratio).abs()
             <= 1.0 + max(1.0, volume_ratio) / pl.min_horizontal("scale", 1.0),
             _dividend=(pl.col("dividend_new") - pl.col("dividend") * ratio).abs()
             <= 1e-6 * pl.max_horizontal("scale", 1.0) * max(1.0, ratio) + _CLOSE_TO * pl.col("dividend_new"),
-        )
+        ).with_columns(pl.col(f"_{name}") | ~differing(name) for name in names)
         return [
             (_kind(name, row[name]), row["date"], name, row[name], row[f"{name}_new"])
             for row in explained.iter_rows(named=True)
-            for name in (*PRICES, "volume", "dividend")
+            for name in names
             if row[f"_{name}"] is False
         ]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 
@@ -62,44 +63,52 @@ class Ledger:
         if old.is_empty() and events.is_empty():
             return new
         images = old.with_columns(replaced_at=new["fetched_at"]).select(list(REPLACED_SCHEMA))
-        known = self._read("replaced_rows", REPLACED_SCHEMA).unique(_IMAGE, keep="first", maintain_order=True)
+        known = self._images()
+        unrecorded = _unrecorded(events.with_columns(run=pl.lit(run)), self.restatements())
+        # A killed run recorded the end of these rows, and by now the source says something else again: what stands
+        # has stood until now.
+        anew = images.join(known, on=_IMAGE, how="semi").join(unrecorded, on="symbol", how="semi")
+        for rows, key in (
+            (images.join(known, on=_IMAGE, how="anti"), _IMAGE),
+            (anew, (*_IMAGE, "replaced_at")),
+        ):
+            self._append("replaced_rows", rows, "replaced_at", partial(_without, key=key))
+        self._append("restatements", unrecorded, "detected_at", _unrecorded)
+        # Read again: another run may have recorded the same meanwhile, and its moment is the one that counts.
         before = images.join(
-            known.select(*_IMAGE, _at="replaced_at"), on=_IMAGE, how="left", maintain_order="left"
+            self._images().select(*_IMAGE, _at="replaced_at"), on=_IMAGE, how="left", maintain_order="left"
         )
-        fresh = before.filter(pl.col("_at").is_null()).select(list(REPLACED_SCHEMA))
-        self._append("replaced_rows", fresh, "replaced_at", _IMAGE)
-        self._append(
-            "restatements", self._unrecorded(events).with_columns(run=pl.lit(run)), "detected_at",
-            (*_EVENT, "old", "new", "detected_at"),
-        )  # fmt: skip
         return new.with_columns(fetched_at=pl.coalesce(before["_at"], new["fetched_at"]))
 
-    def _unrecorded(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Those that are not the last thing the ledger says of their value: that one is only waiting for its cell."""
-        last = self.restatements().group_by(_EVENT).agg(_old=pl.col("old").last(), _new=pl.col("new").last())
-        joined = events.join(last, on=_EVENT, how="left", nulls_equal=True, maintain_order="left")
-        said = (
-            pl.col("old").eq_missing(pl.col("_old"))
-            & pl.col("new").eq_missing(pl.col("_new"))
-            & pl.col("_new").is_not_null()
-        )
-        return joined.filter(~said.fill_null(False)).drop("_old", "_new")
+    def _images(self) -> pl.DataFrame:
+        """The rows that were replaced (REPLACED_SCHEMA), each with the last moment until which it stood."""
+        rows = self._read("replaced_rows", REPLACED_SCHEMA).sort("replaced_at", maintain_order=True)
+        return rows.unique(_IMAGE, keep="last", maintain_order=True)
 
-    def _append(self, table: str, rows: pl.DataFrame, moment: str, key: tuple[str, ...]) -> None:
+    def _append(
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        moment: str,
+        news: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
+    ) -> None:
+        """Adds those of `rows` that are `news(rows, standing)` at that moment, by the year of `moment`."""
         for (year,), part in rows.group_by(pl.col(moment).dt.year(), maintain_order=True):
             where = f"{table}/exchange={self._exchange}/year={year:04d}.parquet"
-            put_reconciled(self._store, where, self._added(where, part, key))
+            put_reconciled(self._store, where, self._added(where, part, news))
 
     def _added(
-        self, where: str, rows: pl.DataFrame, key: tuple[str, ...]
+        self, where: str, rows: pl.DataFrame, news: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
     ) -> Callable[[Blob | None], bytes | None]:
         def decide(present: Blob | None) -> bytes | None:
             if present is None:
                 return encode(rows, {})
             standing = decode(present.data, self._store.uri(where))
-            news = rows.join(standing, on=key, how="anti", nulls_equal=True)
+            added = news(rows, standing)
             return (
-                None if news.is_empty() else encode(pl.concat([standing, news.select(standing.columns)]), {})
+                None
+                if added.is_empty()
+                else encode(pl.concat([standing, added.select(standing.columns)]), {})
             )
 
         return decide
@@ -112,3 +121,20 @@ class Ledger:
         for info in self._store.list(f"{table}/exchange={self._exchange}/"):
             if int(info.key.rpartition("year=")[2][:4]) >= since:
                 yield read_table(self._store, info.key)
+
+
+def _without(rows: pl.DataFrame, standing: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    return rows.join(standing, on=key, how="anti", nulls_equal=True)
+
+
+def _unrecorded(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Those that are not the last thing `standing` says of their value: that one is only waiting for its cell."""
+    ordered = standing.sort("detected_at", maintain_order=True)
+    last = ordered.group_by(_EVENT).agg(_old=pl.col("old").last(), _new=pl.col("new").last())
+    joined = events.join(last, on=_EVENT, how="left", nulls_equal=True, maintain_order="left")
+    said = (
+        pl.col("old").eq_missing(pl.col("_old"))
+        & pl.col("new").eq_missing(pl.col("_new"))
+        & pl.col("_new").is_not_null()
+    )
+    return joined.filter(~said.fill_null(False)).drop("_old", "_new")

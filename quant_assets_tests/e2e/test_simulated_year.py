@@ -3,7 +3,7 @@ through it day by day."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,9 @@ def test_a_year_seen_twice_is_true_and_every_change_is_on_record(tmp_path: Path)
         for one in exchanges:
             while desk.fill(one, stored_days(desk.store, one.code), mode=Mode.FORCE).not_verified:
                 pass
+        # A suspension is called one once it has been stated on two days.
+        desk.set_clock(YEARS_END + timedelta(days=1))
+        heal(desk)
         judged = judge(scenario, desk.store, exchanges)
         found = {
             (row["symbol"], row["date"], row["field"], row["class"])

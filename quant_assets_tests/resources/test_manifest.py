@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.market.coverage import CellState, Missing
+from quant_assets.market.coverage import CellState, Missing, symbols_sha256
 from quant_assets_tests.resources.workers import answer, put_cell_and_die, record, start
 from resources.local_store import LocalObjectStore
-from resources.manifest import Entry, Manifest, stamped
+from resources.manifest import Entry, Expected, Manifest, stamped
 from resources.object_store import ObjectDamaged, ObjectInfo
 from resources.tables import DAILY, HISTORY, encode, object_key, read_facts
 
@@ -203,6 +203,54 @@ def test_years_of_history_are_caught_up_with_too(store: LocalObjectStore) -> Non
     entry = Entry("2024", CellState.COMPLETE)
     store.put(object_key(HISTORY, "US", "2024"), encode(ROWS, entry.facts()))
     assert Manifest(store, HISTORY).refresh("US", 2024)["2024"].state is CellState.COMPLETE
+
+
+# --- whom cells were filled for
+
+
+@given(st.sets(st.text(alphabet="ABC.Ü", min_size=1, max_size=4), max_size=6))
+def test_a_set_of_symbols_is_known_by_its_hash(
+    tmp_path_factory: pytest.TempPathFactory, symbols: set[str]
+) -> None:
+    store = LocalObjectStore(tmp_path_factory.mktemp("sets"))
+    Expected(store, "US").record(symbols)
+    assert Expected(store, "US").symbols(symbols_sha256(symbols)) == frozenset(symbols)
+
+
+def test_a_set_is_written_once_whoever_records_it_in_whatever_order(store: LocalObjectStore) -> None:
+    one, other = Expected(store, "US"), Expected(store, "US")
+    one.record(["B", "A"])
+    (written,) = store.list("")
+    assert written.key == f"expected_symbols/exchange=US/{symbols_sha256(['A', 'B'])}.json"
+    one.record(["A", "B"])
+    other.record(["A", "B"])
+    assert list(store.list("")) == [written]
+    other.record(["A"])
+    assert len(list(store.list("expected_symbols/exchange=US/"))) == 2
+
+
+def test_a_set_that_was_not_recorded_is_unknown_until_it_is(store: LocalObjectStore) -> None:
+    sets = Expected(store, "US")
+    sha256 = symbols_sha256(["A"])
+    assert sets.symbols(sha256) is None
+    assert Expected(store, "USX").symbols(sha256) is None
+    sets.record(["A"])
+    assert sets.symbols(sha256) == {"A"}
+    assert Expected(store, "USX").symbols(sha256) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"[", b'{"A": 1}', b'["B"]', b'"A"', b"\xff"])
+def test_a_damaged_set_is_named_with_the_remedy_and_made_anew_once_removed(
+    store: LocalObjectStore, data: bytes
+) -> None:
+    sha256 = symbols_sha256(["A"])
+    key = f"expected_symbols/exchange=US/{sha256}.json"
+    store.put(key, data)
+    with pytest.raises(ObjectDamaged, match=rf"{sha256}\.json: .*remove it"):
+        Expected(store, "US").symbols(sha256)
+    store.delete(key)
+    Expected(store, "US").record(["A"])
+    assert Expected(store, "US").symbols(sha256) == {"A"}
 
 
 # --- damage

@@ -66,6 +66,16 @@ def test_a_store_of_its_own_wins_over_the_home(monkeypatch: pytest.MonkeyPatch) 
         ("RATE_LIMIT_BUDGET_SECONDS", "-0.1", "greater than or equal to 0"),
         ("RETRY_WAIT_SECONDS", "-1", "greater than or equal to 0"),
         ("COOL_DOWN_SECONDS", "", "number"),
+        ("LOOK_BACK_SESSIONS", "-1", "greater than or equal to 0"),
+        ("LOOK_BACK_SESSIONS", "26", "less than or equal to 25"),
+        ("LOOK_BACK_SESSIONS", "1.5", "integer"),
+        ("MIN_COVERAGE", "-1", "percent from 0 to 100"),
+        ("MIN_COVERAGE", "101", "percent from 0 to 100"),
+        ("MIN_COVERAGE", "ASX=90,US=100.1", "e.g. 95 or ASX=90,US=99"),
+        ("MIN_COVERAGE", "nan", "percent from 0 to 100"),
+        ("MIN_COVERAGE", "most", "number"),
+        ("SWEEP_DAYS", "0", "greater than or equal to 1"),
+        ("SWEEP_DAYS", "2.5", "integer"),
         ("NOW", "2013-03-01T23:00:00", "time zone, e.g. 2013-03-01T23:00:00Z"),
         ("NOW", "yesterday", "datetime"),
     ],
@@ -82,6 +92,36 @@ def test_a_bad_value_names_its_variable_and_the_remedy(
     assert f"change or unset QUANT_ASSETS_{name}" in told
     assert value.strip(" ,") in told
     assert "Value error" not in told
+
+
+@pytest.mark.parametrize(
+    ("value", "asx", "us"),
+    [
+        (None, 0.95, 0.95),
+        ("90", 0.9, 0.9),
+        ("ASX=90,US=99", 0.9, 0.99),
+        (" ASX = 90 , 80 ", 0.9, 0.8),
+        ("US=0", 0.95, 0.0),
+        ("100,ASX=12.5,", 0.125, 1.0),
+        ("", 0.95, 0.95),
+    ],
+)
+def test_the_least_coverage_is_for_all_exchanges_or_by_exchange(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, asx: float, us: float
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("QUANT_ASSETS_MIN_COVERAGE", value)
+    settings = load_settings()
+    assert (settings.least_coverage("ASX"), settings.least_coverage("US")) == (asx, us)
+
+
+def test_how_far_runs_look_back_and_how_fast_the_sweep_goes_can_be_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (load_settings().look_back_sessions, load_settings().sweep_days) == (15, 30)
+    monkeypatch.setenv("QUANT_ASSETS_LOOK_BACK_SESSIONS", "0")
+    monkeypatch.setenv("QUANT_ASSETS_SWEEP_DAYS", "1")
+    assert (load_settings().look_back_sessions, load_settings().sweep_days) == (0, 1)
 
 
 def test_settings_do_not_change_once_made() -> None:

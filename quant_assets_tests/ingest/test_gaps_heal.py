@@ -1,0 +1,287 @@
+"""Holes: what kind each is, by evidence; when it is asked about again; and how it heals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from quant_assets.catalog.listings import FIRST_TRADE, read_events
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.plan import Mode, make_plan
+from quant_assets.inventory import exchange_gaps
+from quant_assets.market.coverage import CellState, Missing
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, sessions, truth
+from quant_assets_tests.support import NOW, listings
+from resources.local_store import LocalObjectStore
+from resources.manifest import Manifest
+from resources.object_store import Blob
+from resources.tables import DAILY, object_key
+
+TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
+
+
+def missing(day: date, symbol: str = "AAPL", **more: Any) -> dict[str, Any]:
+    return {"kind": "missing_session", "symbol": symbol, "date": str(day), "times": None, **more}
+
+
+def hole(desk: Desk, day: date = DAY, symbol: str = "AAPL") -> Missing:
+    (found,) = [m for m in desk.entry(day).missing if m.symbol == symbol]
+    return found
+
+
+def gaps(desk: Desk, now: Any = NOW) -> list[tuple[Any, ...]]:
+    found = exchange_gaps(desk.store, exchange("US"), now)
+    return found.select("kind", "symbol", "first", "last", "sessions", "settled").rows()
+
+
+# Suspended, by evidence.
+
+
+@pytest.mark.parametrize("length", [6, 5])
+def test_a_gap_between_bars_is_a_suspension_once_it_is_stated_on_two_days(
+    desk: Desk, market: ReplayHandle, length: int
+) -> None:
+    days = sessions(date(2013, 1, 14), date(2013, 2, 8))
+    suspended = days[5 : 5 + length]
+    market.add_faults(*(missing(day) for day in suspended))
+    desk.fill(days, min_coverage=0.95)
+    for day in suspended:
+        assert (hole(desk, day).outcome, hole(desk, day).gap) == ("no_bar", length)
+        assert (
+            hole(desk, day).reason == f"no bar for {length} sessions between {days[4]} and {days[5 + length]}"
+        )
+    desk.fill(days, now=NOW + timedelta(days=1), min_coverage=0.95)
+    assert {hole(desk, day).outcome for day in suspended} == {"suspended"}
+    assert {desk.entry(day).state for day in suspended} == {CellState.PARTIAL}
+    # What is settled is not asked about again.
+    market.reset_stats()
+    desk.fill(days, now=NOW + timedelta(days=2))
+    assert market.stats()["chart_data"] == {}
+
+
+def test_a_short_gap_is_a_suspension_after_statements_of_two_days_however_often_it_is_said_on_one(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    market.add_faults(missing(DAY))
+    desk.live(market, WEEK[-1], WEEK)
+    first = hole(desk)
+    # Forced, the same day says it over and over.
+    for minutes in (1, 2):
+        desk.fill(WEEK, now=evening(WEEK[-1]) + timedelta(minutes=minutes), mode=Mode.FORCE)
+    again = hole(desk)
+    assert (first.outcome, again.outcome) == ("no_bar", "no_bar")
+    assert again.answers > first.answers >= 2
+    desk.live(market, TUESDAY)
+    found = hole(desk)
+    assert (found.outcome, found.since, found.asked_on) == ("suspended", WEEK[-1], TUESDAY)
+    assert desk.entry().state is CellState.PARTIAL
+    market.reset_stats()
+    desk.live(market, WEDNESDAY)
+    assert market.stats()["chart_data"] == dict.fromkeys(SYMBOLS, 1)
+    assert hole(desk) == found
+
+
+def test_nobody_is_suspended_in_a_session_in_which_most_of_the_market_has_no_bar(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    market.add_faults(missing(DAY, "AAPL"), missing(DAY, "IBM"), missing(WEEK[3], "AAPL"))
+    for day in (WEEK[-1], TUESDAY, WEDNESDAY):
+        desk.live(market, day, WEEK)
+    assert {m.symbol: m.outcome for m in desk.entry().missing} == {"AAPL": "no_bar", "IBM": "no_bar"}
+    assert hole(desk).answers >= 6
+    # The day after it, one of three is missing.
+    assert hole(desk, WEEK[3]).outcome == "suspended"
+
+
+def test_a_suspension_in_progress_is_an_early_end_and_a_suspension_once_it_is_over(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    desk.put_catalog(*SYMBOLS)
+    market.add_faults(*(missing(day) for day in WEEK[2:]))
+    desk.live(market, WEEK[-1], WEEK)
+    assert {(hole(desk, day).outcome, hole(desk, day).gap) for day in WEEK[2:]} == {("no_bar", 0)}
+    assert gaps(desk, evening(WEEK[-1])) == [("early_end", "AAPL", DAY, WEEK[-1], 3, False)]
+    desk.live(market, TUESDAY)
+    assert {hole(desk, day).outcome for day in WEEK[2:]} == {"suspended"}
+    assert gaps(desk, evening(TUESDAY)) == [("suspended", "AAPL", DAY, WEEK[-1], 3, True)]
+
+
+def test_an_end_of_trading_is_never_taken_for_a_delisting(desk: Desk, market: ReplayHandle) -> None:
+    desk.put_catalog(*SYMBOLS)
+    days = sessions(date(2013, 1, 14), date(2013, 2, 15))
+    after = days[8:]
+    market.add_faults(*(missing(day) for day in after))
+    for day in days[-6:]:
+        desk.live(market, day, days[: days.index(day) + 1])
+    for day in after:
+        entry = desk.entry(day)
+        assert (entry.state, entry.expected, entry.received) == (CellState.PARTIAL, 3, 2)
+        assert hole(desk, day).outcome == "no_bar"
+        assert hole(desk, day).reason == f"no bar after {days[7]}"
+    assert gaps(desk, evening(days[-1])) == [("early_end", "AAPL", after[0], after[-1], len(after), False)]
+    assert set(read_events(desk.store, "US")["event"]) == {FIRST_TRADE}
+    # It is asked about every day, and comes as soon as there is something.
+    market.clear_faults()
+    assert desk.live(market, TUESDAY, days).states == {"complete": len(days)}
+
+
+# Healing.
+
+
+def test_the_daily_run_fills_the_holes_before_it_of_the_symbols_that_it_asks_anyway(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    market.add_faults(
+        {"kind": "server_error_500_html", "symbol": "AAPL", "times": None, "until": "2013-02-14T00:00:00Z"}
+    )
+    desk.live(market, DAY, WEEK[:3])
+    assert {desk.entry(day).state for day in WEEK[:3]} == {CellState.PARTIAL}
+    report = desk.live(market, WEEK[3])
+    assert report.requests == 3
+    assert (list(report.cells), list(report.also_changed)) == ([WEEK[3]], WEEK[:3])
+    assert {desk.entry(day).state for day in WEEK[:4]} == {CellState.COMPLETE}
+    rows = pl.concat([desk.cell(day) for day in WEEK[:4]])
+    assert_frame_equal(bars(rows), truth(SYMBOLS, WEEK[:4]), check_exact=True)
+    assert desk.restatements().is_empty()
+
+
+def test_a_hole_of_a_symbol_that_is_not_asked_is_left_alone(desk: Desk, market: ReplayHandle) -> None:
+    desk.live(market, DAY, WEEK[:3], only=["IBM", "MSFT"])
+    report = desk.live(market, WEEK[3], only=["IBM"])
+    assert report.requests == 1
+    assert report.also_changed == {}
+    assert {m.symbol: m.outcome for m in desk.entry().missing} == {"AAPL": "not_asked"}
+
+
+def test_a_delisting_that_becomes_known_makes_its_cells_whole_without_a_request(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    market.add_faults(*(missing(day, "MSFT") for day in WEEK[2:]))
+    desk.live(market, WEEK[-1], WEEK)
+    before = {day: desk.cell(day) for day in WEEK}
+    assert {desk.entry(day).state for day in WEEK[2:]} == {CellState.PARTIAL}
+    market.reset_stats()
+    stated = listings(*SYMBOLS).with_columns(delisted_on=pl.when(pl.col("symbol") == "MSFT").then(WEEK[1]))
+    report = desk.live(market, WEEK[-1], WEEK, catalog=stated)
+    assert (report.requests, set(report.changed)) == (0, set(WEEK[2:]))
+    assert market.stats()["requests"] == {}
+    for day in WEEK:
+        assert desk.cell(day).equals(before[day])
+        assert (desk.entry(day).state, desk.entry(day).missing) == (CellState.COMPLETE, ())
+    assert desk.live(market, WEEK[-1], WEEK, catalog=stated).written == 0
+
+
+class Counting(LocalObjectStore):
+    """A store that counts the reads of each table's objects."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: Counter[str] = Counter()
+
+    def get(self, key: str) -> Blob:
+        self.reads[key.partition("/")[0]] += 1
+        return super().get(key)
+
+    def get_ranges(self, key: str, ranges: Any, version: str) -> list[bytes]:
+        self.reads[key.partition("/")[0]] += 1
+        return super().get_ranges(key, ranges, version)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["sets kept", "sets removed"])
+def test_a_new_symbol_is_planned_for_without_reading_a_cell(
+    desk: Desk, market: ReplayHandle, known: bool
+) -> None:
+    days = sessions(date(2013, 1, 14), date(2013, 2, 15))
+    market.add_faults(missing(DAY, "IBM"), {"kind": "not_found_404", "symbol": "MSFT", "times": None})
+    desk.fill(days, listings("AAPL", "IBM", "MSFT"))
+    if not known:
+        for info in list(desk.store.list("expected_symbols/")):
+            desk.store.delete(info.key)
+    store = Counting(desk.home / "store")
+    plan = make_plan(exchange("US"), days, listings("AAPL", "GOOG", "IBM", "MSFT"), store, NOW)
+    # Today the source has said its word about the others.
+    assert plan.wanted == {day: {"GOOG"} for day in days}
+    assert store.reads["daily_prices"] == (0 if known else len(days))
+    assert store.reads["manifest"] == 1
+    tomorrow = make_plan(
+        exchange("US"), days, listings("AAPL", "GOOG", "IBM", "MSFT"), store, NOW + timedelta(days=1)
+    )
+    for day in days:
+        assert tomorrow.wanted[day] == {"GOOG", "MSFT"} | ({"IBM"} if day == DAY else set())
+
+
+def test_a_finished_range_is_planned_without_reading_a_cell(desk: Desk, market: ReplayHandle) -> None:
+    desk.fill()
+    store = Counting(desk.home / "store")
+    report = desk.fill(store=store)
+    assert report.requests == 0
+    assert store.reads["daily_prices"] == 0
+
+
+# The gaps of an exchange, from what its cells tell.
+
+
+def test_the_gaps_of_a_store_are_named_by_kind_with_their_sessions(desk: Desk, market: ReplayHandle) -> None:
+    days = sessions(date(2012, 5, 14), date(2012, 7, 13))
+    catalog = desk.put_catalog("AAPL", "FB", "GOOG", "IBM", "MSFT")
+    now = evening(days[-1])
+    first_days = [date(2012, 5, 18), date(2012, 5, 21)]
+    suspended, ended = days[15:22], days[-3:]
+    empty, unasked, failed = days[24], days[27:29], days[31]
+    market.add_faults(
+        *(missing(day, "FB") for day in first_days),
+        *(missing(day, "GOOG") for day in suspended),
+        *(missing(day, "IBM") for day in ended),
+        missing(days[12], "MSFT"),
+        *(missing(empty, symbol) for symbol in ("AAPL", "FB", "GOOG", "IBM", "MSFT")),
+    )
+    market.set_clock(now)
+    desk.fill([day for day in days if day not in {*unasked, failed}], catalog, now=now)
+    market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": None})
+    desk.fill([failed], catalog, now=now, look_back=0)
+    assert gaps(desk, now) == [
+        ("market", None, empty, empty, 1, False),
+        ("market", None, unasked[0], unasked[-1], 2, False),
+        ("hole", "AAPL", failed, failed, 1, False),
+        ("late_start", "FB", first_days[0], first_days[-1], 2, False),
+        ("suspended", "GOOG", suspended[0], suspended[-1], len(suspended), True),
+        ("early_end", "IBM", ended[0], ended[-1], len(ended), False),
+        ("hole", "MSFT", days[12], days[12], 1, False),
+    ]
+    told = exchange_gaps(desk.store, exchange("US"), now, symbols=["MSFT", "AAPL"])
+    assert told.select("symbol", "outcome", "asked_on", "answers").rows() == [
+        ("AAPL", "failed", now.date(), 1),
+        ("MSFT", "no_bar", now.date(), 2),
+    ]
+    assert "status 500" in told["reason"][0]
+    assert told["reason"][1] == f"no bar between {days[11]} and {days[13]}"
+    # All of it comes on another day, when there is something to come; and nothing is missing any more.
+    market.clear_faults()
+    later = now + timedelta(days=1)
+    market.set_clock(later)
+    desk.fill(days, catalog, now=later)
+    assert gaps(desk, now) == [("suspended", "GOOG", suspended[0], suspended[-1], len(suspended), True)]
+
+
+def test_an_empty_store_has_no_gaps(desk: Desk) -> None:
+    assert gaps(desk) == []
+
+
+def test_sessions_after_the_last_cell_are_a_gap_once_they_are_over(desk: Desk, market: ReplayHandle) -> None:
+    desk.put_catalog(*SYMBOLS)
+    desk.fill()
+    assert gaps(desk, evening(TUESDAY) - timedelta(hours=3)) == []
+    assert gaps(desk, evening(WEDNESDAY)) == [("market", None, TUESDAY, WEDNESDAY, 2, False)]
+    # A closed day is none, asked for or not.
+    desk.fill([date(2013, 2, 18)])
+    assert gaps(desk, evening(WEDNESDAY)) == [("market", None, TUESDAY, WEDNESDAY, 2, False)]
+    entries = Manifest(desk.store, DAILY).year("US", 2013)
+    assert set(entries) == {str(day) for day in [*WEEK, date(2013, 2, 18)]}
+    assert desk.store.head(object_key(DAILY, "US", "2013-02-18")) is None

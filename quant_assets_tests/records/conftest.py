@@ -1,0 +1,15 @@
+"""The desk of the ingest's tests, for what its runs leave on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets_tests.ingest.desk import Desk
+
+
+@pytest.fixture
+def desk(market: ReplayHandle, tmp_path: Path) -> Desk:
+    return Desk(tmp_path, market.url)
