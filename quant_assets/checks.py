@@ -39,7 +39,7 @@ from resources.tables import DAILY, decode, object_key
 RECORDED = 10
 """Partitions of a run up to which every result is recorded. Of longer runs what did not pass is, and the last
 partition of each exchange: recording costs 50 to 100 ms a result, more than making the cell."""
-MOST_RECORDED = 200
+MOST_RECORDED = 100
 """Partitions of a longer run of which results are recorded, errors and late days first. An error of a cell that was
 materialized is always recorded: only a materialization sets off what is downstream."""
 
@@ -208,12 +208,14 @@ class _Checking:
             for day, verdicts in judge(store, self.exchanges[code], of_exchange, now)
         }
         chosen = to_record(results, made)
+        # SQLite numbers an event once in its run and once among those of all runs; a target is named by the latter.
+        targets = {key: _target(instance, key) for key in dict.fromkeys(key for key, _, _ in chosen)}
         for key, name, verdict in chosen:
             event = dg.DagsterEvent(
                 event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
                 job_name=run.job_name,
                 message=f"{name} of {key}: {verdict.says}",
-                event_specific_data=_evaluation(key, name, verdict, made.get(key) or _target(instance, key)),
+                event_specific_data=_evaluation(key, name, verdict, targets[key]),
             )
             instance.report_dagster_event(event, run_id)
         _tell(log.warning, log.info, results, len(chosen))
@@ -243,17 +245,15 @@ def _evaluation(key: str, name: str, verdict: Verdict, target: Target | None) ->
     )
 
 
-def _made(instance: dg.DagsterInstance, run_id: str) -> dict[str, Target]:
+def _made(instance: dg.DagsterInstance, run_id: str) -> set[str]:
     """The cells that a run has materialized."""
-    made: dict[str, Target] = {}
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
-    for record in records:
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.asset_key == dg.AssetKey(DAILY) and event.partition is not None:
-            made[event.partition] = Target(
-                storage_id=record.storage_id, run_id=run_id, timestamp=record.event_log_entry.timestamp
-            )
-    return made
+    events = [record.event_log_entry.dagster_event for record in records]
+    return {
+        event.partition
+        for event in events
+        if event is not None and event.asset_key == dg.AssetKey(DAILY) and event.partition is not None
+    }
 
 
 def _target(instance: dg.DagsterInstance, key: str) -> Target | None:

@@ -338,7 +338,7 @@ class Served:
             zone=ZONES[exchange_of(self.year, symbol)],
         )
         assert answer.outcome is Outcome.OK, (symbol, now, answer.reason)
-        return as_traded(answer.bars, answer.splits, answer.dividends)
+        return as_traded(answer.bars, answer.splits, answer.dividends).drop("scale")
 
     def expect(self, symbol: str, now: datetime) -> pl.DataFrame:
         """The truth with what is wrong at `now`; `now` is an evening, and no exchange is open."""

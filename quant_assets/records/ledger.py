@@ -64,10 +64,13 @@ class Ledger:
             return new
         images = old.with_columns(replaced_at=new["fetched_at"]).select(list(REPLACED_SCHEMA))
         known = self._images()
-        unrecorded = _unrecorded(events.with_columns(run=pl.lit(run)), self.restatements())
-        # A killed run recorded the end of these rows, and by now the source says something else again: what stands
-        # has stood until now.
-        anew = images.join(known, on=_IMAGE, how="semi").join(unrecorded, on="symbol", how="semi")
+        recorded = self.restatements()
+        unrecorded = _unrecorded(events.with_columns(run=pl.lit(run)), recorded)
+        # A killed run recorded what was to come of these rows, and by now the source says something else again: what
+        # stands has stood until now.
+        anew = images.join(known, on=_IMAGE, how="semi").join(
+            _overtaken(unrecorded, recorded), on="symbol", how="semi"
+        )
         for rows, key in (
             (images.join(known, on=_IMAGE, how="anti"), _IMAGE),
             (anew, (*_IMAGE, "replaced_at")),
@@ -127,14 +130,24 @@ def _without(rows: pl.DataFrame, standing: pl.DataFrame, key: tuple[str, ...]) -
     return rows.join(standing, on=key, how="anti", nulls_equal=True)
 
 
-def _unrecorded(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
-    """Those that are not the last thing `standing` says of their value: that one is only waiting for its cell."""
+def _with_last(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """`events` beside the last thing that `standing` says of their value: `_old` and `_new`."""
     ordered = standing.sort("detected_at", maintain_order=True)
     last = ordered.group_by(_EVENT).agg(_old=pl.col("old").last(), _new=pl.col("new").last())
-    joined = events.join(last, on=_EVENT, how="left", nulls_equal=True, maintain_order="left")
+    return events.join(last, on=_EVENT, how="left", nulls_equal=True, maintain_order="left")
+
+
+def _unrecorded(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Those that are not the last thing `standing` says of their value: that one is only waiting for its cell."""
     said = (
         pl.col("old").eq_missing(pl.col("_old"))
         & pl.col("new").eq_missing(pl.col("_new"))
         & pl.col("_new").is_not_null()
     )
-    return joined.filter(~said.fill_null(False)).drop("_old", "_new")
+    return _with_last(events, standing).filter(~said.fill_null(False)).drop("_old", "_new")
+
+
+def _overtaken(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    """Those of whose value `standing` last says that something else was to come of it."""
+    other = pl.col("old").eq_missing(pl.col("_old")) & pl.col("new").ne_missing(pl.col("_new"))
+    return _with_last(events, standing).filter(other, pl.col("_new").is_not_null())

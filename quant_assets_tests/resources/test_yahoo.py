@@ -123,6 +123,14 @@ FAULTS: dict[FaultKind, tuple[dict[str, Any], str, int, str, str]] = {
         {"date": DAY.isoformat(), "field": "close", "value": 460.0},
         "ok", 1, "ok", "",
     ),
+    # What these bend can only be told by what stands, by other symbols, or by the exchange: later in a run.
+    FaultKind.HIDDEN_SPLIT: ({"date": "2005-02-28"}, "ok", 1, "ok", ""),
+    FaultKind.HIDDEN_DIVIDEND: ({"date": "2013-02-07"}, "ok", 1, "ok", ""),
+    FaultKind.UNSCALED_HISTORY: ({"date": "2005-02-28"}, "ok", 1, "ok", ""),
+    FaultKind.WRONG_UNIT: ({}, "ok", 1, "ok", ""),
+    FaultKind.WRONG_CURRENCY: ({"currency": "GBP"}, "ok", 1, "ok", ""),
+    FaultKind.OTHER_HISTORY: ({"other": "IBM"}, "ok", 1, "ok", ""),
+    FaultKind.EXTRA_BAR: ({"date": "2013-02-16"}, "ok", 1, "ok", ""),
 }  # fmt: skip
 BENDING = [kind for kind, (_, _, _, always, _) in FAULTS.items() if always == "ok"]
 

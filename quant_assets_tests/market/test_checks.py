@@ -1,0 +1,230 @@
+"""Each rule about a stored cell, on its own: what is red, how red, and what is not."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from quant_assets.market import checks
+from quant_assets.market.bars import DAILY_SCHEMA
+from quant_assets.market.checks import CellFacts, Severity, Verdict
+from quant_assets.market.coverage import CellState, Missing
+
+DAY, BEFORE = date(2024, 3, 15), date(2024, 3, 14)
+NOW = datetime(2024, 3, 16, tzinfo=UTC)
+WARN, ERROR = Severity.WARN, Severity.ERROR
+NONE_HELD = pl.DataFrame(schema={"symbol": pl.String, "rule": pl.String, "id": pl.String})
+
+
+def bars(day: date = DAY, **closes: float | None) -> pl.DataFrame:
+    """Rows of one session, sound in themselves."""
+    return pl.DataFrame(
+        {
+            "symbol": list(closes), "date": day,
+            **{name: list(closes.values()) for name in ("open", "high", "low", "close")},
+            "volume": [0 if close is None else 10 for close in closes.values()],
+            "dividend": 0.0, "split_ratio": 1.0, "currency": "USD", "fetched_at": NOW,
+        },
+        schema=DAILY_SCHEMA,
+    )  # fmt: skip
+
+
+def cell(state: CellState | None, *outcomes: str, session: bool = True, over: bool = True) -> CellFacts:
+    missing = tuple(
+        Missing(f"S{n}", outcome, "why", DAY, since=BEFORE, answers=3) for n, outcome in enumerate(outcomes)
+    )
+    return CellFacts(DAY, session, over, state, "a reason" if state is CellState.FAILED else "", missing)
+
+
+# Coverage.
+
+
+@pytest.mark.parametrize(
+    ("facts", "severity"),
+    [
+        (cell(CellState.COMPLETE), None),
+        (cell(CellState.CLOSED, session=False, over=False), None),
+        (cell(CellState.PARTIAL, "suspended", "rejected"), None),
+        (cell(CellState.PARTIAL, "suspended", "no_bar"), WARN),
+        (cell(CellState.PARTIAL, "rate_limited"), WARN),
+        (cell(CellState.FAILED, "suspended"), ERROR),
+        (cell(CellState.FAILED), ERROR),
+        (cell(None, over=False), None),
+    ],
+)
+def test_coverage_is_an_error_when_failed_and_a_warning_when_a_gap_is_not_settled(
+    facts: CellFacts, severity: Severity | None
+) -> None:
+    assert checks.coverage(facts).severity == severity
+
+
+def test_coverage_names_who_is_missing_with_outcome_reason_and_dates() -> None:
+    verdict = checks.coverage(cell(CellState.PARTIAL, "suspended", "no_bar"))
+    assert verdict.says == "1 symbol(s) missing: S1 (why)"
+    assert verdict.table is not None
+    assert verdict.table.rows() == [
+        ("S0", "suspended", "why", BEFORE, DAY, 3),
+        ("S1", "no_bar", "why", BEFORE, DAY, 3),
+    ]
+
+
+# Calendar.
+
+
+@pytest.mark.parametrize(
+    ("facts", "rows", "severity"),
+    [
+        (cell(CellState.COMPLETE), bars(A=1.0), None),
+        (cell(CellState.FAILED), None, None),
+        (cell(None), None, ERROR),
+        (cell(None, over=False), None, None),
+        (cell(CellState.CLOSED), None, ERROR),
+        (cell(CellState.CLOSED, session=False, over=False), None, None),
+        (cell(CellState.CLOSED, session=False, over=False), bars(A=1.0), ERROR),
+        (cell(None, session=False, over=False), None, None),
+        (cell(CellState.COMPLETE), bars(BEFORE, A=1.0), ERROR),
+        (cell(CellState.COMPLETE), pl.concat([bars(A=1.0), bars(BEFORE, B=1.0)]), ERROR),
+    ],
+)
+def test_rows_belong_to_sessions_and_sessions_that_are_over_have_a_cell(
+    facts: CellFacts, rows: pl.DataFrame | None, severity: Severity | None
+) -> None:
+    assert checks.calendar(facts, rows).severity == severity
+
+
+# Validity.
+
+
+def test_only_the_days_with_a_broken_row_are_told_with_the_rule_that_it_breaks() -> None:
+    broken = bars(DAY, A=1.0, B=2.0).with_columns(
+        low=pl.when(pl.col("symbol") == "B").then(9.0).otherwise(1.0)
+    )
+    assert checks.broken_rules({BEFORE: bars(BEFORE, A=1.0), DAY: bars(A=1.0)}) == {}
+    refused = checks.broken_rules({BEFORE: bars(BEFORE, A=1.0), DAY: broken})
+    assert list(refused) == [DAY]
+    assert refused[DAY].select("symbol", "rule").rows() == [("B", "low is above open, close or high")]
+    twice = pl.concat([bars(A=1.0), bars(A=1.0)])
+    assert checks.broken_rules({DAY: twice})[DAY]["rule"].unique().to_list() == ["two rows for one session"]
+    # The same rows in two cells are the calendar's matter: each of them is unique in its own.
+    assert checks.broken_rules({BEFORE: bars(A=1.0), DAY: bars(A=1.0)}) == {}
+
+
+def test_validity_is_an_error_for_what_is_stored_and_a_warning_for_what_waits() -> None:
+    rows = bars(A=1.0, B=1.0)
+    refused = rows.head(1).with_columns(rule=pl.lit("too low"))
+    held = pl.DataFrame([("C", "too high", "abc")], schema=NONE_HELD.schema, orient="row")
+    assert checks.validity(rows, None, "", NONE_HELD).passed
+    assert checks.validity(None, None, "", NONE_HELD).passed
+    waits = checks.validity(rows, None, "", held)
+    assert (waits.severity, waits.says) == (WARN, "1 bar(s) wait in quarantine: C (too high; abc)")
+    broken = checks.validity(rows, refused, "", held)
+    assert (broken.severity, broken.says) == (ERROR, "1 stored row(s) break a rule: too low")
+    assert checks.validity(rows.reverse(), None, "", NONE_HELD).severity is ERROR
+    assert checks.validity(rows.drop("volume"), None, "", NONE_HELD).severity is ERROR
+    damaged = checks.validity(None, None, "/a/path: torn", held)
+    assert (damaged.severity, damaged.says) == (ERROR, "/a/path: torn")
+
+
+# Jumps.
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "ratio", "dividend", "jump"),
+    [
+        (10.0, 15.9, 1.0, 0.0, False),
+        (10.0, 16.1, 1.0, 0.0, True),
+        (10.0, 6.3, 1.0, 0.0, False),
+        (10.0, 6.2, 1.0, 0.0, True),
+        # Explained: by a split, by its reverse, by a special dividend.
+        (10.0, 2.5, 4.0, 0.0, False),
+        (1.0, 10.0, 0.1, 0.0, False),
+        (10.0, 5.0, 1.0, 5.0, False),
+        # What is known does not explain it.
+        (10.0, 2.5, 2.0, 0.0, True),
+        (10.0, 5.0, 1.0, 0.1, True),
+    ],
+)
+def test_a_move_beyond_a_factor_of_1_6_needs_an_explanation(
+    was: float, now: float, ratio: float, dividend: float, jump: bool
+) -> None:
+    rows = bars(A=now).with_columns(split_ratio=pl.lit(ratio), dividend=pl.lit(dividend))
+    assert checks.jumps_explained(rows, bars(BEFORE, A=was), BEFORE).severity == (WARN if jump else None)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "ratio", "words"),
+    [
+        (100.0, 50.0, 1.0, "looks like a 2:1 split"),
+        (100.0, 33.9, 1.0, "looks like a 3:1 split"),
+        (100.0, 41.0, 1.0, "looks like a 5:2 split"),
+        (1.0, 10.2, 1.0, "looks like a 1:10 split"),
+        # Of 4:1 only half is known.
+        (100.0, 25.0, 2.0, "looks like a 2:1 split"),
+        (100.0, 45.0, 1.0, ""),
+    ],
+)
+def test_a_jump_near_a_simple_ratio_is_said_to_look_like_that_split(
+    was: float, now: float, ratio: float, words: str
+) -> None:
+    rows = bars(A=now).with_columns(split_ratio=pl.lit(ratio))
+    says = checks.jumps_explained(rows, bars(BEFORE, A=was), BEFORE).says
+    assert f"A from {was:g} to {now:g}" in says
+    assert (words in says) if words else ("looks like" not in says)
+
+
+def test_only_bars_on_both_sides_are_compared() -> None:
+    before = bars(BEFORE, A=1.0, B=None, C=1.0)
+    assert checks.jumps_explained(bars(A=None, B=9.0, D=9.0), before, BEFORE).passed
+    assert checks.jumps_explained(bars(A=9.0), None, BEFORE).passed
+    assert checks.jumps_explained(None, before, BEFORE).passed
+    # Neither a stranger's jump nor a gap hides this one.
+    verdict = checks.jumps_explained(bars(A=None, B=9.0, C=9.0), before, BEFORE)
+    assert verdict.table is not None
+    assert verdict.table["symbol"].to_list() == ["C"]
+
+
+# Freshness.
+
+
+@pytest.mark.parametrize(("behind", "severity"), [(0, None), (1, None), (2, WARN), (5, WARN), (6, ERROR)])
+def test_freshness_counts_sessions_since_the_last_whole_one(behind: int, severity: Severity | None) -> None:
+    over = [DAY + timedelta(days=n) for n in range(behind + 1)]
+    assert checks.freshness(DAY, DAY, DAY, over).severity == severity
+    # Nothing was ever whole: all sessions since the first cell count.
+    assert checks.freshness(DAY, DAY, None, over[1:]).severity == severity
+    # Said of the latest cell alone, and not of a day that has none yet but comes after it.
+    assert checks.freshness(BEFORE, DAY, DAY, over).passed
+    assert checks.freshness(DAY, None, None, over).passed
+
+
+def test_a_session_is_whole_when_the_source_itself_has_said_what_is_not_there() -> None:
+    def whole(state: CellState, *outcomes: str) -> bool:
+        facts = cell(state, *outcomes)
+        return checks.is_whole(state, facts.missing)
+
+    assert whole(CellState.COMPLETE)
+    assert whole(CellState.PARTIAL, "no_bar", "suspended", "not_found")
+    assert not whole(CellState.PARTIAL, "no_bar", "rate_limited")
+    assert not whole(CellState.PARTIAL, "not_asked")
+    assert not whole(CellState.FAILED, "no_bar")
+    assert not whole(CellState.CLOSED)
+
+
+# Restatements, and all together.
+
+
+def test_only_restatements_of_the_session_found_in_the_last_day_count() -> None:
+    def ledger(day: date, ago: timedelta) -> pl.DataFrame:
+        return pl.DataFrame({"symbol": ["A"], "date": [day], "detected_at": [NOW - ago]})
+
+    assert checks.restatements_today(ledger(DAY, timedelta(hours=23)), DAY, NOW).severity is WARN
+    assert checks.restatements_today(ledger(DAY, timedelta(hours=24)), DAY, NOW).passed
+    assert checks.restatements_today(ledger(DAY, timedelta(hours=-1)), DAY, NOW).passed
+    assert checks.restatements_today(ledger(BEFORE, timedelta(hours=1)), DAY, NOW).passed
+
+
+def test_an_error_alone_makes_a_cell_unusable() -> None:
+    fine, odd, bad = Verdict("fine"), Verdict("odd", WARN), Verdict("bad", ERROR)
+    assert checks.usable({"coverage": odd, "validity": fine}).passed
+    verdict = checks.usable({"coverage": bad, "calendar": odd, "validity": bad})
+    assert (verdict.severity, verdict.says) == (ERROR, "coverage: bad; validity: bad")
