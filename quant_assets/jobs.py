@@ -1,4 +1,7 @@
-"""Jobs: one per exchange for the day's prices, and those that refresh what is made from them."""
+"""Jobs: one per exchange for the day's prices, and those that refresh what is made from them.
+
+The jobs that look after what is stored already (sweep, verify) are in `upkeep`.
+"""
 
 from __future__ import annotations
 
