@@ -44,12 +44,6 @@ class Decisions:
     rejected: pl.DataFrame
 
 
-def undecided() -> Decisions:
-    """Nobody has decided anything."""
-    nothing = pl.DataFrame(schema={name: ANSWER_SCHEMA[name] for name in ("symbol", "date", "close")})
-    return Decisions(nothing, nothing)
-
-
 @dataclass(slots=True)
 class Fetched:
     """What the source gave for a plan."""
