@@ -35,7 +35,7 @@ lint: .venv/.dev  ## Style, and the directions in which packages may import each
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/lint-imports
 
-types: .venv/.dev  ## Types: strict on market, catalog and resources.
+types: .venv/.dev  ## Types: strict on market, catalog, tables and resources.
 	$(BIN)/pyright
 
 check: .venv/.dev  ## The Dagster code location loads.

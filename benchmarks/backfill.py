@@ -25,15 +25,16 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from quant_assets.demo import write_universe
+from quant_assets.dev.demo import write_universe
 from quant_assets.exchanges import exchange
-from quant_assets.records.reports import read_reports
+from quant_assets.local_runs import Runner
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
-from quant_assets.runs import Runner
-from quant_assets.stored import read_daily
-from resources.manifest import Manifest
-from resources.settings import Settings
-from resources.tables import CATALOG, DAILY, object_key, read_table
+from quant_assets.resources.settings import Settings
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.fetch_reports import read_reports
+from quant_assets.tables.layout import CATALOG, DAILY, object_key
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import read_table
 
 CODE = "ASX"
 LAST = date(2013, 3, 1)
@@ -85,8 +86,8 @@ def yfinance_loop(settings: Settings, symbols: list[str], first: date) -> None:
     """What a script without us does: `Ticker.history` for one symbol after the other."""
     import yfinance
 
-    from resources.pacing import Pacer
-    from resources.yahoo_session import ObservingSession
+    from quant_assets.resources.pacing import Pacer
+    from quant_assets.resources.yahoo_session import ObservingSession
 
     # Only the address is ours: requests go to the replay server, unpaced.
     session = ObservingSession(settings.source_url, 15, Pacer(0, 0, None))

@@ -33,20 +33,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import polars as pl
 
-from quant_assets.compare import compare_stores
-from quant_assets.emulator import gcs_emulator, make_bucket
+from quant_assets.dev.compare_stores import compare_stores
+from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.market.bars import empty_daily
 from quant_assets.market.reconcile import merge
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
+from quant_assets.resources.dagster_resources import YahooResource
+from quant_assets.resources.object_store import Blob, put_reconciled
+from quant_assets.resources.open_store import open_store
+from quant_assets.resources.settings import Settings
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import decode, encode
 from quant_assets_tests.filled import bars, cell
 from quant_assets_tests.gcs_proxy import proxy_process
-from resources.dagster_resources import YahooResource, open_store
-from resources.manifest import Entry, Manifest
-from resources.object_store import Blob, put_reconciled
-from resources.settings import Settings
-from resources.tables import DAILY, decode, encode, object_key
 
 CODE = "ASX"
 LAST = date(2023, 3, 1)
@@ -259,7 +261,8 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     print(f"gcs-faults: seed={asked.seed}", flush=True)
     for name in ("dagster_gcp.gcs", "google.cloud.storage", "dataframely", "pandas", "stamina", "yfinance",
-                 "pyrate_limiter", "quant_assets.market.validation", "resources.yahoo_session"):  # fmt: skip
+                 "pyrate_limiter", "quant_assets.market.validation",
+                 "quant_assets.resources.yahoo_session"):  # fmt: skip
         importlib.import_module(name)
     generated = GeneratedExchange(CODE, symbols=asked.symbols, seed=3, start=date(2021, 1, 4), end=LAST)
     wrong: list[str] = []

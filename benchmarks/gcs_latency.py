@@ -23,20 +23,21 @@ import numpy as np
 import polars as pl
 
 from quant_assets.catalog.build import CATALOG_SCHEMA
-from quant_assets.emulator import gcs_emulator, make_bucket
+from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import Listeners, fill_cells
 from quant_assets.market.bars import conform_daily
 from quant_assets.market.coverage import CellState
 from quant_assets.reader import prices
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.open_store import open_store
+from quant_assets.resources.settings import Settings
+from quant_assets.resources.yahoo import YahooSource
+from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, object_key
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import encode
 from quant_assets_tests.gcs_proxy import ProxyProcess, proxy_process
-from resources.dagster_resources import open_store
-from resources.manifest import Entry, Manifest
-from resources.object_store import ObjectStore
-from resources.settings import Settings
-from resources.tables import CATALOG, DAILY, HISTORY, encode, object_key
-from resources.yahoo import YahooSource
 
 YEARS = range(2004, 2024)
 SESSION = date(2024, 3, 1)

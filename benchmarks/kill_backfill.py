@@ -35,31 +35,22 @@ import polars as pl
 
 from quant_assets.catalog.build import followed
 from quant_assets.definitions import build_definitions
-from quant_assets.demo import write_universe
+from quant_assets.defs.partitions import make_grids
+from quant_assets.defs.progress import Watcher, listening
+from quant_assets.dev.demo import write_universe
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import Listeners, fill_cells
 from quant_assets.ingest.plan import Plan
+from quant_assets.local_runs import Runner
 from quant_assets.market.bars import content_sha256
-from quant_assets.partitions import make_grids
-from quant_assets.progress import Watcher, listening
 from quant_assets.reader import prices
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
-from quant_assets.runs import Runner
-from resources.dagster_resources import YahooResource, open_store
-from resources.object_store import ObjectDamaged, ObjectNotFound
-from resources.settings import Settings, load_settings
-from resources.tables import (
-    CATALOG,
-    DAILY,
-    EXCHANGES,
-    HISTORY,
-    PROFILES,
-    WEEKLY,
-    decode,
-    object_key,
-    read_facts,
-    read_table,
-)
+from quant_assets.resources.dagster_resources import YahooResource
+from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound
+from quant_assets.resources.open_store import open_store
+from quant_assets.resources.settings import Settings, load_settings
+from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.parquet import decode, read_facts, read_table
 
 CODE, SYMBOLS = "ASX", 12
 LISTED, LAST = date(2012, 11, 26), date(2013, 2, 1)
@@ -464,7 +455,7 @@ def _warm_up() -> None:
     warnings.simplefilter("ignore", dg.BetaWarning)
     for name in (
         "dataframely", "numpy", "pandas", "pyarrow.parquet", "pyrate_limiter", "stamina", "yfinance",
-        "quant_assets.market.validation", "resources.yahoo_session",
+        "quant_assets.market.validation", "quant_assets.resources.yahoo_session",
     ):  # fmt: skip
         importlib.import_module(name)
     definitions = build_definitions(load_settings())

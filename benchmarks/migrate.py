@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from quant_assets.compare import compare_stores
-from quant_assets.emulator import gcs_emulator, make_bucket
+from quant_assets.dev.compare_stores import compare_stores
+from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.maintenance.verify import verify_store
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.open_store import open_store
 from quant_assets_tests.filled import fill_store
-from resources.dagster_resources import open_store
-from resources.object_store import ObjectStore
 
 
 def migration(source: ObjectStore, target: ObjectStore) -> subprocess.Popen[str]:

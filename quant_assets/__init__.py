@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from quant_assets._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from quant_assets.reader import prices, profiles, snapshot_id, to_pandas, universe, weekly
 
-__version__ = "0.1.0"
 __all__ = ["prices", "profiles", "snapshot_id", "to_pandas", "universe", "weekly"]
 
 

@@ -6,23 +6,24 @@ from datetime import timedelta
 
 import dagster as dg
 
-from quant_assets.assets.daily_prices import FillRules, make_daily_prices
-from quant_assets.assets.exchange_profiles import make_exchange_profiles
-from quant_assets.assets.price_history import make_price_history
-from quant_assets.assets.symbol_catalog import make_symbol_catalog
-from quant_assets.assets.symbol_profiles import make_symbol_profiles
-from quant_assets.assets.weekly_prices import make_weekly_prices
-from quant_assets.checks import with_checks
+from quant_assets.defs.asset_checks import with_checks
+from quant_assets.defs.assets.daily_prices import make_daily_prices
+from quant_assets.defs.assets.exchange_profiles import make_exchange_profiles
+from quant_assets.defs.assets.price_history import make_price_history
+from quant_assets.defs.assets.symbol_catalog import make_symbol_catalog
+from quant_assets.defs.assets.symbol_profiles import make_symbol_profiles
+from quant_assets.defs.assets.weekly_prices import make_weekly_prices
+from quant_assets.defs.fill_run import FillRules
+from quant_assets.defs.io_manager import ParquetIOManager
+from quant_assets.defs.jobs import daily_jobs, table_jobs
+from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
+from quant_assets.defs.partitions import make_grids
+from quant_assets.defs.schedules import daily_schedule, sweep_schedule
+from quant_assets.defs.sensors import derived_tables_sensor, new_symbols_sensor
 from quant_assets.exchanges import enabled
-from quant_assets.jobs import daily_jobs, table_jobs
-from quant_assets.partitions import make_grids
-from quant_assets.schedules import daily_schedule, sweep_schedule
-from quant_assets.sensors import derived_tables_sensor, new_symbols_sensor
-from quant_assets.upkeep import sweep_jobs, verify_jobs
-from resources.clock import ClockResource
-from resources.dagster_resources import StoreResource, YahooResource
-from resources.io_manager import ParquetIOManager
-from resources.settings import Settings, load_settings
+from quant_assets.resources.clock import ClockResource
+from quant_assets.resources.dagster_resources import StoreResource, YahooResource
+from quant_assets.resources.settings import Settings, load_settings
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:

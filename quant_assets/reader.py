@@ -1,6 +1,6 @@
 """What users import to read the tables: `from quant_assets import prices, weekly, universe, profiles`.
 
-Where the rows come from stands in `quant_assets.stored`.
+Where the rows come from stands in `quant_assets.tables.daily`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,13 @@ from quant_assets.exchanges import UnknownExchange, exchange
 from quant_assets.market.bars import KEYS, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
 from quant_assets.market.coverage import absent_days
-from quant_assets.stored import read_all, read_daily
-from resources.dagster_resources import open_store
-from resources.manifest import Manifest
-from resources.object_store import ObjectNotFound, ObjectStore
-from resources.settings import load_settings
-from resources.tables import (
-    CATALOG,
-    DAILY,
-    PROFILES,
-    WEEKLY,
-    object_key,
-    read_table,
-)
+from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
+from quant_assets.resources.open_store import open_store
+from quant_assets.resources.settings import load_settings
+from quant_assets.tables.daily import read_all, read_daily
+from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import read_table
 
 if TYPE_CHECKING:
     import pandas as pd

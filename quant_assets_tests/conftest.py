@@ -12,13 +12,13 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from quant_assets.emulator import gcs_emulator, make_bucket
+from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.yahoo import YahooSource
 from quant_assets_tests.support import NOW, RECORDED, days_between, listings, quick_settings
-from resources.local_store import LocalObjectStore
-from resources.yahoo import YahooSource
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("patient", deadline=None)

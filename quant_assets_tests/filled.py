@@ -10,9 +10,10 @@ import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, content_sha256
 from quant_assets.market.coverage import CellState
-from resources.manifest import Entry, Manifest
-from resources.object_store import ObjectStore, claim
-from resources.tables import CATALOG, DAILY, TOP_LEVEL, WEEKLY, encode, object_key
+from quant_assets.resources.object_store import ObjectStore, claim
+from quant_assets.tables.layout import CATALOG, DAILY, TOP_LEVEL, WEEKLY, object_key
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import encode
 
 KNOWN = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 FIRST = date(2012, 1, 2)

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 from bokeh_sampledata import stocks
 
-from resources.settings import Settings
+from quant_assets.resources.settings import Settings
 
 NOW = datetime(2013, 3, 1, 23, 0, tzinfo=UTC)
 """After New York's close on the last recorded day."""

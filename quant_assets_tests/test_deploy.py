@@ -13,8 +13,8 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster_gcp.gcs.compute_log_manager import GCSComputeLogManager
 
 from quant_assets.definitions import build_definitions
+from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets_tests.support import quick_settings
-from resources.io_manager import ParquetIOManager
 
 PRODUCTION = Path(__file__).parents[1] / "deploy" / "production" / "dagster.yaml"
 

@@ -32,13 +32,21 @@ from quant_assets.reader import (
     universe,
     weekly,
 )
-from quant_assets.records.ledger import LEDGER_SCHEMA, Ledger
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import (
+    Blob,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+)
+from quant_assets.resources.open_store import open_store
+from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import encode, read_facts
+from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 from quant_assets_tests.gcs_proxy import fault_proxy
-from resources.dagster_resources import open_store
-from resources.local_store import LocalObjectStore
-from resources.manifest import Entry, Manifest
-from resources.object_store import Blob, ObjectChanged, ObjectDamaged, ObjectInfo, ObjectNotFound, ObjectStore
-from resources.tables import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, encode, object_key, read_facts
 
 KNOWN = datetime(2024, 1, 10, tzinfo=UTC)
 LAST_YEAR, MON, TUE, WED = date(2023, 12, 29), date(2024, 1, 8), date(2024, 1, 9), date(2024, 1, 10)

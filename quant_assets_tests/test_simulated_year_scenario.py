@@ -33,9 +33,9 @@ from quant_assets.market.bars import PRICES
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.replay.faults import STATES, Fault, FaultBook, FaultKind
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
+from quant_assets.resources.source import Outcome
+from quant_assets.resources.yahoo_chart import read_chart
 from quant_assets_tests.replay.support import FOREVER
-from resources.source import Outcome
-from resources.yahoo_chart import read_chart
 
 ZONES = {"ASX": "Australia/Sydney", "US": "America/New_York"}
 EVERYTHING = {"period1": "0", "period2": str(FOREVER), "interval": "1d", "events": "div,splits"}

@@ -7,26 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.local_store import LocalObjectStore
-from resources.object_store import ObjectStore
-from resources.settings import Settings, SettingsError
-from resources.yahoo import YahooSource
-
-
-def open_store(location: str) -> ObjectStore:
-    """The store at a location: a folder, or `gs://bucket/prefix`. Raises SettingsError for any other."""
-    if location.startswith("gs://"):
-        from resources.gcs_store import GcsObjectStore
-
-        bucket, _, prefix = location.removeprefix("gs://").partition("/")
-        if not bucket:
-            raise SettingsError(f"QUANT_ASSETS_STORE={location!r} names no bucket (write gs://bucket/prefix)")
-        return GcsObjectStore(bucket, prefix)
-    if "://" in location:
-        raise SettingsError(
-            f"QUANT_ASSETS_STORE={location!r}: no such kind of store (name a folder, or gs://bucket/prefix)"
-        )
-    return LocalObjectStore(Path(location))
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.open_store import open_store
+from quant_assets.resources.settings import Settings
+from quant_assets.resources.yahoo import YahooSource
 
 
 class StoreResource(dg.ConfigurableResource["StoreResource"]):

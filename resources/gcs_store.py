@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from resources.counters import WRITES, count
-from resources.object_store import (
+from quant_assets.resources.counters import WRITES, count
+from quant_assets.resources.object_store import (
     ABSENT,
     Blob,
     ObjectChanged,

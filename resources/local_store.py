@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from resources.counters import WRITES, count
-from resources.object_store import (
+from quant_assets.resources.counters import WRITES, count
+from quant_assets.resources.object_store import (
     ABSENT,
     Blob,
     ObjectChanged,

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from resources.pacing import Pacer, RateBudgetSpent
-from resources.settings import Settings
-from resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
-from resources.yahoo_chart import read_chart
+from quant_assets.resources.pacing import Pacer, RateBudgetSpent
+from quant_assets.resources.settings import Settings
+from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
+from quant_assets.resources.yahoo_chart import read_chart
 
 if TYPE_CHECKING:
-    from resources.yahoo_session import ObservingSession
+    from quant_assets.resources.yahoo_session import ObservingSession
 
 YAHOO = "https://query2.finance.yahoo.com"
 
@@ -144,7 +144,7 @@ class YahooSource:
 
             yfinance: Any = importlib.import_module("yfinance")
             yfinance_data: Any = importlib.import_module("yfinance.data")
-            from resources.yahoo_session import ObservingSession
+            from quant_assets.resources.yahoo_session import ObservingSession
 
             self._cache.mkdir(parents=True, exist_ok=True)
             yfinance.set_tz_cache_location(str(self._cache))
@@ -219,7 +219,7 @@ class YahooSource:
 
         yfinance_error: Any = importlib.import_module("yfinance.exceptions").YFException
 
-        from resources.yahoo_session import ChartRefused
+        from quant_assets.resources.yahoo_session import ChartRefused
 
         start = datetime.combine(request.start, datetime.min.time(), tzinfo=UTC) - timedelta(days=1)
         # Through now, whatever range is wanted: a later split rescales everything before it.

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import polars as pl
 
-from resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
+from quant_assets.resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
 
 _QUOTE = ("open", "high", "low", "close", "volume")
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from curl_cffi import CurlHttpVersion
 from curl_cffi.requests import Response, Session
 
-from resources.counters import DATA_REQUESTS, count
-from resources.pacing import Pacer
+from quant_assets.resources.counters import DATA_REQUESTS, count
+from quant_assets.resources.pacing import Pacer
 
 _CHART = re.compile(r"/v8/finance/chart/[^/?]+")
 

@@ -27,19 +27,20 @@ from benchmarks.simulated_year.judge import Judged, judge
 from benchmarks.simulated_year.scenario import EXCHANGES, Scenario, make_scenario
 from quant_assets.catalog.build import build_catalog, followed
 from quant_assets.catalog.configured import ConfiguredSymbol
+from quant_assets.defs.maintenance_jobs import slice_of, stored_days
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.fill import FillReport, fill_cells
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.corporate_actions import Adjust
 from quant_assets.reader import prices, snapshot_id
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
-from quant_assets.upkeep import slice_of, stored_days
-from resources.counters import WRITES, counted
-from resources.local_store import LocalObjectStore
-from resources.object_store import ObjectNotFound
-from resources.settings import Settings
-from resources.tables import CATALOG, encode, object_key, read_table
-from resources.yahoo import YahooSource
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectNotFound
+from quant_assets.resources.settings import Settings
+from quant_assets.resources.yahoo import YahooSource
+from quant_assets.tables.layout import CATALOG, object_key
+from quant_assets.tables.parquet import encode, read_table
 
 READS = 50
 SWEEP_EVERY, SWEEP_TURNS = 5, 2

@@ -12,11 +12,12 @@ from benchmarks.simulated_year.scenario import Scenario, truth
 from quant_assets.exchanges import Exchange
 from quant_assets.market.bars import KEYS, content_sha256
 from quant_assets.market.coverage import CellState
-from quant_assets.records.ledger import Ledger
-from quant_assets.stored import read_daily
-from resources.manifest import Entry, Expected, Manifest
-from resources.object_store import ObjectStore
-from resources.tables import DAILY, object_key, read_table
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Entry, Expected, Manifest
+from quant_assets.tables.parquet import read_table
+from quant_assets.tables.restatements import Ledger
 
 VALUES = ("open", "high", "low", "close", "volume", "dividend", "split_ratio")
 

@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from quant_assets import __version__
+from quant_assets._version import __version__
 from quant_assets.market.bars import content_sha256, empty_daily
 from quant_assets.market.coverage import (
     NO_BAR,
@@ -23,9 +23,10 @@ from quant_assets.market.coverage import (
     symbols_sha256,
 )
 from quant_assets.market.reconcile import settle
-from resources.manifest import Entry, Expected, stamped
-from resources.object_store import Blob, ObjectDamaged, ObjectStore, put_reconciled
-from resources.tables import DAILY, decode, encode, object_key, read_facts
+from quant_assets.resources.object_store import Blob, ObjectDamaged, ObjectStore, put_reconciled
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Entry, Expected, stamped
+from quant_assets.tables.parquet import decode, encode, read_facts
 
 _ABOUT_THE_SESSION = frozenset({NO_BAR, REFUSED, REJECTED, SUSPENDED})
 """Outcomes that say something about one session; the others only say that the symbol was not answered."""

@@ -9,18 +9,19 @@ from datetime import date, datetime
 import polars as pl
 
 from quant_assets.catalog.build import followed
-from quant_assets.catalog.listings import with_learned
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.cells import CellNews, CellWriter
 from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS
 from quant_assets.market.coverage import REJECTED, Missing, listed
 from quant_assets.market.reconcile import compare, merge, new_row
 from quant_assets.market.restatements import restate
-from quant_assets.records.ledger import Ledger
-from quant_assets.records.quarantine import Decision, QuarantineError, mark, read_quarantine
-from resources.manifest import Entry, Expected, Manifest
-from resources.object_store import ObjectNotFound, ObjectStore
-from resources.tables import CATALOG, DAILY, object_key, read_table
+from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
+from quant_assets.tables.layout import CATALOG, DAILY, object_key
+from quant_assets.tables.listing_events import with_learned
+from quant_assets.tables.manifest import Entry, Expected, Manifest
+from quant_assets.tables.parquet import read_table
+from quant_assets.tables.quarantine import Decision, QuarantineError, mark, read_quarantine
+from quant_assets.tables.restatements import Ledger
 
 
 @dataclass(slots=True)

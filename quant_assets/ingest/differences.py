@@ -15,11 +15,12 @@ from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, empty_da
 from quant_assets.market.coverage import SUSPENDED
 from quant_assets.market.reconcile import Compared, compare, merge, new_row
 from quant_assets.market.restatements import EVENTS_SCHEMA, RestatementClass, appeared, restate, vanished
-from quant_assets.records.ledger import Ledger
-from quant_assets.stored import read_daily
-from resources.manifest import Manifest
-from resources.object_store import ObjectDamaged, ObjectStore, get_many
-from resources.tables import DAILY, decode, object_key
+from quant_assets.resources.object_store import ObjectDamaged, ObjectStore, get_many
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import decode
+from quant_assets.tables.restatements import Ledger
 
 _CELLS_READ_SINGLY = 64
 """Up to so many sessions their cells are read; more are quicker read from the history and the cells newer than it."""

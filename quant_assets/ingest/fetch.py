@@ -20,7 +20,7 @@ from quant_assets.market.bars import ANSWER_SCHEMA, conform
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.gaps import Run, runs_without_bar
-from resources.source import FetchResult, HistoryRequest, Outcome, PriceSource
+from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, PriceSource
 
 LOOK_BACK = timedelta(days=45)
 """How far before the first wanted session an answer starts: a gap is judged by the bars on both its sides, and is

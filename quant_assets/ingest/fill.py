@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from quant_assets.catalog.listings import learn_first_trades, with_learned
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.cells import CellNews, CellWriter, Written, damaged_cell
 from quant_assets.ingest.differences import Differences, find_differences
@@ -23,13 +22,14 @@ from quant_assets.ingest.plan import LOOK_BACK, Mode, Plan, make_plan
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.bars import DAILY_SCHEMA, empty_daily
 from quant_assets.market.coverage import SETTLED, CellState, Missing, listed
-from quant_assets.records.ledger import LEDGER_SCHEMA, Ledger
-from quant_assets.records.quarantine import Decision, hold, mark, read_quarantine, superseded
-from quant_assets.records.reports import write_report
-from resources.manifest import Entry, Expected, Manifest, stamped
-from resources.object_store import ObjectStore, claim
-from resources.source import FetchResult, PriceSource
-from resources.tables import DAILY, TOP_LEVEL
+from quant_assets.resources.object_store import ObjectStore, claim
+from quant_assets.resources.source import FetchResult, PriceSource
+from quant_assets.tables.fetch_reports import write_report
+from quant_assets.tables.layout import DAILY, TOP_LEVEL
+from quant_assets.tables.listing_events import learn_first_trades, with_learned
+from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
+from quant_assets.tables.quarantine import Decision, hold, mark, read_quarantine, superseded
+from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 
 _WRITERS = 8
 

@@ -12,9 +12,10 @@ import polars as pl
 
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import FINAL, CellState, listed, symbols_sha256
-from resources.manifest import Entry, Expected, Manifest
-from resources.object_store import ObjectDamaged, ObjectStore
-from resources.tables import DAILY, object_key, read_table
+from quant_assets.resources.object_store import ObjectDamaged, ObjectStore
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Entry, Expected, Manifest
+from quant_assets.tables.parquet import read_table
 
 LOOK_BACK = 15
 """Sessions before the last one asked for that a run reconciles as well, since its answers hold them anyway."""

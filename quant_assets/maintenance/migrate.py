@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quant_assets.maintenance.rebuild import rebuild_manifest
-from resources.manifest import Manifest
-from resources.object_store import (
+from quant_assets.resources.object_store import (
     ABSENT,
     ObjectStore,
     ObjectStoreError,
@@ -18,7 +17,9 @@ from resources.object_store import (
     claim,
     is_claimed,
 )
-from resources.tables import TOP_LEVEL, decode
+from quant_assets.tables.layout import TOP_LEVEL
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import decode
 
 _WORKERS = 16
 _MANIFEST = "manifest/"

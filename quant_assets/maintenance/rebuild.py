@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from resources.manifest import Entry, Manifest, entry_of
-from resources.object_store import ObjectDamaged, ObjectInfo, ObjectStore, get_many
-from resources.tables import TIME_DIMENSION, partition_of
+from quant_assets.resources.object_store import ObjectDamaged, ObjectInfo, ObjectStore, get_many
+from quant_assets.tables.layout import TIME_DIMENSION, partition_of
+from quant_assets.tables.manifest import Entry, Manifest, entry_of
 
 
 def manifest_places(store: ObjectStore) -> list[tuple[str, str]]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from quant_assets.maintenance.rebuild import manifest_places
-from resources.manifest import Manifest
-from resources.object_store import (
+from quant_assets.resources.object_store import (
     Blob,
     ObjectDamaged,
     ObjectStore,
@@ -17,7 +16,9 @@ from resources.object_store import (
     StoreUnavailable,
     get_many,
 )
-from resources.tables import TIME_DIMENSION, decode, object_key, partition_of, read_facts
+from quant_assets.tables.layout import TIME_DIMENSION, object_key, partition_of
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import decode, read_facts
 
 
 @dataclass(slots=True)

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from quant_assets.demo import REPLAY, demo_settings, write_universe
+from quant_assets.dev.demo import REPLAY, demo_settings, write_universe
 from quant_assets.exchanges import exchange
+from quant_assets.local_runs import Runner
 from quant_assets.replay.launch import start
-from quant_assets.runs import Runner
-from resources.settings import Settings
+from quant_assets.resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "artifacts"

@@ -11,12 +11,12 @@ import pytest
 from benchmarks.simulated_year.__main__ import Desk, heal
 from benchmarks.simulated_year.judge import judge
 from benchmarks.simulated_year.scenario import EXCHANGES, make_scenario
+from quant_assets.defs.maintenance_jobs import stored_days
 from quant_assets.exchanges import enabled
 from quant_assets.ingest.plan import Mode
-from quant_assets.records.ledger import Ledger
 from quant_assets.replay.launch import ReplayConfig, start
-from quant_assets.upkeep import stored_days
-from resources.counters import WRITES, counted
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.tables.restatements import Ledger
 
 MIDSUMMER = datetime(2023, 7, 15, tzinfo=UTC)
 YEARS_END = datetime(2023, 12, 30, tzinfo=UTC)

@@ -16,8 +16,14 @@ from quant_assets.exchanges import enabled, exchange
 from quant_assets.ingest.fill import FillReport, fill_cells
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
-from quant_assets.records.ledger import Ledger
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.yahoo import YahooSource
+from quant_assets.tables.layout import CATALOG, DAILY, object_key
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import encode, read_table
+from quant_assets.tables.restatements import Ledger
 from quant_assets_tests.support import (
     NOW,
     days_between,
@@ -25,11 +31,6 @@ from quant_assets_tests.support import (
     quick_settings,
     recorded,
 )
-from resources.local_store import LocalObjectStore
-from resources.manifest import Entry, Manifest
-from resources.object_store import ObjectStore
-from resources.tables import CATALOG, DAILY, encode, object_key, read_table
-from resources.yahoo import YahooSource
 
 WEEK = days_between(date(2013, 2, 11), date(2013, 2, 15))
 DAY = date(2013, 2, 13)

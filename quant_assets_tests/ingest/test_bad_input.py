@@ -7,12 +7,12 @@ from datetime import date, timedelta
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from quant_assets.catalog.listings import read_events
 from quant_assets.ingest.fetch import SAME_HISTORY
 from quant_assets.market.coverage import CellState
-from quant_assets.records.quarantine import read_quarantine
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.stored import read_daily
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.listing_events import read_events
+from quant_assets.tables.quarantine import read_quarantine
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, sessions, truth
 from quant_assets_tests.support import NOW, listings
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from quant_assets.catalog.listings import FIRST_TRADE, read_events
 from quant_assets.market.coverage import CellState
-from quant_assets.records.quarantine import read_quarantine
 from quant_assets.replay.faults import FaultKind
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.tables.listing_events import FIRST_TRADE, read_events
+from quant_assets.tables.quarantine import read_quarantine
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
 from quant_assets_tests.support import (
     NOW,

@@ -11,18 +11,18 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from quant_assets.catalog.listings import FIRST_TRADE, read_events
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.plan import Mode, make_plan
-from quant_assets.inventory import exchange_gaps
+from quant_assets.maintenance.inventory import exchange_gaps
 from quant_assets.market.coverage import CellState, Missing
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import Blob
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.listing_events import FIRST_TRADE, read_events
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, sessions, truth
 from quant_assets_tests.support import NOW, listings
-from resources.local_store import LocalObjectStore
-from resources.manifest import Manifest
-from resources.object_store import Blob
-from resources.tables import DAILY, object_key
 
 TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
 

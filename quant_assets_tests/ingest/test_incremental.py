@@ -7,12 +7,15 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from quant_assets.catalog.listings import FIRST_TRADE, read_events
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.coverage import NO_BAR, SUSPENDED, CellState
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.listing_events import FIRST_TRADE, read_events
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.ingest.desk import DAY, HOLIDAY, SYMBOLS, WEEK, Desk, bars, truth
 from quant_assets_tests.support import (
     NOW,
@@ -20,9 +23,6 @@ from quant_assets_tests.support import (
     listings,
     tree,
 )
-from resources.counters import WRITES, counted
-from resources.manifest import Manifest
-from resources.tables import DAILY
 
 # What is asked, and when.
 

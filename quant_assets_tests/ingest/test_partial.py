@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.assets.derived import with_rows
 from quant_assets.ingest.fill import FillReport
 from quant_assets.ingest.plan import Mode, asking_order
 from quant_assets.market.coverage import CellState
-from quant_assets.records.reports import read_reports
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.stored import read_daily
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.fetch_reports import read_reports
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.lineage import with_rows
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, sessions, truth
 from quant_assets_tests.support import NOW, listings
-from resources.manifest import Manifest
-from resources.tables import DAILY
 
 LISTED = date(2012, 5, 18)
 """Facebook's first day."""

@@ -16,10 +16,15 @@ from quant_assets.ingest.fill import FillReport
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import VALUES
 from quant_assets.market.coverage import CellState
-from quant_assets.records.ledger import Ledger
-from quant_assets.records.quarantine import read_quarantine
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
-from quant_assets.stored import read_daily
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectInfo, StoreUnavailable
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.quarantine import read_quarantine
+from quant_assets.tables.restatements import Ledger
 from quant_assets_tests.ingest.desk import (
     DAY,
     SYMBOLS,
@@ -32,11 +37,6 @@ from quant_assets_tests.ingest.desk import (
     truth,
 )
 from quant_assets_tests.support import NOW, listings, tree
-from resources.counters import WRITES, counted
-from resources.local_store import LocalObjectStore
-from resources.manifest import Manifest
-from resources.object_store import ObjectInfo, StoreUnavailable
-from resources.tables import DAILY, object_key
 
 SPLIT = date(2005, 2, 28)
 """Apple's two for one."""
@@ -660,8 +660,8 @@ def test_two_runs_that_find_the_same_corrections_at_once_record_them_once_and_lo
 def _forced(desk: Desk, days: list[date], store: LocalObjectStore, now: datetime, run: str) -> FillReport:
     from quant_assets.exchanges import exchange
     from quant_assets.ingest.fill import fill_cells
+    from quant_assets.resources.yahoo import YahooSource
     from quant_assets_tests.support import quick_settings
-    from resources.yahoo import YahooSource
 
     chosen = quick_settings(desk.home, desk.url, now=now)
     source = YahooSource(chosen)

@@ -16,6 +16,10 @@ from polars.testing import assert_frame_equal
 from quant_assets.exchanges import exchange
 from quant_assets.market.coverage import CellState, Missing
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.source import SourceUnavailable
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import read_facts
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
 from quant_assets_tests.support import (
     NOW,
@@ -23,9 +27,6 @@ from quant_assets_tests.support import (
     listings,
     tree,
 )
-from resources.manifest import Entry, Manifest
-from resources.source import SourceUnavailable
-from resources.tables import DAILY, object_key, read_facts
 
 # Trouble with the source, the store, and each other.
 
@@ -104,8 +105,8 @@ from quant_assets.exchanges import exchange
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.market import validation
 from quant_assets_tests.support import days_between, listings, quick_settings
-from resources.local_store import LocalObjectStore
-from resources.yahoo import YahooSource
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.yahoo import YahooSource
 
 home, url = Path(sys.argv[1]), sys.argv[2]
 settings = quick_settings(home, url)

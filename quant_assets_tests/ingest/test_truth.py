@@ -14,7 +14,12 @@ from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.stored import read_daily
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.yahoo import YahooSource
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.conftest import FIRST, LAST
 from quant_assets_tests.support import (
     RECORDED,
@@ -24,11 +29,6 @@ from quant_assets_tests.support import (
     recorded,
     tree,
 )
-from resources.counters import WRITES, counted
-from resources.local_store import LocalObjectStore
-from resources.manifest import Manifest
-from resources.tables import DAILY
-from resources.yahoo import YahooSource
 
 # The truth as it was traded.
 

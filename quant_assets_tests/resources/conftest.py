@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.dagster_resources import open_store
-from resources.object_store import ObjectStore
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.open_store import open_store
 
 
 @pytest.fixture(params=["folder", "bucket"])

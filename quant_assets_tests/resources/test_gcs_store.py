@@ -16,12 +16,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from quant_assets_tests.gcs_proxy import DOWNLOAD, UPLOAD, Fault, FaultProxy, fault_proxy
-from quant_assets_tests.resources.workers import ROOT
-from resources import gcs_store
-from resources.dagster_resources import open_store
-from resources.gcs_store import GcsObjectStore
-from resources.object_store import (
+from quant_assets.resources import gcs_store
+from quant_assets.resources.gcs_store import GcsObjectStore
+from quant_assets.resources.object_store import (
     ABSENT,
     MARKER,
     ObjectChanged,
@@ -32,6 +29,9 @@ from resources.object_store import (
     claim,
     get_many,
 )
+from quant_assets.resources.open_store import open_store
+from quant_assets_tests.gcs_proxy import DOWNLOAD, UPLOAD, Fault, FaultProxy, fault_proxy
+from quant_assets_tests.resources.workers import ROOT
 
 DATA = bytes(range(256)) * 40
 
@@ -160,8 +160,8 @@ def test_without_credentials_the_first_use_says_so(tmp_path: Path, file: str | N
     if file:
         environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(tmp_path / file)
     code = (
-        "from resources.dagster_resources import open_store\n"
-        "from resources.object_store import StoreUnavailable\n"
+        "from quant_assets.resources.open_store import open_store\n"
+        "from quant_assets.resources.object_store import StoreUnavailable\n"
         "store = open_store('gs://some-bucket/p')\n"
         "try: store.check_writable()\n"
         "except StoreUnavailable as error: print(error)\n"

@@ -12,6 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectInfo, ObjectNotFound, StoreUnavailable
 from quant_assets_tests.resources.workers import (
     answer,
     pattern,
@@ -20,9 +23,6 @@ from quant_assets_tests.resources.workers import (
     read_while,
     start,
 )
-from resources.counters import WRITES, counted
-from resources.local_store import LocalObjectStore
-from resources.object_store import ObjectInfo, ObjectNotFound, StoreUnavailable
 
 
 @pytest.fixture

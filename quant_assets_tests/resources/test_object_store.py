@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets_tests.resources.workers import answer, increment, start
-from resources.local_store import LocalObjectStore
-from resources.object_store import (
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import (
     ABSENT,
     MARKER,
     Blob,
@@ -26,6 +25,7 @@ from resources.object_store import (
     put_reconciled,
     validated_key,
 )
+from quant_assets_tests.resources.workers import answer, increment, start
 
 # --- keys
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from resources.counters import WRITES, counted
-from resources.object_store import (
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets.resources.object_store import (
     ABSENT,
     MARKER,
     Blob,

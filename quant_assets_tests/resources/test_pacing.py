@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from quant_assets.resources.counters import count, counted
+from quant_assets.resources.pacing import Pacer, RateBudgetSpent
 from quant_assets_tests.resources.workers import answer, ask, start
-from resources.counters import count, counted
-from resources.pacing import Pacer, RateBudgetSpent
 
 
 def seconds_of(*steps: object) -> float:

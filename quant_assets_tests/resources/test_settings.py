@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.clock import ClockResource
-from resources.settings import Settings, SettingsError, load_settings
+from quant_assets.resources.clock import ClockResource
+from quant_assets.resources.settings import Settings, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -20,13 +20,13 @@ from yfinance.data import YfData
 
 from quant_assets.replay.faults import FaultKind
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
+from quant_assets.resources.counters import DATA_REQUESTS, counted
+from quant_assets.resources.pacing import Pacer
+from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
+from quant_assets.resources.yahoo import YahooSource
+from quant_assets.resources.yahoo_session import ObservingSession
 from quant_assets_tests.conftest import ASX
 from quant_assets_tests.support import quick_settings
-from resources.counters import DATA_REQUESTS, counted
-from resources.pacing import Pacer
-from resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
-from resources.yahoo import YahooSource
-from resources.yahoo_session import ObservingSession
 
 NEW_YORK, SYDNEY = "America/New_York", "Australia/Sydney"
 START = date(2013, 1, 2)
@@ -359,8 +359,8 @@ import json, sys
 from datetime import date
 from pathlib import Path
 from quant_assets_tests.support import quick_settings
-from resources.source import HistoryRequest
-from resources.yahoo import YahooSource
+from quant_assets.resources.source import HistoryRequest
+from quant_assets.resources.yahoo import YahooSource
 
 home, *urls = sys.argv[1:]
 closes = []

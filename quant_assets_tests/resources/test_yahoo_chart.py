@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
-from resources.yahoo_chart import read_chart
+from quant_assets.resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
+from quant_assets.resources.yahoo_chart import read_chart
 
 NEW_YORK = "America/New_York"
 # A Friday, the Monday after New York's clocks went forward, and the day after it.

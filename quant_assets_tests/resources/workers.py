@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from resources.local_store import LocalObjectStore
-from resources.object_store import Blob, StoreUnavailable, put_reconciled
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import Blob, StoreUnavailable, put_reconciled
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 300_000
@@ -92,7 +92,7 @@ def record(root: str, exchange: str, first: str, days: str) -> None:
     from datetime import date, timedelta
 
     from quant_assets.market.coverage import CellState
-    from resources.manifest import Entry, Manifest
+    from quant_assets.tables.manifest import Entry, Manifest
 
     manifest = Manifest(LocalObjectStore(Path(root)), "daily_prices")
     for number in range(int(days)):
@@ -104,8 +104,9 @@ def put_cell_and_die(root: str, exchange: str, day: str) -> None:
     import polars as pl
 
     from quant_assets.market.coverage import CellState
-    from resources.manifest import Entry
-    from resources.tables import DAILY, encode, object_key
+    from quant_assets.tables.layout import DAILY, object_key
+    from quant_assets.tables.manifest import Entry
+    from quant_assets.tables.parquet import encode
 
     frame = pl.DataFrame({"symbol": ["A", "B"]})
     entry = Entry(day, CellState.PARTIAL, rows=2, expected=3, received=2, recorded_at="2024-03-15T22:00:00")
@@ -115,7 +116,7 @@ def put_cell_and_die(root: str, exchange: str, day: str) -> None:
 
 def ask(pace_file: str, rate: str, times: str) -> None:
     """Asks at a shared pace; prints when each request was let through, on the clock all processes share."""
-    from resources.pacing import Pacer
+    from quant_assets.resources.pacing import Pacer
 
     pacer = Pacer(float(rate), 60.0, Path(pace_file))
     moments: list[float] = []

@@ -1,0 +1,5 @@
+"""`python -m quant_assets.cli`."""
+
+from quant_assets.cli.app import main
+
+main()

@@ -1,0 +1,200 @@
+"""`quant-assets`: the command line. Exit codes: 0 all cells complete, 2 some partial, 1 failed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quant_assets.cli import fetch, review, store
+from quant_assets.cli.fetch import UsageProblem, load
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Daily stock prices as Dagster assets: as traded, with every hole named.",
+    epilog="Settings are read from QUANT_ASSETS_… variables; the README lists them.",
+)
+
+ExchangeOption = Annotated[str | None, typer.Option("--exchange", help="Exchange code, e.g. ASX.")]
+
+
+@app.command()
+def demo() -> None:
+    """Fills two exchanges from a replay server, 2012-01 to 2013-03-01, offline, and shows what came of it."""
+    from quant_assets.cli.console import console, progress
+    from quant_assets.dev.demo import demo_home, run_demo
+    from quant_assets.resources.settings import load_settings
+
+    home = load_settings().home
+    console.print("Replaying 2012-01-02 … 2013-03-01: five recorded US symbols, forty generated ASX symbols.")
+    with progress() as watcher:
+        result = run_demo(home, watcher)
+    folder = demo_home(home).absolute() / "store"
+    _print_demo(result, folder)
+    states = " ".join(
+        f"{state}={result.states[state]}" for state in ("complete", "partial", "closed", "failed")
+    )
+    print(f"demo: ok {states} requests={result.requests} writes={result.writes} seconds={result.seconds:.1f}")
+
+
+@app.command("demo-gcs")
+def demo_gcs(
+    bucket: Annotated[
+        str | None, typer.Option(help="A bucket of the emulator that STORAGE_EMULATOR_HOST names.")
+    ] = None,
+) -> None:
+    """The demo with its tables on a Google Cloud Storage emulator, compared object by object with the local run."""
+    import time
+
+    from quant_assets.cli.console import progress
+    from quant_assets.dev.demo import run_demo_gcs
+    from quant_assets.resources.settings import load_settings
+
+    started = time.monotonic()
+    with progress() as watcher:
+        compared, requests = run_demo_gcs(load_settings().home, bucket, watcher)
+    for key in compared.differing[:20]:
+        print(f"differs: {key}")
+    word = "failed" if compared.differing else "ok"
+    print(
+        f"demo-gcs: {word} objects={compared.objects} differing={len(compared.differing)} "
+        f"requests={requests} seconds={time.monotonic() - started:.1f}"
+    )
+    if compared.differing:
+        sys.exit(1)
+
+
+@app.command()
+def replay(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8765,
+    today: Annotated[
+        str | None,
+        typer.Option(
+            help="The server's clock: a date (its end, UTC) or an instant. Default: the real clock."
+        ),
+    ] = None,
+    sampledata: Annotated[
+        bool | None,
+        typer.Option(
+            help="Serve the recorded US symbols AAPL, FB, GOOG, IBM, MSFT, 2000 to 2013. "
+            "Default: yes, when nothing else is named."
+        ),
+    ] = None,
+    history: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="CSV with symbol,date,open,high,low,close,volume,dividend,split_ratio; repeatable."
+        ),
+    ] = None,
+    convention: Annotated[
+        str, typer.Option(help="What the CSV files hold: as_traded, or yahoo (split-adjusted) values.")
+    ] = "as_traded",
+    generate: Annotated[
+        list[str] | None,
+        typer.Option(help="A made-up exchange, CODE:SYMBOLS:START:END[:SEED]; repeatable."),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="JSON list of faults (docs/replay.md describes them).")
+    ] = None,
+) -> None:
+    """Serves recorded or generated history in Yahoo's protocol on loopback, until interrupted."""
+    from quant_assets.cli.console import console
+    from quant_assets.replay.launch import ReplayConfig, parse_generated, serve
+
+    if convention not in ("as_traded", "yahoo"):
+        raise UsageProblem(f"--convention {convention!r}: say as_traded or yahoo")
+    config = ReplayConfig(
+        port=port,
+        now=today,
+        sampledata=not (history or generate) if sampledata is None else sampledata,
+        history_files=[(file, convention) for file in history or []],
+        generated=[parse_generated(text) for text in generate or []],
+        faults_file=faults,
+    )
+
+    def ready(url: str) -> None:
+        console.print(f"serving on {url}", soft_wrap=True)
+        console.print(f"point a pipeline at it: QUANT_ASSETS_SOURCE_URL={url}", soft_wrap=True)
+
+    serve(config, ready)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port of the web page.")] = 3000,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="On the demo's data, with its replay server beside it.")
+    ] = False,
+) -> None:
+    """Opens Dagster (web page and daemon) on this store."""
+    from quant_assets.cli.dagster_ui import run_ui
+
+    sys.exit(run_ui(load(), port, demo=demo))
+
+
+for part in (fetch, review, store):
+    part.register(app)
+
+
+def main() -> None:
+    """Runs the command line; every error we know is one line and exit code 1."""
+    from quant_assets.cli.console import fail
+
+    warnings.filterwarnings("ignore", module="dagster")
+    try:
+        app()
+    except KeyboardInterrupt:
+        fail("interrupted; what was written stays, and the same command goes on from there")
+    except Exception as error:
+        # Errors of our own say what to do; of all others the traceback is worth more than the message.
+        ours = type(error).__module__.partition(".")[0] in ("quant_assets", "resources")
+        if not ours and not isinstance(error, OSError):
+            raise
+        fail(str(error))
+
+
+def _print_demo(result: Any, store: Path) -> None:
+    from rich.table import Table
+
+    from quant_assets.cli.console import console
+
+    table = Table(
+        "exchange", "symbols", "complete", "partial", "closed", "failed", "rows", "MB", "quality", "fresh to"
+    )
+    for row in result.inventory.iter_rows(named=True):
+        table.add_row(
+            row["exchange"],
+            str(row["symbols"]),
+            *(str(row[f"cells_{state}"]) for state in ("complete", "partial", "closed", "failed")),
+            f"{row['rows']:,}",
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{result.profiles[row['exchange']]:.1f}",
+            str(row["last_complete_session"]),
+        )
+    console.print(table)
+    console.print(f"weekly rows: {result.weekly_rows:,}")
+    console.print(
+        "A partial cell names its missing symbols: the generated exchange has suspensions, and they show."
+    )
+    console.print(f"files: {store}", soft_wrap=True)
+    console.print("read one with polars:")
+    console.print(
+        f'  {sys.executable} -c "import polars as pl; '
+        f"print(pl.read_parquet('{store}/price_history/exchange=US/year=2012.parquet'))\"",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print("open Dagster on this data: make ui   (or: quant-assets ui --demo)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What the command line shows: a progress bar for what takes long, tables, and errors in one line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from quant_assets.defs.progress import Watcher, listening
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# A log file or a pipe has no width of its own; tables need some.
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 110)
+errors = Console(stderr=True, highlight=False, emoji=False)
+
+
+class ProgressWatcher(Watcher):
+    """Shows each run as a bar: symbols asked, cells settled, materializations recorded."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[phase]:<22}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._title = ""
+        self._plain_shown = time.monotonic()
+        self.differences: list[tuple[Any, ...]] = []
+        """What fills in this process found to differ: symbol, date, field, old, new, class."""
+
+    def __enter__(self) -> ProgressWatcher:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def run_started(self, title: str, partitions: int) -> None:
+        self._title = title
+        self._task = self._progress.add_task(title, total=max(1, partitions), phase="starting")
+
+    def planned(self, exchange: str, symbols: int, cells: int) -> None:
+        if self._task is not None:
+            task = self._progress.tasks[self._task]
+            # The bar counts everything that takes time: a request, a cell, and Dagster's record of it.
+            self._progress.update(
+                self._task, total=(task.total or 0) + symbols + cells, phase=f"asking for {symbols} symbols"
+            )
+
+    def symbol_done(self) -> None:
+        self._advance(None)
+
+    def cell_done(self) -> None:
+        self._advance("writing cells")
+
+    def differ(self, restatements: pl.DataFrame) -> None:
+        self.differences += restatements.select("symbol", "date", "field", "old", "new", "class").rows()
+
+    def event(self) -> None:
+        self._advance("recording in Dagster")
+
+    def run_ended(self) -> None:
+        if self._task is not None:
+            total = self._progress.tasks[self._task].total
+            self._progress.update(self._task, completed=total, phase="done")
+        self._task = None
+
+    def _advance(self, phase: str | None) -> None:
+        if self._task is None:
+            return
+        if phase:
+            self._progress.update(self._task, phase=phase)
+        self._progress.advance(self._task)
+        # Without a terminal there is no bar to redraw, so a line now and then says that work goes on.
+        if not console.is_terminal and time.monotonic() - self._plain_shown > 5:
+            self._plain_shown = time.monotonic()
+            task = self._progress.tasks[self._task]
+            errors.print(f"{self._title}: {task.completed:.0f}/{task.total:.0f} {task.fields['phase']}")
+
+
+@contextmanager
+def progress() -> Generator[ProgressWatcher]:
+    """A progress bar that hears of runs and fills while the context lasts."""
+    with ProgressWatcher() as watcher, listening(watcher):
+        yield watcher
+
+
+def fail(message: str) -> None:
+    """Prints an error in one line and leaves with exit code 1."""
+    errors.print(f"error: {' '.join(message.split())}", style="red", markup=False, soft_wrap=True)
+    sys.exit(1)

@@ -1,0 +1,334 @@
+"""The commands that fetch: backfill a range, heal what is missing, update a day, sweep."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from quant_assets.exchanges import Exchange
+    from quant_assets.ingest.plan import Mode
+    from quant_assets.local_runs import RunFailed, Runner
+
+ExchangeOption = Annotated[str | None, typer.Option("--exchange", help="Exchange code, e.g. ASX.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    app.command("backfill")(backfill)
+    app.command("update-daily")(update_daily)
+    app.command("sweep")(sweep)
+
+
+class UsageProblem(ValueError):
+    """Something asked for on the command line cannot be done; the message names it and the remedy."""
+
+
+def backfill(
+    exchange: Annotated[
+        str | None, typer.Option(help="Exchange code, e.g. ASX. With --missing all by default.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="First day, YYYY-MM-DD. With --missing the first one stored by default."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Last day, YYYY-MM-DD. Default: the last session over.")
+    ] = None,
+    symbols: Annotated[str | None, typer.Option(help="Only these symbols, comma-separated.")] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="incremental: ask for what is missing. force: ask again for what is there, too; what differs is "
+            "recorded as a restatement and taken. verify: say what differs, change nothing (exit code 2 if any)."
+        ),
+    ] = "incremental",
+    force: Annotated[bool, typer.Option("--force", help="Short for --mode force.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Heals what `gaps` lists: days never asked for, and holes.")
+    ] = False,
+) -> None:
+    """Fills an exchange's cells of a range as one Dagster run, and what is derived from them."""
+    from quant_assets.exchanges import exchange as find_exchange
+    from quant_assets.ingest.plan import Mode
+
+    settings = load()
+    if mode not in tuple(Mode):
+        raise UsageProblem(f"--mode {mode!r}: say {', '.join(Mode)}")
+    chosen = Mode.FORCE if force else Mode(mode)
+    wanted = [symbol.strip().upper() for symbol in (symbols or "").split(",") if symbol.strip()]
+    if symbols is not None and not wanted:
+        raise UsageProblem(f"--symbols {symbols!r} names no symbol; leave it out to ask for all")
+    if missing:
+        if chosen is not Mode.INCREMENTAL:
+            raise UsageProblem("--missing asks only for what is missing; leave --mode and --force out")
+        _heal(exchange, start, end, wanted)
+        return
+    if exchange is None or start is None:
+        raise UsageProblem("say --exchange and --start, or --missing to heal what is missing anywhere")
+    found = _enabled(find_exchange(exchange, settings.exchanges_file))
+    first = _date(start, "--start")
+    last = _date(end, "--end") if end else _last_session(found)
+    if last < first:
+        raise UsageProblem(f"--start {first} is after --end {last}")
+    _refuse_future(found, last, "--end")
+    if first < settings.start:
+        raise UsageProblem(
+            f"--start {first} is before the first day of the grid, {settings.start} (QUANT_ASSETS_START sets it)"
+        )
+    if chosen is Mode.VERIFY:
+        _verify(found, first, last, wanted)
+    else:
+        _fill([(found, _days(found, first, last))], symbols=wanted, mode=chosen)
+
+
+def update_daily(
+    exchange: ExchangeOption = None,
+    day: Annotated[
+        str | None,
+        typer.Option("--date", help="The session, YYYY-MM-DD. Default: the last one that is over."),
+    ] = None,
+) -> None:
+    """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it."""
+    from quant_assets.exchanges import enabled
+    from quant_assets.exchanges import exchange as find_exchange
+
+    settings = load()
+    if exchange:
+        chosen = [_enabled(find_exchange(exchange, settings.exchanges_file))]
+    else:
+        chosen = enabled(settings.exchanges, settings.exchanges_file)
+    work: list[tuple[Exchange, list[date]]] = []
+    for one in chosen:
+        session = _date(day, "--date") if day else _last_session(one)
+        if len(chosen) > 1 and not one.calendar().is_session(session):
+            # The others may have traded.
+            print(f"{one.code}: no session on {session}")
+            continue
+        one.calendar().closes_at(session)
+        _refuse_future(one, session, "--date")
+        work.append((one, [session]))
+    _fill(work)
+
+
+def load() -> Any:
+    """The settings of this process. Raises SettingsError."""
+    from quant_assets.resources.settings import load_settings
+
+    return load_settings()
+
+
+def _date(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageProblem(f"{option} {text!r} is no date; write YYYY-MM-DD") from error
+
+
+def _enabled(exchange: Exchange) -> Exchange:
+    settings = load()
+    if exchange.code not in settings.exchanges:
+        raise UsageProblem(
+            f"{exchange.code} is not enabled; add it to QUANT_ASSETS_EXCHANGES={','.join(settings.exchanges)}"
+        )
+    return exchange
+
+
+def _last_session(exchange: Exchange) -> date:
+    last = exchange.calendar().last_session_over(load().clock(), exchange.delay)
+    if last is None:
+        raise UsageProblem(f"{exchange.code} has no session that is over")
+    return last
+
+
+def _refuse_future(exchange: Exchange, day: date, option: str) -> None:
+    now = load().clock()
+    if day > now.astimezone().date() + timedelta(days=1):
+        raise UsageProblem(
+            f"{option} {day} is in the future; the last session over is {_last_session(exchange)}"
+        )
+    calendar = exchange.calendar()
+    if calendar.is_session(day) and not calendar.is_over(day, now, exchange.delay):
+        raise UsageProblem(
+            f"{option} {day}: the session of {exchange.code} is not over before "
+            f"{calendar.closes_at(day) + exchange.delay:%Y-%m-%d %H:%M} UTC; "
+            f"the last session over is {_last_session(exchange)}"
+        )
+
+
+def _days(exchange: Exchange, first: date, last: date) -> list[date]:
+    weekdays = {day.weekday() for day in exchange.calendar().sessions(first, last)} | set(range(5))
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    return [day for day in days if day.weekday() in weekdays]
+
+
+def sweep(exchange: ExchangeOption = None) -> None:
+    """Compares the whole history of today's slice of symbols with the source; restatements are recorded and taken."""
+    from quant_assets.cli.console import progress
+    from quant_assets.exchanges import enabled
+    from quant_assets.exchanges import exchange as find_exchange
+    from quant_assets.local_runs import Runner
+    from quant_assets.resources.counters import DATA_REQUESTS, WRITES, counted
+
+    settings = load()
+    if exchange:
+        chosen = [_enabled(find_exchange(exchange, settings.exchanges_file))]
+    else:
+        chosen = enabled(settings.exchanges, settings.exchanges_file)
+    with progress() as watcher, Runner(settings, watcher) as runner:
+        runner.catalog()
+        restated = 0
+        for one in chosen:
+            before = settings.clock()
+            runner.sweep(one)
+            restated += runner.restated_since(one.code, before)
+            changed = runner.changed_since(one.code, before)
+            if changed is not None:
+                runner.derived(one, changed, _last_session(one))
+        runner.inventory()
+    print(f"sweep: ok restatements={restated} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")
+
+
+def _heal(exchange: str | None, start: str | None, end: str | None, symbols: list[str]) -> None:
+    """Fills everything between the first and the last day of each exchange that is missing and worth asking about."""
+    from quant_assets.exchanges import enabled
+    from quant_assets.exchanges import exchange as find_exchange
+    from quant_assets.maintenance.inventory import first_day
+    from quant_assets.resources.open_store import open_store
+
+    settings = load()
+    if exchange:
+        chosen = [_enabled(find_exchange(exchange, settings.exchanges_file))]
+    else:
+        chosen = enabled(settings.exchanges, settings.exchanges_file)
+    store = open_store(settings.store_location)
+    work: list[tuple[Exchange, list[date]]] = []
+    for one in chosen:
+        first = _date(start, "--start") if start else first_day(store, one.code)
+        if first is not None:
+            last = _date(end, "--end") if end else _last_session(one)
+            work.append((one, _days(one, first, last)))
+    if not work:
+        raise UsageProblem(
+            f"{store.location} holds no cell yet, so nothing can be missing: backfill a range first"
+        )
+    _fill(work, symbols=symbols)
+
+
+def _verify(exchange: Exchange, first: date, last: date, symbols: list[str]) -> None:
+    """Compares a range with the source, prints what differs, and exits with 2 if anything does."""
+    from quant_assets.cli.console import console, progress
+    from quant_assets.local_runs import Runner
+    from quant_assets.resources.counters import DATA_REQUESTS, counted
+
+    with progress() as watcher, Runner(load(), watcher) as runner:
+        differs = runner.verify(exchange, first, last, symbols)
+    for symbol, day, name, old, new, kind in watcher.differences:
+        console.print(
+            f"differs: {symbol} {day} {name}: {old} -> {new} ({kind})", markup=False, soft_wrap=True
+        )
+    print(f"verify: {'differs' if differs else 'ok'} requests={counted(DATA_REQUESTS)} writes=0")
+    if differs:
+        sys.exit(2)
+
+
+def _fill(
+    work: list[tuple[Exchange, list[date]]], *, symbols: list[str] | None = None, mode: Mode | None = None
+) -> None:
+    """Runs what is asked, prints what came of it, and exits with 0, 2 or 1."""
+    from quant_assets.cli.console import errors, progress
+    from quant_assets.local_runs import RunFailed, Runner
+    from quant_assets.tables.layout import CATALOG, DAILY, object_key
+    from quant_assets.tables.manifest import Entry, Manifest
+    from quant_assets.tables.parquet import read_table
+
+    settings = load()
+    problems: list[RunFailed] = []
+    asked: list[tuple[str, Entry]] = []
+    restated = 0
+    with progress() as watcher, Runner(settings, watcher) as runner:
+        runner.catalog()
+        known = set(read_table(runner.store, object_key(CATALOG))["symbol"])
+        if unknown := sorted(set(symbols or []) - known):
+            raise UsageProblem(
+                f"--symbols: not in the catalog: {', '.join(unknown)} (correct or add them to the universe file)"
+            )
+        for exchange, days in work:
+            if not days:
+                continue
+            started = settings.clock()
+            problems += _fill_one(runner, exchange, days, symbols or [], mode, started)
+            restated += runner.restated_since(exchange.code, started)
+            entries = Manifest(runner.store, DAILY).between(exchange.code, days[0], days[-1])
+            asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]
+        try:
+            runner.inventory()
+        except RunFailed as error:
+            # After a failure this only says that there is nothing to sum up.
+            if not problems:
+                problems.append(error)
+    states = _say(asked, restated)
+    failed = [f"{entry.partition}|{code}: {entry.reason}" for code, entry in asked if entry.state == "failed"]
+    if failed and not problems:
+        # Nothing was asked this time: the source has stated it before, on the same day.
+        more = "asked again on another day, or with --force"
+        errors.print(f"error: {len(failed)} cell(s) failed: {'; '.join(failed[:5])} ({more})", style="red",
+                     markup=False, soft_wrap=True)  # fmt: skip
+    for problem in problems:
+        errors.print(f"error: {' '.join(str(problem).split())}", style="red", markup=False, soft_wrap=True)
+    usable = states["complete"] + states["partial"]
+    if any(not problem.partial for problem in problems) or (failed and not usable):
+        sys.exit(1)
+    if problems or failed or states["partial"]:
+        sys.exit(2)
+
+
+def _say(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
+    """Prints what is missing and the counts; answers the cells by state."""
+    from quant_assets.cli.console import console
+    from quant_assets.maintenance.inventory import worst_holes
+    from quant_assets.resources.counters import DATA_REQUESTS, WRITES, counted
+
+    states = Counter(entry.state.value for _, entry in asked)
+    holes = worst_holes(entry for _, entry in asked)
+    for symbol, outcome, reason, cells in holes[:20]:
+        console.print(
+            f"missing: {symbol} in {cells} cell(s): {outcome}: {reason}", markup=False, soft_wrap=True
+        )
+    if len(holes) > 20:
+        console.print(f"missing: and {len(holes) - 20} more; `quant-assets gaps` lists them")
+    if restated:
+        console.print(f"restated: {restated} value(s); `quant-assets restatements` lists them")
+    counts = " ".join(f"{state}={states[state]}" for state in ("complete", "partial", "closed", "failed"))
+    print(f"{counts} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")
+    return states
+
+
+def _fill_one(
+    runner: Runner,
+    exchange: Exchange,
+    days: list[date],
+    symbols: list[str],
+    mode: Mode | None,
+    started: datetime,
+) -> list[RunFailed]:
+    from quant_assets.ingest.plan import Mode
+    from quant_assets.local_runs import RunFailed
+
+    problems: list[RunFailed] = []
+    try:
+        runner.daily(exchange, days, symbols=symbols, mode=mode or Mode.INCREMENTAL)
+    except RunFailed as error:
+        problems.append(error)
+    try:
+        # Also after a failure: the cells that did come are good. And what was restated may lie before the range.
+        changed = runner.changed_since(exchange.code, started)
+        runner.derived(exchange, min(days[0], changed or days[0]), days[-1])
+    except RunFailed as error:
+        if not problems:
+            problems.append(error)
+    return problems

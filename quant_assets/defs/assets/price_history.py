@@ -1,0 +1,110 @@
+"""`price_history`: a year of daily cells in one object, by symbol and date: a cache that reads are quick from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+
+from quant_assets.defs.automation import no_error_upstream
+from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
+from quant_assets.defs.partition_keys import daily_key, split_key
+from quant_assets.defs.partitions import DATE, EXCHANGE, YEAR, Grids
+from quant_assets.exchanges import Exchange
+from quant_assets.market.bars import conform_daily
+from quant_assets.market.coverage import CellState
+from quant_assets.resources.clock import ClockResource
+from quant_assets.resources.dagster_resources import StoreResource
+from quant_assets.resources.object_store import ObjectDamaged
+from quant_assets.tables.layout import DAILY, HISTORY
+from quant_assets.tables.lineage import all_complete, inputs_sha256, with_rows
+from quant_assets.tables.manifest import Entry, Manifest
+
+_RULE = "price_history 1"
+
+
+def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
+    """The asset, over the yearly grid."""
+    by_code = {exchange.code: exchange for exchange in exchanges}
+    cells_of_year = dg.MultiPartitionMapping(
+        {
+            EXCHANGE: dg.DimensionPartitionMapping(EXCHANGE, dg.IdentityPartitionMapping()),
+            DATE: dg.DimensionPartitionMapping(
+                YEAR, dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+            ),
+        }
+    )
+
+    @dg.asset(
+        name=HISTORY,
+        partitions_def=grids.yearly,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_year)},
+        group_name="prices",
+        kinds={"polars", "parquet"},
+        # An update that an error holds up is not forgotten.
+        automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
+        & ~dg.AutomationCondition.in_progress()
+        & no_error_upstream(),
+        description="Daily bars compacted by year, sorted by symbol and date: the table people and the API read.",
+    )
+    def price_history(
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        clock: ClockResource,
+        daily_prices: PartitionFrames,
+    ) -> PartitionOutputs:
+        home = store.open()
+
+        def years() -> Iterator[tuple[str, TableOutput]]:
+            for key in context.partition_keys:
+                code, year = split_key(HISTORY, key)
+                exchange, number = by_code[code], int(str(year))
+                damaged: dict[str, str] = {}
+                cells = Manifest(home, DAILY).refresh(code, number, damaged=damaged)
+                if damaged:
+                    yield key, TableOutput(None, CellState.FAILED, next(iter(damaged.values())))
+                    continue
+                days = with_rows(cells)
+                if not days:
+                    reason = f"no daily cell of {code} in {number}: backfill {DAILY} first"
+                    yield key, TableOutput(None, CellState.FAILED, reason)
+                    continue
+                inputs = year_inputs(cells)
+                last = min(date(number, 12, 31), clock.now().date())
+                sessions = exchange.calendar().sessions(date(number, 1, 1), last)
+                over = [s for s in sessions if exchange.calendar().is_over(s, clock.now(), exchange.delay)]
+                known = cells.keys()
+                state = (
+                    CellState.COMPLETE
+                    if all_complete(cells, [s for s in over if s.isoformat() >= min(known)])
+                    else CellState.PARTIAL
+                )
+                standing = Manifest(home, HISTORY).refresh(code, number).get(str(year))
+                frame = None
+                if standing is None or (standing.inputs_sha256, standing.state) != (inputs, state):
+                    try:
+                        daily = daily_prices.many([daily_key(code, date.fromisoformat(day)) for day in days])
+                    except ObjectDamaged as error:
+                        yield key, TableOutput(None, CellState.FAILED, str(error))
+                        continue
+                    frame = conform_daily(daily)
+                yield (
+                    key,
+                    TableOutput(
+                        frame,
+                        state,
+                        inputs_sha256=inputs,
+                        # By these a reader knows which cells are newer than this object.
+                        facts={"cells": {day: cells[day].content_sha256 for day in days}},
+                        metadata={"cells": len(days), "sessions_over": len(over)},
+                    ),
+                )
+
+        return PartitionOutputs(years())
+
+    return price_history
+
+
+def year_inputs(cells: Mapping[str, Entry]) -> str:
+    """What a year's history rests on, as recorded with it."""
+    return inputs_sha256(_RULE, cells)

@@ -1,0 +1,118 @@
+"""`weekly_prices`: weekly bars on the share basis of each week's last session."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+
+from quant_assets.defs.automation import no_error_upstream
+from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
+from quant_assets.defs.partition_keys import daily_key, split_key
+from quant_assets.defs.partitions import DATE, EXCHANGE, WEEK, Grids
+from quant_assets.exchanges import Exchange
+from quant_assets.market.coverage import CellState
+from quant_assets.market.weekly import weekly_bars
+from quant_assets.resources.dagster_resources import StoreResource
+from quant_assets.resources.object_store import ObjectDamaged
+from quant_assets.tables.layout import DAILY, WEEKLY
+from quant_assets.tables.lineage import all_complete, entries_of, inputs_sha256, with_rows
+from quant_assets.tables.manifest import Entry
+
+_RULE = "weekly_prices 1"
+
+
+def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
+    """The asset, over the weekly grid."""
+    by_code = {exchange.code: exchange for exchange in exchanges}
+    cells_of_week = dg.MultiPartitionMapping(
+        {
+            EXCHANGE: dg.DimensionPartitionMapping(EXCHANGE, dg.IdentityPartitionMapping()),
+            DATE: dg.DimensionPartitionMapping(
+                WEEK, dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+            ),
+        }
+    )
+
+    @dg.asset(
+        name=WEEKLY,
+        partitions_def=grids.weekly,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_week)},
+        group_name="prices",
+        kinds={"polars", "parquet"},
+        # Fires when all cells of a week are there, and again when one is corrected, in old weeks too.
+        automation_condition=dg.AutomationCondition.eager().without(
+            dg.AutomationCondition.in_latest_time_window()
+        )
+        & no_error_upstream(),
+        description="Weekly bars, on the share basis of the week's last session: a split on Wednesday tears none.",
+    )
+    def weekly_prices(
+        context: dg.AssetExecutionContext, store: StoreResource, daily_prices: PartitionFrames
+    ) -> PartitionOutputs:
+        home = store.open()
+        weeks = {key: _monday(key) for key in context.partition_keys}
+        standing = entries_of(home, WEEKLY, weeks.values())
+        damaged: dict[str, dict[str, str]] = {}
+        cells = entries_of(home, DAILY, weeks.values(), reach=6, damaged=damaged)
+
+        def bars() -> Iterator[tuple[str, TableOutput]]:
+            for key, (code, monday) in weeks.items():
+                sunday = (monday + timedelta(days=6)).isoformat()
+                sessions = by_code[code].calendar().week_sessions(monday)
+                of_week = {day: e for day, e in cells[code].items() if monday.isoformat() <= day <= sunday}
+                if not sessions:
+                    yield key, TableOutput(None, CellState.CLOSED, f"{code} did not trade that week")
+                    continue
+                unusable = [why for day, why in damaged[code].items() if monday.isoformat() <= day <= sunday]
+                if unusable:
+                    yield key, TableOutput(None, CellState.FAILED, unusable[0])
+                    continue
+                days = with_rows(of_week)
+                if not days:
+                    reason = f"no daily cell of {code} in the week of {monday}: backfill {DAILY} first"
+                    yield key, TableOutput(None, CellState.FAILED, reason)
+                    continue
+                inputs = week_inputs(of_week)
+                whole = all_complete(of_week, sessions)
+                state = CellState.COMPLETE if whole else CellState.PARTIAL
+                before = standing[code].get(monday.isoformat())
+                frame = None
+                if before is None or (before.inputs_sha256, before.state) != (inputs, state):
+                    calendar = pl.DataFrame(
+                        {
+                            "date": sessions,
+                            "complete": [all_complete(of_week, [session]) for session in sessions],
+                        },
+                        schema={"date": pl.Date, "complete": pl.Boolean},
+                    )
+                    try:
+                        daily = daily_prices.many([daily_key(code, date.fromisoformat(d)) for d in days])
+                    except ObjectDamaged as error:
+                        yield key, TableOutput(None, CellState.FAILED, str(error))
+                        continue
+                    frame = weekly_bars(daily, calendar)
+                yield (
+                    key,
+                    TableOutput(
+                        frame,
+                        state,
+                        inputs_sha256=inputs,
+                        metadata={"sessions": len(sessions), "cells": len(days)},
+                    ),
+                )
+
+        return PartitionOutputs(bars())
+
+    return weekly_prices
+
+
+def week_inputs(cells: Mapping[str, Entry]) -> str:
+    """What a week's bars rest on, as recorded with them."""
+    return inputs_sha256(_RULE, cells)
+
+
+def _monday(key: str) -> tuple[str, date]:
+    exchange, week = split_key(WEEKLY, key)
+    return exchange, date.fromisoformat(str(week))

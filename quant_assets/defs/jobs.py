@@ -1,0 +1,43 @@
+"""Jobs: one per exchange for the day's prices, and those that refresh what is made from them.
+
+The jobs that look after what is stored already (sweep, verify) are in `maintenance_jobs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from quant_assets.exchanges import Exchange
+from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
+
+Job = UnresolvedAssetJobDefinition
+
+
+def daily_job_name(exchange: str) -> str:
+    """The name of the job that fills an exchange's daily cells."""
+    return f"daily_prices_{exchange.lower()}"
+
+
+def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
+    """By exchange code: the job that fills its daily cells."""
+    return {
+        exchange.code: dg.define_asset_job(
+            daily_job_name(exchange.code),
+            # Its checks are judged by a hook of the asset, and need no step.
+            selection=dg.AssetSelection.assets(DAILY).without_checks(),
+            description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
+            tags={"quant_assets/exchange": exchange.code},
+        )
+        for exchange in exchanges
+    }
+
+
+def table_jobs() -> list[Job]:
+    """The jobs of the other tables, each over its own grid."""
+    return [
+        dg.define_asset_job(f"{table}_job", selection=dg.AssetSelection.assets(table))
+        for table in (CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES)
+    ]

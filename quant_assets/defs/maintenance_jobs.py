@@ -1,0 +1,168 @@
+"""Jobs that look after what is stored: the sweep, which finds what was corrected long ago, and verification.
+
+They are no asset jobs, because they concern whole histories of some symbols and not partitions; what a sweep changes
+is recorded as materializations of the cells it changed.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from quant_assets.defs.fill_run import RESULT_TAG, FillRules, listeners, log_changed, symbols_of, tell
+from quant_assets.defs.progress import listener
+from quant_assets.exchanges import Exchange
+from quant_assets.ingest.fill import FillReport, fill_cells
+from quant_assets.ingest.plan import Mode
+from quant_assets.resources.clock import ClockResource
+from quant_assets.resources.dagster_resources import StoreResource, YahooResource
+from quant_assets.resources.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from quant_assets.resources.source import SourceUnavailable
+from quant_assets.tables.layout import CATALOG, DAILY, object_key
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import read_table
+
+
+class VerifyConfig(dg.Config):
+    """What to compare with the source."""
+
+    start: str
+    """First day, YYYY-MM-DD."""
+    end: str
+    """Last day, YYYY-MM-DD."""
+    symbols: list[str] = []
+    """Only these; empty: all that are expected."""
+
+
+def sweep_job_name(exchange: str) -> str:
+    """The name of the job that sweeps an exchange."""
+    return f"sweep_{exchange.lower()}"
+
+
+def verify_job_name(exchange: str) -> str:
+    """The name of the job that verifies an exchange's prices."""
+    return f"verify_{exchange.lower()}"
+
+
+def slice_of(symbols: Collection[str], day: date, days: int) -> list[str]:
+    """The symbols whose turn it is on a day, so that `days` days in a row have every symbol once."""
+    return sorted(symbols)[day.toordinal() % days :: days]
+
+
+def stored_days(store: ObjectStore, exchange: str) -> list[date]:
+    """Every day of an exchange that has a cell, in order."""
+    return sorted(date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange))
+
+
+def sweep_jobs(
+    exchanges: Sequence[Exchange], rules: FillRules, sweep_days: int
+) -> dict[str, dg.JobDefinition]:
+    """By exchange code: the job that compares the whole history of the day's slice of symbols with the source."""
+
+    def make(exchange: Exchange) -> dg.JobDefinition:
+        @dg.op(name=f"sweep_{exchange.code.lower()}_slice")
+        def sweep(
+            context: dg.OpExecutionContext, store: StoreResource, source: YahooResource, clock: ClockResource
+        ) -> None:
+            home = store.open()
+            catalog = _catalog(home, exchange.code)
+            days = stored_days(home, exchange.code)
+            turn = slice_of(catalog["symbol"], clock.now().date(), sweep_days)
+            if not turn or not days:
+                context.log.info(f"{exchange.code}: nothing to sweep today")
+                return
+            report = _run(context, exchange, days, catalog, home, source, clock, rules, turn, Mode.FORCE)
+            log_changed(context, home, report, report.changed)
+
+        @dg.job(
+            name=sweep_job_name(exchange.code),
+            description=f"{exchange.name}: whole histories of a slice of symbols, of all in {sweep_days} days.",
+            tags={"quant_assets/exchange": exchange.code},
+        )
+        def job() -> None:
+            sweep()
+
+        return job
+
+    return {exchange.code: make(exchange) for exchange in exchanges}
+
+
+def verify_jobs(exchanges: Sequence[Exchange], rules: FillRules) -> list[dg.JobDefinition]:
+    """The jobs that compare a range with the source, say what differs, and change nothing; one an exchange."""
+
+    def make(exchange: Exchange) -> dg.JobDefinition:
+        @dg.op(name=f"verify_{exchange.code.lower()}_range")
+        def verify(
+            context: dg.OpExecutionContext,
+            config: VerifyConfig,
+            store: StoreResource,
+            source: YahooResource,
+            clock: ClockResource,
+        ) -> None:
+            home = store.open()
+            first, last = date.fromisoformat(config.start), date.fromisoformat(config.end)
+            days = [day for day in stored_days(home, exchange.code) if first <= day <= last]
+            catalog = symbols_of(_catalog(home, exchange.code, whole=True), exchange.code, config.symbols)
+            _run(
+                context,
+                exchange,
+                days,
+                catalog,
+                home,
+                source,
+                clock,
+                rules,
+                config.symbols or None,
+                Mode.VERIFY,
+            )
+
+        @dg.job(
+            name=verify_job_name(exchange.code),
+            description=f"{exchange.name}: asks again, says what differs from the store, and changes nothing.",
+            tags={"quant_assets/exchange": exchange.code},
+        )
+        def job() -> None:
+            verify()
+
+        return job
+
+    return [make(exchange) for exchange in exchanges]
+
+
+def _run(
+    context: dg.OpExecutionContext,
+    exchange: Exchange,
+    days: Sequence[date],
+    catalog: pl.DataFrame,
+    home: ObjectStore,
+    source: YahooResource,
+    clock: ClockResource,
+    rules: FillRules,
+    only: Collection[str] | None,
+    mode: Mode,
+) -> FillReport:
+    prices = source.open()
+    try:
+        report = fill_cells(
+            exchange, days, catalog, source=prices, store=home, clock=clock.now,
+            spill_folder=rules.spill_folder, only=only, mode=mode, run=context.run.run_id,
+            min_coverage=rules.min_coverage[exchange.code], listeners=listeners(exchange.code),
+        )  # fmt: skip
+    except (SourceUnavailable, ObjectStoreError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    finally:
+        prices.close()
+    tell(context, report)
+    listener().differ(report.restatements)
+    differs = mode is Mode.VERIFY and not report.restatements.is_empty()
+    context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: "DIFFERS" if differs else report.result})
+    return report
+
+
+def _catalog(store: ObjectStore, exchange: str, *, whole: bool = False) -> pl.DataFrame:
+    try:
+        catalog = read_table(store, object_key(CATALOG))
+    except ObjectNotFound as error:
+        raise dg.Failure(f"no catalog yet: materialize {CATALOG}", allow_retries=False) from error
+    return catalog if whole else symbols_of(catalog, exchange, [])

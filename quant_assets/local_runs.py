@@ -1,0 +1,303 @@
+"""Dagster runs started from the command line: the same jobs as in the UI, in this process, on the same instance."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+
+from quant_assets.catalog.build import followed
+from quant_assets.definitions import build_definitions
+from quant_assets.defs.assets.price_history import year_inputs
+from quant_assets.defs.assets.symbol_profiles import profile_inputs
+from quant_assets.defs.assets.weekly_prices import week_inputs
+from quant_assets.defs.fill_run import RESULT_TAG
+from quant_assets.defs.jobs import daily_job_name
+from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
+from quant_assets.defs.partition_keys import daily_key
+from quant_assets.defs.progress import Watcher
+from quant_assets.exchanges import Exchange, enabled
+from quant_assets.ingest.plan import Mode, make_plan
+from quant_assets.ingest.spill import sweep_spill
+from quant_assets.market.coverage import CellState
+from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, claim
+from quant_assets.resources.open_store import open_store
+from quant_assets.resources.settings import Settings
+from quant_assets.tables.fetch_reports import read_reports
+from quant_assets.tables.layout import (
+    CATALOG,
+    DAILY,
+    EXCHANGES,
+    HISTORY,
+    PROFILES,
+    TOP_LEVEL,
+    WEEKLY,
+    object_key,
+)
+from quant_assets.tables.listing_events import with_learned
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import read_facts, read_table
+
+INSTANCE_FILE = """\
+# Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+run_monitoring:
+  enabled: true
+concurrency:
+  runs:
+    # The source is paced over all processes, so more runs at once would not be faster.
+    max_concurrent_runs: 2
+"""
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_LOCATION = "__repository__@quant_assets.definitions"
+
+
+class RunFailed(Exception):
+    """A run did not succeed; the message is its reason, in one line. `partial`: part of what was asked is usable."""
+
+    def __init__(self, reason: str, *, partial: bool = False) -> None:
+        super().__init__(reason)
+        self.partial = partial
+
+
+@dataclass
+class Runner:
+    """Runs the jobs of one set of settings. Use as a context manager."""
+
+    settings: Settings
+    watcher: Watcher = field(default_factory=Watcher)
+
+    def __enter__(self) -> Runner:
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        prepare_instance(self.settings)
+        self.exchanges: list[Exchange] = enabled(self.settings.exchanges, self.settings.exchanges_file)
+        self.store = open_store(self.settings.store_location)
+        claim(self.store, TOP_LEVEL)
+        # Here as well as in a fill: with nothing missing there is none.
+        self.store.sweep()
+        sweep_spill(self.settings.spill_folder)
+        self._definitions = build_definitions(self.settings)
+        self._instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
+
+    def catalog(self) -> None:
+        """Materializes the catalog."""
+        self._run(f"{CATALOG}_job", CATALOG, [])
+
+    def daily(
+        self,
+        exchange: Exchange,
+        days: Sequence[date],
+        *,
+        symbols: Sequence[str] = (),
+        mode: Mode = Mode.INCREMENTAL,
+    ) -> bool:
+        """Fills an exchange's cells of `days` in one run; no run at all when nothing is missing.
+
+        Returns whether there was a run. Raises RunFailed.
+        """
+        catalog = read_table(self.store, object_key(CATALOG))
+        listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))
+        plan = make_plan(
+            exchange,
+            days,
+            listings,
+            self.store,
+            self.settings.clock(),
+            only=symbols or None,
+            mode=mode,
+            look_back=0,
+        )
+        shown = self._shown(DAILY)
+        unshown = {
+            day
+            for day, entry in plan.standing.items()
+            if entry.state is not CellState.FAILED and daily_key(exchange.code, day) not in shown
+        }
+        # A damaged cell is part of the run, so that the run says so.
+        needed = sorted(
+            {*plan.wanted, *plan.damaged, *unshown, *(d for d in plan.days.closed if d not in plan.standing)}
+        )
+        if not needed and not listings.is_empty():
+            return False
+        keys = [daily_key(exchange.code, day) for day in (needed or days)]
+        config = {"symbols": list(symbols), "mode": mode.value}
+        self._run(
+            daily_job_name(exchange.code),
+            f"{DAILY} {exchange.code}",
+            keys,
+            {"ops": {DAILY: {"config": config}}},
+        )
+        return True
+
+    def verify(self, exchange: Exchange, first: date, last: date, symbols: Sequence[str] = ()) -> bool:
+        """Whether anything in a range differs from what the source gives now; changes nothing. Raises RunFailed."""
+        name = verify_job_name(exchange.code)
+        config = {"start": first.isoformat(), "end": last.isoformat(), "symbols": list(symbols)}
+        ops = {f"{name}_range": {"config": config}}
+        run_id = self._run(name, f"verify {exchange.code}", [], {"ops": ops})
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and run.tags.get(RESULT_TAG) == "DIFFERS"
+
+    def sweep(self, exchange: Exchange) -> None:
+        """Compares the whole history of the day's slice of symbols with the source. Raises RunFailed."""
+        self._run(sweep_job_name(exchange.code), f"sweep {exchange.code}", [])
+
+    def recorded(self, exchange: str, days: Sequence[date]) -> None:
+        """Tells Dagster of cells that were changed outside a run, so that what rests on them is refreshed."""
+        for day in days:
+            event = dg.AssetMaterialization(DAILY, partition=daily_key(exchange, day))
+            self._instance.report_runless_asset_event(event)
+
+    def restated_since(self, exchange: str, started: datetime) -> int:
+        """How many restatements were recorded by runs that began at `started` or later."""
+        reports = read_reports(self.store, exchange, 3)
+        return sum(sum(r["restatements"].values()) for r in reports if r["started"] >= started.isoformat())
+
+    def changed_since(self, exchange: str, started: datetime) -> date | None:
+        """The first day whose cell was changed by a run that began at `started` or later."""
+        reports = [r for r in read_reports(self.store, exchange, 3) if r["started"] >= started.isoformat()]
+        return min((date.fromisoformat(day) for r in reports for day in r["changed"]), default=None)
+
+    def derived(self, exchange: Exchange, first: date, last: date) -> None:
+        """Brings the weekly bars, the history and the profiles up to date with the cells of first..last.
+
+        Partitions that rest on unchanged cells are left alone. Raises RunFailed.
+        """
+        code = exchange.code
+        cells = Manifest(self.store, DAILY)
+        shown_years, shown_weeks = self._shown(HISTORY), self._shown(WEEKLY)
+        years = [str(year) for year in range(first.year, last.year + 1)]
+        stale_years = [
+            year
+            for year in years
+            if (entry := Manifest(self.store, HISTORY).refresh(code, int(year)).get(year)) is None
+            or entry.inputs_sha256 != year_inputs(cells.year(code, int(year)))
+            or f"{code}|{year}" not in shown_years
+        ]
+        mondays = list(_mondays(first, last))
+        known = cells.between(code, mondays[0], mondays[-1] + timedelta(days=6))
+        weekly = Manifest(self.store, WEEKLY).between(code, mondays[0], mondays[-1], refresh=True)
+        stale_weeks: list[date] = []
+        for monday in mondays:
+            sunday = monday + timedelta(days=6)
+            of_week = {d: e for d, e in known.items() if monday.isoformat() <= d <= sunday.isoformat()}
+            entry = weekly.get(monday.isoformat())
+            has_rows = any(e.version for e in of_week.values())
+            if has_rows and (
+                entry is None
+                or entry.inputs_sha256 != week_inputs(of_week)
+                or f"{code}|{monday}" not in shown_weeks
+            ):
+                stale_weeks.append(monday)
+        self._run_each(HISTORY, code, stale_years)
+        self._run_each(WEEKLY, code, [monday.isoformat() for monday in stale_weeks])
+        inputs = profile_inputs({e.partition: e for e in cells.all(code)})
+        if self._profile_inputs(code) != inputs or code not in self._shown(PROFILES):
+            self._run(f"{PROFILES}_job", f"{PROFILES} {code}", [code])
+
+    def inventory(self) -> None:
+        """Materializes the profiles of the exchanges."""
+        self._run(f"{EXCHANGES}_job", EXCHANGES, [])
+
+    def _shown(self, table: str) -> set[str]:
+        """The partitions that Dagster shows as materialized: after a killed run more may be stored than those."""
+        return self._instance.get_materialized_partitions(dg.AssetKey(table))
+
+    def _run_each(self, table: str, code: str, partitions: Sequence[str]) -> None:
+        if partitions:
+            self._run(f"{table}_job", f"{table} {code}", [f"{code}|{partition}" for partition in partitions])
+
+    def _profile_inputs(self, code: str) -> str:
+        key = object_key(PROFILES, code)
+        try:
+            return str(read_facts(self.store.get(key).data, self.store.uri(key)).get("inputs_sha256", ""))
+        except (ObjectNotFound, ObjectDamaged):
+            return ""
+
+    def _run(
+        self, job_name: str, title: str, keys: Sequence[str], config: dict[str, Any] | None = None
+    ) -> str:
+        """One run in this process, answering its id; `keys` is the range from the first to the last."""
+        job = self._definitions.resolve_job_def(job_name)
+        run_id = make_new_run_id()
+        tags = {".dagster/repository": _LOCATION}
+        partition_key = None
+        if len(keys) == 1:
+            partition_key = keys[0]
+        elif keys:
+            tags["dagster/asset_partition_range_start"] = keys[0]
+            tags["dagster/asset_partition_range_end"] = keys[-1]
+        self.watcher.run_started(title, len(keys))
+        watch: Callable[[Any], None] = lambda event: (  # noqa: E731
+            self.watcher.event()
+            if event.dagster_event and event.dagster_event.is_step_materialization
+            else None
+        )
+        self._instance.add_event_listener(run_id, watch)
+        try:
+            result = job.execute_in_process(
+                instance=self._instance,
+                run_config={**_QUIET, **(config or {})},
+                tags=tags,
+                partition_key=partition_key,
+                run_id=run_id,
+                raise_on_error=False,
+            )
+        finally:
+            self.watcher.run_ended()
+        if not result.success:
+            run = self._instance.get_run_by_id(run_id)
+            partial = run is not None and run.tags.get(RESULT_TAG) == "PARTIAL"
+            raise RunFailed(_reason(result, job_name), partial=partial)
+        return run_id
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """Makes Dagster's folder with its settings, and has this process use it. Raises OSError."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "dagster.yaml"
+    if not file.exists():
+        file.write_text(INSTANCE_FILE, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def _mondays(first: date, last: date) -> Iterable[date]:
+    monday = first - timedelta(days=first.weekday())
+    while monday <= last:
+        yield monday
+        monday += timedelta(days=7)
+
+
+def _reason(result: dg.ExecuteInProcessResult, job_name: str) -> str:
+    """The innermost error of the first step that failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            error = failure.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return error.message.strip()
+    for event in result.all_events:
+        if event.is_run_failure and event.job_failure_data.error:
+            return event.job_failure_data.error.message.strip()
+    return f"{job_name} failed; its log is in the UI"

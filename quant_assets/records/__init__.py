@@ -1,1 +1,0 @@
-"""What runs leave on record beside the tables: restatements, quarantined bars, fetch reports."""

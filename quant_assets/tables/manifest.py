@@ -1,0 +1,298 @@
+"""What is there, without listing it: one small JSON object per table, exchange and year, derived from the objects.
+
+The objects are the truth. An entry is recorded after its object is put, so the manifest may lag behind a killed
+run and is never ahead of it; `refresh` catches up from the footers of the objects it does not know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, Self, cast
+
+import orjson
+
+from quant_assets.market.coverage import CellState, Missing, symbols_sha256
+from quant_assets.resources.object_store import (
+    ABSENT,
+    Blob,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    get_many,
+    put_reconciled,
+)
+from quant_assets.tables.layout import DAILY, object_key, partition_of
+from quant_assets.tables.parquet import read_facts
+
+_YEARS_AT_ONCE = 8
+
+_FOOTER_FIELDS = (
+    "rows",
+    "content_sha256",
+    "inputs_sha256",
+    "expected",
+    "received",
+    "expected_sha256",
+    "source",
+    "code_version",
+    "reason",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One partition of a table. `version` is empty where the cell has no object (closed, failed)."""
+
+    partition: str
+    state: CellState
+    rows: int = 0
+    size: int = 0
+    version: str = ""
+    content_sha256: str = ""
+    inputs_sha256: str = ""
+    """Hash over the cells a derived table was made from."""
+    expected: int = 0
+    received: int = 0
+    expected_sha256: str = ""
+    """Hash over the symbols that were expected."""
+    missing: tuple[Missing, ...] = ()
+    source: str = ""
+    code_version: str = ""
+    reason: str = ""
+    recorded_at: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """What rides in the footer of the entry's object: all but what only the store knows."""
+        values = asdict(self)
+        return {name: values[name] for name in _FOOTER_FIELDS} | {
+            "partition": self.partition,
+            "state": self.state.value,
+            "missing": [missing.to_json() for missing in self.missing],
+            "recorded_at": self.recorded_at,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any], info: ObjectInfo | None) -> Self:
+        """The entry that `facts` and the object's own facts make. Raises KeyError, ValueError on anything else."""
+        return cls(
+            partition=facts["partition"],
+            missing=tuple(Missing.from_json(value) for value in facts.get("missing", ())),
+            size=info.size if info else facts.get("size", 0),
+            version=info.version if info else facts.get("version", ""),
+            recorded_at=facts.get("recorded_at", ""),
+            state=CellState(facts["state"]),
+            **{name: facts[name] for name in _FOOTER_FIELDS if name in facts},
+        )
+
+    def beats(self, other: Entry) -> bool:
+        """Whether this entry is the newer knowledge of the two: the later object, then the later record."""
+        return (self.version, self.recorded_at) > (other.version, other.recorded_at)
+
+
+class Manifest:
+    """The entries of one table that is partitioned by exchange and time."""
+
+    def __init__(self, store: ObjectStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def shard_key(self, exchange: str, year: int) -> str:
+        """Where one year's entries of an exchange are kept."""
+        return f"manifest/{self._table}/exchange={exchange}/year={year:04d}.json"
+
+    def year(self, exchange: str, year: int) -> dict[str, Entry]:
+        """The entries of a year by partition. Raises ObjectDamaged, StoreUnavailable."""
+        try:
+            return self._parse(self._store.get(self.shard_key(exchange, year)))
+        except ObjectNotFound:
+            return {}
+
+    def between(
+        self,
+        exchange: str,
+        first: date,
+        last: date,
+        *,
+        refresh: bool = False,
+        damaged: dict[str, str] | None = None,
+    ) -> dict[str, Entry]:
+        """The entries whose partition lies in first..last (inclusive); with `refresh`, caught up with the objects."""
+        entries: dict[str, Entry] = {}
+
+        def of_year(year: int) -> dict[str, Entry]:
+            return self.refresh(exchange, year, damaged=damaged) if refresh else self.year(exchange, year)
+
+        with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
+            for found in pool.map(of_year, range(first.year, last.year + 1)):
+                entries |= found
+        return {p: e for p, e in entries.items() if first.isoformat() <= p <= last.isoformat()}
+
+    def all(self, exchange: str) -> Iterator[Entry]:
+        """Every entry of an exchange, in order of time."""
+        shards = [info.key for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/")]
+        for _, blob in get_many(self._store, shards):
+            if isinstance(blob, ObjectStoreError):
+                raise blob
+            entries = self._parse(blob)
+            yield from (entries[partition] for partition in sorted(entries))
+
+    def record(self, exchange: str, entries: Iterable[Entry]) -> None:
+        """Adds entries, per year in one conditional put; what another run recorded meanwhile stays.
+
+        Raises ObjectDamaged, StoreUnavailable.
+        """
+        by_year: dict[int, list[Entry]] = {}
+        for entry in entries:
+            by_year.setdefault(int(entry.partition[:4]), []).append(entry)
+        for year, added in sorted(by_year.items()):
+
+            def decide(present: Blob | None, added: list[Entry] = added) -> bytes | None:
+                standing = self._parse(present) if present else {}
+                merged = dict(standing)
+                for entry in added:
+                    other = merged.get(entry.partition)
+                    if other is None or entry.beats(other):
+                        merged[entry.partition] = entry
+                return None if merged == standing else _dump(merged)
+
+            put_reconciled(self._store, self.shard_key(exchange, year), decide)
+
+    def replace(self, exchange: str, entries: Iterable[Entry]) -> None:
+        """Makes `entries` the whole manifest of an exchange, whatever stood there; for making it anew."""
+        by_year: dict[str, dict[str, Entry]] = {}
+        for entry in entries:
+            by_year.setdefault(self.shard_key(exchange, int(entry.partition[:4])), {})[entry.partition] = (
+                entry
+            )
+        for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/"):
+            if info.key not in by_year:
+                self._store.delete(info.key)
+        for key, of_year in by_year.items():
+            self._store.put(key, _dump(of_year))
+
+    def refresh(
+        self, exchange: str, year: int, *, record: bool = True, damaged: dict[str, str] | None = None
+    ) -> dict[str, Entry]:
+        """A year's entries after catching up with the objects.
+
+        What the manifest does not know, or knows otherwise, is read, and recorded unless `record` is False; entries
+        whose object is no longer there are left out, and so are damaged objects of tables that are made from cells.
+        Damaged cells are put into `damaged` (what is wrong, by partition) and left out; without it, the first one is
+        raised as ObjectDamaged.
+        """
+        known = self.year(exchange, year)
+        prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
+        there: set[str] = set()
+        unknown: list[str] = []
+        for info in self._store.list(prefix):
+            partition = partition_of(self._table, info.key)
+            if partition is None:
+                continue
+            there.add(partition)
+            if partition not in known or known[partition].version != info.version:
+                unknown.append(info.key)
+        fresh: list[Entry] = []
+        for key, blob in get_many(self._store, unknown):
+            try:
+                if isinstance(blob, ObjectStoreError):
+                    raise blob
+                fresh.append(entry_of(self._table, blob, self._store.uri(key)))
+            except ObjectDamaged as error:
+                partition = str(partition_of(self._table, key))
+                # A cell is the only copy there is; what is made from cells is simply made anew.
+                if self._table == DAILY:
+                    if damaged is None:
+                        raise
+                    damaged[partition] = str(error)
+                there.discard(partition)
+        if fresh:
+            if record:
+                self.record(exchange, fresh)
+            known |= {entry.partition: entry for entry in fresh}
+        return {p: entry for p, entry in known.items() if not entry.version or p in there}
+
+    def _parse(self, blob: Blob) -> dict[str, Entry]:
+        uri = self._store.uri(blob.info.key)
+        try:
+            parsed = cast("dict[str, dict[str, Any]]", orjson.loads(blob.data))
+            return {partition: Entry.from_facts(facts, None) for partition, facts in parsed.items()}
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ObjectDamaged(
+                f"{uri}: unreadable manifest ({error}); `quant-assets rebuild-manifest` makes it anew"
+            ) from error
+
+
+class Expected:
+    """The sets of symbols that cells were filled for, by their hash: one small object each, never changed.
+
+    A cell records only the hash (`Entry.expected_sha256`). When the catalog has changed since, this tells whom a cell
+    has without reading the cell.
+    """
+
+    def __init__(self, store: ObjectStore, exchange: str) -> None:
+        self._store = store
+        self._exchange = exchange
+        self._known: dict[str, frozenset[str] | None] = {}
+
+    def symbols(self, sha256: str) -> frozenset[str] | None:
+        """The set with this hash; None where it was not recorded. Raises ObjectDamaged, StoreUnavailable."""
+        if sha256 not in self._known:
+            key = self._key(sha256)
+            try:
+                told: object = orjson.loads(self._store.get(key).data)
+            except ObjectNotFound:
+                told = None
+            except orjson.JSONDecodeError:
+                told = ""
+            if told is not None and (
+                not isinstance(told, list) or symbols_sha256(cast("list[str]", told)) != sha256
+            ):
+                raise ObjectDamaged(f"{self._store.uri(key)}: not the symbols of its name; remove it")
+            self._known[sha256] = None if told is None else frozenset(cast("list[str]", told))
+        return self._known[sha256]
+
+    def record(self, symbols: Iterable[str]) -> None:
+        """Keeps a set; one that is known costs nothing."""
+        ordered = sorted(symbols)
+        sha256 = symbols_sha256(ordered)
+        if self._known.get(sha256) is None:
+            with contextlib.suppress(ObjectChanged):
+                self._store.put(self._key(sha256), orjson.dumps(ordered), if_version=ABSENT)
+            self._known[sha256] = frozenset(ordered)
+
+    def _key(self, sha256: str) -> str:
+        return f"expected_symbols/exchange={self._exchange}/{sha256}.json"
+
+
+def entry_of(table: str, blob: Blob, uri: str) -> Entry:
+    """The entry that a table's object tells of itself. Raises ObjectDamaged."""
+    facts = read_facts(blob.data, uri)
+    try:
+        entry = Entry.from_facts(facts, blob.info)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ObjectDamaged(f"{uri}: unreadable facts ({error!r}); remove it and make it anew") from error
+    if entry.partition != partition_of(table, blob.info.key):
+        raise ObjectDamaged(f"{uri}: holds the rows of {entry.partition}; remove it and make it anew")
+    return entry
+
+
+def _dump(entries: dict[str, Entry]) -> bytes:
+    return orjson.dumps(
+        {
+            partition: entry.facts() | {"size": entry.size, "version": entry.version}
+            for partition, entry in sorted(entries.items())
+        },
+        option=orjson.OPT_INDENT_2,
+    )
+
+
+def stamped(entry: Entry, now: datetime) -> Entry:
+    """`entry`, recorded at `now` (UTC)."""
+    return replace(entry, recorded_at=now.astimezone(UTC).isoformat(timespec="microseconds"))

@@ -1,0 +1,279 @@
+"""The symbols we follow: a list that is checked, a catalog that forgets nothing, and a ledger that only grows."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quant_assets.catalog.build import CATALOG_SCHEMA, build_catalog, followed
+from quant_assets.catalog.configured import CatalogError, ConfiguredSymbol, read_universe
+from quant_assets.exchanges import enabled
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectDamaged
+from quant_assets.tables.listing_events import (
+    EVENTS_SCHEMA,
+    events_key,
+    learn_first_trades,
+    read_events,
+    with_learned,
+)
+
+BOTH = enabled(["US", "ASX"])
+US = enabled(["US"])
+DAY = date(2024, 3, 15)
+NOW = datetime(2024, 3, 15, 22, tzinfo=UTC)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "list.yaml"
+
+
+# --- the configured list
+
+
+def test_the_shipped_list_can_be_read() -> None:
+    listed = read_universe(None, BOTH)
+    assert [entry.symbol for entry in listed["US"]] == ["AAPL", "IBM", "MSFT"]
+    assert all(entry.symbol.endswith(".AX") and entry.name for entry in listed["ASX"])
+
+
+def test_symbols_may_be_bare_or_have_what_is_known_of_them(written: Path) -> None:
+    written.write_text(
+        "US:\n"
+        "  - AAPL\n"
+        "  - {symbol: ' IBM ', name: Big Blue, sector: Technology, listed_on: 1962-01-02, delisted_on: }\n"
+        "LSE: [VOD.L]\n"
+    )
+    assert read_universe(written, BOTH) == {
+        "US": [
+            ConfiguredSymbol(symbol="AAPL"),
+            ConfiguredSymbol(symbol="IBM", name="Big Blue", sector="Technology", listed_on=date(1962, 1, 2)),
+        ]
+    }
+
+
+def test_a_currency_of_the_exchange_may_be_named_and_else_is_the_only_one_it_has(written: Path) -> None:
+    written.write_text("LSE: [{symbol: AAA.L, currency: GBp}, AAB.L]\nUS: [AAPL]\n")
+    exchanges = enabled(["LSE", "US"])
+    lists = read_universe(written, exchanges)
+    catalog = build_catalog(lists, exchanges, None, DAY)
+    # London quotes in several: which one is the answer's to say.
+    expected = {"AAA.L": "GBp", "AAB.L": None, "AAPL": "USD"}
+    assert dict(catalog.select("symbol", "currency").iter_rows()) == expected
+    assert dict(followed(catalog, "LSE").select("symbol", "currency").iter_rows()) == {
+        "AAA.L": "GBp", "AAB.L": None,
+    }  # fmt: skip
+
+
+def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: Path) -> None:
+    written.write_text("US: [ON, NO, TRUE, {symbol: Y, name: null}]\n")
+    entries = read_universe(written, US)["US"]
+    assert [entry.symbol for entry in entries] == ["ON", "NO", "TRUE", "Y"]
+    assert entries[3].name == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("US: [AAPL", "not readable as YAML"),
+        ("US: [AAPL]\nUS: [IBM]\n", "US is there twice"),
+        ("", "lists of symbols"),
+        ("- AAPL\n", "lists of symbols"),
+        ("US: AAPL\n", "US is no list of symbols"),
+        ("US:\n", "US is no list of symbols"),
+        ("US: [BHP.AX]\n", "BHP.AX is no symbol of US"),
+        ("US: [^GSPC]\n", "no symbol of US"),
+        ("ASX: [AAPL]\n", "AAPL is no symbol of ASX (its symbols end in '.AX')"),
+        ("US: [AAPL, {symbol: AAPL}]\n", "AAPL stands twice under US"),
+        ("US: [AAPL, {name: Apple}]\n", "entry 2"),
+        ("US: [{symbol: ''}]\n", "symbol: Field required"),
+        ("US: [A B]\n", "entry 1 ('A B'): symbol"),
+        ("US: [{symbol: AAPL, listed_on: 2024-02-30}]\n", "listed_on"),
+        ("US: [{symbol: AAPL, listed_on: soon}]\n", "listed_on"),
+        (
+            "US: [{symbol: AAPL, listed_on: 2024-01-02, delisted_on: 2024-01-01}]\n",
+            "delisted_on 2024-01-01 is before listed_on 2024-01-02",
+        ),
+        ("US: [{symbol: AAPL, sektor: Tech}]\n", "sektor"),
+        (
+            "US: [{symbol: AAPL, currency: AUD}]\n",
+            "AAPL: US does not quote in 'AUD' (write one of USD, or leave it out)",
+        ),
+        ("ASX: [{symbol: BHP.AX, currency: aud}]\n", "BHP.AX: ASX does not quote in 'aud'"),
+        ("US: [[AAPL]]\n", "entry 1"),
+        ("US: [AAPL]\nNYSE: [IBM]\n", "unknown exchange NYSE; known are ASX"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_named_with_the_place(written: Path, text: str, told: str) -> None:
+    written.write_text(text)
+    with pytest.raises(CatalogError) as refused:
+        read_universe(written, BOTH)
+    assert str(refused.value).startswith(f"{written}: ")
+    assert told in str(refused.value)
+
+
+def test_a_list_that_cannot_be_read_is_named_with_the_remedy(written: Path) -> None:
+    with pytest.raises(CatalogError, match=r"list\.yaml: cannot be read .*QUANT_ASSETS_UNIVERSE"):
+        read_universe(written, US)
+    with pytest.raises(CatalogError, match="QUANT_ASSETS_UNIVERSE"):
+        read_universe(written.parent, US)
+    written.write_bytes("US: [Ü]".encode("latin-1"))
+    with pytest.raises(CatalogError, match="UTF-8"):
+        read_universe(written, US)
+
+
+# --- the catalog
+
+
+def configured(*symbols: str, exchange: str = "US", **known: date | str) -> dict[str, list[ConfiguredSymbol]]:
+    return {exchange: [ConfiguredSymbol.model_validate({"symbol": symbol, **known}) for symbol in symbols]}
+
+
+def row(catalog: pl.DataFrame, symbol: str) -> dict[str, object]:
+    return catalog.row(by_predicate=pl.col("symbol") == symbol, named=True)
+
+
+def test_a_first_catalog_has_what_the_list_says() -> None:
+    lists = configured("IBM", name="Big Blue", listed_on=date(1962, 1, 2)) | configured(
+        "BHP.AX", exchange="ASX"
+    )
+    catalog = build_catalog(lists, BOTH, None, DAY)
+    assert catalog.schema == CATALOG_SCHEMA
+    assert catalog["symbol"].to_list() == ["BHP.AX", "IBM"]
+    assert row(catalog, "IBM") == {
+        "symbol": "IBM",
+        "name": "Big Blue",
+        "exchange": "US",
+        "listing_exchange": "US",
+        "asset_type": "equity",
+        "sector": None,
+        "industry": None,
+        "currency": "USD",
+        "universes": ["configured"],
+        "first_seen": DAY,
+        "last_seen": DAY,
+        "listed_on": date(1962, 1, 2),
+        "delisted_on": None,
+        "is_active": True,
+    }
+    assert (row(catalog, "BHP.AX")["name"], row(catalog, "BHP.AX")["currency"]) == ("BHP.AX", "AUD")
+
+
+def test_an_empty_list_makes_an_empty_catalog() -> None:
+    assert build_catalog({}, BOTH, None, DAY).schema == CATALOG_SCHEMA
+
+
+def test_first_seen_stays_and_last_seen_moves() -> None:
+    first = build_catalog(configured("IBM", name="Big Blue"), US, None, DAY)
+    later = build_catalog(configured("IBM"), US, first, DAY + timedelta(days=9))
+    ibm = row(later, "IBM")
+    assert (ibm["first_seen"], ibm["last_seen"]) == (DAY, DAY + timedelta(days=9))
+    assert ibm["name"] == "Big Blue"
+
+
+def test_a_symbol_that_left_the_list_stays_inactive_and_may_come_back() -> None:
+    first = build_catalog(configured("IBM", "MSFT"), US, None, DAY)
+    without = build_catalog(configured("MSFT"), US, first, DAY + timedelta(days=1))
+    gone = row(without, "IBM")
+    assert (gone["is_active"], gone["universes"], gone["last_seen"]) == (False, [], DAY)
+    assert row(without, "MSFT")["is_active"] is True
+    back = row(build_catalog(configured("IBM"), US, without, DAY + timedelta(days=2)), "IBM")
+    assert (back["is_active"], back["first_seen"], back["last_seen"]) == (True, DAY, DAY + timedelta(days=2))
+
+
+def test_symbols_of_an_exchange_not_in_use_now_stay_as_they_are() -> None:
+    lists = configured("IBM") | configured("BHP.AX", exchange="ASX")
+    first = build_catalog(lists, BOTH, None, DAY)
+    later = build_catalog(lists, US, first, DAY + timedelta(days=1))
+    assert row(later, "BHP.AX") == row(first, "BHP.AX")
+
+
+@pytest.mark.parametrize(("days", "active"), [(-1, False), (0, True), (1, True)])
+def test_a_symbol_is_active_through_its_last_trading_day(days: int, active: bool) -> None:
+    catalog = build_catalog(configured("IBM", delisted_on=DAY + timedelta(days=days)), US, None, DAY)
+    assert row(catalog, "IBM")["is_active"] is active
+
+
+@given(st.lists(st.sets(st.sampled_from("ABCDE")), min_size=1, max_size=6))
+def test_no_symbol_is_ever_forgotten_whatever_the_lists(lists: list[set[str]]) -> None:
+    catalog = None
+    for number, symbols in enumerate(lists):
+        catalog = build_catalog(configured(*symbols), US, catalog, DAY + timedelta(days=number))
+    assert catalog is not None
+    seen = {s: [n for n, symbols in enumerate(lists) if s in symbols] for s in set().union(*lists)}
+    assert {
+        r["symbol"]: (r["first_seen"], r["last_seen"], r["is_active"]) for r in catalog.iter_rows(named=True)
+    } == {
+        s: (DAY + timedelta(days=n[0]), DAY + timedelta(days=n[-1]), n[-1] == len(lists) - 1)
+        for s, n in seen.items()
+    }
+
+
+def test_a_bar_is_expected_until_the_listing_ends_or_the_symbol_left_the_list() -> None:
+    ended = ConfiguredSymbol(symbol="OLD", listed_on=date(1990, 1, 2), delisted_on=date(2001, 9, 10))
+    first = build_catalog({"US": [ended, *configured("IBM", "LEFT")["US"]]}, US, None, DAY)
+    lists = {"US": [ended, *configured("IBM")["US"]]} | configured("BHP.AX", exchange="ASX")
+    catalog = build_catalog(lists, BOTH, first, DAY + timedelta(days=7))
+    expected = followed(catalog, "US").select("symbol", "listed_on", "delisted_on")
+    assert expected.rows() == [
+        ("IBM", None, None),
+        ("LEFT", None, DAY),
+        ("OLD", date(1990, 1, 2), date(2001, 9, 10)),
+    ]
+
+
+# --- the ledger of listings
+
+LISTINGS = pl.DataFrame(
+    [("A", None, None), ("B", date(2000, 1, 3), None), ("C", None, None)],
+    schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date},
+    orient="row",
+)
+
+
+def test_what_is_learned_is_appended_and_fills_only_what_is_unknown(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    assert read_events(store, "US").schema == EVENTS_SCHEMA
+    assert with_learned(store, "US", LISTINGS).equals(LISTINGS)
+    learn_first_trades(store, "US", LISTINGS, {"B": DAY, "A": DAY}, NOW)
+    events = read_events(store, "US")
+    assert events.schema == EVENTS_SCHEMA
+    assert events.drop("evidence").rows() == [("A", "first_trade", DAY, NOW)]
+    assert with_learned(store, "US", LISTINGS)["listed_on"].to_list() == [DAY, date(2000, 1, 3), None]
+    assert with_learned(store, "ASX", LISTINGS).equals(LISTINGS)
+
+
+def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    learn_first_trades(store, "US", LISTINGS, {}, NOW)
+    assert store.head(events_key("US")) is None
+    learn_first_trades(store, "US", LISTINGS, {"A": DAY}, NOW)
+    before = store.head(events_key("US"))
+    learn_first_trades(store, "US", LISTINGS, {"A": DAY, "B": DAY}, NOW + timedelta(days=1))
+    assert store.head(events_key("US")) == before
+
+
+def test_of_two_learned_dates_the_later_learned_one_counts_and_both_stay(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    earlier = DAY - timedelta(days=100)
+    learn_first_trades(store, "US", LISTINGS, {"A": DAY}, NOW)
+    learn_first_trades(store, "US", LISTINGS, {"A": earlier}, NOW + timedelta(days=1))
+    assert read_events(store, "US")["date"].to_list() == [DAY, earlier]
+    assert with_learned(store, "US", LISTINGS)["listed_on"][0] == earlier
+
+
+def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    store.put(events_key("US"), b"no parquet")
+    for use in (
+        lambda: with_learned(store, "US", LISTINGS),
+        lambda: learn_first_trades(store, "US", LISTINGS, {"A": DAY}, NOW),
+    ):
+        with pytest.raises(ObjectDamaged, match=r"exchange=US\.parquet"):
+            use()

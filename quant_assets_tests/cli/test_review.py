@@ -1,0 +1,195 @@
+"""Gaps, restatements and quarantine as a user meets them on the command line, over runs with planted trouble."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from quant_assets.cli.app import app
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.counters import WRITES, counted
+from quant_assets_tests.support import tree
+
+Command = Callable[..., Result]
+
+BACKFILL = ("backfill", "--exchange", "US", "--start", "2013-02-11", "--end", "2013-02-15")
+
+
+@pytest.fixture
+def command(market: ReplayHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command on a home of its own, at a moment; in this process, because Dagster is slow to import."""
+    (tmp_path / "universe.yaml").write_text("US: [AAPL, IBM, MSFT]\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    def run(*arguments: str, now: str = "2013-02-19T23:00:00Z", **settings: str) -> Result:
+        wanted = {
+            "HOME": str(tmp_path / "home"),
+            "EXCHANGES": "US",
+            "UNIVERSE": str(tmp_path / "universe.yaml"),
+            "SOURCE_URL": market.url,
+            "REQUESTS_PER_SECOND": "0",
+            "RETRY_WAIT_SECONDS": "0.01",
+            "ATTEMPTS": "2",
+            "START": "2013-01-02",
+            "MIN_COVERAGE": "0",
+            "NOW": now,
+            **settings,
+        }
+        for name, value in wanted.items():
+            monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+        market.set_clock(now)
+        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+    return run
+
+
+def listed(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_what_differs_is_told_then_taken_and_then_on_record(
+    command: Command, market: ReplayHandle, tmp_path: Path
+) -> None:
+    assert command(*BACKFILL).exit_code == 0
+    assert listed(command("restatements", "--json")) == []
+    market.add_faults(
+        {"kind": "corrected_bar", "symbol": "IBM", "date": "2013-02-13", "field": "close", "value": 200.5}
+    )
+    before, writes = tree(tmp_path / "home" / "store"), counted(WRITES)
+    told = command(*BACKFILL, "--mode", "verify")
+    assert told.exit_code == 2
+    assert "differs: IBM 2013-02-13 close: 200.09 -> 200.5 (correction)" in told.stdout
+    assert (tree(tmp_path / "home" / "store"), counted(WRITES)) == (before, writes)
+
+    # The next day's update holds the week before as well.
+    update = command("update-daily", "--date", "2013-02-19")
+    assert update.exit_code == 0, update.output
+    assert "restated: 1 value(s)" in update.stdout
+    (event,) = listed(command("restatements", "--symbol", "IBM", "--json"))
+    assert (event["date"], event["old"], event["new"], event["class"]) == (
+        "2013-02-13", "200.09", "200.5", "correction",
+    )  # fmt: skip
+    assert listed(command("restatements", "--symbol", "AAPL", "--json")) == []
+    assert command(*BACKFILL, "--mode", "verify").exit_code == 0
+
+
+def test_gaps_are_listed_and_backfill_missing_heals_exactly_these(
+    command: Command, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": "persistent"})
+    assert command(*BACKFILL).exit_code == 2
+    assert command("update-daily", "--date", "2013-02-19").exit_code == 2
+    # Its holes just before would be filled as well, if the symbol were answered.
+    assert command("update-daily", "--date", "2013-02-25", now="2013-02-26T23:00:00Z").exit_code == 2
+    market.clear_faults()
+    gaps = listed(command("gaps", "--json", now="2013-02-26T23:00:00Z"))
+    assert [(g["kind"], g["symbol"], g["first"], g["last"], g["sessions"]) for g in gaps] == [
+        ("market", None, "2013-02-20", "2013-02-22", 3),
+        ("market", None, "2013-02-26", "2013-02-26", 1),
+        ("late_start", "AAPL", "2013-02-11", "2013-02-25", 7),
+    ]
+    assert {g["outcome"] for g in gaps} == {"not_asked", "failed"}
+    assert [g["symbol"] for g in listed(command("gaps", "--symbol", "aapl", "--json"))] == ["AAPL"]
+    market.reset_stats()
+    healed = command("backfill", "--missing", now="2013-02-26T23:00:00Z")
+    assert healed.exit_code == 0, healed.output
+    assert market.stats()["chart_data"] == {"AAPL": 1, "IBM": 1, "MSFT": 1}
+    assert listed(command("gaps", "--json", now="2013-02-26T23:00:00Z")) == []
+    market.reset_stats()
+    writes = counted(WRITES)
+    assert command("backfill", "--missing", now="2013-02-26T23:00:00Z").exit_code == 0
+    assert (market.stats()["requests"], counted(WRITES)) == ({}, writes)
+
+
+def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
+    command: Command, market: ReplayHandle
+) -> None:
+    def broken(symbol: str, day: str) -> dict[str, Any]:
+        return {"kind": "corrected_bar", "symbol": symbol, "date": day, "field": "close", "value": 9.0}
+
+    market.add_faults(broken("IBM", "2013-02-13"), broken("MSFT", "2013-02-14"))
+    partial = command(*BACKFILL)
+    assert partial.exit_code == 2
+    assert "missing: IBM in 1 cell(s): refused" in partial.stdout
+    held = {bar["symbol"]: bar for bar in listed(command("quarantine", "list", "--json"))}
+    assert held.keys() == {"IBM", "MSFT"}
+    assert "low is above open, close or high" in held["IBM"]["rule"]
+    assert held["IBM"]["close"] == 9.0
+
+    accepted = command("quarantine", "accept", held["IBM"]["id"], "--note", "traded at nine")
+    assert accepted.exit_code == 0, accepted.output
+    assert command("quarantine", "reject", "--symbol", "MSFT").exit_code == 0
+    assert listed(command("quarantine", "list", "--json")) == []
+    decided = {b["symbol"]: b for b in listed(command("quarantine", "list", "--all", "--json"))}
+    assert (decided["IBM"]["decision"], decided["IBM"]["note"]) == ("accepted", "traded at nine")
+    assert decided["MSFT"]["decision"] == "rejected"
+
+    # Another day asks again for neither, and finds both decided.
+    market.reset_stats()
+    later = command("backfill", "--missing", "--end", "2013-02-15", now="2013-02-21T23:00:00Z")
+    assert later.exit_code == 2
+    assert "missing: MSFT in 1 cell(s): rejected" in later.stdout
+    assert market.stats()["chart_data"] == {}
+    assert listed(command("quarantine", "list", "--json")) == []
+
+
+def test_too_few_symbols_fail_a_cell_and_something_usable_is_partial(
+    command: Command, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "missing_session", "symbol": "IBM", "date": "2013-02-13", "times": None})
+    partial = command(*BACKFILL, MIN_COVERAGE="95")
+    assert partial.exit_code == 2
+    assert "complete=4 partial=0 closed=0 failed=1" in partial.stdout
+    assert "2 of 3 symbols received, less than 95%" in partial.output
+    market.clear_faults()
+    market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
+    nothing = command("update-daily", "--date", "2013-02-19", MIN_COVERAGE="US=95")
+    assert nothing.exit_code == 1
+
+
+def test_a_sweep_compares_whole_histories_a_slice_a_day(command: Command, market: ReplayHandle) -> None:
+    assert command(*BACKFILL).exit_code == 0
+    for symbol in ("AAPL", "IBM", "MSFT"):
+        market.add_faults(
+            {
+                "kind": "corrected_bar",
+                "symbol": symbol,
+                "date": "2013-02-12",
+                "field": "volume",
+                "value": 7_000_000,
+            }
+        )
+    found = set[str]()
+    for day in ("25", "26", "27"):
+        market.reset_stats()
+        swept = command("sweep", now=f"2013-02-{day}T23:00:00Z", SWEEP_DAYS="3")
+        assert swept.exit_code == 0, swept.output
+        assert "sweep: ok restatements=1" in swept.stdout
+        (symbol,) = market.stats()["chart_data"]
+        found.add(symbol)
+    assert found == {"AAPL", "IBM", "MSFT"}
+    assert len(listed(command("restatements", "--json"))) == 3
+
+
+def test_wrong_words_are_refused_with_the_right_ones(command: Command) -> None:
+    from quant_assets.cli.fetch import UsageProblem
+
+    for arguments, words in (
+        (
+            ("backfill", "--exchange", "US", "--start", "2013-02-11", "--mode", "anew"),
+            "incremental, force, verify",
+        ),
+        (("backfill",), "--missing"),
+        (("backfill", "--missing", "--force"), "leave --mode and --force out"),
+        (("backfill", "--missing"), "holds no cell yet"),
+        (("quarantine", "accept"), "name ids, or --symbol"),
+    ):
+        with pytest.raises(UsageProblem, match=words):
+            command(*arguments)
