@@ -61,9 +61,9 @@ def settle_quarantine(
     if decision is Decision.ACCEPTED:
         _refuse_closed_days(exchange, chosen)
     mark(store, exchange.code, chosen["id"].to_list(), decision, now, note)
-    rows = chosen.with_columns(pl.lit(now).alias("fetched_at").cast(DAILY_SCHEMA["fetched_at"]))
-    # Of several versions of one bar, the one that came last.
-    rows = rows.unique(KEYS, keep="last", maintain_order=True)
+    # Of several versions of one bar, the one that came last: the quarantine itself is in no order of time.
+    latest = chosen.sort("fetched_at", maintain_order=True).unique(KEYS, keep="last", maintain_order=True)
+    rows = latest.with_columns(pl.lit(now).alias("fetched_at").cast(DAILY_SCHEMA["fetched_at"]))
     writer = CellWriter(store, exchange.code, "quarantine", min_coverage, Expected(store, exchange.code))
     catalog = read_table(store, object_key(CATALOG))
     listings = with_learned(store, exchange.code, followed(catalog, exchange.code))
