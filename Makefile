@@ -2,17 +2,17 @@
 # The versions are those of constraints.txt.
 
 BIN := .venv/bin
-SOURCES := quant_assets resources quant_assets_tests benchmarks
+SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 
 .PHONY: help demo demo-gcs ui test browser lint types check bench kill-test simulate-year bench-migrate bench-gcs gcs-faults constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-.venv/.demo: pyproject.toml setup.cfg constraints.txt scripts/bootstrap.sh
+.venv/.demo: pyproject.toml setup.py setup.cfg constraints.txt scripts/bootstrap.sh
 	sh scripts/bootstrap.sh demo
 
-.venv/.dev: pyproject.toml setup.cfg constraints.txt scripts/bootstrap.sh
+.venv/.dev: pyproject.toml setup.py setup.cfg constraints.txt scripts/bootstrap.sh
 	sh scripts/bootstrap.sh dev
 
 demo: .venv/.demo  ## The main job, offline: prices from a replay server into cells, history, weeks and profiles.
@@ -38,8 +38,9 @@ lint: .venv/.dev  ## Style, and the directions in which packages may import each
 types: .venv/.dev  ## Types: strict on market, catalog, tables and resources.
 	$(BIN)/pyright
 
-check: .venv/.dev  ## The Dagster code location loads.
+check: .venv/.dev  ## The Dagster code location loads, as `dagster` and as `dg` find it.
 	$(BIN)/dagster definitions validate -w workspace.yaml
+	$(BIN)/dg check defs
 
 bench: .venv/.dev  ## Where the time of a large backfill goes (several minutes).
 	$(BIN)/python -m benchmarks.backfill
