@@ -51,7 +51,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         jobs=[*jobs.values(), *table_jobs(), *sweeps.values(), *verify_jobs(exchanges, rules)],
         schedules=[
-            *(daily_schedule(exchange, jobs[exchange.code]) for exchange in exchanges),
+            *(daily_schedule(exchange, jobs[exchange.code], start, settings.now) for exchange in exchanges),
             *(sweep_schedule(exchange, sweeps[exchange.code]) for exchange in exchanges),
         ],
         sensors=[new_symbols_sensor(exchanges, jobs, start), derived_tables_sensor()],

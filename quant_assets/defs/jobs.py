@@ -13,6 +13,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from quant_assets.exchanges import Exchange
 from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
 
+EXCHANGE_TAG = "quant_assets/exchange"
+"""The tag of a run that says whose cells its job fills."""
+
 Job = UnresolvedAssetJobDefinition
 
 
@@ -29,7 +32,7 @@ def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
             # Its checks are judged by a hook of the asset, and need no step.
             selection=dg.AssetSelection.assets(DAILY).without_checks(),
             description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
-            tags={"quant_assets/exchange": exchange.code},
+            tags={EXCHANGE_TAG: exchange.code},
         )
         for exchange in exchanges
     }

@@ -1,36 +1,90 @@
-"""Schedules: each exchange's daily prices after its close, closed days skipped, and the sweep of its histories."""
+"""Schedules: each exchange's daily prices once a session's bar is final, and the sweep of its histories."""
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import dagster as dg
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from quant_assets.defs.jobs import Job, daily_job_name
-from quant_assets.defs.partitions import DATE, EXCHANGE
+from quant_assets.defs.partition_keys import daily_key
 from quant_assets.exchanges import Exchange
 
 
-def daily_schedule(exchange: Exchange, job: Job) -> dg.ScheduleDefinition:
-    """Asks for the session of the day at close + delay; says why when there is none."""
+def daily_schedule_name(exchange: str) -> str:
+    """The name of the schedule of an exchange's daily prices."""
+    return f"{daily_job_name(exchange)}_after_close"
+
+
+def daily_schedule(
+    exchange: Exchange, job: Job, start: date, fixed_now: datetime | None
+) -> dg.ScheduleDefinition:
+    """Each tick asks for the sessions whose bar has become final since the tick before, and says why there is none.
+
+    Args:
+        start: first day of the partition grid.
+        fixed_now: the moment at which the platform's clock stands still (QUANT_ASSETS_NOW), if it does. No session
+            ends on such a clock, so there is nothing for the schedule to ask for.
+    """
 
     @dg.schedule(
-        name=f"{daily_job_name(exchange.code)}_after_close",
+        name=daily_schedule_name(exchange.code),
         job=job,
         cron_schedule=exchange.cron(),
         execution_timezone=exchange.zone,
-        description=f"{exchange.name}: the day's prices, after the close of each session.",
+        description=f"{exchange.name}: a session's prices, once its bar is final (close and delay are over).",
     )
-    def after_close(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | dg.RunRequest:
-        day = context.scheduled_execution_time.date()
-        if not exchange.calendar().is_session(day):
+    def after_close(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
+        if fixed_now is not None:
             return dg.SkipReason(
-                f"{exchange.code} does not trade on {day:%A} {day}: no session, nothing to fetch"
+                f"QUANT_ASSETS_NOW holds the clock at {fixed_now.isoformat()}: no session of {exchange.code} ends, "
+                "so there is nothing to fetch (unset it to follow the market)"
             )
-        return dg.RunRequest(
-            run_key=f"{exchange.code}-{day}",
-            partition_key=dg.MultiPartitionKey({EXCHANGE: exchange.code, DATE: day.isoformat()}),
-        )
+        tick = context.scheduled_execution_time
+        final = final_at(exchange, tick)
+        if not final:
+            since = tick_before(exchange, tick)
+            return dg.SkipReason(
+                f"no session of {exchange.code} has become final since {since:%A %Y-%m-%d %H:%M}: nothing to fetch"
+            )
+        sessions = [session for session in final if session >= start]
+        if not sessions:
+            return dg.SkipReason(f"{exchange.code}: {final[-1]} is before the first day of the grid, {start}")
+        return [
+            dg.RunRequest(
+                run_key=f"{exchange.code}-{session}", partition_key=daily_key(exchange.code, session)
+            )
+            for session in sessions
+        ]
 
     return after_close
+
+
+def final_at(exchange: Exchange, tick: datetime) -> list[date]:
+    """The sessions whose close and delay lie after the tick before `tick` and not after `tick`, in order.
+
+    Not the day of the tick: with a long delay that is the day after the session, or even a day without one. Over all
+    ticks every session is there exactly once, whenever it closed.
+    """
+    return exchange.calendar().sessions_over_between(tick_before(exchange, tick), tick, exchange.delay)
+
+
+def tick_before(exchange: Exchange, tick: datetime) -> datetime:
+    """The tick of an exchange's daily schedule before `tick`, in the exchange's zone, as Dagster's scheduler has it.
+
+    Asked of Dagster, because a cron line does not tell what happens to a tick in an hour that a change of clocks
+    leaves out or repeats.
+    """
+    ticks = schedule_execution_time_iterator(
+        tick.timestamp() - 1, exchange.cron(), exchange.zone, ascending=False
+    )
+    return next(ticks)
+
+
+def first_tick(exchange: Exchange, moment: datetime) -> datetime:
+    """The first tick of an exchange's daily schedule at or after `moment`, in the exchange's zone."""
+    return next(schedule_execution_time_iterator(moment.timestamp(), exchange.cron(), exchange.zone))
 
 
 def sweep_schedule(exchange: Exchange, job: dg.JobDefinition) -> dg.ScheduleDefinition:

@@ -147,6 +147,19 @@ class TradingCalendar:
         day = moment.astimezone(self._zone).date()
         return self._search_back(day, lambda span: bisect_right(span.closes, moment))
 
+    def sessions_over_between(
+        self, after: datetime, until: datetime, delay: timedelta = timedelta(0)
+    ) -> list[date]:
+        """The sessions, in order, that came to be over (see `is_over`) later than `after` and not later than `until`.
+
+        Both are aware moments: ValueError for a naive one.
+        """
+        first, last = _aware(after) - delay, _aware(until) - delay
+        if first >= last:
+            return []
+        span = self._cover(first.astimezone(self._zone).date(), last.astimezone(self._zone).date())
+        return span.days[bisect_right(span.closes, first) : bisect_right(span.closes, last)]
+
     def week_sessions(self, monday: date) -> list[date]:
         """The sessions from that Monday to its Sunday. Raises ValueError when the day is not a Monday."""
         if monday.weekday() != 0:
@@ -336,4 +349,5 @@ def _year(day: date, years: int, limit: date) -> date:
 def _aware(at: datetime) -> datetime:
     if at.utcoffset() is None:
         raise ValueError(f"{at} has no time zone; a moment needs one")
-    return at
+    # In UTC, because Python counts a difference within one zone on the clock on the wall.
+    return at.astimezone(UTC)

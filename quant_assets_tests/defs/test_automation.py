@@ -1,6 +1,8 @@
 """Schedules and sensors, evaluated at chosen instants."""
 
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,11 +12,14 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from quant_assets.definitions import build_definitions
+from quant_assets.defs.schedules import final_at
+from quant_assets.exchanges import known
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import read_table
-from quant_assets_tests.defs.platform import WEEK, Platform
+from quant_assets_tests.defs.platform import WEEK, Platform, failure
 
 # Schedules.
 
@@ -53,26 +58,114 @@ def test_schedules_tick_half_an_hour_after_the_close_in_the_exchanges_own_zone(
     assert [next(ticks) for _ in expected] == [datetime.fromisoformat(text) for text in expected]
 
 
+def partitions(ticked: Any) -> list[str]:
+    return [str(request.partition_key) for request in ticked.run_requests or []]
+
+
 def test_a_tick_asks_for_its_session_and_skips_closed_days_with_a_reason(platform: Platform) -> None:
     # The grid of a deployment: through today, whenever that is.
     platform = Platform(platform.settings.model_copy(update={"now": None}), platform.instance)
-
-    def partition(code: str, at: datetime) -> str:
-        (request,) = tick(platform, code, at).run_requests or []
-        assert request.run_key == f"{code}-{at.date()}"
-        return str(request.partition_key)
-
-    assert partition("US", datetime(2013, 2, 13, 16, 30, tzinfo=NEW_YORK)) == "2013-02-13|US"
-    # The day after Thanksgiving closes at 13:00; the tick comes later and finds it over.
-    assert partition("US", datetime(2012, 11, 23, 16, 30, tzinfo=NEW_YORK)) == "2012-11-23|US"
-    assert partition("ASX", datetime(2012, 10, 5, 16, 30, tzinfo=SYDNEY)) == "2012-10-05|ASX"
-    assert partition("ASX", datetime(2012, 10, 8, 16, 30, tzinfo=SYDNEY)) == "2012-10-08|ASX"
+    (request,) = tick(platform, "US", datetime(2013, 2, 13, 16, 30, tzinfo=NEW_YORK)).run_requests
+    assert (request.run_key, request.partition_key) == ("US-2013-02-13", "2013-02-13|US")
+    for code, at, session in (
+        # The day after Thanksgiving closes at 13:00; the tick comes later and finds it over.
+        ("US", datetime(2012, 11, 23, 16, 30, tzinfo=NEW_YORK), "2012-11-23"),
+        ("ASX", datetime(2012, 10, 5, 16, 30, tzinfo=SYDNEY), "2012-10-05"),
+        ("ASX", datetime(2012, 10, 8, 16, 30, tzinfo=SYDNEY), "2012-10-08"),
+    ):
+        assert partitions(tick(platform, code, at)) == [f"{session}|{code}"]
     for code, zone in (("US", NEW_YORK), ("ASX", SYDNEY)):
         skipped = tick(platform, code, datetime(2012, 4, 6, 16, 30, tzinfo=zone))
         assert not skipped.run_requests
         assert skipped.skip_message == (
-            f"{code} does not trade on Friday 2012-04-06: no session, nothing to fetch"
+            f"no session of {code} has become final since Thursday 2012-04-05 16:30: nothing to fetch"
         )
+
+
+def test_a_tick_past_midnight_asks_for_the_session_before_it(platform: Platform, tmp_path: Path) -> None:
+    late = tmp_path / "late.yaml"
+    late.write_text("exchanges:\n  US: {delay: 540}\n")
+    settings = platform.settings.model_copy(update={"now": None, "exchanges_file": late})
+    platform = Platform(settings, platform.instance)
+    # Tuesday 01:00 is nine hours after Monday's close; Presidents' Day was Monday the 18th.
+    assert partitions(tick(platform, "US", datetime(2013, 2, 12, 1, tzinfo=NEW_YORK))) == ["2013-02-11|US"]
+    assert partitions(tick(platform, "US", datetime(2013, 2, 16, 1, tzinfo=NEW_YORK))) == ["2013-02-15|US"]
+    skipped = tick(platform, "US", datetime(2013, 2, 19, 1, tzinfo=NEW_YORK))
+    assert not skipped.run_requests
+    assert "no session of US has become final since Saturday 2013-02-16 01:00" in skipped.skip_message
+
+
+def test_no_tick_asks_for_a_session_before_the_grid(platform: Platform) -> None:
+    settings = platform.settings.model_copy(update={"now": None, "start": date(2013, 2, 13)})
+    platform = Platform(settings, platform.instance)
+    before = tick(platform, "US", datetime(2013, 2, 12, 16, 30, tzinfo=NEW_YORK))
+    assert before.skip_message == "US: 2013-02-12 is before the first day of the grid, 2013-02-13"
+    assert partitions(tick(platform, "US", datetime(2013, 2, 13, 16, 30, tzinfo=NEW_YORK))) == [
+        "2013-02-13|US"
+    ]
+
+
+def test_with_a_fixed_clock_the_schedules_skip_and_say_so(platform: Platform) -> None:
+    # The demo's today is 2013-03-01; the scheduler's is not.
+    for code, zone in (("US", NEW_YORK), ("ASX", SYDNEY)):
+        skipped = tick(platform, code, datetime(2026, 11, 25, 16, 30, tzinfo=zone))
+        assert not skipped.run_requests
+        assert skipped.skip_message == (
+            f"QUANT_ASSETS_NOW holds the clock at {platform.settings.now.isoformat()}: no session of {code} ends, so "
+            "there is nothing to fetch (unset it to follow the market)"
+        )
+
+
+TEL_AVIV = """exchanges:
+  TLV:
+    {name: A Sunday exchange with two clocks a year, suffix: .TA, yahoo_codes: [TLV], calendar: TASE,
+     zone: Asia/Jerusalem, close: "17:25", currencies: [ILS], weekdays: "0-4"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "delay"),
+    [
+        *((code, 30) for code in [*known(), "TLV"]),
+        *((c, d) for c in ("US", "ASX", "TLV") for d in (540, 1440)),
+    ],
+)
+def test_over_years_of_ticks_each_session_is_asked_for_once_and_not_before_it_is_final(
+    tmp_path: Path, code: str, delay: int
+) -> None:
+    extra = tmp_path / "more.yaml"
+    extra.write_text(TEL_AVIV)
+    exchange = replace(known(extra)[code], delay=timedelta(minutes=delay))
+    first, last = date(2018, 1, 2), date(2026, 10, 30)
+    asked: list[date] = []
+    start = datetime.combine(first, time(), tzinfo=UTC).timestamp()
+    for at in schedule_execution_time_iterator(start, exchange.cron(), exchange.zone):
+        if at.date() > last + timedelta(days=14):
+            break
+        final = final_at(exchange, at)
+        assert all(exchange.calendar().is_over(session, at, exchange.delay) for session in final)
+        # A night in which the clocks change aside, a session waits for no later tick than its own.
+        assert all(
+            at - exchange.calendar().closes_at(s) < exchange.delay + timedelta(hours=73) for s in final
+        )
+        asked += final
+    assert [s for s in asked if first < s <= last] == exchange.calendar().sessions(
+        first + timedelta(days=1), last
+    )
+
+
+def test_the_job_of_one_exchange_refuses_partitions_of_another(
+    platform: Platform, market: ReplayHandle
+) -> None:
+    platform.follow(US=["AAPL"], ASX=["AAB.AX"])
+    market.reset_stats()
+    result = platform.run("daily_prices_us", f"{WEEK[0]}|ASX")
+    assert failure(result) == (
+        "daily_prices_us fills cells of US only, and got 1 partition(s) of ASX, such as 2013-02-11|ASX: launch "
+        "daily_prices_asx for them"
+    )
+    assert not market.stats()["chart_data"]
+    assert not list(Manifest(platform.store, DAILY).all("ASX"))
 
 
 # New symbols.

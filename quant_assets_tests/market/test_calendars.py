@@ -358,3 +358,16 @@ def test_importing_loads_no_calendar_library():
     assert "quant_assets.market.calendars" in loaded.split()
     heavy = r"\b(pandas_market_calendars|exchange_calendars|pandas|polars|dagster)\b"
     assert not re.findall(heavy, loaded)
+
+
+def test_a_delay_is_hours_that_pass_not_hours_on_the_wall() -> None:
+    # New York's clocks went forward in the night to Sunday 2013-03-10.
+    at = datetime(2013, 3, 10, 16, 0, tzinfo=ZoneInfo("America/New_York"))
+    friday, delay = date(2013, 3, 8), timedelta(hours=47)
+    calendar = exchange("US").calendar()
+    assert calendar.closes_at(friday) + delay == at
+    assert calendar.last_session_over(at, delay) == friday
+    assert calendar.last_session_over(at - timedelta(minutes=1), delay) == date(2013, 3, 7)
+    assert calendar.sessions_over_between(at - timedelta(minutes=1), at, delay) == [friday]
+    assert calendar.sessions_over_between(at, at + timedelta(minutes=1), delay) == []
+    assert calendar.sessions_over_between(at, at, delay) == []

@@ -1,6 +1,6 @@
 """`daily_prices`: the as-traded bars of one exchange and session, a cell an object; a range is one run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -18,7 +18,8 @@ from quant_assets.defs.fill_run import (
     worst_result,
 )
 from quant_assets.defs.io_manager import failure_text
-from quant_assets.defs.partition_keys import split_key
+from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
+from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import Grids
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.fill import FillReport, fill_cells
@@ -70,6 +71,7 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRu
         for key in context.partition_keys:
             code, day = split_key(DAILY, key)
             days.setdefault(code, []).append(date.fromisoformat(str(day)))
+        _refuse_other_exchanges(context, days)
         home = store.open()
         prices = source.open()
         try:
@@ -98,6 +100,19 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRu
         _record(context, home, reports)
 
     return daily_prices
+
+
+def _refuse_other_exchanges(context: dg.AssetExecutionContext, days: Mapping[str, Sequence[date]]) -> None:
+    """A job of one exchange takes no partition of another: all jobs share the grid, so Dagster does not refuse it."""
+    own = context.run.tags.get(EXCHANGE_TAG)
+    if own is None or not (others := sorted(set(days) - {own})):
+        return
+    right = ", ".join(daily_job_name(code) for code in others)
+    raise dg.Failure(
+        f"{context.run.job_name} fills cells of {own} only, and got {len(days[others[0]])} partition(s) of "
+        f"{others[0]}, such as {daily_key(others[0], days[others[0]][0])}: launch {right} for them",
+        allow_retries=False,
+    )
 
 
 def _record(context: dg.AssetExecutionContext, store: ObjectStore, reports: Sequence[FillReport]) -> None:
