@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,16 @@ from dagster._core.utils import make_new_run_id
 
 from quant_assets.catalog.build import followed
 from quant_assets.definitions import build_definitions
-from quant_assets.defs.assets.price_history import year_inputs
-from quant_assets.defs.assets.symbol_profiles import profile_inputs
-from quant_assets.defs.assets.weekly_prices import week_inputs
 from quant_assets.defs.fill_run import RESULT_TAG
 from quant_assets.defs.jobs import daily_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
-from quant_assets.defs.partition_keys import daily_key
+from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.plan import Mode, make_plan
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.coverage import CellState
-from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, claim
+from quant_assets.resources.object_store import claim
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.fetch_reports import read_reports
@@ -41,9 +38,9 @@ from quant_assets.tables.layout import (
     WEEKLY,
     object_key,
 )
+from quant_assets.tables.lineage import made_partitions, stale_partitions
 from quant_assets.tables.listing_events import with_learned
-from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import read_facts, read_table
+from quant_assets.tables.parquet import read_table
 
 INSTANCE_FILE = """\
 # Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
@@ -178,37 +175,14 @@ class Runner:
 
         Partitions that rest on unchanged cells are left alone. Raises RunFailed.
         """
-        code = exchange.code
-        cells = Manifest(self.store, DAILY)
-        shown_years, shown_weeks = self._shown(HISTORY), self._shown(WEEKLY)
-        years = [str(year) for year in range(first.year, last.year + 1)]
-        stale_years = [
-            year
-            for year in years
-            if (entry := Manifest(self.store, HISTORY).refresh(code, int(year)).get(year)) is None
-            or entry.inputs_sha256 != year_inputs(cells.year(code, int(year)))
-            or f"{code}|{year}" not in shown_years
-        ]
-        mondays = list(_mondays(first, last))
-        known = cells.between(code, mondays[0], mondays[-1] + timedelta(days=6))
-        weekly = Manifest(self.store, WEEKLY).between(code, mondays[0], mondays[-1], refresh=True)
-        stale_weeks: list[date] = []
-        for monday in mondays:
-            sunday = monday + timedelta(days=6)
-            of_week = {d: e for d, e in known.items() if monday.isoformat() <= d <= sunday.isoformat()}
-            entry = weekly.get(monday.isoformat())
-            has_rows = any(e.version for e in of_week.values())
-            if has_rows and (
-                entry is None
-                or entry.inputs_sha256 != week_inputs(of_week)
-                or f"{code}|{monday}" not in shown_weeks
-            ):
-                stale_weeks.append(monday)
-        self._run_each(HISTORY, code, stale_years)
-        self._run_each(WEEKLY, code, [monday.isoformat() for monday in stale_weeks])
-        inputs = profile_inputs({e.partition: e for e in cells.all(code)})
-        if self._profile_inputs(code) != inputs or code not in self._shown(PROFILES):
-            self._run(f"{PROFILES}_job", f"{PROFILES} {code}", [code])
+        code, span = exchange.code, (first, last)
+        for table in (HISTORY, WEEKLY, PROFILES):
+            stale = stale_partitions(self.store, table, exchange, span, self.settings.clock())
+            stored = made_partitions(self.store, table, code, span)
+            unshown = {table_key(table, code, partition) for partition in stored} - self._shown(table)
+            keys = sorted({table_key(table, code, one.partition) for one in stale} | unshown)
+            if keys:
+                self._run(f"{table}_job", f"{table} {code}", keys)
 
     def inventory(self) -> None:
         """Materializes the profiles of the exchanges."""
@@ -217,17 +191,6 @@ class Runner:
     def _shown(self, table: str) -> set[str]:
         """The partitions that Dagster shows as materialized: after a killed run more may be stored than those."""
         return self._instance.get_materialized_partitions(dg.AssetKey(table))
-
-    def _run_each(self, table: str, code: str, partitions: Sequence[str]) -> None:
-        if partitions:
-            self._run(f"{table}_job", f"{table} {code}", [f"{code}|{partition}" for partition in partitions])
-
-    def _profile_inputs(self, code: str) -> str:
-        key = object_key(PROFILES, code)
-        try:
-            return str(read_facts(self.store.get(key).data, self.store.uri(key)).get("inputs_sha256", ""))
-        except (ObjectNotFound, ObjectDamaged):
-            return ""
 
     def _run(
         self, job_name: str, title: str, keys: Sequence[str], config: dict[str, Any] | None = None
@@ -276,13 +239,6 @@ def prepare_instance(settings: Settings) -> Path:
         file.write_text(INSTANCE_FILE, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
-
-
-def _mondays(first: date, last: date) -> Iterable[date]:
-    monday = first - timedelta(days=first.weekday())
-    while monday <= last:
-        yield monday
-        monday += timedelta(days=7)
 
 
 def _reason(result: dg.ExecuteInProcessResult, job_name: str) -> str:

@@ -27,6 +27,15 @@ def affected_partitions(exchange: str, days: Collection[date]) -> list[str]:
 EXCHANGE = "exchange"
 
 
+def table_key(table: str, exchange: str, partition: str) -> str:
+    """The partition key of a table's partition of an exchange; the opposite of `split_key`."""
+    if table not in TIME_DIMENSION:
+        return exchange
+    # Dagster joins the dimensions in the order of their names.
+    ordered = sorted([(TIME_DIMENSION[table], partition), (EXCHANGE, exchange)])
+    return "|".join(value for _, value in ordered)
+
+
 def split_key(table: str, key: str) -> tuple[str, str | None]:
     """Exchange and time of a partition key, e.g. ("ASX", "2024-03-15"); the time is None where there is none."""
     if table not in TIME_DIMENSION:

@@ -1,6 +1,6 @@
 """`price_history`: a year of daily cells in one object, by symbol and date: a cache that reads are quick from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import dagster as dg
@@ -16,10 +16,8 @@ from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, HISTORY
-from quant_assets.tables.lineage import all_complete, inputs_sha256, with_rows
-from quant_assets.tables.manifest import Entry, Manifest
-
-_RULE = "price_history 1"
+from quant_assets.tables.lineage import year_inputs
+from quant_assets.tables.manifest import Manifest
 
 
 def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
@@ -58,30 +56,21 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         def years() -> Iterator[tuple[str, TableOutput]]:
             for key in context.partition_keys:
                 code, year = split_key(HISTORY, key)
-                exchange, number = by_code[code], int(str(year))
+                number = int(str(year))
                 damaged: dict[str, str] = {}
                 cells = Manifest(home, DAILY).refresh(code, number, damaged=damaged)
                 if damaged:
                     yield key, TableOutput(None, CellState.FAILED, next(iter(damaged.values())))
                     continue
-                days = with_rows(cells)
+                inputs = year_inputs(by_code[code], number, cells, clock.now())
+                days = inputs.days
                 if not days:
                     reason = f"no daily cell of {code} in {number}: backfill {DAILY} first"
                     yield key, TableOutput(None, CellState.FAILED, reason)
                     continue
-                inputs = year_inputs(cells)
-                last = min(date(number, 12, 31), clock.now().date())
-                sessions = exchange.calendar().sessions(date(number, 1, 1), last)
-                over = [s for s in sessions if exchange.calendar().is_over(s, clock.now(), exchange.delay)]
-                known = cells.keys()
-                state = (
-                    CellState.COMPLETE
-                    if all_complete(cells, [s for s in over if s.isoformat() >= min(known)])
-                    else CellState.PARTIAL
-                )
-                standing = Manifest(home, HISTORY).refresh(code, number).get(str(year))
+                made = Manifest(home, HISTORY).refresh(code, number).get(str(year))
                 frame = None
-                if standing is None or (standing.inputs_sha256, standing.state) != (inputs, state):
+                if inputs.why_stale(made) is not None:
                     try:
                         daily = daily_prices.many([daily_key(code, date.fromisoformat(day)) for day in days])
                     except ObjectDamaged as error:
@@ -92,19 +81,14 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                     key,
                     TableOutput(
                         frame,
-                        state,
-                        inputs_sha256=inputs,
+                        inputs.state,
+                        inputs_sha256=inputs.sha256,
                         # By these a reader knows which cells are newer than this object.
                         facts={"cells": {day: cells[day].content_sha256 for day in days}},
-                        metadata={"cells": len(days), "sessions_over": len(over)},
+                        metadata={"cells": len(days), "sessions": len(inputs.sessions)},
                     ),
                 )
 
         return PartitionOutputs(years())
 
     return price_history
-
-
-def year_inputs(cells: Mapping[str, Entry]) -> str:
-    """What a year's history rests on, as recorded with it."""
-    return inputs_sha256(_RULE, cells)

@@ -1,6 +1,6 @@
 """`symbol_profiles`: how complete and how plausible every symbol's history is, per exchange."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -18,11 +18,10 @@ from quant_assets.market.profiles import symbol_profiles as profile_symbols
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, PROFILES
-from quant_assets.tables.lineage import inputs_sha256
+from quant_assets.tables.lineage import profile_inputs
 from quant_assets.tables.listing_events import with_learned
-from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.manifest import Manifest
 
-_RULE = "symbol_profiles 1"
 _SKETCHES = 3
 
 
@@ -69,7 +68,7 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
         profiles = profile_symbols(daily, calendar, listings)
         return TableOutput(
             profiles,
-            inputs_sha256=profile_inputs(cells),
+            inputs_sha256=profile_inputs(exchange, cells).sha256,
             metadata={
                 "symbols": profiles.height,
                 "quality": round(float(str(profiles["quality"].mean() or 0)), 1),
@@ -78,11 +77,6 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
         )
 
     return symbol_profiles
-
-
-def profile_inputs(cells: Mapping[str, Entry]) -> str:
-    """What an exchange's profiles rest on, as recorded with them."""
-    return inputs_sha256(_RULE, cells)
 
 
 def _pictures(daily: pl.DataFrame, profiles: pl.DataFrame, coverage: pl.DataFrame) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`weekly_prices`: weekly bars on the share basis of each week's last session."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
@@ -16,10 +16,7 @@ from quant_assets.market.weekly import weekly_bars
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, WEEKLY
-from quant_assets.tables.lineage import all_complete, entries_of, inputs_sha256, with_rows
-from quant_assets.tables.manifest import Entry
-
-_RULE = "weekly_prices 1"
+from quant_assets.tables.lineage import all_complete, entries_of, week_inputs
 
 
 def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
@@ -53,15 +50,15 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
     ) -> PartitionOutputs:
         home = store.open()
         weeks = {key: _monday(key) for key in context.partition_keys}
-        standing = entries_of(home, WEEKLY, weeks.values())
+        made = entries_of(home, WEEKLY, weeks.values())
         damaged: dict[str, dict[str, str]] = {}
         cells = entries_of(home, DAILY, weeks.values(), reach=6, damaged=damaged)
 
         def bars() -> Iterator[tuple[str, TableOutput]]:
             for key, (code, monday) in weeks.items():
                 sunday = (monday + timedelta(days=6)).isoformat()
-                sessions = by_code[code].calendar().week_sessions(monday)
-                of_week = {day: e for day, e in cells[code].items() if monday.isoformat() <= day <= sunday}
+                inputs = week_inputs(by_code[code], monday, cells[code])
+                sessions, days = inputs.sessions, inputs.days
                 if not sessions:
                     yield key, TableOutput(None, CellState.CLOSED, f"{code} did not trade that week")
                     continue
@@ -69,21 +66,16 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                 if unusable:
                     yield key, TableOutput(None, CellState.FAILED, unusable[0])
                     continue
-                days = with_rows(of_week)
                 if not days:
                     reason = f"no daily cell of {code} in the week of {monday}: backfill {DAILY} first"
                     yield key, TableOutput(None, CellState.FAILED, reason)
                     continue
-                inputs = week_inputs(of_week)
-                whole = all_complete(of_week, sessions)
-                state = CellState.COMPLETE if whole else CellState.PARTIAL
-                before = standing[code].get(monday.isoformat())
                 frame = None
-                if before is None or (before.inputs_sha256, before.state) != (inputs, state):
+                if inputs.why_stale(made[code].get(monday.isoformat())) is not None:
                     calendar = pl.DataFrame(
                         {
                             "date": sessions,
-                            "complete": [all_complete(of_week, [session]) for session in sessions],
+                            "complete": [all_complete(inputs.cells, [session]) for session in sessions],
                         },
                         schema={"date": pl.Date, "complete": pl.Boolean},
                     )
@@ -97,8 +89,8 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                     key,
                     TableOutput(
                         frame,
-                        state,
-                        inputs_sha256=inputs,
+                        inputs.state,
+                        inputs_sha256=inputs.sha256,
                         metadata={"sessions": len(sessions), "cells": len(days)},
                     ),
                 )
@@ -106,11 +98,6 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         return PartitionOutputs(bars())
 
     return weekly_prices
-
-
-def week_inputs(cells: Mapping[str, Entry]) -> str:
-    """What a week's bars rest on, as recorded with them."""
-    return inputs_sha256(_RULE, cells)
 
 
 def _monday(key: str) -> tuple[str, date]:
