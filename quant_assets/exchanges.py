@@ -19,16 +19,17 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from quant_assets.errors import QuantAssetsError
 from quant_assets.market.calendars import CalendarRules, TradingCalendar, calendar_names, trading_calendar
 
 SHIPPED = "exchanges.yaml"
 
 
-class ExchangeConfigError(ValueError):
+class ExchangeConfigError(QuantAssetsError, ValueError):
     """An exchange file is wrong: the message names the file, the key and what to write instead."""
 
 
-class UnknownExchange(ValueError):
+class UnknownExchange(QuantAssetsError, ValueError):
     """No exchange has this code: the message names the known ones and the nearest."""
 
 

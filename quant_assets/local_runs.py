@@ -20,6 +20,7 @@ from quant_assets.defs.jobs import daily_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
+from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.plan import Mode, make_plan
 from quant_assets.ingest.spill import sweep_spill
@@ -60,7 +61,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _LOCATION = "__repository__@quant_assets.definitions"
 
 
-class RunFailed(Exception):
+class RunFailed(QuantAssetsError):
     """A run did not succeed; the message is its reason, in one line. `partial`: part of what was asked is usable."""
 
     def __init__(self, reason: str, *, partial: bool = False) -> None:

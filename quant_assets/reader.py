@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import UnknownExchange, exchange
 from quant_assets.market.bars import KEYS, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
@@ -33,7 +34,7 @@ Symbols = str | Iterable[str] | pl.Series | pl.DataFrame | pl.LazyFrame
 """One symbol, several, or a frame with a column `symbol`, such as `universe().filter(…)`."""
 
 
-class SnapshotMismatch(ValueError):
+class SnapshotMismatch(QuantAssetsError, ValueError):
     """The store does not give what a snapshot read; the message names the snapshot and what it was taken of."""
 
 

@@ -15,11 +15,13 @@ from typing import Any, Protocol, cast
 
 import google_crc32c
 
+from quant_assets.errors import QuantAssetsError
+
 ABSENT = ""
 """The version of an object that does not exist: `put(…, if_version=ABSENT)` only creates."""
 
 
-class ObjectStoreError(Exception):
+class ObjectStoreError(QuantAssetsError):
     """Anything the storage layer refuses or cannot do; the message names the object or the store."""
 
 

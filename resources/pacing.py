@@ -6,8 +6,10 @@ import threading
 import time
 from pathlib import Path
 
+from quant_assets.errors import QuantAssetsError
 
-class RateBudgetSpent(Exception):
+
+class RateBudgetSpent(QuantAssetsError):
     """The run has waited for rate limits as long as it may."""
 
 

@@ -9,10 +9,12 @@ from typing import Annotated
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from quant_assets.errors import QuantAssetsError
+
 PREFIX = "QUANT_ASSETS_"
 
 
-class SettingsError(ValueError):
+class SettingsError(QuantAssetsError, ValueError):
     """A setting cannot be used; the message names its environment variable, the value and the remedy."""
 
 

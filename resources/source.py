@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from quant_assets.errors import QuantAssetsError
+
 SERVED_SCHEMA = pl.Schema(
     {
         "date": pl.Date(),
@@ -88,5 +90,5 @@ class PriceSource(Protocol):
         ...
 
 
-class SourceUnavailable(Exception):
+class SourceUnavailable(QuantAssetsError):
     """The source as a whole does not answer; the message names its address and the remedy."""

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from curl_cffi import CurlHttpVersion
 from curl_cffi.requests import Response, Session
 
+from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.counters import DATA_REQUESTS, count
 from quant_assets.resources.pacing import Pacer
 
 _CHART = re.compile(r"/v8/finance/chart/[^/?]+")
 
 
-class ChartRefused(Exception):
+class ChartRefused(QuantAssetsError):
     """A chart request was answered with an error status; carries the raw answer.
 
     Raised through yfinance, which would otherwise change its cookies and ask a second time.

@@ -10,10 +10,11 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, Texts, known
 
 
-class CatalogError(ValueError):
+class CatalogError(QuantAssetsError, ValueError):
     """The list of symbols cannot be used; the message names the file, the entry and the remedy."""
 
 

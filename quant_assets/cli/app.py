@@ -1,19 +1,30 @@
-"""`quant-assets`: the command line. Exit codes: 0 all cells complete, 2 some partial, 1 failed."""
+"""`quant-assets`: the command line.
+
+Exit codes: 0 all cells complete or closed; 2 something usable came and something is missing, or an option or argument
+is wrong; 1 nothing usable, or an error; 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quant_assets._version import __version__
 from quant_assets.cli import fetch, review, store
-from quant_assets.cli.fetch import UsageProblem, load
+from quant_assets.cli.usage import UsageProblem, load
+from quant_assets.errors import QuantAssetsError
 
 if TYPE_CHECKING:
-    pass
+    from quant_assets.dev.demo import DemoResult
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+# Of what Typer raises about options only this one is public; its base is the base of all of them.
+_WRONG_USAGE: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +35,20 @@ app = typer.Typer(
     epilog="Settings are read from QUANT_ASSETS_… variables; the README lists them.",
 )
 
-ExchangeOption = Annotated[str | None, typer.Option("--exchange", help="Exchange code, e.g. ASX.")]
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"quant-assets {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -111,7 +135,7 @@ def replay(
     from quant_assets.replay.launch import ReplayConfig, parse_generated, serve
 
     if convention not in ("as_traded", "yahoo"):
-        raise UsageProblem(f"--convention {convention!r}: say as_traded or yahoo")
+        raise UsageProblem(f"--convention {convention!r}: write as_traded or yahoo")
     config = ReplayConfig(
         port=port,
         now=today,
@@ -146,23 +170,32 @@ for part in (fetch, review, store):
 
 
 def main() -> None:
-    """Runs the command line; every error we know is one line and exit code 1."""
-    from quant_assets.cli.console import fail
+    """Runs the command line; an error of ours, or of the system, is one line on standard error."""
+    from quant_assets.cli.console import fail, system_error
 
     warnings.filterwarnings("ignore", module="dagster")
     try:
-        app()
-    except KeyboardInterrupt:
-        fail("interrupted; what was written stays, and the same command goes on from there")
-    except Exception as error:
-        # Errors of our own say what to do; of all others the traceback is worth more than the message.
-        ours = type(error).__module__.partition(".")[0] in ("quant_assets", "resources")
-        if not ours and not isinstance(error, OSError):
-            raise
-        fail(str(error))
+        # Typer turns an interrupt into its own silent 130; the words are ours.
+        code: object = app(standalone_mode=False)
+    except _WRONG_USAGE as error:
+        text: str = getattr(error, "format_message", error.__str__)()
+        if text.startswith("Usage:"):
+            # A group of commands without one of them: this is its help.
+            print(text, file=sys.stderr)
+            sys.exit(USAGE)
+        fail(f"{text.rstrip('.')} (--help lists what there is)", USAGE)
+    except UsageProblem as error:
+        fail(str(error), USAGE)
+    except QuantAssetsError as error:
+        fail(str(error), FAILED)
+    except OSError as error:
+        fail(system_error(error), FAILED)
+    if code == INTERRUPTED:
+        fail("interrupted: what was written stays, and the same command goes on from there", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _print_demo(result: Any, store: Path) -> None:
+def _print_demo(result: DemoResult, store: Path) -> None:
     from rich.table import Table
 
     from quant_assets.cli.console import console

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -96,7 +97,23 @@ def progress() -> Generator[ProgressWatcher]:
         yield watcher
 
 
-def fail(message: str) -> None:
-    """Prints an error in one line and leaves with exit code 1."""
+def fail(message: str, code: int) -> NoReturn:
+    """Prints an error in one line and leaves with an exit code."""
+    print_error(message)
+    sys.exit(code)
+
+
+def print_error(message: str) -> None:
+    """Prints an error in one line on standard error."""
     errors.print(f"error: {' '.join(message.split())}", style="red", markup=False, soft_wrap=True)
-    sys.exit(1)
+
+
+def system_error(error: OSError) -> str:
+    """What the operating system refused, with the path and, for a full disk, the remedy."""
+    path = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{path}{error.strerror}: free some space, or point QUANT_ASSETS_HOME (and QUANT_ASSETS_STORE) at a disk "
+            "that has some; what was written before stays, and the same command goes on from there"
+        )
+    return f"{path}{error.strerror or error}"

@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quant_assets.cli.usage import (
+    UsageProblem,
+    check_in_catalog,
+    chosen,
+    load,
+    one_enabled,
+    read_date,
+    read_symbols,
+)
+
 if TYPE_CHECKING:
     from quant_assets.exchanges import Exchange
     from quant_assets.ingest.plan import Mode
@@ -22,10 +32,6 @@ def register(app: typer.Typer) -> None:
     app.command("backfill")(backfill)
     app.command("update-daily")(update_daily)
     app.command("sweep")(sweep)
-
-
-class UsageProblem(ValueError):
-    """Something asked for on the command line cannot be done; the message names it and the remedy."""
 
 
 def backfill(
@@ -53,26 +59,23 @@ def backfill(
     ] = False,
 ) -> None:
     """Fills an exchange's cells of a range as one Dagster run, and what is derived from them."""
-    from quant_assets.exchanges import exchange as find_exchange
     from quant_assets.ingest.plan import Mode
 
     settings = load()
     if mode not in tuple(Mode):
-        raise UsageProblem(f"--mode {mode!r}: say {', '.join(Mode)}")
-    chosen = Mode.FORCE if force else Mode(mode)
-    wanted = [symbol.strip().upper() for symbol in (symbols or "").split(",") if symbol.strip()]
-    if symbols is not None and not wanted:
-        raise UsageProblem(f"--symbols {symbols!r} names no symbol; leave it out to ask for all")
+        raise UsageProblem(f"--mode {mode!r}: write {', '.join(Mode)}")
+    asked_mode = Mode.FORCE if force else Mode(mode)
+    wanted = read_symbols(symbols, "--symbols")
     if missing:
-        if chosen is not Mode.INCREMENTAL:
+        if asked_mode is not Mode.INCREMENTAL:
             raise UsageProblem("--missing asks only for what is missing; leave --mode and --force out")
         _heal(exchange, start, end, wanted)
         return
     if exchange is None or start is None:
-        raise UsageProblem("say --exchange and --start, or --missing to heal what is missing anywhere")
-    found = _enabled(find_exchange(exchange, settings.exchanges_file))
-    first = _date(start, "--start")
-    last = _date(end, "--end") if end else _last_session(found)
+        raise UsageProblem("give --exchange and --start, or --missing to heal what is missing anywhere")
+    found = one_enabled(exchange, settings)
+    first = read_date(start, "--start")
+    last = read_date(end, "--end") if end else _last_session(found)
     if last < first:
         raise UsageProblem(f"--start {first} is after --end {last}")
     _refuse_future(found, last, "--end")
@@ -80,10 +83,10 @@ def backfill(
         raise UsageProblem(
             f"--start {first} is before the first day of the grid, {settings.start} (QUANT_ASSETS_START sets it)"
         )
-    if chosen is Mode.VERIFY:
+    if asked_mode is Mode.VERIFY:
         _verify(found, first, last, wanted)
     else:
-        _fill([(found, _days(found, first, last))], symbols=wanted, mode=chosen)
+        _fill([(found, _days(found, first, last))], symbols=wanted, mode=asked_mode)
 
 
 def update_daily(
@@ -94,48 +97,20 @@ def update_daily(
     ] = None,
 ) -> None:
     """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it."""
-    from quant_assets.exchanges import enabled
-    from quant_assets.exchanges import exchange as find_exchange
 
     settings = load()
-    if exchange:
-        chosen = [_enabled(find_exchange(exchange, settings.exchanges_file))]
-    else:
-        chosen = enabled(settings.exchanges, settings.exchanges_file)
+    exchanges = chosen(exchange, settings)
     work: list[tuple[Exchange, list[date]]] = []
-    for one in chosen:
-        session = _date(day, "--date") if day else _last_session(one)
-        if len(chosen) > 1 and not one.calendar().is_session(session):
+    for one in exchanges:
+        session = read_date(day, "--date") if day else _last_session(one)
+        if len(exchanges) > 1 and not one.calendar().is_session(session):
             # The others may have traded.
             print(f"{one.code}: no session on {session}")
             continue
-        one.calendar().closes_at(session)
+        _refuse_no_session(one, session)
         _refuse_future(one, session, "--date")
         work.append((one, [session]))
     _fill(work)
-
-
-def load() -> Any:
-    """The settings of this process. Raises SettingsError."""
-    from quant_assets.resources.settings import load_settings
-
-    return load_settings()
-
-
-def _date(text: str, option: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise UsageProblem(f"{option} {text!r} is no date; write YYYY-MM-DD") from error
-
-
-def _enabled(exchange: Exchange) -> Exchange:
-    settings = load()
-    if exchange.code not in settings.exchanges:
-        raise UsageProblem(
-            f"{exchange.code} is not enabled; add it to QUANT_ASSETS_EXCHANGES={','.join(settings.exchanges)}"
-        )
-    return exchange
 
 
 def _last_session(exchange: Exchange) -> date:
@@ -143,6 +118,15 @@ def _last_session(exchange: Exchange) -> date:
     if last is None:
         raise UsageProblem(f"{exchange.code} has no session that is over")
     return last
+
+
+def _refuse_no_session(exchange: Exchange, day: date) -> None:
+    from quant_assets.market.calendars import CalendarError
+
+    try:
+        exchange.calendar().closes_at(day)
+    except CalendarError as error:
+        raise UsageProblem(f"--date: {error}") from error
 
 
 def _refuse_future(exchange: Exchange, day: date, option: str) -> None:
@@ -169,20 +153,15 @@ def _days(exchange: Exchange, first: date, last: date) -> list[date]:
 def sweep(exchange: ExchangeOption = None) -> None:
     """Compares the whole history of today's slice of symbols with the source; restatements are recorded and taken."""
     from quant_assets.cli.console import progress
-    from quant_assets.exchanges import enabled
-    from quant_assets.exchanges import exchange as find_exchange
     from quant_assets.local_runs import Runner
     from quant_assets.resources.counters import DATA_REQUESTS, WRITES, counted
 
     settings = load()
-    if exchange:
-        chosen = [_enabled(find_exchange(exchange, settings.exchanges_file))]
-    else:
-        chosen = enabled(settings.exchanges, settings.exchanges_file)
+    exchanges = chosen(exchange, settings)
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
         restated = 0
-        for one in chosen:
+        for one in exchanges:
             before = settings.clock()
             runner.sweep(one)
             restated += runner.restated_since(one.code, before)
@@ -195,22 +174,16 @@ def sweep(exchange: ExchangeOption = None) -> None:
 
 def _heal(exchange: str | None, start: str | None, end: str | None, symbols: list[str]) -> None:
     """Fills everything between the first and the last day of each exchange that is missing and worth asking about."""
-    from quant_assets.exchanges import enabled
-    from quant_assets.exchanges import exchange as find_exchange
     from quant_assets.maintenance.inventory import first_day
     from quant_assets.resources.open_store import open_store
 
     settings = load()
-    if exchange:
-        chosen = [_enabled(find_exchange(exchange, settings.exchanges_file))]
-    else:
-        chosen = enabled(settings.exchanges, settings.exchanges_file)
     store = open_store(settings.store_location)
     work: list[tuple[Exchange, list[date]]] = []
-    for one in chosen:
-        first = _date(start, "--start") if start else first_day(store, one.code)
+    for one in chosen(exchange, settings):
+        first = read_date(start, "--start") if start else first_day(store, one.code)
         if first is not None:
-            last = _date(end, "--end") if end else _last_session(one)
+            last = read_date(end, "--end") if end else _last_session(one)
             work.append((one, _days(one, first, last)))
     if not work:
         raise UsageProblem(
@@ -240,11 +213,10 @@ def _fill(
     work: list[tuple[Exchange, list[date]]], *, symbols: list[str] | None = None, mode: Mode | None = None
 ) -> None:
     """Runs what is asked, prints what came of it, and exits with 0, 2 or 1."""
-    from quant_assets.cli.console import errors, progress
+    from quant_assets.cli.console import print_error, progress
     from quant_assets.local_runs import RunFailed, Runner
-    from quant_assets.tables.layout import CATALOG, DAILY, object_key
+    from quant_assets.tables.layout import DAILY
     from quant_assets.tables.manifest import Entry, Manifest
-    from quant_assets.tables.parquet import read_table
 
     settings = load()
     problems: list[RunFailed] = []
@@ -252,11 +224,8 @@ def _fill(
     restated = 0
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
-        known = set(read_table(runner.store, object_key(CATALOG))["symbol"])
-        if unknown := sorted(set(symbols or []) - known):
-            raise UsageProblem(
-                f"--symbols: not in the catalog: {', '.join(unknown)} (correct or add them to the universe file)"
-            )
+        codes = [exchange.code for exchange, _ in work]
+        check_in_catalog(runner.store, symbols or [], "--symbols", codes)
         for exchange, days in work:
             if not days:
                 continue
@@ -276,10 +245,9 @@ def _fill(
     if failed and not problems:
         # Nothing was asked this time: the source has stated it before, on the same day.
         more = "asked again on another day, or with --force"
-        errors.print(f"error: {len(failed)} cell(s) failed: {'; '.join(failed[:5])} ({more})", style="red",
-                     markup=False, soft_wrap=True)  # fmt: skip
+        print_error(f"{len(failed)} cell(s) failed: {'; '.join(failed[:5])} ({more})")
     for problem in problems:
-        errors.print(f"error: {' '.join(str(problem).split())}", style="red", markup=False, soft_wrap=True)
+        print_error(str(problem))
     usable = states["complete"] + states["partial"]
     if any(not problem.partial for problem in problems) or (failed and not usable):
         sys.exit(1)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quant_assets.cli.usage import UsageProblem, check_in_catalog, chosen, load, read_symbols
+
 if TYPE_CHECKING:
     import polars as pl
 
-    from quant_assets.exchanges import Exchange
 
 ExchangeOption = Annotated[
     str | None, typer.Option("--exchange", help="Exchange code, e.g. ASX. Default: all enabled ones.")
@@ -41,18 +42,19 @@ def gaps(exchange: ExchangeOption = None, symbol: SymbolOption = None, as_json: 
     """What is missing, with dates and evidence; `backfill --missing` heals what is not settled."""
     import polars as pl
 
-    from quant_assets.cli.fetch import load
     from quant_assets.maintenance.inventory import exchange_gaps
     from quant_assets.resources.open_store import open_store
 
     settings = load()
     store = open_store(settings.store_location)
-    wanted = _symbols(symbol)
+    wanted = read_symbols(symbol, "--symbol")
+    exchanges = chosen(exchange, settings)
+    check_in_catalog(store, wanted, "--symbol", [one.code for one in exchanges])
     found = [
         exchange_gaps(store, one, settings.clock(), symbols=wanted).select(
             pl.lit(one.code).alias("exchange"), pl.all()
         )
-        for one in _chosen(exchange)
+        for one in exchanges
     ]
     table = pl.concat(found)
     _show(table if as_json else table.drop("answers", "settled"), as_json, "gaps")
@@ -67,18 +69,21 @@ def restatements(
     """The ledger: every value that changed after it was stored, why, and when that became known."""
     import polars as pl
 
-    from quant_assets.cli.fetch import load
     from quant_assets.resources.open_store import open_store
     from quant_assets.tables.restatements import Ledger
 
-    store = open_store(load().store_location)
+    settings = load()
+    store = open_store(settings.store_location)
+    wanted = read_symbols(symbol, "--symbol")
+    exchanges = chosen(exchange, settings)
+    check_in_catalog(store, wanted, "--symbol", [one.code for one in exchanges])
     table = pl.concat(
         [
             Ledger(store, one.code).restatements().select(pl.lit(one.code).alias("exchange"), pl.all())
-            for one in _chosen(exchange)
+            for one in exchanges
         ]
     )
-    if wanted := _symbols(symbol):
+    if wanted:
         table = table.filter(pl.col("symbol").is_in(wanted))
     shown = ["exchange", "symbol", "date", "field", "old", "new", "class", "rows", "detected_at"]
     _show(table if as_json else table.select(shown), as_json, "restatements")
@@ -93,18 +98,21 @@ def list_quarantine(
     """The bars that are held back, each with its id, its values and the rule it breaks."""
     import polars as pl
 
-    from quant_assets.cli.fetch import load
     from quant_assets.resources.open_store import open_store
     from quant_assets.tables.quarantine import Decision, read_quarantine
 
-    store = open_store(load().store_location)
+    settings = load()
+    store = open_store(settings.store_location)
+    wanted = read_symbols(symbol, "--symbol")
+    exchanges = chosen(exchange, settings)
+    check_in_catalog(store, wanted, "--symbol", [one.code for one in exchanges])
     table = pl.concat(
         [
             read_quarantine(store, one.code).select(pl.lit(one.code).alias("exchange"), pl.all())
-            for one in _chosen(exchange)
+            for one in exchanges
         ]
     )
-    if wanted := _symbols(symbol):
+    if wanted:
         table = table.filter(pl.col("symbol").is_in(wanted))
     if not everything:
         table = table.filter(pl.col("decision") == Decision.PENDING.value)
@@ -142,20 +150,21 @@ def reject(
 
 
 def _decide(verb: str, ids: list[str], exchange: str | None, symbol: str | None, note: str) -> None:
-    from quant_assets.cli.fetch import UsageProblem, load
     from quant_assets.ingest.decisions import settle_quarantine
     from quant_assets.local_runs import Runner
     from quant_assets.tables.quarantine import Decision
 
-    wanted = _symbols(symbol)
+    wanted = read_symbols(symbol, "--symbol")
     if bool(ids) == bool(wanted):
         raise UsageProblem(f"quarantine {verb}: name ids, or --symbol for all that is pending of it")
     decision = Decision.ACCEPTED if verb == "accept" else Decision.REJECTED
     settings = load()
     settled = 0
     unknown = set(ids)
+    exchanges = chosen(exchange, settings)
     with Runner(settings) as runner:
-        for one in _chosen(exchange):
+        check_in_catalog(runner.store, wanted, "--symbol", [one.code for one in exchanges])
+        for one in exchanges:
             done = settle_quarantine(
                 runner.store, one, decision, ids=ids, symbols=wanted, note=note, now=settings.clock(),
                 min_coverage=settings.least_coverage(one.code),
@@ -170,21 +179,6 @@ def _decide(verb: str, ids: list[str], exchange: str | None, symbol: str | None,
     print(f"quarantine: {decision.value} {settled}")
     if unknown or not settled:
         sys.exit(1)
-
-
-def _chosen(code: str | None) -> list[Exchange]:
-    from quant_assets.cli.fetch import load
-    from quant_assets.exchanges import enabled
-    from quant_assets.exchanges import exchange as find_exchange
-
-    settings = load()
-    if code:
-        return [find_exchange(code, settings.exchanges_file)]
-    return enabled(settings.exchanges, settings.exchanges_file)
-
-
-def _symbols(text: str | None) -> list[str]:
-    return [part.strip().upper() for part in (text or "").split(",") if part.strip()]
 
 
 def _show(table: pl.DataFrame, as_json: bool, title: str) -> None:

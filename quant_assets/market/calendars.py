@@ -19,6 +19,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from quant_assets.errors import QuantAssetsError
+
 if TYPE_CHECKING:  # polars takes most of a second; only schedule() needs it
     import polars as pl
 
@@ -30,7 +32,7 @@ LAST_DAY = date(2049, 12, 31)
 _DAY = timedelta(days=1)
 
 
-class CalendarError(ValueError):
+class CalendarError(QuantAssetsError, ValueError):
     """A question that a trading calendar cannot answer; the base of all errors of this module."""
 
 

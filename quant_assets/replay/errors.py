@@ -1,7 +1,9 @@
 """The errors this package raises on purpose. Each message names the cause and the remedy."""
 
+from quant_assets.errors import QuantAssetsError
 
-class ReplayError(Exception):
+
+class ReplayError(QuantAssetsError):
     """Anything the replay server refuses: a bad file, a bad fault, a taken port, a server that died."""
 
 

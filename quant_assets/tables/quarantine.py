@@ -14,6 +14,7 @@ from enum import StrEnum
 import orjson
 import polars as pl
 
+from quant_assets.errors import QuantAssetsError
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, VALUES
 from quant_assets.resources.object_store import Blob, ObjectNotFound, ObjectStore, put_reconciled
 from quant_assets.tables.parquet import decode, encode
@@ -46,7 +47,7 @@ QUARANTINE_SCHEMA = pl.Schema(
 its served numbers were multiplied by, the raw `facts` of the answer (JSON), and the decision."""
 
 
-class QuarantineError(ValueError):
+class QuarantineError(QuantAssetsError, ValueError):
     """A decision that cannot be taken; the message names the bar and the remedy."""
 
 

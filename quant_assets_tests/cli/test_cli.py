@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from quant_assets import __version__
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets_tests.support import NOW, tree
 
@@ -59,9 +60,9 @@ def shell(market: ReplayHandle, tmp_path: Path) -> Shell:
     return Shell(tmp_path, market.url)
 
 
-def refused(run: subprocess.CompletedProcess[str], *words: str) -> None:
-    """It ended with 1, and one line that says all of `words`."""
-    assert run.returncode == 1, run.stdout + run.stderr
+def refused(run: subprocess.CompletedProcess[str], *words: str, code: int = 1) -> None:
+    """It ended with `code`, and one line that says all of `words`."""
+    assert run.returncode == code, run.stdout + run.stderr
     # A slow run also says how far it has got.
     lines = [line for line in run.stderr.splitlines() if not re.search(r": \d+/\d+ ", line)]
     assert len(lines) == 1, run.stderr
@@ -74,25 +75,48 @@ def refused(run: subprocess.CompletedProcess[str], *words: str) -> None:
 BACKFILL = ("backfill", "--exchange", "US", "--start", "2013-02-11", "--end", "2013-02-19")
 
 
+def misused(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    """An option or argument was refused: exit code 2, one line."""
+    refused(run, *words, code=2)
+
+
 def test_what_cannot_be_asked_for_is_refused_before_anything_is_touched(
     shell: Shell, market: ReplayHandle
 ) -> None:
-    refused(shell("backfill", "--exchange", "ASXX", "--start", "2013-02-11"), "'ASXX'", "did you mean ASX?")
-    refused(
+    misused(shell("backfill", "--exchange", "ASXX", "--start", "2013-02-11"), "'ASXX'", "did you mean ASX?")
+    misused(
         shell("update-daily", "--exchange", "US", "--date", "2013-02-18"),
         "2013-02-18 is not a session", "the one before is 2013-02-15", "the one after 2013-02-19",
     )  # fmt: skip
-    refused(
+    misused(
         shell("update-daily", "--exchange", "US", "--date", "2013-03-14"),
         "--date 2013-03-14 is in the future", "the last session over is 2013-03-01",
     )  # fmt: skip
     # Ten minutes after the close the auction's result may still come.
-    refused(
+    misused(
         shell("update-daily", "--exchange", "US", "--date", "2013-02-13", NOW="2013-02-13T21:10:00Z"),
         "the session of US is not over before 2013-02-13 21:30 UTC", "the last session over is 2013-02-12",
     )  # fmt: skip
+    misused(shell(*BACKFILL, "--mode", "foo"), "--mode 'foo'", "incremental, force, verify")
+    misused(shell(*BACKFILL, "--frobnicate"), "--frobnicate")
+    misused(shell("replay", "--port", "http"), "--port", "a valid integer")
     assert market.stats()["requests"] == {}
     assert tree(shell.store) == {}
+
+
+def test_an_unknown_symbol_is_an_error_and_not_no_gaps(shell: Shell) -> None:
+    nowhere = ("gaps", "--symbol", "AAPL")
+    misused(shell(*nowhere), "--symbol AAPL", str(shell.store), "no catalog yet")
+    assert shell(*BACKFILL).returncode == 0
+    assert shell(*nowhere).returncode == 0
+    for command in (("gaps",), ("restatements",), ("quarantine", "list"), ("quarantine", "accept")):
+        misused(shell(*command, "--symbol", "APL"), "--symbol", "APL", "did you mean AAPL?")
+    misused(shell(*BACKFILL, "--symbols", "IBN,NOPE"), "--symbols", "IBN, NOPE", "did you mean IBM?")
+
+
+def test_the_version(shell: Shell) -> None:
+    run = shell("--version")
+    assert (run.returncode, run.stdout) == (0, f"quant-assets {__version__}\n")
 
 
 def test_a_backfill_says_what_came_of_it_and_a_second_one_finds_nothing_to_do(

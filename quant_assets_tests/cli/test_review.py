@@ -179,7 +179,7 @@ def test_a_sweep_compares_whole_histories_a_slice_a_day(command: Command, market
 
 
 def test_wrong_words_are_refused_with_the_right_ones(command: Command) -> None:
-    from quant_assets.cli.fetch import UsageProblem
+    from quant_assets.cli.usage import UsageProblem
 
     for arguments, words in (
         (

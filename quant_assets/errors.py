@@ -1,0 +1,38 @@
+"""One family of errors: whatever this package raises on purpose is a `QuantAssetsError`, and its message is one line
+that names the input and the remedy. Each class stands in the module that raises it; this is the tree.
+
+QuantAssetsError
+├── UsageProblem (ValueError)          cli.usage: an option or argument that cannot be used
+├── SettingsError (ValueError)         resources.settings: a QUANT_ASSETS_… variable that cannot be used
+├── ExchangeConfigError (ValueError)   exchanges: a file of exchanges
+├── UnknownExchange (ValueError)       exchanges: no exchange has this code
+├── CatalogError (ValueError)          catalog.configured: a universe file
+├── CalendarError (ValueError)         market.calendars
+│   ├── NotASession
+│   ├── OutsideCalendar
+│   └── UnknownCalendar
+├── ObjectStoreError                   resources.object_store
+│   ├── ObjectNotFound
+│   ├── ObjectChanged
+│   ├── ObjectDamaged
+│   └── StoreUnavailable               out of reach, not writable, or full
+├── SourceUnavailable                  resources.source: the price source as a whole does not answer
+├── RateBudgetSpent                    resources.pacing: no more waiting on rate limits in this run
+├── ChartRefused                       resources.yahoo_session: an error status, carried through yfinance
+├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
+├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
+├── RunFailed                          local_runs: a Dagster run started from here did not succeed
+├── EmulatorError                      dev.gcs_emulator
+└── ReplayError                        replay.errors
+    ├── HistoryError
+    ├── FaultError
+    └── LaunchError
+
+Errors of values are ValueErrors as well, so that pydantic and callers who know only the standard library see them
+as such. Everything else that is raised (a KeyError, a polars error) is a fault of the program, and its traceback is
+worth more than its message.
+"""
+
+
+class QuantAssetsError(Exception):
+    """Base of all errors raised on purpose; see the module for the tree."""
