@@ -19,6 +19,7 @@ from typing import Literal
 import polars as pl
 
 from quant_assets.market.bars import PRICES, round_to_tick, shortest_float32
+from quant_assets.market.folds import ordered_product, ordered_sum
 
 Adjust = Literal["none", "split", "total_return"]
 Reinvest = Literal["prev_close", "ex_close"]
@@ -90,9 +91,11 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
     declared = (
         dividends.with_columns(split_factor_after(dividends["date"], splits))
         .group_by("date")
-        .agg((pl.col("amount") * pl.col("split_factor")).sum().round(DIVIDEND_DECIMALS).alias("dividend"))
+        .agg(
+            ordered_sum(pl.col("amount") * pl.col("split_factor")).round(DIVIDEND_DECIMALS).alias("dividend")
+        )
     )
-    ratios = splits.group_by("date").agg(pl.col("ratio").product().alias("split_ratio"))
+    ratios = splits.group_by("date").agg(ordered_product(pl.col("ratio")).alias("split_ratio"))
     actions = declared.join(ratios, on="date", how="full", coalesce=True)
     joined = bars.join(actions, on="date", how="full", coalesce=True)
     return joined.select(

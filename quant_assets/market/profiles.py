@@ -7,6 +7,8 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.market.folds import ordered_deviation, ordered_mean, ordered_sum
+
 SYMBOL_PROFILE_SCHEMA = pl.Schema(
     {
         "symbol": pl.String,
@@ -242,9 +244,9 @@ def _counted(
         (pl.col("volume") == 0).sum().alias("zero_volume_days"),
         (pl.col("moved").abs() > jump_threshold).sum().alias("suspicious_jumps"),
         pl.col("close").max_by("date").alias("last_close"),
-        pl.col("log_return").sum().alias("log_total"),
-        pl.col("log_return").std().alias("deviation"),
-        (pl.col("close") * pl.col("volume")).mean().alias("dollar_volume"),
+        ordered_sum(pl.col("log_return")).alias("log_total"),
+        ordered_deviation(pl.col("log_return")).alias("deviation"),
+        ordered_mean(pl.col("close") * pl.col("volume")).alias("dollar_volume"),
     )
 
 
@@ -341,7 +343,7 @@ def exchange_profile(profiles: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFram
         (pl.col("sessions") == 0).sum().alias("symbols_without_bars"),
         pl.col("first_session").min(),
         pl.col("last_session").max(),
-        pl.col("quality").mean(),
+        ordered_mean(pl.col("quality")).alias("quality"),
         pl.lit(worst["symbol"].implode()).alias("worst_symbols"),
     )
     return pl.concat([symbols, inventory], how="horizontal").select(

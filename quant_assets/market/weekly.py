@@ -6,6 +6,8 @@ from typing import overload
 
 import polars as pl
 
+from quant_assets.market.folds import ordered_product, ordered_sum
+
 WEEKLY_SCHEMA = pl.Schema(
     {
         "symbol": pl.String,
@@ -27,7 +29,7 @@ WEEKLY_SCHEMA = pl.Schema(
 
 # Enough digits for any price at any scale, few enough to shed the noise of a division.
 _PRICE_DIGITS = 10
-# Thousandths of a share: keeps what a reverse split leaves over, hides the order a sum was taken in.
+# Thousandths of a share: keeps what a reverse split leaves over, sheds the noise of a division.
 _VOLUME_DECIMALS = 3
 _DIVIDEND_DECIMALS = 10
 
@@ -84,7 +86,8 @@ def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame:
     is_bar = pl.col("close").is_not_null()
     rows = (
         daily.select("symbol", "date", *per_share, "volume", "split_ratio")
-        .join(_later_ratios(daily), on=["symbol", "date"], how="left")
+        .sort("symbol", "date")  # sums of floats depend on their order
+        .join(_later_ratios(daily), on=["symbol", "date"], how="left", maintain_order="left")
         .with_columns(
             week_of(),
             *(pl.col(name) / factor for name in per_share),
@@ -101,10 +104,10 @@ def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame:
         pl.col("high").max(),
         pl.col("low").min(),
         pl.col("close").max_by("session"),
-        pl.col("volume").sum(),
-        pl.col("dividend").sum().alias("dividends"),
+        ordered_sum(pl.col("volume")).alias("volume"),
+        ordered_sum(pl.col("dividend")).alias("dividends"),
         pl.col("dividend").max().alias("largest_dividend"),
-        pl.col("split_ratio").product(),
+        ordered_product(pl.col("split_ratio")).alias("split_ratio"),
         pl.col("later_ratio").count().alias("rescaled"),
     )
     rescaled = pl.col("rescaled") > 0
@@ -142,9 +145,10 @@ def _later_ratios(daily: pl.LazyFrame) -> pl.LazyFrame:
     beside millions."""
     return (
         daily.filter(pl.col("split_ratio") != 1)
+        .sort("symbol", "date")
         .select("symbol", "split_ratio", pl.date_ranges(week_of(), "date", closed="left").alias("date"))
         .explode("date")
         .drop_nulls("date")  # a Monday's ex-date has no day before it
         .group_by("symbol", "date")
-        .agg(pl.col("split_ratio").product().alias("later_ratio"))
+        .agg(ordered_product(pl.col("split_ratio")).alias("later_ratio"))
     )
