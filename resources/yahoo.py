@@ -148,6 +148,10 @@ class YahooSource:
 
             self._cache.mkdir(parents=True, exist_ok=True)
             yfinance.set_tz_cache_location(str(self._cache))
+            # The package goes on using the cookie file that it opened first in this process, which may be another
+            # host's: a cookie belongs to the host that set it.
+            yfinance_cache: Any = importlib.import_module("yfinance.cache")
+            yfinance_cache._CookieCacheManager._Cookie_cache = None
             self._pacer = Pacer(
                 self._settings.requests_per_second,
                 self._settings.rate_limit_budget_seconds,

@@ -121,6 +121,81 @@ def test_an_empty_store_lists_nothing(store: LocalObjectStore) -> None:
     assert store.sweep() == 0
 
 
+# --- durability
+
+
+class Traced:
+    """The calls that make a put durable, in order: what was synced, what was renamed and what was removed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        fsync, replace, unlink = os.fsync, os.replace, os.unlink
+
+        def traced_fsync(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            # What is not written by now is not made durable by this call.
+            self.calls.append(
+                ("fsync", f"{path.name}:{path.stat().st_size}" if path.is_file() else str(path))
+            )
+            fsync(descriptor)
+
+        def traced_replace(source: Path, target: Path) -> None:
+            self.calls.append(("rename", f"{Path(source).name} to {target}"))
+            replace(source, target)
+
+        def traced_unlink(path: Path, **more: int) -> None:
+            unlink(path, **more)
+            self.calls.append(("unlink", str(path)))
+
+        monkeypatch.setattr(os, "fsync", traced_fsync)
+        monkeypatch.setattr(os, "replace", traced_replace)
+        monkeypatch.setattr(os, "unlink", traced_unlink)
+
+
+@pytest.fixture
+def traced(store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch) -> Traced:
+    """The calls of a store whose own folders are there."""
+    store.check_writable()
+    store.put("other", b"")
+    return Traced(monkeypatch)
+
+
+def test_put_syncs_the_bytes_before_the_rename_and_the_folder_after_it(
+    store: LocalObjectStore, traced: Traced
+) -> None:
+    store.put("k", b"twelve bytes")
+    (first, synced), (second, renamed), (third, folder) = traced.calls
+    temp = synced.partition(":")[0]
+    assert (first, synced) == ("fsync", f"{temp}:12")
+    assert (second, renamed) == ("rename", f"{temp} to {store.uri('k')}")
+    assert (third, folder) == ("fsync", store.location)
+    # Replacing an object is as durable as making one.
+    traced.calls.clear()
+    store.put("k", b"twelve other")
+    assert [name for name, _ in traced.calls] == ["fsync", "rename", "fsync"]
+
+
+def test_put_syncs_the_parents_of_the_folders_it_makes(store: LocalObjectStore, traced: Traced) -> None:
+    store.put("table/exchange=US/k", b"rows")
+    root = store.location
+    names = [name for name, _ in traced.calls]
+    assert names.index("rename") == names.count("fsync") - 1
+    parents = {path for name, path in traced.calls[: names.index("rename")] if name == "fsync"}
+    assert {root, f"{root}/table"} <= parents
+    assert traced.calls[-1] == ("fsync", f"{root}/table/exchange=US")
+    # They are there now.
+    traced.calls.clear()
+    store.put("table/exchange=US/other", b"rows")
+    assert len(traced.calls) == 3
+
+
+def test_delete_syncs_the_folder_after_the_object_is_gone(store: LocalObjectStore, traced: Traced) -> None:
+    store.put("table/k", b"rows")
+    traced.calls.clear()
+    store.delete("table/k")
+    assert traced.calls == [("unlink", store.uri("table/k")), ("fsync", f"{store.location}/table")]
+
+
 # --- other processes
 
 

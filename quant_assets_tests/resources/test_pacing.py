@@ -89,6 +89,20 @@ def test_overlapping_cool_downs_count_once_against_the_budget() -> None:
     assert pacer.spent
 
 
+def test_a_short_cool_down_does_not_cut_off_a_long_one() -> None:
+    pacer = Pacer(0, 10.0, None)
+    pacer.cool_down(0.5)
+    pacer.cool_down(0.05)
+    assert seconds_of(pacer.wait) >= 0.45
+
+
+def test_a_long_cool_down_goes_on_after_a_short_one() -> None:
+    pacer = Pacer(0, 10.0, None)
+    pacer.cool_down(0.05)
+    pacer.cool_down(0.5)
+    assert seconds_of(pacer.wait) >= 0.45
+
+
 def test_a_budget_that_is_spent_ends_the_asking_at_once() -> None:
     pacer = Pacer(0, 0.2, None)
     pacer.cool_down(60)

@@ -251,6 +251,24 @@ def test_a_retry_after_beyond_the_budget_is_not_waited_for(market: ReplayHandle,
     assert market.stats()["requests"]["chart_data"] <= 4
 
 
+def test_pauses_start_anew_after_an_answer(market: ReplayHandle, make: Make) -> None:
+    market.add_faults({"kind": "rate_limited_429", "symbol": "AAPL", "times": 3})
+    # Pauses of 0.1, 0.2 and 0.4 s, and one of 0.1 s for the trouble after them: the budget holds no further 0.8 s.
+    source = make(rate_limit_budget_seconds=1.0, cool_down_seconds=0.1, attempts=5, concurrency=1)
+    assert ask(source, "AAPL")["AAPL"].facts["attempts"] == 4
+    market.add_faults({"kind": "rate_limited_429", "symbol": "IBM", "times": 1})
+    result = ask(source, "IBM")["IBM"]
+    assert (result.outcome, result.facts["attempts"]) == (Outcome.OK, 2)
+
+
+def test_pauses_double_while_the_source_goes_on_refusing(market: ReplayHandle, make: Make) -> None:
+    market.add_faults({"kind": "rate_limited_429", "symbol": "AAPL", "times": "persistent"})
+    # Pauses of 0.1, 0.2 and 0.4 s; 0.8 s more are not in the budget.
+    source = make(rate_limit_budget_seconds=1.0, cool_down_seconds=0.1, attempts=20)
+    assert ask(source, "AAPL")["AAPL"].outcome is Outcome.RATE_LIMITED
+    assert market.stats()["chart_data"] == {"AAPL": 4}
+
+
 def test_the_pace_is_kept_by_two_sources_of_one_home_together(market: ReplayHandle, make: Make) -> None:
     pair = [make(requests_per_second=10, concurrency=4) for _ in range(2)]
     began = time.monotonic()
@@ -319,7 +337,46 @@ def test_a_source_that_dies_midway_leaves_the_rest_failed_and_soon_unasked(make:
     assert source.data_requests < 4 + 3 + 2 * 16
 
 
+@pytest.mark.parametrize("good_after", [1, 3, 11])
+def test_scattered_failures_are_no_outage(market: ReplayHandle, make: Make, good_after: int) -> None:
+    market.add_faults({"kind": "truncated", "symbol": "AAPL", "times": "persistent"})
+    names = [*["AAPL"] * good_after, "IBM"] * (26 // (good_after + 1) + 1)
+    assert names.count("AAPL") > 12
+    results = list(make(concurrency=1, attempts=1).history(wanted(*names)))
+    assert [r.symbol for r in results] == names
+    for result in results:
+        assert result.outcome is (Outcome.OK if result.symbol == "IBM" else Outcome.FAILED)
+        assert "not asked" not in result.reason
+    assert market.stats()["chart_data"] == {name: names.count(name) for name in ("AAPL", "IBM")}
+
+
+def test_twelve_failures_in_a_row_are_an_outage(market: ReplayHandle, make: Make) -> None:
+    market.add_faults({"kind": "truncated", "symbol": "AAPL", "times": "persistent"})
+    names = ["IBM", *["AAPL"] * 12, *["MSFT"] * 5]
+    results = list(make(concurrency=1, attempts=1).history(wanted(*names)))
+    assert [r.symbol for r in results] == names
+    # Two requests are under way when the twelfth failure comes.
+    reasons = [r.reason for r in results[13:]]
+    assert reasons.count("not asked: the source stopped answering") >= 3
+    assert market.stats()["chart_data"]["AAPL"] == 12
+
+
 # Cookies, crumbs, and more than one source.
+
+
+def test_each_host_has_its_own_pace_and_its_own_cookie(
+    market: ReplayHandle, make: Make, tmp_path: Path
+) -> None:
+    port = market.url.rpartition(":")[2]
+    sources = [make(f"http://{host}:{port}", requests_per_second=50) for host in ("127.0.0.1", "localhost")]
+    for number, source in enumerate(sources, start=1):
+        assert ask(source, "AAPL")["AAPL"].outcome is Outcome.OK
+        # What another host has set is not sent to this one.
+        assert market.stats()["requests"]["cookie"] == number
+    folders = sorted((tmp_path / "cache").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert {"pace.sqlite", "cookies.db"} <= {file.name for file in folder.iterdir()}
 
 
 def test_a_refused_crumb_is_fetched_anew_and_the_request_repeated(market: ReplayHandle, make: Make) -> None:
