@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import dagster as dg
 
-from quant_assets.defs.asset_checks import with_checks
 from quant_assets.defs.assets.daily_prices import make_daily_prices
 from quant_assets.defs.assets.exchange_profiles import make_exchange_profiles
 from quant_assets.defs.assets.price_history import make_price_history
@@ -43,7 +42,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             make_symbol_catalog(exchanges, settings.universe),
-            *with_checks(make_daily_prices(grids, exchanges, rules), grids.daily, exchanges),
+            make_daily_prices(grids, exchanges, rules),
             make_price_history(grids, exchanges),
             make_weekly_prices(grids, exchanges),
             make_symbol_profiles(grids, exchanges),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -42,9 +42,12 @@ class FillRules:
         return cls(settings.spill_folder, settings.look_back_sessions, shares)
 
 
-def listeners(code: str) -> Listeners:
-    """Tells whoever listens in this process how a fill of an exchange is getting on."""
+def listeners(
+    code: str, cells: Callable[[FillReport, Mapping[date, Entry]], None] = lambda _, __: None
+) -> Listeners:
+    """Tells whoever listens in this process how a fill of an exchange is getting on, and `cells` of each batch."""
     return Listeners(
+        cells=cells,
         plan=lambda plan: listener().planned(code, len(plan.starts()), len(plan.wanted)),
         symbol=lambda _: listener().symbol_done(),
         cell=lambda _: listener().cell_done(),

@@ -29,8 +29,7 @@ def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
     return {
         exchange.code: dg.define_asset_job(
             daily_job_name(exchange.code),
-            # Its checks are judged by a hook of the asset, and need no step.
-            selection=dg.AssetSelection.assets(DAILY).without_checks(),
+            selection=dg.AssetSelection.assets(DAILY),
             description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
             tags={EXCHANGE_TAG: exchange.code},
         )

@@ -82,6 +82,7 @@ def derived_tables_sensor() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "derived_tables",
         target=dg.AssetSelection.assets(CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES),
+        use_user_code_server=True,
         description="Reads the catalog daily; refreshes history, weekly bars and profiles when their cells change.",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -119,6 +119,8 @@ class Listeners:
     plan: Callable[[Plan], None] = lambda _: None
     symbol: Callable[[FetchResult], None] = lambda _: None
     cell: Callable[[date], None] = lambda _: None
+    cells: Callable[[FillReport, Mapping[date, Entry]], None] = lambda _, __: None
+    """A batch of cells is written and in the manifest: those asked for, and others that were put."""
 
 
 def fill_cells(
@@ -253,8 +255,8 @@ class _Filling:
             plan, self._exchange, listings, self._source, self._clock,
             spill_folder=self._spill_folder, decisions=_decisions(quarantine), on_symbol=self._listeners.symbol,
         ) as fetched:  # fmt: skip
-            self._reconcile(plan, fetched, quarantine, mode, report)
             report.requests = self._source.data_requests - requests_before
+            self._reconcile(plan, fetched, quarantine, mode, report)
             report.outcomes = fetched.outcomes
             report.warnings += fetched.warnings
             report.seconds |= fetched.seconds
@@ -303,6 +305,7 @@ class _Filling:
                 )
 
             entries: list[Entry] = []
+            settled: dict[date, Entry] = {}
             with ThreadPoolExecutor(_WRITERS, thread_name_prefix="cells") as pool:
                 for session, written in zip(news, pool.map(write, news), strict=True):
                     if not written.damaged:
@@ -311,8 +314,11 @@ class _Filling:
                         report.cells[session] = written.entry
                     if written.put:
                         report.changed[session] = written.entry
+                    if not written.damaged and (written.put or session in asked_days):
+                        settled[session] = written.entry
                     self._listeners.cell(session)
             self._manifest.record(self._exchange.code, entries)
+            self._listeners.cells(report, settled)
 
     def _news(
         self, year: int, plan: Plan, fetched: Fetched, found: Differences, new: pl.DataFrame

@@ -7,8 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from quant_assets.defs import asset_checks as checks
-from quant_assets.defs.asset_checks import BLOCKING, DESCRIPTIONS, RECORDED
+from quant_assets.defs.asset_checks import BLOCKING, DESCRIPTIONS, MOST_OF_A_KIND, check_key, chosen, headline
 from quant_assets.market.bars import empty_daily
 from quant_assets.market.checks import Severity, Verdict
 from quant_assets.market.coverage import CellState
@@ -25,13 +24,22 @@ LAST = date(2013, 3, 1)
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-def said(platform: Platform, run_id: str) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
-    """What a run has recorded, by partition and check."""
+def evaluations(platform: Platform, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    """The results of checks that a run has recorded, in order."""
     records = platform.instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ).records
-    told = [r.event_log_entry.dagster_event.event_specific_data for r in records]  # pyright: ignore
-    return {(str(e.partition), e.check_name): e for e in told}  # pyright: ignore
+    return [r.event_log_entry.dagster_event.event_specific_data for r in records]  # pyright: ignore
+
+
+def said(platform: Platform, run_id: str) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    """What a run has recorded of cells, by partition and check."""
+    return {(e.partition, e.check_name): e for e in evaluations(platform, run_id) if e.partition is not None}
+
+
+def of_run(platform: Platform, run_id: str) -> dict[str, dg.AssetCheckEvaluation]:
+    """What a run has recorded of itself, by check."""
+    return {e.check_name: e for e in evaluations(platform, run_id) if e.partition is None}
 
 
 def red(platform: Platform, run_id: str) -> dict[tuple[str, str], dg.AssetCheckSeverity]:
@@ -63,25 +71,31 @@ def torn(rows: pl.DataFrame) -> pl.DataFrame:
 # What is said of a cell.
 
 
-def test_sound_cells_pass_every_check_and_each_result_names_its_partition_and_materialization(
+def test_sound_cells_pass_every_check_in_the_result_of_the_run_that_of_the_latest_cell_and_their_metadata(
     platform: Platform,
 ) -> None:
     platform.follow(US=["AAPL", "IBM"])
     result = platform.days(date(2013, 2, 26), LAST)
     assert result.success
     told = said(platform, result.run_id)
-    keys = [f"{day}|US" for day in days_between(date(2013, 2, 26), LAST)]
-    assert sorted(told) == sorted((key, name) for key in keys for name in DESCRIPTIONS)
+    assert sorted(told) == sorted((f"{LAST}|US", name) for name in DESCRIPTIONS)
     assert all(evaluation.passed for evaluation in told.values())
-    for key in keys:
-        condition = dg.AssetRecordsFilter(dg.AssetKey(DAILY), asset_partitions=[key])
-        (record,) = platform.instance.fetch_materializations(condition, limit=2).records
-        targets = [e.target_materialization_data for (k, _), e in told.items() if k == key]
-        assert {t and t.storage_id for t in targets} == {record.storage_id}
+    runs = of_run(platform, result.run_id)
+    assert {name: e.description for name, e in runs.items()} == dict.fromkeys(
+        DESCRIPTIONS, "4 cell(s): all passed"
+    )
+    cells = platform.recorded(DAILY, result.run_id)
+    assert {key: facts["checks"] for key, facts in cells.items()} == {
+        f"{day}|US": "all passed" for day in days_between(date(2013, 2, 26), LAST)
+    }
+    condition = dg.AssetRecordsFilter(dg.AssetKey(DAILY), asset_partitions=[f"{LAST}|US"])
+    (record,) = platform.instance.fetch_materializations(condition, limit=2).records
+    targets = [e.target_materialization_data for e in told.values()]
+    assert {t and t.storage_id for t in targets} == {record.storage_id}
     # Against the cell of the day before, which this run does not make.
     alone = platform.run("daily_prices_us", f"{LAST}|US")
     assert said(platform, alone.run_id)[f"{LAST}|US", "jumps_explained"].description == (
-        "no unexplained move since 2013-02-28"
+        "2013-03-01|US: no unexplained move since 2013-02-28"
     )
 
 
@@ -94,8 +108,15 @@ def test_a_missing_symbol_is_a_warning_that_names_it_and_stops_nothing(
     assert result.success
     assert red(platform, result.run_id) == {(f"{DAY}|US", "coverage"): WARN}
     evaluation = said(platform, result.run_id)[f"{DAY}|US", "coverage"]
-    assert evaluation.description == ("1 symbol(s) missing: AAPL (no bar between 2013-02-12 and 2013-02-14)")
+    why = "2013-02-13|US: 1 symbol(s) missing: AAPL (no bar between 2013-02-12 and 2013-02-14)"
+    assert evaluation.description == why
     assert "| AAPL | no_bar |" in str(evaluation.metadata["rows"].value)
+    whole = of_run(platform, result.run_id)["coverage"]
+    assert (whole.passed, whole.severity, whole.description) == (False, WARN, f"5 cell(s): 1 WARN; {why}")
+    assert f"| {DAY}\\|US | WARN |" in str(whole.metadata["rows"].value)
+    assert platform.recorded(DAILY, result.run_id)[f"{DAY}|US"]["checks"].startswith(
+        "coverage WARN: 1 symbol"
+    )
 
 
 def test_a_failed_cell_is_an_error_and_the_good_cells_of_its_run_are_judged_all_the_same(
@@ -106,9 +127,11 @@ def test_a_failed_cell_is_an_error_and_the_good_cells_of_its_run_are_judged_all_
     result = platform.days(WEEK[0], WEEK[-1])
     assert not result.success
     told = said(platform, result.run_id)
-    assert len(told) == len(WEEK) * len(DESCRIPTIONS)
+    assert {key for key, _ in told} == {f"{DAY}|US", f"{WEEK[-1]}|US"}
+    assert of_run(platform, result.run_id)["validity"].description == "5 cell(s): all passed"
+    assert platform.recorded(DAILY, result.run_id).keys() == {f"{day}|US" for day in WEEK if day != DAY}
     assert red(platform, result.run_id) == {(f"{DAY}|US", "coverage"): ERROR, (f"{DAY}|US", BLOCKING): ERROR}
-    assert told[f"{DAY}|US", BLOCKING].description == "coverage: nothing received: 2 no_bar"
+    assert told[f"{DAY}|US", BLOCKING].description == "2013-02-13|US: coverage: nothing received: 2 no_bar"
     assert told[f"{DAY}|US", BLOCKING].target_materialization_data is None
 
 
@@ -159,8 +182,8 @@ def test_stored_rows_that_break_a_rule_and_a_damaged_object_are_errors(platform:
     }
     reasons = [str(told[f"{day}|US", "validity"].description) for day in WEEK[:3]]
     assert "2 stored row(s) break a rule: low is above open" in reasons[0]
-    assert reasons[1] == "its rows are not sorted by symbol and date"
-    assert reasons[2].startswith(f"{path}: the bytes are not those that were written")
+    assert reasons[1] == "2013-02-12|US: its rows are not sorted by symbol and date"
+    assert reasons[2].startswith(f"2013-02-13|US: {path}: the bytes are not those that were written")
 
 
 def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(platform: Platform) -> None:
@@ -171,7 +194,7 @@ def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(platfor
     result = platform.days(DAY, WEEK[-1])
     assert red(platform, result.run_id) == {(f"{DAY}|US", "validity"): WARN}
     text = str(said(platform, result.run_id)[f"{DAY}|US", "validity"].description)
-    assert text.startswith("1 bar(s) wait in quarantine: AAPL (low is odd; ")
+    assert text.startswith("2013-02-13|US: 1 bar(s) wait in quarantine: AAPL (low is odd; ")
 
 
 def test_an_unexplained_jump_is_a_warning_that_knows_the_shape_of_a_split(platform: Platform) -> None:
@@ -200,7 +223,7 @@ def test_freshness_is_judged_on_the_latest_cell_and_fails_no_run(
     told = said(platform, result.run_id)
     evaluation = told[f"{last}|US", "freshness"]
     assert (None if evaluation.passed else evaluation.severity) == severity
-    assert told[f"{last - timedelta(days=1)}|US", "freshness"].passed
+    assert (f"{last - timedelta(days=1)}|US", "freshness") not in told
     assert told[f"{last}|US", BLOCKING].passed
 
 
@@ -225,60 +248,124 @@ def test_restatements_of_the_session_count_for_a_day_of_the_platforms_clock(plat
 # What a run records.
 
 
-def test_of_a_long_run_only_what_did_not_pass_and_the_last_partition_are_recorded(
+def test_of_many_cells_those_that_did_not_pass_are_recorded_and_last_what_the_views_show(
     platform: Platform, market: ReplayHandle
 ) -> None:
     platform.follow(US=["AAPL", "IBM"])
     market.add_faults({"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": "persistent"})
-    first = date(2013, 2, 4)
-    result = platform.days(first, LAST)
-    assert len(platform.recorded(DAILY, result.run_id)) > RECORDED
+    result = platform.days(date(2013, 2, 4), LAST)
     assert sorted(said(platform, result.run_id)) == sorted(
-        [(f"{DAY}|US", "coverage"), *((f"{LAST}|US", name) for name in DESCRIPTIONS)]
+        [(f"{DAY}|US", "coverage"), *((f"{LAST}|US", n) for n in DESCRIPTIONS if n != "coverage")]
     )
-
-
-def test_no_run_has_the_checks_in_its_plan(platform: Platform) -> None:
-    platform.follow(US=["AAPL"])
-    result = platform.days(WEEK[0], WEEK[-1])
+    # What is announced is taken by the result of the run: nothing stays planned, and none is announced a partition.
     planned = platform.instance.get_records_for_run(
         result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
     ).records
-    assert planned == []
-    # Neither has what the asset's own page starts, which takes along every check that it can.
+    assert len(planned) == len(DESCRIPTIONS)
+    for name in DESCRIPTIONS:
+        history = platform.instance.event_log_storage.get_asset_check_execution_history(check_key(name), 10)
+        assert {record.status.value for record in history} <= {"SUCCEEDED", "FAILED"}
+        shown = f"{DAY}|US" if name == "coverage" else f"{LAST}|US"
+        assert [record.partition for record in history] == [shown, None]
+
+
+def test_a_cell_that_passes_now_and_did_not_before_is_recorded_as_passed(
+    platform: Platform, market: ReplayHandle
+) -> None:
+    platform.follow(US=["AAPL", "IBM"])
+    market.add_faults({"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": "persistent"})
+    assert platform.days(WEEK[0], WEEK[-1]).success
+    market.clear_faults()
+    again = platform.days(WEEK[0], WEEK[-1], config={"ops": {DAILY: {"config": {"mode": "force"}}}})
+    told = said(platform, again.run_id)
+    assert sorted(told) == sorted(
+        [(f"{DAY}|US", "coverage"), *((f"{WEEK[-1]}|US", name) for name in DESCRIPTIONS)]
+    )
+    assert all(evaluation.passed for key, evaluation in told.items() if key[1] != "freshness")
+
+
+def only_checks(platform: Platform, *names: str, **tags: str) -> dg.ExecuteInProcessResult:
+    """Runs checks without the asset, as the UI's *Execute* does."""
+    job = platform.defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={check_key(name) for name in names}
+    )
+    return job.execute_in_process(instance=platform.instance, tags=tags, raise_on_error=False)
+
+
+def test_a_run_of_checks_alone_judges_the_cells_that_did_not_pass_and_the_latest_and_asks_for_nothing(
+    platform: Platform, market: ReplayHandle
+) -> None:
+    platform.follow(US=["AAPL", "IBM"])
+    assert platform.days(WEEK[0], WEEK[-1]).success
+    before = tamper(platform, DAY, torn)
+    requests = market.stats()["requests"]
+    # Nothing was wrong with the cell at its last judgement, so that nobody asks without naming it.
+    assert red(platform, only_checks(platform, "validity", BLOCKING).run_id) == {}
+    named = only_checks(platform, "validity", BLOCKING, **{"dagster/partition": f"{DAY}|US"})
+    assert red(platform, named.run_id) == {(f"{DAY}|US", name): ERROR for name in ("validity", BLOCKING)}
+    assert {key for key, _ in said(platform, named.run_id)} == {f"{DAY}|US"}
+    put_back(platform, DAY, before)
+    again = only_checks(platform, "validity")
+    assert again.success
+    told = said(platform, again.run_id)
+    assert {key: e.passed for key, e in told.items()} == {
+        (f"{DAY}|US", "validity"): True,
+        (f"{WEEK[-1]}|US", "validity"): True,
+    }
+    assert of_run(platform, again.run_id)["validity"].description == "2 cell(s): all passed"
+    assert market.stats()["requests"] == requests
+    assert platform.recorded(DAILY, again.run_id) == {}
+
+
+def test_the_asset_materialized_from_its_page_takes_its_checks_along(platform: Platform) -> None:
+    platform.follow(US=["AAPL"])
     job = platform.defs.resolve_implicit_global_asset_job_def().get_subset(
         asset_selection={dg.AssetKey(DAILY)}
     )
-    assert {node.name for node in job.nodes} == {DAILY, "daily_prices_checks"}
     from_page = job.execute_in_process(
         instance=platform.instance, partition_key=f"{DAY}|US", raise_on_error=False
     )
     assert from_page.success
     assert [event.step_key for event in from_page.all_events if event.is_step_success] == [DAILY]
-    history = platform.instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(dg.AssetKey(DAILY), BLOCKING), limit=100
+    assert of_run(platform, from_page.run_id).keys() == DESCRIPTIONS.keys()
+    assert platform.recorded(DAILY, from_page.run_id).keys() == {f"{DAY}|US"}
+
+
+FINE = {name: Verdict("fine") for name in DESCRIPTIONS}
+WARNED = FINE | {"coverage": Verdict("short", Severity.WARN)}
+JUMPED = FINE | {"jumps_explained": Verdict("moved", Severity.WARN)}
+WRONG = FINE | {name: Verdict("bad", Severity.ERROR) for name in ("validity", BLOCKING)}
+KEYS = [f"{date(2010, 1, 1) + timedelta(days=n)}|US" for n in range(900)]
+
+
+def test_no_number_of_repeats_of_one_kind_hides_another_kind_or_an_error_of_a_materialized_cell() -> None:
+    results = {
+        key: JUMPED if n == 5 else WRONG if n < 300 else WARNED if n < 898 else FINE
+        for n, key in enumerate(KEYS)
+    }
+    records = chosen(results, [KEYS[0]], {})
+    by_name: dict[str, list[str]] = {}
+    for key, name, _ in records:
+        by_name.setdefault(name, []).append(key)
+    assert by_name["jumps_explained"] == [KEYS[5]]
+    assert by_name["coverage"][-1] == KEYS[897]
+    assert sorted(by_name["coverage"]) == KEYS[898 - MOST_OF_A_KIND : 898]
+    assert sorted(by_name["validity"]) == KEYS[300 - MOST_OF_A_KIND : 300]
+    assert sorted(by_name[BLOCKING]) == [KEYS[0], *KEYS[300 - MOST_OF_A_KIND : 300]]
+    # Of what passed everywhere, the latest cell.
+    assert by_name["calendar"] == [KEYS[-1]]
+
+
+def test_the_worst_result_of_each_check_comes_last_and_of_several_the_latest() -> None:
+    results = {KEYS[0]: WRONG, KEYS[1]: WRONG | WARNED, KEYS[2]: WARNED, KEYS[3]: FINE}
+    last = {name: key for key, name, _ in chosen(results, [], {"coverage": [KEYS[3]]})}
+    assert last == dict.fromkeys(DESCRIPTIONS, KEYS[3]) | {
+        "coverage": KEYS[2], "validity": KEYS[0], BLOCKING: KEYS[0],
+    }  # fmt: skip
+    assert (
+        headline({KEYS[0]: Verdict("bad", Severity.ERROR), KEYS[1]: Verdict("odd", Severity.WARN)}) == KEYS[0]
     )
-    assert {record.status.value for record in history} == {"SUCCEEDED"}
-    assert {record.partition for record in history} == {f"{day}|US" for day in WEEK}
-    graph = platform.defs.get_repository_def().asset_graph
-    assert {key.name for key in graph.get(dg.AssetKey(DAILY)).check_keys} == set(DESCRIPTIONS)
-    assert graph.get(dg.AssetCheckKey(dg.AssetKey(DAILY), BLOCKING)).partitions_def is not None
-
-
-def test_of_very_many_failures_the_worst_and_latest_are_recorded_and_no_materialized_error_is_left_out() -> (
-    None
-):
-    fine = {name: Verdict("fine") for name in DESCRIPTIONS}
-    warned = fine | {"coverage": Verdict("short", Severity.WARN)}
-    wrong = fine | {name: Verdict("bad", Severity.ERROR) for name in ("validity", BLOCKING)}
-    days = [date(2010, 1, 1) + timedelta(days=n) for n in range(600)]
-    keys = [f"{day}|US" for day in days]
-    results = {key: wrong if n < 300 else warned if n < 598 else fine for n, key in enumerate(keys)}
-    chosen = checks.to_record(results, [keys[0]])
-    assert {key for key, _, _ in chosen} == {keys[0], *keys[200:300], keys[-1]}
-    assert {name for key, name, _ in chosen if key == keys[-1]} == set(DESCRIPTIONS)
-    # What stops something comes first.
-    assert {name for _, name, _ in chosen[:101]} == {BLOCKING}
+    assert headline({}) is None
 
 
 # What an error stops.

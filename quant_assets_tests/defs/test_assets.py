@@ -92,7 +92,7 @@ def test_a_range_is_one_run_that_records_every_cell(platform: Platform, market: 
     assert whole | {"seconds": 0} == {
         "state": "complete", "rows": 3, "expected_symbols": 3, "received_symbols": 3,
         "bytes": path.stat().st_size, "sha256": whole["sha256"], "object": str(path),
-        "requests": 4, "seconds": 0,
+        "requests": 4, "seconds": 0, "checks": "all passed",
     }  # fmt: skip
     assert len(whole["sha256"]) == 64
     assert content["symbol"].to_list() == ["AAPL", "IBM", "MSFT"]

@@ -1,22 +1,15 @@
 """`daily_prices`: the as-traded bars of one exchange and session, a cell an object; a range is one run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from quant_assets.defs.fill_run import (
-    RESULT_TAG,
-    FillRules,
-    cell_metadata,
-    listeners,
-    log_changed,
-    symbols_of,
-    tell,
-    worst_result,
-)
+from quant_assets.defs.asset_checks import check_specs
+from quant_assets.defs.cell_recording import CellRecorder, judge_again
+from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
+from quant_assets.defs.fill_run import RESULT_TAG, FillRules, listeners, symbols_of, tell, worst_result
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
@@ -27,7 +20,7 @@ from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
-from quant_assets.resources.object_store import ObjectStore, ObjectStoreError
+from quant_assets.resources.object_store import ObjectStoreError
 from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.layout import CATALOG, DAILY
 
@@ -42,17 +35,26 @@ class FillConfig(dg.Config):
 
 
 def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRules) -> dg.AssetsDefinition:
-    """The asset, over the daily grid."""
+    """The asset over the daily grid, and its checks: outputs of one op, which can be asked for either alone."""
     by_code = {exchange.code: exchange for exchange in exchanges}
 
-    @dg.asset(
+    @dg.multi_asset(
         name=DAILY,
         partitions_def=grids.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins={CATALOG: dg.AssetIn(CATALOG)},
-        group_name="prices",
-        kinds={"yahoo", "parquet"},
-        description="As-traded daily bars. One object per exchange and session; closed days materialize as closed.",
+        specs=[
+            dg.AssetSpec(
+                DAILY,
+                deps=[CATALOG],
+                group_name="prices",
+                kinds={"yahoo", "parquet"},
+                description="As-traded daily bars. One object per exchange and session; closed days are materialized.",
+                skippable=True,
+            )
+        ],
+        check_specs=check_specs(),
+        can_subset=True,
     )
     def daily_prices(
         context: dg.AssetExecutionContext,
@@ -61,22 +63,29 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRu
         source: YahooResource,
         clock: ClockResource,
         symbol_catalog: pl.DataFrame,
-    ) -> None:
+    ) -> Iterator[dg.Output[None]]:
+        home = store.open()
+        keys = partitions_of_run(context.run.tags, grids.daily)
+        if not context.selected_asset_keys:
+            judge_again(context, home, by_code, keys, clock.now())
+            return
         if config.mode not in (Mode.INCREMENTAL, Mode.FORCE):
             raise dg.Failure(
                 f"mode {config.mode!r}: say incremental or force (verify is a job of its own, verify_…)",
                 allow_retries=False,
             )
         days: dict[str, list[date]] = {}
-        for key in context.partition_keys:
+        for key in keys:
             code, day = split_key(DAILY, key)
             days.setdefault(code, []).append(date.fromisoformat(str(day)))
         _refuse_other_exchanges(context, days)
-        home = store.open()
+        recorder = CellRecorder(context, home, by_code, keys, clock.now())
         prices = source.open()
+        reports: list[FillReport] = []
+        error: Exception | None = None
         try:
-            reports = [
-                fill_cells(
+            for code, wanted in sorted(days.items()):
+                report = fill_cells(
                     by_code[code],
                     wanted,
                     symbols_of(symbol_catalog, code, config.symbols),
@@ -89,15 +98,23 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRu
                     look_back=rules.look_back,
                     min_coverage=rules.min_coverage[code],
                     run=context.run.run_id,
-                    listeners=listeners(code),
+                    listeners=listeners(code, recorder.cells),
                 )
-                for code, wanted in sorted(days.items())
-            ]
-        except (SourceUnavailable, ObjectStoreError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+                reports.append(report)
+                recorder.rest(report)
+                tell(context, report)
+        except (SourceUnavailable, ObjectStoreError) as unavailable:
+            error = unavailable
         finally:
             prices.close()
-        _record(context, home, reports)
+        # The good cells are judged all the same, and those that are absent are what the checks are there to say.
+        recorder.finish()
+        if error is not None:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: worst_result(reports)})
+        if said := what_failed(reports):
+            raise dg.Failure(said, allow_retries=False)
+        yield output_without_materialization(DAILY)
 
     return daily_prices
 
@@ -115,38 +132,21 @@ def _refuse_other_exchanges(context: dg.AssetExecutionContext, days: Mapping[str
     )
 
 
-def _record(context: dg.AssetExecutionContext, store: ObjectStore, reports: Sequence[FillReport]) -> None:
-    """One materialization per cell that stands; the run fails at the end if some cell does not."""
-    good: dict[str, dict[str, Any]] = {}
+def what_failed(reports: Sequence[FillReport]) -> str:
+    """One line: the cells of a run that are not there, and the symbols that could not be asked again; else empty."""
     failed: dict[str, str] = {}
     for report in reports:
-        keys = {
-            date.fromisoformat(str(split_key(DAILY, key)[1])): key
-            for key in context.partition_keys
-            if split_key(DAILY, key)[0] == report.exchange
-        }
         for day in report.too_early:
-            failed[keys[day]] = f"the session of {day} is not over yet; try again after the close"
+            reason = f"the session of {day} is not over yet; try again after the close"
+            failed[daily_key(report.exchange, day)] = reason
         for day, entry in sorted(report.cells.items()):
             if entry.state is CellState.FAILED:
-                failed[keys[day]] = entry.reason
-            else:
-                good[keys[day]] = cell_metadata(store, report, day, entry)
-        tell(context, report)
-    not_verified = {s: reason for report in reports for s, reason in report.not_verified.items()}
-    context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: worst_result(reports)})
-    for report in reports:
-        log_changed(context, store, report, report.also_changed)
-    if not failed and not not_verified:
-        for key, metadata in good.items():
-            context.add_asset_metadata(metadata, partition_key=key)
-        return
-    for key, metadata in good.items():
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata))
+                failed[daily_key(report.exchange, day)] = entry.reason
     said = [failure_text(DAILY, failed)] if failed else []
+    not_verified = {s: reason for report in reports for s, reason in report.not_verified.items()}
     if not_verified:
         few = "; ".join(f"{symbol}: {reason}" for symbol, reason in list(not_verified.items())[:5])
         said.append(
             f"{len(not_verified)} symbol(s) could not be asked again, their rows stand as they were: {few}"
         )
-    raise dg.Failure("; ".join(said), allow_retries=False)
+    return "; ".join(said)

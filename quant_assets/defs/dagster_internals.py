@@ -1,0 +1,109 @@
+"""What leans on Dagster's internals (1.13.27), each with its reason.
+
+Nothing else under `quant_assets` may import from `dagster._core`. `quant_assets_tests/defs/test_dagster_internals.py`
+pins the behaviour that each function here relies on, so that an upgrade that changes it is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+PARTITION_TAG = "dagster/partition"
+RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def partitions_of_run(tags: Mapping[str, str], grid: dg.PartitionsDefinition[Any]) -> list[str]:
+    """The partition keys that a run's tags name: one, a range, or none.
+
+    From the tags, because the run of a check alone has a partition without its job being partitioned.
+    """
+    if PARTITION_TAG in tags:
+        return [tags[PARTITION_TAG]]
+    if RANGE_START_TAG not in tags:
+        return []
+    return list(
+        grid.get_partition_keys_in_range(dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG]))
+    )
+
+
+def materialize_now(context: Context, materializations: Sequence[dg.AssetMaterialization]) -> None:
+    """Stores materializations while the step is running, as one batch.
+
+    `context.add_asset_metadata(partition_key=…)` and the framework's own events come when the step ends, and cost the
+    square of the number of partitions; `context.log_event` stores at once, but one event at a time where a database
+    would take a batch (DAGSTER_EVENT_BATCH_SIZE).
+    """
+    step = context.get_step_execution_context()
+    batch = generate_event_batch_id()
+    for number, materialization in enumerate(materializations, start=1):
+        dg.DagsterEvent.asset_materialization(
+            step, materialization, DagsterEventBatchMetadata(batch, number == len(materializations))
+        )
+
+
+def output_without_materialization(name: str) -> dg.Output[None]:
+    """The output of an asset whose materializations are stored already, so that steps after it go on.
+
+    Dagster would add a materialization of each partition to every output of an asset but those that carry this mark.
+    """
+    return dg.Output(None, output_name=name, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
+
+
+def report_check(context: Context, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Stores the result of a check in the name of the step, without an output of it.
+
+    A step may yield one result a check; a range of partitions has many. A result of the whole run (`partition` None)
+    takes the place of the one that was announced, any other is a row of its own.
+    """
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        job_name=context.run.job_name,
+        message=f"{evaluation.check_name}: {evaluation.description or ''}",
+        event_specific_data=evaluation,
+        step_key=context.get_step_execution_context().step.key,
+    )
+    context.instance.report_dagster_event(event, context.run.run_id)
+
+
+def failed_partitions(
+    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+) -> dict[dg.AssetCheckKey, set[str]]:
+    """By check, the partitions whose latest result did not pass, WARN or ERROR.
+
+    Results may name a partition though their check has no partitions, and these are what Dagster's own conditions on
+    checks do not see: to them a check without partitions has one state.
+    """
+    failed: dict[dg.AssetCheckKey, set[str]] = {check: set() for check in checks}
+    for info in instance.event_log_storage.get_asset_check_partition_info(list(failed)):
+        if (
+            info.partition_key is not None
+            and info.latest_execution_status is AssetCheckExecutionRecordStatus.FAILED
+        ):
+            failed[info.check_key].add(info.partition_key)
+    return failed
+
+
+def latest_materialization(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str | None = None
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """What a check's result names as its target: the latest materialization of a partition, or of the asset.
+
+    SQLite numbers an event once in its run and once among those of all runs; a target is named by the latter.
+    """
+    condition = dg.AssetRecordsFilter(asset, asset_partitions=None if partition is None else [partition])
+    for record in instance.fetch_materializations(condition, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+    return None
