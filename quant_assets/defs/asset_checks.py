@@ -17,7 +17,7 @@ judges. Why so:
 
 What a run records of each check, besides one line for each cell in its materialization's metadata:
 
-1. a result of the run (no partition), in the place of the announced one: how many cells, how many did not pass, which;
+1. a result of the run (no partition), in place of the announced one: how many cells, which of them did not pass;
 2. a result for each cell that did not pass (`chosen`), and for each that passes now and did not before;
 3. at the very end, so that this is what the asset's views show, the worst of them, or the latest cell's.
 """

@@ -49,7 +49,7 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRu
                 deps=[CATALOG],
                 group_name="prices",
                 kinds={"yahoo", "parquet"},
-                description="As-traded daily bars. One object per exchange and session; closed days are materialized.",
+                description="As-traded daily bars. An object per exchange and session; closed days materialize too.",
                 skippable=True,
             )
         ],
