@@ -18,6 +18,7 @@ QuantAssetsError
 │   └── StoreUnavailable               out of reach, not writable, or full
 ├── SourceUnavailable                  resources.source: the price source as a whole does not answer
 ├── RateBudgetSpent                    resources.pacing: no more waiting on rate limits in this run
+├── Interrupted                        resources.interrupts: asked to stop while waiting
 ├── ChartRefused                       resources.yahoo_session: an error status, carried through yfinance
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names

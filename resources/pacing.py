@@ -7,6 +7,10 @@ import time
 from pathlib import Path
 
 from quant_assets.errors import QuantAssetsError
+from quant_assets.resources.interrupts import Interrupted, interrupted, wait_unless_interrupted
+
+_LOOK_UP_SECONDS = 0.25
+"""How long a thread waits in the queue before it sees whether the run was interrupted."""
 
 
 class RateBudgetSpent(QuantAssetsError):
@@ -26,6 +30,7 @@ class Pacer:
         self._cooled = 0.0
         self._spent = False
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._limiter = None
         if requests_per_second > 0:
             from pyrate_limiter import limiter_factory
@@ -46,13 +51,20 @@ class Pacer:
         return self._spent
 
     def wait(self) -> None:
-        """Blocks until a request may be sent. Raises RateBudgetSpent."""
+        """Blocks until a request may be sent. Raises RateBudgetSpent, Interrupted."""
         self._wait_until_cool()
-        if self._limiter is not None:
-            self._limiter.try_acquire("source")
+        # One thread of this process stands in the queue of all processes; the others wait behind it.
+        with self._turn:
+            self._acquire()
             # A cool-down may have begun while this request stood in the queue.
             while self._wait_until_cool():
-                self._limiter.try_acquire("source")
+                self._acquire()
+
+    def _acquire(self) -> None:
+        while not interrupted():
+            if self._limiter is None or self._limiter.try_acquire("source", timeout=_LOOK_UP_SECONDS):
+                return
+        raise Interrupted
 
     def _wait_until_cool(self) -> bool:
         """Whether there was anything to wait for."""
@@ -65,7 +77,8 @@ class Pacer:
             if pause <= 0:
                 return waited
             waited = True
-            time.sleep(min(pause, 0.5))
+            if wait_unless_interrupted(min(pause, 0.5)):
+                raise Interrupted
 
     def cool_down(self, seconds: float) -> None:
         """Nobody of this process asks again for `seconds`; overlapping cool-downs count once."""

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import itertools
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from quant_assets.resources.interrupts import Interrupted, interrupted, wait_unless_interrupted
 from quant_assets.resources.pacing import Pacer, RateBudgetSpent
 from quant_assets.resources.settings import Settings
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
@@ -30,6 +32,7 @@ YAHOO = "https://query2.finance.yahoo.com"
 # A source that fails this many symbols in a row by not answering is down, not unlucky.
 _DOWN_AFTER = 12
 
+_LONGEST_PAUSE = 30.0
 
 # curl's numbers for: no proxy or host of that name, no connection, no TLS or no certificate to trust.
 _CANNOT_CONNECT = (5, 6, 7, 35, 60, 77)
@@ -55,8 +58,9 @@ class _NoAnswer(Exception):
 class YahooSource:
     """Daily histories from Yahoo, or from a server that speaks its protocol.
 
-    One retry layer (stamina) and one pacing layer (`Pacer`). What Yahoo answers is judged from the raw status and
-    body (`read_chart`). A symbol that is not found, or has no data, is asked once.
+    One retry layer (`_one`) and one pacing layer (`Pacer`). What Yahoo answers is judged from the raw status and
+    body (`read_chart`). A symbol that is not found, or has no data, is asked once. When the run is interrupted
+    (`resources.interrupts`) nothing more is sent: the requests under way end, and all other symbols are FAILED.
 
     Args:
         settings: address, pace, attempts, pauses, time-outs; `settings.clock()` is the now that requests reach
@@ -94,11 +98,19 @@ class YahooSource:
             return
         self._open()
         queue = deque(requests)
-        running: set[Future[FetchResult]] = set()
+        running: dict[Future[FetchResult], str] = {}
         unanswered = unreachable = 0
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="yahoo") as pool:
             try:
                 while queue or running:
+                    if interrupted():
+                        called_off = [future for future in running if future.cancel()]
+                        for symbol in [
+                            *(running.pop(future) for future in called_off),
+                            *(request.symbol for request in queue),
+                        ]:
+                            yield _not_asked(symbol)
+                        queue.clear()
                     # A short queue before the pool: what is not yet asked can still be called off.
                     while queue and len(running) < self._settings.concurrency * 2:
                         request = queue.popleft()
@@ -106,10 +118,11 @@ class YahooSource:
                             reason = "not asked: the source stopped answering"
                             yield FetchResult(request.symbol, Outcome.FAILED, reason)
                         else:
-                            running.add(pool.submit(self._one, request))
+                            running[pool.submit(self._one, request)] = request.symbol
                     # With nothing to wait for this answers at once.
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
+                        del running[future]
                         result = future.result()
                         if result.facts.get("unanswered"):
                             unanswered += 1
@@ -140,8 +153,6 @@ class YahooSource:
             if self._session is not None:
                 return
             # Imported on first use: yfinance costs seconds, and loading the definitions must not pay for it.
-            import stamina
-
             yfinance: Any = importlib.import_module("yfinance")
             yfinance_data: Any = importlib.import_module("yfinance.data")
             from quant_assets.resources.yahoo_session import ObservingSession
@@ -161,44 +172,42 @@ class YahooSource:
             # YfData makes itself one per process, whose session the last source to open would replace: this
             # one's questions would then go to another address. So each source gets an instance of its own.
             self._yf = type.__call__(yfinance_data.YfData, session=session)
-            # What failed and was asked again is in the results; by themselves both print it as they go along.
-            stamina.instrumentation.set_on_retry_hooks(())
+            # What failed is in the results; by itself it prints that as well.
             logging.getLogger("yfinance").setLevel(logging.CRITICAL)
             self._session = session
 
     def _one(self, request: HistoryRequest) -> FetchResult:
-        import stamina
-
         started = time.monotonic()
-        attempt_number = 0
-        result = FetchResult(request.symbol, Outcome.FAILED, "not asked")
-
-        def pause(error: Exception) -> bool | float:
-            if not isinstance(error, _Passing):
-                return False
-            return True if error.wait_seconds is None else error.wait_seconds
-
+        number, result = 0, _not_asked(request.symbol)
         try:
-            for attempt in stamina.retry_context(
-                on=pause,
-                attempts=self._settings.attempts,
-                timeout=None,
-                wait_initial=self._settings.retry_wait_seconds,
-                wait_max=30.0,
-                wait_jitter=self._settings.retry_wait_seconds,
-            ):
-                with attempt:
-                    attempt_number = attempt.num
+            for number in range(1, self._settings.attempts + 1):
+                try:
                     result = self._ask(request)
-        except _Passing as error:
-            result = error.result
+                    break
+                except _Passing as error:
+                    result = error.result
+                    # Libraries that retry sleep through an interrupt.
+                    if number < self._settings.attempts and wait_unless_interrupted(
+                        self._pause(number, error)
+                    ):
+                        break
         except RateBudgetSpent as error:
             result = FetchResult(request.symbol, Outcome.RATE_LIMITED, f"rate-limited: {error}")
-        facts = {**result.facts, "attempts": attempt_number, "seconds": time.monotonic() - started}
+        except Interrupted:
+            number -= 1
+        facts = {**result.facts, "attempts": number, "seconds": time.monotonic() - started}
         return replace(result, facts=facts)
 
+    def _pause(self, number: int, error: _Passing) -> float:
+        """Seconds to wait after the failure of attempt `number`: twice as long each time, with jitter."""
+        if error.wait_seconds is not None:
+            return error.wait_seconds
+        first = self._settings.retry_wait_seconds
+        return min(_LONGEST_PAUSE, first * 2 ** (number - 1) + random.uniform(0, first))
+
     def _ask(self, request: HistoryRequest) -> FetchResult:
-        """One attempt. Raises _Passing when asking again may help, RateBudgetSpent when it must not be tried."""
+        """One attempt. Raises _Passing when asking again may help; RateBudgetSpent, Interrupted when it must not
+        be tried."""
         try:
             status, body, retry_after = self._chart(request)
         except _NoAnswer as error:
@@ -218,7 +227,7 @@ class YahooSource:
         return result
 
     def _chart(self, request: HistoryRequest) -> tuple[int, bytes, float | None]:
-        """Status, body and Retry-After of one chart request. Raises _NoAnswer, RateBudgetSpent."""
+        """Status, body and Retry-After of one chart request. Raises _NoAnswer, RateBudgetSpent, Interrupted."""
         from curl_cffi.requests.exceptions import RequestException
 
         yfinance_error: Any = importlib.import_module("yfinance.exceptions").YFException
@@ -247,3 +256,7 @@ class YahooSource:
             text = f"no answer ({type(error).__name__}: {str(error)[:160]})"
             raise _NoAnswer(text, unreachable=getattr(error, "code", None) in _CANNOT_CONNECT) from error
         return int(response.status_code), bytes(response.content), None
+
+
+def _not_asked(symbol: str) -> FetchResult:
+    return FetchResult(symbol, Outcome.FAILED, "not asked: the run was interrupted")
