@@ -22,7 +22,7 @@ from datetime import date, timedelta
 THREADS = (1, 2, 8)
 
 
-def hashes(threads: int, runs: int, symbols: int = 300, sessions: int = 400) -> dict[str, dict[str, int]]:
+def hashes(threads: int, runs: int, symbols: int = 100, sessions: int = 300) -> dict[str, dict[str, int]]:
     """Per table how often each content hash came out of `runs` rounds in a process of its own.
 
     Polars fixes its number of threads when it is loaded, hence the process. Raises CalledProcessError.

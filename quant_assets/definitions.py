@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import dagster as dg
 
 from quant_assets.defs.assets.daily_prices import make_daily_prices
@@ -16,13 +14,13 @@ from quant_assets.defs.fill_run import FillRules
 from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
-from quant_assets.defs.partitions import make_grids
+from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule
 from quant_assets.defs.sensors import derived_tables_sensor, new_symbols_sensor
-from quant_assets.exchanges import enabled
+from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
-from quant_assets.resources.settings import Settings, load_settings
+from quant_assets.resources.settings import Settings, SettingsError, load_settings
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
@@ -31,9 +29,13 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     Raises SettingsError, UnknownExchange, ExchangeConfigError.
     """
     exchanges = enabled(settings.exchanges, settings.exchanges_file)
-    start = settings.start
-    while start.weekday() > 4:
-        start += timedelta(days=1)
+    if late := calendars_begin_after(exchanges, settings.start):
+        raise SettingsError(
+            f"QUANT_ASSETS_START={settings.start}: no calendar of the enabled exchanges reaches back so far; that of "
+            f"{late[0].code} ({late[0].rules.calendar}) begins first, on {late[1]} (set QUANT_ASSETS_START to that "
+            "day or a later one)"
+        )
+    start = first_day(exchanges, settings.start)
     grids = make_grids(exchanges, start, settings.now)
     rules = FillRules.of(settings)
     jobs = daily_jobs(exchanges)

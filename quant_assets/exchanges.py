@@ -23,6 +23,8 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.market.calendars import CalendarRules, TradingCalendar, calendar_names, trading_calendar
 
 SHIPPED = "exchanges.yaml"
+SHIPPED_SINCE = date(1970, 1, 1)
+"""All calendars of the exchanges that we ship reach back to this day, New York's further."""
 
 
 class ExchangeConfigError(QuantAssetsError, ValueError):
@@ -119,6 +121,19 @@ def grid_weekdays(exchanges: Iterable[Exchange]) -> str:
     if not days:
         raise ValueError("no exchange is enabled, so no weekday has a session")
     return _cron_days(days)
+
+
+def calendars_begin_after(exchanges: Iterable[Exchange], start: date) -> tuple[Exchange, date] | None:
+    """Where the calendars of `exchanges` begin, if that is after `start` for all of them: the first to begin.
+
+    None when one of them reaches back to `start`. Those that we ship reach back to 1970 and are asked no further, so
+    that the calendar library (two seconds) is imported only for earlier days, or for calendars of the user's alone.
+    """
+    shipped = {entry["calendar"] for entry in _shipped()[0].values()}
+    if start >= SHIPPED_SINCE and any(one.rules.calendar in shipped for one in exchanges):
+        return None
+    first = min(((one.calendar().first_day, one.code, one) for one in exchanges), default=None)
+    return None if first is None or first[0] <= start else (first[2], first[0])
 
 
 def load(path: Path) -> dict[str, Exchange]:

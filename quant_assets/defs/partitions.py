@@ -27,6 +27,14 @@ class Grids:
     yearly: dg.MultiPartitionsDefinition
 
 
+def first_day(exchanges: Sequence[Exchange], start: date) -> date:
+    """The first day of the daily grid: `start`, or the next day on which one of the exchanges can have a session."""
+    weekdays = frozenset[int]().union(*(exchange.session_weekdays() for exchange in exchanges))
+    while start.isoweekday() % 7 not in weekdays:
+        start += timedelta(days=1)
+    return start
+
+
 def make_grids(exchanges: Sequence[Exchange], start: date, until: datetime | None) -> Grids:
     """The grids from the week and the year of `start` on; through today, or through the day of `until`."""
     codes = dg.StaticPartitionsDefinition([exchange.code for exchange in exchanges])

@@ -349,9 +349,14 @@ class _Filling:
 
     def _record_closed(self, plan: Plan, report: FillReport) -> None:
         fresh: list[Entry] = []
+        calendar = self._exchange.calendar()
         for day in plan.days.closed:
             if day not in plan.standing:
                 reason = f"{self._exchange.code} did not trade on {day}"
+                if not calendar.knows(day):
+                    reason = (
+                        f"before {calendar.first_day}, where the calendar of {self._exchange.code} begins"
+                    )
                 fresh.append(stamped(Entry(day.isoformat(), CellState.CLOSED, reason=reason), self._clock()))
                 report.cells[day] = fresh[-1]
         if fresh:

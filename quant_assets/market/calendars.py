@@ -4,6 +4,9 @@ The days come from pandas-market-calendars, corrected by the exchange's own rule
 or open is so, whatever the library says, because libraries learn of funerals, storms and outages late. The
 library is imported on the first question (it costs about two seconds), and asked only for the years that
 questions touch. Nothing here reads a clock: "is it over?" takes the moment as an argument.
+
+A calendar knows the days from its `first_day` on. Before it no session is known, so that whoever looks back over the
+edge finds nothing there; whether a day is before it is for `TradingCalendar.knows` to say.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from quant_assets.errors import QuantAssetsError
 if TYPE_CHECKING:  # polars takes most of a second; only schedule() needs it
     import polars as pl
 
-FIRST_DAY = date(1990, 1, 1)
-"""Days before this one are not answered: the libraries' older holidays are not dependable."""
+FIRST_DAY = date(1953, 1, 1)
+"""No calendar begins earlier: until May 1952 New York traded on Saturdays as well, which the library has and
+a trading week of five days lacks."""
 LAST_DAY = date(2049, 12, 31)
 """Days after this one are not answered: tables of lunar holidays end here."""
 
@@ -95,10 +99,11 @@ class _Span:
 class TradingCalendar:
     """The sessions of one exchange. Get one from `trading_calendar`, which keeps one per set of rules.
 
-    A day is a `datetime.date` (a datetime raises TypeError: it has no day without a zone). Any day from
-    `FIRST_DAY` to `LAST_DAY` can be asked, or fewer where the library's calendar knows fewer; outside them
-    every method raises `OutsideCalendar`. Sessions more than about a year ahead are what the holiday rules
-    say, not what the exchange has announced. Safe to share between threads.
+    A day is a `datetime.date` (a datetime raises TypeError: it has no day without a zone). Before `first_day` no
+    session is known: a day there is no session, and a range loses its part there. After `LAST_DAY`, or after the
+    library's own last day, every method raises `OutsideCalendar`. Sessions before 1990 are what the library's
+    holiday rules say, checked for New York and London; sessions more than about a year ahead are what they say, not
+    what the exchange has announced. Safe to share between threads.
     """
 
     def __init__(self, rules: CalendarRules) -> None:
@@ -110,6 +115,15 @@ class TradingCalendar:
 
     def __repr__(self) -> str:
         return f"TradingCalendar({self.rules.calendar})"
+
+    @property
+    def first_day(self) -> date:
+        """The first day whose holidays the library's calendar knows. Imports the library."""
+        return self._library().first
+
+    def knows(self, day: date) -> bool:
+        """Whether the calendar reaches back to that day: before it, no session is known."""
+        return _day(day) >= self.first_day
 
     def sessions(self, start: date, end: date) -> list[date]:
         """The sessions from `start` to `end`, both included, in order; none when `start` is after `end`."""
@@ -172,7 +186,9 @@ class TradingCalendar:
         """The last session before that day, which need not be a session itself."""
         found = self._search_back(day, lambda span: bisect_left(span.days, day))
         if found is None:
-            raise OutsideCalendar(f"{self.rules.calendar}: no session is known before {day}")
+            raise OutsideCalendar(
+                f"{self.rules.calendar}: no session is known before {day}; this calendar begins on {self.first_day}"
+            )
         return found
 
     def next_session(self, day: date) -> date:
@@ -224,20 +240,23 @@ class TradingCalendar:
         return span.days[place - 1]
 
     def _cover(self, start: date, end: date) -> _Span:
+        """A span that has all sessions from `start` to `end`."""
         span = self._span
         if span is not None and span.first <= start and end <= span.last:
             return span
-        return self._extend(start, end)
-
-    def _extend(self, start: date, end: date) -> _Span:
-        """Builds what is missing, with whole years to spare so that a loop over days builds seldom."""
         source = self._library()
-        if start < source.first or end > source.last:
-            day = start if start < source.first else end
+        if end > source.last:
             raise OutsideCalendar(
-                f"{self.rules.calendar}: {day} is outside this calendar, "
+                f"{self.rules.calendar}: {end} is outside this calendar, "
                 f"which knows the days from {source.first} to {source.last}"
             )
+        start, end = max(start, source.first), max(end, source.first)
+        if span is not None and span.first <= start and end <= span.last:
+            return span
+        return self._extend(source, start, end)
+
+    def _extend(self, source: _Source, start: date, end: date) -> _Span:
+        """Builds what is missing, with whole years to spare so that a loop over days builds seldom."""
         with self._lock:
             old = self._span
             first = max(source.first, date(start.year - 1, 1, 1))
@@ -281,7 +300,7 @@ class _Source:
         mirrored = getattr(self._calendar, "_ec", None)
         first = mirrored.bound_min() if mirrored is not None else None
         last = mirrored.bound_max() if mirrored is not None else None
-        self.first: date = FIRST_DAY if first is None else max(FIRST_DAY, first.date())
+        self.first = max(FIRST_DAY, _holidays_since(self._calendar), first.date() if first else FIRST_DAY)
         self.last: date = LAST_DAY if last is None else min(LAST_DAY, last.date())
 
     def build(self, start: date, end: date) -> list[_Session]:
@@ -318,6 +337,18 @@ class _Source:
         ]
 
 
+def _holidays_since(calendar: Any) -> date:
+    """The first day from which on the library's calendar has holidays; before, every weekday would be a session.
+
+    Pandas' holiday rules are applied from 1970 on, unless a calendar sets another day (New York: 1885). A calendar
+    without rules knows the holidays that it lists, so it begins with the year of the first of them.
+    """
+    if (rules := calendar.regular_holidays) is not None and rules.rules:
+        return rules.start_date.date()
+    listed = calendar.holidays().holidays
+    return date(min(listed).astype("datetime64[Y]").astype(int) + 1970, 1, 1) if len(listed) else FIRST_DAY
+
+
 @cache
 def trading_calendar(rules: CalendarRules) -> TradingCalendar:
     """The calendar for these rules, one per process. An unknown name shows at the first question."""
@@ -346,6 +377,12 @@ def _year(day: date, years: int, limit: date) -> date:
     if years < 0:
         return max(limit, date(day.year + years, 1, 1))
     return min(limit, date(day.year + years, 12, 31))
+
+
+def _day(day: date) -> date:
+    if isinstance(day, datetime):
+        raise TypeError(f"{day} is a moment; a day is a datetime.date")
+    return day
 
 
 def _aware(at: datetime) -> datetime:

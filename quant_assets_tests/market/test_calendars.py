@@ -186,11 +186,11 @@ def test_weeks_part_the_sessions(code: str, day: date):
 
 
 @settings(max_examples=5, deadline=None)
-@given(st.lists(st.dates(FIRST_DAY + 400 * DAY, date(2035, 12, 31)), min_size=1, max_size=6))
+@given(st.lists(st.dates(date(1998, 1, 1), date(2035, 12, 31)), min_size=1, max_size=6))
 def test_the_order_of_the_questions_changes_no_answer(asked: list[date]):
     rules = CalendarRules("XBOM", "Asia/Kolkata", time(15, 30))  # trades on New Year's Day, where parts meet
     fresh, whole = TradingCalendar(rules), trading_calendar(rules)
-    whole.sessions(FIRST_DAY, date(2036, 1, 1))
+    whole.sessions(date(1997, 1, 1), date(2036, 1, 1))
     first, last = min(asked), max(asked)
     assert [fresh.previous_session(day) for day in asked] == [whole.previous_session(day) for day in asked]
     assert fresh.schedule(first, last).equals(whole.schedule(first, last))
@@ -244,36 +244,76 @@ def test_the_schedule_is_a_typed_frame():
     assert calendar("US").schedule(date(2024, 12, 1), date(2024, 11, 28)).schema == frame.schema
 
 
-@pytest.mark.parametrize("day", [FIRST_DAY - DAY, LAST_DAY + DAY])
-def test_days_beyond_the_calendar_are_refused(day: date):
-    asked = calendar("US")
-    with pytest.raises(OutsideCalendar, match=rf"NYSE: {day} .* 1990-01-01 to 2049-12-31"):
+def test_days_after_the_last_are_refused():
+    asked, day = calendar("US"), LAST_DAY + DAY
+    with pytest.raises(OutsideCalendar, match=rf"NYSE: {day} .* {FIRST_DAY} to 2049-12-31"):
         asked.is_session(day)
     with pytest.raises(OutsideCalendar):
-        asked.sessions(min(day, date(2024, 1, 1)), max(day, date(2024, 1, 1)))
+        asked.sessions(date(2024, 1, 1), day)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_before_the_first_day_no_session_is_known(loaded: bool):
+    asked = TradingCalendar(exchange("LSE").rules)
+    if loaded:
+        asked.sessions(date(1970, 1, 1), date(1980, 1, 1))
+    day = date(1969, 12, 1)
+    assert not asked.is_session(day)
+    assert asked.sessions(day, date(1970, 1, 5)) == [date(1970, 1, 2), date(1970, 1, 5)]
+    assert asked.sessions(day, day + 5 * DAY) == []
+    assert asked.early_closes(day, date(1970, 1, 5)) == {}
+    assert asked.next_session(day) == date(1970, 1, 2)
+    assert asked.last_session_over(datetime(1969, 12, 1, tzinfo=UTC)) is None
+    assert asked.sessions_over_between(
+        datetime(1969, 12, 1, tzinfo=UTC), datetime(1970, 1, 3, tzinfo=UTC)
+    ) == [date(1970, 1, 2)]
+    assert (asked.knows(day), asked.knows(date(1970, 1, 1))) == (False, True)
+    with pytest.raises(OutsideCalendar, match=r"before 1969-12-01; this calendar begins on 1970-01-01"):
+        asked.previous_session(day)
+
+
+def test_where_calendars_begin():
+    """With the holidays that the library knows: years before would be all weekdays."""
+    begin = {code: one.calendar().first_day for code, one in known().items()}
+    assert begin == {**dict.fromkeys(begin, date(1970, 1, 1)), "US": FIRST_DAY}
+    listed_only = trading_calendar(CalendarRules("XBOM", "Asia/Kolkata", time(15, 30)))
+    assert listed_only.first_day == date(1997, 1, 1)
+    assert not listed_only.is_session(date(1997, 1, 23))  # the first holiday on its list
+    always_open = trading_calendar(CalendarRules("24/7", "UTC", time(0)))
+    assert always_open.first_day == FIRST_DAY
+
+
+def test_a_calendar_is_built_no_further_back_than_it_is_asked():
+    asked = TradingCalendar(exchange("US").rules)
+    asked.sessions(date(2000, 1, 3), date(2020, 1, 1))
+    span = asked._span
+    assert span is not None
+    assert (span.first, span.last) == (date(1999, 1, 1), date(2022, 12, 31))
 
 
 def test_the_edges_of_the_calendar():
     asked = TradingCalendar(exchange("US").rules)
-    assert asked.next_session(FIRST_DAY) == date(1990, 1, 2)
+    assert asked.next_session(FIRST_DAY) == date(1953, 1, 2)
     assert asked.previous_session(LAST_DAY) == date(2049, 12, 30)  # the 31st is a Friday, a session itself
-    assert asked.last_session_over(datetime(1990, 1, 2, 20, 59, tzinfo=UTC)) is None
-    assert asked.last_session_over(datetime(1990, 1, 2, 21, 0, tzinfo=UTC)) == date(1990, 1, 2)
-    with pytest.raises(OutsideCalendar, match="before 1990-01-02"):
-        asked.previous_session(date(1990, 1, 2))
+    assert asked.last_session_over(datetime(1953, 1, 2, 20, 29, tzinfo=UTC)) is None
+    assert asked.last_session_over(datetime(1953, 1, 2, 20, 30, tzinfo=UTC)) == date(1953, 1, 2)
+    with pytest.raises(OutsideCalendar, match="before 1953-01-02"):
+        asked.previous_session(date(1953, 1, 2))
     with pytest.raises(OutsideCalendar, match="after 2049-12-31"):
         asked.next_session(LAST_DAY)
-    with pytest.raises(NotASession, match="the one before is none known, the one after 1990-01-02"):
+    with pytest.raises(NotASession, match="the one before is none known, the one after 1953-01-02"):
         asked.closes_at(FIRST_DAY)
 
 
-def test_a_calendar_that_knows_few_years_says_so():
+def test_a_calendar_that_knows_few_years_knows_no_session_before_them():
     """The library would answer 2015 with a Riyadh that has no holidays."""
     riyadh = trading_calendar(CalendarRules("XSAU", "Asia/Riyadh", time(15)))
     assert riyadh.is_session(date(2024, 3, 3))  # a Sunday
     assert not riyadh.is_session(date(2024, 3, 1))  # a Friday
-    with pytest.raises(OutsideCalendar, match="2021-01-01"):
-        riyadh.sessions(date(2015, 1, 1), date(2024, 1, 1))
+    assert riyadh.first_day == date(2021, 1, 1)
+    assert riyadh.sessions(date(2015, 1, 1), date(2021, 1, 4)) == [date(2021, 1, 3), date(2021, 1, 4)]
+    with pytest.raises(OutsideCalendar, match="2029-12-31"):
+        riyadh.is_session(date(2030, 1, 6))
 
 
 def test_overrides_win_over_the_library():
