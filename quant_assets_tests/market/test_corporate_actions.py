@@ -197,6 +197,17 @@ def test_two_dividends_of_one_day_add_up_and_two_ratios_multiply() -> None:
     assert recovered["dividend"].to_list() == [pytest.approx(0.45), 0.0]
 
 
+@pytest.mark.parametrize("declared", [0.285714, 0.000125, 1.234567, 0.1])
+@pytest.mark.parametrize("ratio", [1.0, 7.0, 1 / 3])
+def test_a_dividend_comes_back_with_all_its_six_decimals(declared: float, ratio: float) -> None:
+    served = Served(
+        bars=[{"date": day(n), **dict.fromkeys(PRICES, 5.0), "volume": 10} for n in range(3)],
+        splits=[(day(2), ratio)],
+        dividends=[(day(1), declared / ratio)],
+    )
+    assert undo(served)["dividend"].to_list() == [0.0, declared, 0.0]
+
+
 def test_a_served_bar_without_a_price_stays_without_it() -> None:
     served = Served(
         bars=[{"date": day(0), "open": None, "high": 2.0, "low": None, "close": 2.0, "volume": None}],

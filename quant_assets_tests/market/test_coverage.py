@@ -185,6 +185,35 @@ def test_a_hole_is_a_suspension_by_its_neighbours_and_repeated_statements(
     assert judged == (replace(told, outcome=SUSPENDED) if suspended else told)
 
 
+@pytest.mark.parametrize(
+    ("told", "received", "expected", "excused"),
+    [
+        # A gap of exactly five may still be a hole of the source's.
+        (hole(gap=5), 9, 10, False),
+        (hole(gap=6), 9, 10, True),
+        # Half of the market traded; of eleven, five is less than half.
+        (hole(gap=6), 5, 10, True),
+        (hole(gap=6), 4, 10, False),
+        (hole(gap=6), 5, 11, False),
+        (hole(REFUSED, gap=6), 9, 10, False),
+        (hole("failed", gap=6), 9, 10, False),
+        (hole(SUSPENDED, gap=1), 0, 10, True),
+        (hole(NOT_ASKED), 0, 10, True),
+        (hole(REJECTED), 9, 10, False),
+    ],
+)
+def test_a_hole_is_excused_when_it_looks_like_a_suspension_or_nobody_has_asked(
+    told: Missing, received: int, expected: int, excused: bool
+) -> None:
+    assert told.excused(received, expected) is excused
+
+
+@pytest.mark.parametrize(("received", "expected", "suspended"), [(1, 2, True), (1, 3, False), (2, 3, True)])
+def test_a_hole_is_judged_by_half_of_the_market(received: int, expected: int, suspended: bool) -> None:
+    told = hole(days=1, since=MONDAY, answers=2, gap=1)
+    assert (told.judged(received, expected).outcome == SUSPENDED) is suspended
+
+
 # --- who is expected
 
 

@@ -367,7 +367,52 @@ def test_a_single_bar_in_another_unit_is_a_change_of_unit_that_reaches_nowhere()
     assert found.old.height == 1
 
 
+@pytest.mark.parametrize(("whole", "first"), [(False, 0), (True, 0), (False, 3)])
+def test_a_renamed_currency_reaches_back_when_it_holds_from_the_first_row_compared(
+    whole: bool, first: int
+) -> None:
+    standing = history(currency="GBX")
+    renamed = standing.with_columns(
+        currency=pl.when(pl.col("date") >= day(first)).then(pl.lit("GBp")).otherwise("currency")
+    )
+    found = judge(standing, later(renamed), whole=whole)
+    if not whole and not first:
+        assert found.reaches_back == ["A"]
+        assert found.events.is_empty()
+        assert found.new.is_empty()
+        return
+    assert found.reaches_back == []
+    assert found.events.rows() == [
+        ("A", day(N - 1), "currency", "GBX", "GBp", "unit_change", day(first), N - first)
+    ]
+    assert says_the_same(applied(standing, later(renamed), found), later(renamed))
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(4, "correction"), (5, "unit_change")])
+def test_a_currency_is_renamed_when_five_rows_say_so(rows: int, kind: str) -> None:
+    standing = history(currency="GBX")
+    renamed = standing.with_columns(
+        currency=pl.when(pl.col("date") < day(rows)).then(pl.lit("GBp")).otherwise("currency")
+    )
+    found = judge(standing, later(renamed))
+    assert set(found.events["class"]) == {kind}
+    assert found.new.height == rows
+
+
+def test_pounds_are_not_pence_whatever_the_numbers_say() -> None:
+    standing = history(currency="GBp")
+    found = judge(standing, later(put(standing, 7, currency="GBP")))
+    assert found.events.rows() == [("A", day(7), "currency", "GBp", "GBP", "correction", day(7), 1)]
+
+
 # --- dividends
+
+
+@pytest.mark.parametrize(("new", "differs"), [(0.285714, True), (0.2857005, False), (0.285702, True)])
+def test_a_dividend_differs_from_the_sixth_decimal_on(new: float, differs: bool) -> None:
+    standing = put(history(), 12, dividend=0.2857)
+    found = judge(standing, later(put(standing, 12, dividend=new)))
+    assert (found.events.height == 1) is differs
 
 
 def test_a_dividend_that_becomes_known_is_late() -> None:

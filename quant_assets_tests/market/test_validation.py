@@ -253,6 +253,22 @@ def test_a_currency_that_the_exchange_does_not_quote_in_is_refused() -> None:
         assert refused["rule"].to_list() == ["a currency that the exchange or the catalog does not name"]
 
 
+@pytest.mark.parametrize(("served", "known"), [("GBP", False), ("GBp", True), ("GBX", False)])
+@pytest.mark.parametrize("named", [None, "GBp"])
+def test_pounds_are_refused_where_pence_are_quoted(served: str, known: bool, named: str | None) -> None:
+    listings = pl.DataFrame(
+        {"symbol": ["A"], "listed_on": [None], "delisted_on": [None], "currency": [named]},
+        schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date, "currency": pl.String},
+    )
+    rows = answer([5.0]).with_columns(currency=pl.lit(served))
+    none = pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date})
+    found = with_context(rows, rows["date"], pl.Series(["GBp"]), listings, none)
+    assert found["currency_known"].to_list() == [known]
+    # An exchange that quotes in both is held to what the catalog names.
+    both = with_context(rows, rows["date"], pl.Series(["GBp", "GBP"]), listings, none)
+    assert both["currency_known"].to_list() == [served == "GBp" or (served == "GBP" and named is None)]
+
+
 def test_a_catalog_without_currencies_bounds_nothing() -> None:
     listings = pl.DataFrame({"symbol": ["A"], "listed_on": [None], "delisted_on": [None]}).cast(
         {"listed_on": pl.Date, "delisted_on": pl.Date}

@@ -275,6 +275,17 @@ def test_a_dividend_in_another_currency_drops_the_bar_of_its_day() -> None:
     assert got.dividends.rows() == [(DAYS[2], 0.25)]
 
 
+def test_a_dividend_in_pounds_is_none_in_pence() -> None:
+    body = answer()
+    result_of(body)["meta"]["currency"] = "GBp"
+    result_of(body)["events"] = {
+        "dividends": {"a": {"date": opening(DAYS[1]), "amount": 0.24, "currency": "GBP"}}
+    }
+    got = read(body)
+    assert (got.currency, got.dividends.rows()) == ("GBp", [])
+    assert got.dropped == {DAYS[1]: "a dividend in GBP, prices in GBp"}
+
+
 def test_dividends_capital_gains_and_splits_keep_their_ex_dates() -> None:
     body = answer()
     # The ex-date of the split has no bar; it is not moved to one that has.
