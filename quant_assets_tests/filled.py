@@ -11,7 +11,7 @@ import polars as pl
 from quant_assets.market.bars import DAILY_SCHEMA, content_sha256
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectStore, claim
-from quant_assets.tables.layout import CATALOG, DAILY, TOP_LEVEL, WEEKLY, object_key
+from quant_assets.tables.layout import CATALOG, DAILY, TOP_LEVEL, WEEKLY, expected_key, object_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import encode
 
@@ -47,7 +47,7 @@ def fill_store(store: ObjectStore, objects: int, exchanges: tuple[str, ...] = ("
     """Puts `objects` objects, manifest shards included; of every ten days one is closed, and one a year failed."""
     claim(store, TOP_LEVEL)
     store.put(object_key(CATALOG), encode(pl.DataFrame({"symbol": ["A"], "exchange": ["US"]}), {}))
-    store.put("listing_events/exchange=US.json", b"[]")
+    store.put(expected_key("US", "f" * 64), b"{}")
     room = objects - 3
     for number, exchange in enumerate(exchanges):
         _fill_exchange(store, exchange, room // len(exchanges) + (number < room % len(exchanges)))
@@ -77,7 +77,7 @@ def _fill_exchange(store: ObjectStore, exchange: str, objects: int) -> None:
     def put(number: int) -> tuple[str, Entry] | None:
         table, day = planned[number]
         if table == CATALOG:
-            key = f"listing_events/exchange={exchange}/{number}.json"
+            key = expected_key(exchange, f"{number:064x}")
             store.put(key, b'{"made up": true}')
             return None
         frame = bars(day, ["A", "B", f"{exchange}.{table}"])

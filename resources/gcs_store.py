@@ -183,6 +183,20 @@ class GcsObjectStore:
         while (page := self._asked("list", prefix, lambda: next(pages, None))) is not None:
             yield from (info for info in map(self._info, page) if "/." not in f"/{info.key}")
 
+    def groups(self, prefix: str, end: str) -> builtins.list[str]:
+        blobs = self._opened().list_blobs(
+            self._bucket_name,
+            prefix=self._prefix + prefix,
+            delimiter=end,
+            fields="prefixes,nextPageToken",
+            timeout=_TIMEOUT,
+            retry=self._retry,
+        )
+        pages: Iterator[Any] = blobs.pages
+        while self._asked("list", prefix, lambda: next(pages, None)) is not None:
+            pass
+        return sorted(name.removeprefix(self._prefix) for name in blobs.prefixes)
+
     def delete(self, key: str, *, if_version: str | None = None) -> None:
         exceptions = _exceptions()
         failures: list[Exception] = []

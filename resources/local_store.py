@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import fcntl
 import os
@@ -123,6 +124,24 @@ class LocalObjectStore:
             raise self._unavailable("list", folder, error) from error
         yield from found
 
+    def groups(self, prefix: str, end: str) -> builtins.list[str]:
+        named, _, rest = prefix.rpartition("/")
+        folder = self._path(named) if named else self._root
+        base = f"{named}/" if named else ""
+        if end == "/":
+            return sorted({_up_to(info.key, prefix, end) for info in self.list(prefix)} - {""})
+        try:
+            # Names are enough: a group ends within one, or not at all.
+            names = [entry.name for entry in os.scandir(folder)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._unavailable("list", folder, error) from error
+        found = {
+            _up_to(base + name, prefix, end) for name in names if name.startswith(rest) and name[0] != "."
+        }
+        return sorted(found - {""})
+
     def delete(self, key: str, *, if_version: str | None = None) -> None:
         path = self._path(key)
         try:
@@ -219,6 +238,12 @@ class LocalObjectStore:
             f"cannot {verb} {path}: {error.strerror or error} "
             f"(check the folder's permissions and free space, or point QUANT_ASSETS_STORE elsewhere)"
         )
+
+
+def _up_to(key: str, prefix: str, end: str) -> str:
+    """The beginning of a key through the first `end` after `prefix`; "" where there is none."""
+    inside, found, _ = key[len(prefix) :].partition(end)
+    return prefix + inside + found if found else ""
 
 
 def _version(present: os.stat_result) -> str:

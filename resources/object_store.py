@@ -37,6 +37,10 @@ class ObjectDamaged(ObjectStoreError):
     """The object's bytes are not what was written."""
 
 
+class NewerFormat(ObjectStoreError):
+    """The object was written by a newer release in a format that this one does not know: upgrade quant-assets."""
+
+
 class StoreUnavailable(ObjectStoreError):
     """The store cannot be reached, read or written; the message names the remedy."""
 
@@ -93,6 +97,14 @@ class ObjectStore(Protocol):
         """The objects whose key starts with `prefix`, sorted by key."""
         ...
 
+    def groups(self, prefix: str, end: str) -> list[str]:
+        """The different beginnings, up to the first `end` after `prefix` and with it, of the keys that start with
+        `prefix` and have one: `groups("t/date=", "-")` is ["t/date=2023-", "t/date=2024-"]. Sorted.
+
+        One request where `list` takes one for every thousand objects.
+        """
+        ...
+
     def delete(self, key: str, *, if_version: str | None = None) -> None:
         """Removes the object. Raises ObjectNotFound, ObjectChanged."""
         ...
@@ -114,6 +126,16 @@ MARKER = "quant-assets.json"
 """The object by which a store says that it is one of ours, and of which format."""
 
 FORMAT = 1
+"""The format of what is written: of the store as a whole (its marker), of each table (in its footer), of each
+manifest shard and record. What says no format is of format 1."""
+
+
+def refuse_newer(found: object, uri: str) -> None:
+    """Raises NewerFormat when `found`, the format that the object at `uri` says, is not one of those known here."""
+    if found is not None and (not isinstance(found, int) or found > FORMAT):
+        raise NewerFormat(
+            f"{uri}: written in format {found}, this version reads up to {FORMAT}: upgrade quant-assets"
+        )
 
 
 def claim(store: ObjectStore, tables: Collection[str]) -> None:

@@ -40,7 +40,7 @@ def backfill(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="First day, YYYY-MM-DD. With --missing the first one stored by default."),
+        typer.Option(help="First day, YYYY-MM-DD. With --missing the first one ever asked for by default."),
     ] = None,
     end: Annotated[
         str | None, typer.Option(help="Last day, YYYY-MM-DD. Default: the last session over.")
@@ -187,7 +187,7 @@ def _heal(exchange: str | None, start: str | None, end: str | None, symbols: lis
             work.append((one, _days(one, first, last)))
     if not work:
         raise UsageProblem(
-            f"{store.location} holds no cell yet, so nothing can be missing: backfill a range first"
+            f"{store.location} was asked for nothing yet, so nothing can be missing: backfill a range first"
         )
     _fill(work, symbols=symbols)
 

@@ -40,29 +40,40 @@ def show_manifest(as_json: Annotated[bool, typer.Option("--json", help="Machine-
 
 
 def verify() -> None:
-    """Reads every object against its recorded hash and names what is damaged; exit code 1 if anything is."""
+    """Reads every object against what is recorded of it; names what is damaged, not recorded, or none of ours, and
+    exits with 1 if anything is."""
     from quant_assets.maintenance.verify import verify_store
     from quant_assets.resources.settings import load_settings
 
     store = _there(load_settings().store_location)
     with _bar("reading objects") as step:
         result = verify_store(store, step)
-    for problem in result.damaged.values():
-        print(f"damaged: {problem}")
-    word = "failed" if result.damaged else "ok"
-    print(f"verify: {word} objects={result.objects} damaged={len(result.damaged)}")
-    if result.damaged:
+    for kind, problems in (
+        ("damaged", result.damaged), ("unrecorded", result.unrecorded), ("stray", result.strays),
+    ):  # fmt: skip
+        for problem in problems.values():
+            print(f"{kind}: {problem}")
+    print(
+        f"verify: {'ok' if result.sound else 'failed'} objects={result.objects} damaged={len(result.damaged)} "
+        f"unrecorded={len(result.unrecorded)} stray={len(result.strays)}"
+    )
+    if not result.sound:
         sys.exit(1)
 
 
 def rebuild() -> None:
-    """Makes the manifest anew from the objects. Nothing else may write to the store meanwhile."""
+    """Makes the manifest anew: from the objects, the calendars and the record of what was asked for. Nothing else may
+    write to the store meanwhile."""
+    from quant_assets.exchanges import known
     from quant_assets.maintenance.rebuild import rebuild_manifest
     from quant_assets.resources.settings import load_settings
 
-    store = _there(load_settings().store_location)
+    settings = load_settings()
+    store = _there(settings.store_location)
     with _bar("reading footers") as step:
-        recorded = rebuild_manifest(store, on_object=step)
+        recorded = rebuild_manifest(
+            store, exchanges=known(settings.exchanges_file), now=settings.clock(), on_object=step
+        )
     print(f"rebuild-manifest: ok objects={recorded}")
 
 

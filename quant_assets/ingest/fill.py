@@ -29,6 +29,7 @@ from quant_assets.tables.layout import DAILY, TOP_LEVEL
 from quant_assets.tables.listing_events import learn_first_trades, with_learned
 from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
 from quant_assets.tables.quarantine import Decision, hold, mark, read_quarantine, superseded
+from quant_assets.tables.requested import record_requested
 from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 
 _WRITERS = 8
@@ -250,6 +251,9 @@ class _Filling:
         report.skipped = len(expected - starts.keys())
 
         quarantine = read_quarantine(self._store, self._exchange.code)
+        if mode is not Mode.VERIFY:
+            # Before the first request: what fails or is killed from here on was asked for all the same.
+            record_requested(self._store, self._exchange.code, asked_days)
         requests_before = self._source.data_requests
         with fetch(
             plan, self._exchange, listings, self._source, self._clock,

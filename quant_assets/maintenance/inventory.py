@@ -11,17 +11,21 @@ import polars as pl
 
 from quant_assets.catalog.build import followed
 from quant_assets.exchanges import Exchange
-from quant_assets.market.coverage import CellState, absent_days
+from quant_assets.market.coverage import CellState
 from quant_assets.market.gaps import GAPS_SCHEMA, MISSING_SCHEMA, find_gaps
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import CATALOG, DAILY, WEEKLY, object_key
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import read_table
+from quant_assets.tables.requested import first_requested, read_requested
 
 
 def manifest_summary(store: ObjectStore, exchanges: Sequence[Exchange]) -> dict[str, dict[str, Any]]:
-    """Per exchange: cells by state, rows, bytes, sessions without a cell, last complete session, weeks."""
+    """Per exchange: cells by state, rows, bytes, sessions without a cell, last complete session, weeks.
+
+    Sessions without a cell are those from the first to the last day that has one or was asked for.
+    """
     summary: dict[str, dict[str, Any]] = {}
     for exchange in exchanges:
         code = exchange.code
@@ -32,17 +36,19 @@ def manifest_summary(store: ObjectStore, exchanges: Sequence[Exchange]) -> dict[
             "cells": {state.value: states[state] for state in CellState},
             "rows": sum(entry.rows for entry in entries),
             "bytes": sum(entry.size for entry in entries),
-            "absent": [day.isoformat() for day in _absent_sessions(exchange, entries)],
+            "absent": [day.isoformat() for day in _absent_sessions(store, exchange, entries)],
             "last_complete": max(complete, default=None),
             "weeks": sum(1 for _ in Manifest(store, WEEKLY).all(code)),
         }
     return summary
 
 
-def _absent_sessions(exchange: Exchange, entries: Sequence[Entry]) -> list[date]:
-    absent = absent_days(entry.partition for entry in entries)
-    sessions = set(exchange.calendar().sessions(absent[0], absent[-1])) if absent else set[date]()
-    return [day for day in absent if day in sessions]
+def _absent_sessions(store: ObjectStore, exchange: Exchange, entries: Sequence[Entry]) -> list[date]:
+    there = {date.fromisoformat(entry.partition) for entry in entries}
+    requested = read_requested(store, exchange.code)
+    bounds = [day for day in (*there, requested.first, requested.last) if day is not None]
+    sessions = exchange.calendar().sessions(min(bounds), max(bounds)) if bounds else ()
+    return [day for day in sessions if day not in there]
 
 
 def worst_holes(entries: Iterable[Entry]) -> list[tuple[str, str, str, int]]:
@@ -54,15 +60,14 @@ def worst_holes(entries: Iterable[Entry]) -> list[tuple[str, str, str, int]]:
 
 
 def first_day(store: ObjectStore, exchange: str) -> date | None:
-    """The first day of an exchange that has a cell."""
-    days = (date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange))
-    return min(days, default=None)
+    """The first day of an exchange that was asked for, or has a cell."""
+    return first_requested(store, exchange)
 
 
 def exchange_gaps(
     store: ObjectStore, exchange: Exchange, now: datetime, *, symbols: Collection[str] = ()
 ) -> pl.DataFrame:
-    """What is missing of an exchange from its first cell through the last session over: `market.gaps.GAPS_SCHEMA`.
+    """What is missing of an exchange from the first day asked for through the last session over: GAPS_SCHEMA.
 
     Args:
         symbols: only these; empty: all, and gaps of the whole market.
@@ -71,15 +76,19 @@ def exchange_gaps(
     """
     entries = {date.fromisoformat(e.partition): e for e in Manifest(store, DAILY).all(exchange.code)}
     last = exchange.calendar().last_session_over(now, exchange.delay)
-    if not entries or last is None:
+    requested = read_requested(store, exchange.code)
+    first = min([day for day in (*entries, requested.first) if day is not None], default=None)
+    if first is None or last is None or first > last:
         return pl.DataFrame(schema=GAPS_SCHEMA)
     catalog = read_table(store, object_key(CATALOG))
     listings = with_learned(store, exchange.code, followed(catalog, exchange.code))
-    sessions = exchange.calendar().sessions(min(entries), last)
+    sessions = exchange.calendar().sessions(first, last)
+    # Asked for, and nothing is on record of what came: the run was ended, or the source could not be reached.
+    unanswered = [day for day in sessions if day in requested and day not in entries]
     gaps = find_gaps(
         sessions,
-        [day for day, entry in entries.items() if entry.state is not CellState.CLOSED],
-        [day for day, entry in entries.items() if entry.expected and not entry.received],
+        [*unanswered, *(day for day, entry in entries.items() if entry.state is not CellState.CLOSED)],
+        [*unanswered, *(day for day, entry in entries.items() if entry.expected and not entry.received)],
         missing_rows(entries),
         listings,
     )

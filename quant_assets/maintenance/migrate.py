@@ -17,12 +17,12 @@ from quant_assets.resources.object_store import (
     claim,
     is_claimed,
 )
-from quant_assets.tables.layout import TOP_LEVEL
+from quant_assets.tables.layout import MANIFEST, TOP_LEVEL
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import decode
 
 _WORKERS = 16
-_MANIFEST = "manifest/"
+_MANIFEST = f"{MANIFEST}/"
 
 
 @dataclass(slots=True)
@@ -100,11 +100,8 @@ def migrate_store(
                 result.rows += rows
             on_object()
     if not result.failed:
-        # Versions differ between homes, so the manifest is made anew; closed and failed cells come from the source.
-        rebuild_manifest(
-            target,
-            without_objects=lambda table, exchange: Manifest(source, table).all(exchange),
-        )
+        # Versions differ between homes, so the manifest is made anew; what no object tells comes from the source.
+        rebuild_manifest(target, recorded=lambda table, exchange: Manifest(source, table).all(exchange))
     return result
 
 

@@ -1,7 +1,7 @@
 """Daily rows as they are stored: the yearly history, overlaid by every cell that is newer than it.
 
-So reads are right whether or not a compaction has run. A reader sees each object as it was or as it is, never a
-mixture.
+So reads are right whether or not a compaction has run, and with manifest and history lost: the cells are the truth.
+A reader sees each object as it was or as it is, never a mixture.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
+from typing import Any
 
 import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, conform_daily, empty_daily
 from quant_assets.resources.object_store import (
     ObjectChanged,
+    ObjectDamaged,
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
     get_many,
 )
-from quant_assets.tables.layout import DAILY, HISTORY, object_key
+from quant_assets.tables.layout import DAILY, HISTORY, object_key, partition_of, partitions_prefix
 from quant_assets.tables.manifest import Entry, Manifest
-from quant_assets.tables.parquet import decode, read_facts, read_symbols
+from quant_assets.tables.parquet import decode, decode_with_facts, read_symbols
 from quant_assets.tables.restatements import Ledger
 
 _RETRIES = 20
@@ -47,14 +49,17 @@ def read_daily(
     manifest = Manifest(store, DAILY)
     first, last = start or date.min, end or date.max
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="years") as pool:
-        # A manifest that was lost must not make its years look empty: the history tells of them as well.
-        places = (f"manifest/{DAILY}/exchange={exchange}/", f"{HISTORY}/exchange={exchange}/")
-        recorded, compacted = pool.map(partial(_by_year, store), places)
-        years = [year for year in sorted({*recorded, *compacted}) if first.year <= year <= last.year]
+        # What years there are is asked of the objects themselves: the manifest is only derived from them.
+        of_cells = pool.submit(manifest.object_years, exchange)
+        compacted = _compacted(store, exchange)
+        found = of_cells.result() | compacted.keys()
+        if not found:
+            return empty_daily()
+        years = range(max(first.year, min(found)), min(last.year, max(found)) + 1)
         if not years:
             return empty_daily()
-        # The two of a year may be read in any order: a cell in which they differ is read as it stands.
-        entries = [pool.submit(_entries, manifest, exchange, year) for year in years]
+        # The two of a year may be read in any order: a cell in which they differ is read as it is now.
+        entries = [pool.submit(manifest.known, exchange, year) for year in years]
         histories = [pool.submit(_history, store, compacted.get(year), symbols) for year in years]
         overlay = pool.map(
             partial(_year, store, exchange, symbols),
@@ -78,13 +83,10 @@ def _as_of(
     return before.filter(pl.col("fetched_at") <= moment).sort(KEYS)
 
 
-def _by_year(store: ObjectStore, place: str) -> dict[int, ObjectInfo]:
-    """The yearly objects below a place."""
-    return {int(info.key.rpartition("year=")[2][:4]): info for info in store.list(place)}
-
-
-def _entries(manifest: Manifest, exchange: str, year: int) -> dict[str, Entry]:
-    return manifest.year(exchange, year) or manifest.refresh(exchange, year, record=False)
+def _compacted(store: ObjectStore, exchange: str) -> dict[int, ObjectInfo]:
+    """The history objects of an exchange by year."""
+    infos = store.list(partitions_prefix(HISTORY, exchange))
+    return {int(year): info for info in infos if (year := partition_of(HISTORY, info.key)) is not None}
 
 
 def _year(
@@ -102,7 +104,12 @@ def _year(
         return rows
     stale = [date.fromisoformat(p) for p in newer if p in in_history]
     frames = [rows.filter(~pl.col("date").is_in(stale))] if stale else [rows]
-    for cell in read_all(store, [object_key(DAILY, exchange, p) for p in newer]):
+    keys = [object_key(DAILY, exchange, p) for p in newer]
+    for partition, key, cell in zip(newer, keys, read_all(store, keys), strict=True):
+        if not cell.filter(pl.col("date") != date.fromisoformat(partition)).is_empty():
+            raise ObjectDamaged(
+                f"{store.uri(key)}: holds rows of another day; remove it and backfill {partition}"
+            )
         frames.append(cell if symbols is None else cell.filter(pl.col("symbol").is_in(symbols)))
     return pl.concat(frames).sort(KEYS)
 
@@ -119,16 +126,27 @@ def _history(
         try:
             if symbols is None:
                 blob = store.get(key)
-                rows = decode(blob.data, store.uri(key))
-                return rows, read_facts(blob.data, store.uri(key)).get("cells", {})
+                return _of_its_year(decode_with_facts(blob.data, store.uri(key)), store, key)
             found = read_symbols(store, key, symbols, listed)
-            return (empty_daily(), {}) if found is None else (found[0], found[1].get("cells", {}))
+            return (empty_daily(), {}) if found is None else _of_its_year(found, store, key)
         except ObjectNotFound:
             return empty_daily(), {}
         except ObjectChanged:
             # What the listing told is out of date.
             listed = None
     raise ObjectChanged(f"{store.uri(key)}: replaced {_RETRIES} times while it was read; try again")
+
+
+def _of_its_year(
+    found: tuple[pl.DataFrame, dict[str, Any]], store: ObjectStore, key: str
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    rows, facts = found
+    partition = partition_of(HISTORY, key)
+    if facts.get("partition", partition) != partition:
+        raise ObjectDamaged(
+            f"{store.uri(key)}: holds the rows of {facts['partition']}; remove it, the next run makes it anew"
+        )
+    return rows, facts.get("cells", {})
 
 
 def read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]:

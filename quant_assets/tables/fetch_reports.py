@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import orjson
 
-from quant_assets.resources.object_store import ABSENT, ObjectStore
-
-
-def report_key(exchange: str, started: datetime, run: str) -> str:
-    """Where a run's report is kept; keys sort by the moment the run started."""
-    moment = started.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
-    return f"fetch_reports/exchange={exchange}/{moment}-{run[:8]}.json"
+from quant_assets.resources.object_store import ABSENT, FORMAT, ObjectDamaged, ObjectStore, refuse_newer
+from quant_assets.tables.layout import FETCH_REPORTS, report_key, reports_prefix, table_of
 
 
 def write_report(
@@ -21,11 +16,24 @@ def write_report(
 ) -> str:
     """Keeps a run's report; answers its key. Raises StoreUnavailable, ObjectChanged when there is one already."""
     key = report_key(exchange, started, run)
-    store.put(key, orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=str), if_version=ABSENT)
+    data = orjson.dumps({"format": FORMAT, **facts}, option=orjson.OPT_INDENT_2, default=str)
+    store.put(key, data, if_version=ABSENT)
     return key
 
 
 def read_reports(store: ObjectStore, exchange: str, last: int = 1) -> list[dict[str, Any]]:
-    """The last reports of an exchange, oldest first."""
-    keys = [info.key for info in store.list(f"fetch_reports/exchange={exchange}/")]
-    return [orjson.loads(store.get(key).data) for key in keys[-last:]]
+    """The last reports of an exchange, oldest first. Raises ObjectDamaged, NewerFormat, StoreUnavailable."""
+    keys = [i.key for i in store.list(reports_prefix(exchange)) if table_of(i.key) == FETCH_REPORTS]
+    return [_report(store, key) for key in keys[-last:]]
+
+
+def _report(store: ObjectStore, key: str) -> dict[str, Any]:
+    try:
+        report: object = orjson.loads(store.get(key).data)
+    except orjson.JSONDecodeError as error:
+        raise ObjectDamaged(f"{store.uri(key)}: no valid JSON ({error}); remove it") from error
+    if not isinstance(report, dict):
+        raise ObjectDamaged(f"{store.uri(key)}: no report; remove it")
+    found = cast("dict[str, Any]", report)
+    refuse_newer(found.pop("format", None), store.uri(key))
+    return found

@@ -1,6 +1,13 @@
-"""Where each table lies in the store: the names of the tables and the keys of their objects."""
+"""Where each table and record lies in the store. Keys are made and taken apart here and nowhere else.
+
+`…_key` makes a key, `…_of` takes one apart and answers None for a key that has not exactly the form that is written:
+whatever else lies in a store's folders is not ours and is passed over by readers.
+"""
 
 from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
 
 CATALOG = "symbol_catalog"
 DAILY = "daily_prices"
@@ -12,19 +19,43 @@ EXCHANGES = "exchange_profiles"
 
 TIME_DIMENSION = {DAILY: "date", HISTORY: "year", WEEKLY: "week"}
 """The tables that are partitioned by exchange and time, and what the time is called."""
-RECORDS = (
-    "expected_symbols",
-    "fetch_reports",
-    "listing_events",
-    "quarantine",
-    "replaced_rows",
-    "restatements",
-)
-"""What stands beside the tables: what runs have learned, decided and done."""
 
+RESTATEMENTS = "restatements"
+REPLACED = "replaced_rows"
+QUARANTINE = "quarantine"
+LISTING_EVENTS = "listing_events"
+FETCH_REPORTS = "fetch_reports"
+EXPECTED = "expected_symbols"
+REQUESTED = "requested"
 
-TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, "manifest", *RECORDS})
+RECORDS = (EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED, RESTATEMENTS)
+"""What is kept beside the tables: what runs have learned, decided and done. It cannot be derived from anything."""
+
+MANIFEST = "manifest"
+
+TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, MANIFEST, *RECORDS})
 """What the first part of a key can be in a store of ours."""
+
+_EXCHANGE = r"exchange=(?P<exchange>[A-Z][A-Z0-9]{0,11})"
+_YEAR = r"year=(?P<year>\d{4})"
+_RECORD_FORMS = {
+    EXPECTED: rf"{_EXCHANGE}/[0-9a-f]{{64}}\.json",
+    FETCH_REPORTS: rf"{_EXCHANGE}/\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{6}}Z-[^/]+\.json",
+    LISTING_EVENTS: rf"{_EXCHANGE}\.parquet",
+    QUARANTINE: rf"{_EXCHANGE}\.parquet",
+    REPLACED: rf"{_EXCHANGE}/{_YEAR}\.parquet",
+    REQUESTED: rf"{_EXCHANGE}\.json",
+    RESTATEMENTS: rf"{_EXCHANGE}/{_YEAR}\.parquet",
+}
+_FORMS = {
+    **{name: re.compile(rf"{name}/{form}") for name, form in _RECORD_FORMS.items()},
+    **{
+        table: re.compile(rf"{table}/{_EXCHANGE}/{time}=(?P<partition>[0-9-]+)\.parquet")
+        for table, time in TIME_DIMENSION.items()
+    },
+    PROFILES: re.compile(rf"{PROFILES}/{_EXCHANGE}\.parquet"),
+    MANIFEST: re.compile(rf"{MANIFEST}/(?P<table>{'|'.join(TIME_DIMENSION)})/{_EXCHANGE}/{_YEAR}\.json"),
+}
 
 
 def object_key(table: str, exchange: str | None = None, partition: str | None = None) -> str:
@@ -33,11 +64,125 @@ def object_key(table: str, exchange: str | None = None, partition: str | None = 
         return f"{table}.parquet"
     if partition is None:
         return f"{table}/exchange={exchange}.parquet"
-    return f"{table}/exchange={exchange}/{TIME_DIMENSION[table]}={partition}.parquet"
+    return f"{partitions_prefix(table, exchange)}{partition}.parquet"
 
 
 def partition_of(table: str, key: str) -> str | None:
     """The time partition in an object's key ("2024-03-15"), or None when the key is not one of the table's."""
-    name = key.rpartition("/")[2]
-    start, end = f"{TIME_DIMENSION[table]}=", ".parquet"
-    return name[len(start) : -len(end)] if name.startswith(start) and name.endswith(end) else None
+    found = _FORMS[table].fullmatch(key)
+    return found["partition"] if found and _is_partition(table, found["partition"]) else None
+
+
+def partitions_prefix(table: str, exchange: str, year: int | None = None) -> str:
+    """What the keys of a table's partitions begin with: all of an exchange, or those of a year."""
+    of_year = "" if year is None else f"{year:04d}"
+    return f"{table}/exchange={exchange}/{TIME_DIMENSION[table]}={of_year}"
+
+
+def after_year(table: str) -> str:
+    """The character that ends the year in the keys of a table's partitions."""
+    return "." if table == HISTORY else "-"
+
+
+def year_of_group(table: str, exchange: str, group: str) -> int | None:
+    """The year in the beginning of a partition's key, up to `after_year` and with it."""
+    year = group.removeprefix(partitions_prefix(table, exchange)).removesuffix(after_year(table))
+    return int(year) if re.fullmatch(r"\d{4}", year) else None
+
+
+def manifest_key(table: str, exchange: str, year: int) -> str:
+    """Where a table's entries of one exchange and year are kept."""
+    return f"{manifest_prefix(table, exchange)}year={year:04d}.json"
+
+
+def manifest_prefix(table: str, exchange: str) -> str:
+    """What the keys of an exchange's manifest shards begin with."""
+    return f"{MANIFEST}/{table}/exchange={exchange}/"
+
+
+def ledger_key(table: str, exchange: str, year: int) -> str:
+    """Where RESTATEMENTS or REPLACED of an exchange are kept, by the year in which they were found."""
+    return f"{ledger_prefix(table, exchange)}year={year:04d}.parquet"
+
+
+def ledger_prefix(table: str, exchange: str) -> str:
+    """What the keys of an exchange's RESTATEMENTS or REPLACED begin with."""
+    return f"{table}/exchange={exchange}/"
+
+
+def quarantine_key(exchange: str) -> str:
+    """Where an exchange's quarantine is kept."""
+    return f"{QUARANTINE}/exchange={exchange}.parquet"
+
+
+def events_key(exchange: str) -> str:
+    """Where an exchange's listing events are kept."""
+    return f"{LISTING_EVENTS}/exchange={exchange}.parquet"
+
+
+def requested_key(exchange: str) -> str:
+    """Where it is kept which days of an exchange have been asked for."""
+    return f"{REQUESTED}/exchange={exchange}.json"
+
+
+def expected_key(exchange: str, sha256: str) -> str:
+    """Where a set of symbols is kept by its hash."""
+    return f"{EXPECTED}/exchange={exchange}/{sha256}.json"
+
+
+def report_key(exchange: str, started: datetime, run: str) -> str:
+    """Where a run's report is kept; keys sort by the moment the run started."""
+    moment = started.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+    return f"{reports_prefix(exchange)}{moment}-{run[:8]}.json"
+
+
+def reports_prefix(exchange: str) -> str:
+    """What the keys of an exchange's fetch reports begin with."""
+    return f"{FETCH_REPORTS}/exchange={exchange}/"
+
+
+def table_of(key: str) -> str | None:
+    """The table, the record or MANIFEST that a key belongs to; None when it has not the form that is written."""
+    top = key.partition("/")[0]
+    if key in (object_key(CATALOG), object_key(EXCHANGES)):
+        return top.removesuffix(".parquet")
+    if top in TIME_DIMENSION:
+        return top if partition_of(top, key) is not None else None
+    form = _FORMS.get(top)
+    return top if form is not None and form.fullmatch(key) else None
+
+
+def exchange_of(key: str) -> str | None:
+    """The exchange in a key; None when there is none, or the key has not the form that is written."""
+    found = _match(key)
+    return found["exchange"] if found else None
+
+
+def year_of(key: str) -> int | None:
+    """The year in the key of a manifest shard, a ledger's object or a partition; None in any other."""
+    found = _match(key)
+    if not found:
+        return None
+    parts = found.groupdict()
+    year = parts.get("year") or (parts.get("partition") or "")[:4]
+    return int(year) if year else None
+
+
+def described_table(key: str) -> str | None:
+    """The table that a manifest shard is about; None for any other key."""
+    found = _FORMS[MANIFEST].fullmatch(key)
+    return found["table"] if found else None
+
+
+def _match(key: str) -> re.Match[str] | None:
+    table = table_of(key)
+    return _FORMS[table].fullmatch(key) if table in _FORMS else None
+
+
+def _is_partition(table: str, text: str) -> bool:
+    if table == HISTORY:
+        return re.fullmatch(r"\d{4}", text) is not None
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

@@ -8,6 +8,7 @@ from datetime import date, datetime
 import polars as pl
 
 from quant_assets.resources.object_store import Blob, ObjectNotFound, ObjectStore, put_reconciled
+from quant_assets.tables.layout import events_key
 from quant_assets.tables.parquet import decode, encode
 
 EVENTS_SCHEMA = pl.Schema(
@@ -21,11 +22,6 @@ EVENTS_SCHEMA = pl.Schema(
 )
 
 FIRST_TRADE = "first_trade"
-
-
-def events_key(exchange: str) -> str:
-    """Where an exchange's listing events are kept."""
-    return f"listing_events/exchange={exchange}.parquet"
 
 
 def read_events(store: ObjectStore, exchange: str) -> pl.DataFrame:

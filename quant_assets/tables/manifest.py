@@ -1,7 +1,8 @@
 """What is there, without listing it: one small JSON object per table, exchange and year, derived from the objects.
 
 The objects are the truth. An entry is recorded after its object is put, so the manifest may lag behind a killed
-run and is never ahead of it; `refresh` catches up from the footers of the objects it does not know.
+run and is never ahead of it; `refresh` catches up from the footers of the objects it does not know. A year whose
+shard is lost is found by its objects.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 from quant_assets.market.coverage import CellState, Missing, symbols_sha256
 from quant_assets.resources.object_store import (
     ABSENT,
+    FORMAT,
     Blob,
     ObjectChanged,
     ObjectDamaged,
@@ -27,11 +29,27 @@ from quant_assets.resources.object_store import (
     ObjectStoreError,
     get_many,
     put_reconciled,
+    refuse_newer,
 )
-from quant_assets.tables.layout import DAILY, object_key, partition_of
+from quant_assets.tables.layout import (
+    DAILY,
+    MANIFEST,
+    after_year,
+    expected_key,
+    manifest_key,
+    manifest_prefix,
+    partition_of,
+    partitions_prefix,
+    table_of,
+    year_of,
+    year_of_group,
+)
 from quant_assets.tables.parquet import read_facts
 
 _YEARS_AT_ONCE = 8
+
+_FORMAT = "format"
+"""In a shard the format lies beside the partitions, none of which is called so."""
 
 _FOOTER_FIELDS = (
     "rows",
@@ -91,6 +109,18 @@ class Entry:
             **{name: facts[name] for name in _FOOTER_FIELDS if name in facts},
         )
 
+    def with_later_answers(self, recorded: Entry | None) -> Self:
+        """This entry of an object, with what was `recorded` of the same content since: the day of the last question
+        and the count of answers move on in the manifest alone."""
+        if (
+            recorded is None
+            or recorded.recorded_at <= self.recorded_at
+            or (recorded.content_sha256, recorded.state, recorded.expected_sha256)
+            != (self.content_sha256, self.state, self.expected_sha256)
+        ):
+            return self
+        return replace(self, missing=recorded.missing, recorded_at=recorded.recorded_at)
+
     def beats(self, other: Entry) -> bool:
         """Whether this entry is the newer knowledge of the two: the later object, then the later record."""
         return (self.version, self.recorded_at) > (other.version, other.recorded_at)
@@ -105,7 +135,7 @@ class Manifest:
 
     def shard_key(self, exchange: str, year: int) -> str:
         """Where one year's entries of an exchange are kept."""
-        return f"manifest/{self._table}/exchange={exchange}/year={year:04d}.json"
+        return manifest_key(self._table, exchange, year)
 
     def year(self, exchange: str, year: int) -> dict[str, Entry]:
         """The entries of a year by partition. Raises ObjectDamaged, StoreUnavailable."""
@@ -113,6 +143,19 @@ class Manifest:
             return self._parse(self._store.get(self.shard_key(exchange, year)))
         except ObjectNotFound:
             return {}
+
+    def known(self, exchange: str, year: int) -> dict[str, Entry]:
+        """The entries of a year by partition; where its shard is lost, those that the objects tell of themselves.
+
+        Raises ObjectDamaged, StoreUnavailable.
+        """
+        return self.year(exchange, year) or self.refresh(exchange, year, record=False)
+
+    def object_years(self, exchange: str) -> set[int]:
+        """The years of which there are objects, whatever the manifest says; one listing, however many there are."""
+        groups = self._store.groups(partitions_prefix(self._table, exchange), after_year(self._table))
+        found = (year_of_group(self._table, exchange, group) for group in groups)
+        return {year for year in found if year is not None}
 
     def between(
         self,
@@ -135,13 +178,30 @@ class Manifest:
         return {p: e for p, e in entries.items() if first.isoformat() <= p <= last.isoformat()}
 
     def all(self, exchange: str) -> Iterator[Entry]:
-        """Every entry of an exchange, in order of time."""
-        shards = [info.key for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/")]
-        for _, blob in get_many(self._store, shards):
-            if isinstance(blob, ObjectStoreError):
-                raise blob
-            entries = self._parse(blob)
+        """Every entry of an exchange, in order of time; of a year whose shard is lost, those of its objects."""
+        with ThreadPoolExecutor(1, thread_name_prefix="years") as pool:
+            there = pool.submit(self.object_years, exchange)
+            shards = self.shards(exchange)
+            lost = sorted(there.result() - shards.keys())
+        for year, blob in zip(shards, get_many(self._store, list(shards.values())), strict=True):
+            while lost and lost[0] < year:
+                yield from self._lost(exchange, lost.pop(0))
+            if isinstance(blob[1], ObjectStoreError):
+                raise blob[1]
+            entries = self._parse(blob[1])
             yield from (entries[partition] for partition in sorted(entries))
+        for year in lost:
+            yield from self._lost(exchange, year)
+
+    def shards(self, exchange: str) -> dict[int, str]:
+        """The keys of an exchange's shards by year, in order."""
+        found = self._store.list(manifest_prefix(self._table, exchange))
+        keys = [info.key for info in found if table_of(info.key) == MANIFEST]
+        return {year: key for key in keys if (year := year_of(key)) is not None}
+
+    def _lost(self, exchange: str, year: int) -> list[Entry]:
+        entries = self.refresh(exchange, year, record=False)
+        return [entries[partition] for partition in sorted(entries)]
 
     def record(self, exchange: str, entries: Iterable[Entry]) -> None:
         """Adds entries, per year in one conditional put; what another run recorded meanwhile stays.
@@ -153,9 +213,10 @@ class Manifest:
             by_year.setdefault(int(entry.partition[:4]), []).append(entry)
         for year, added in sorted(by_year.items()):
 
-            def decide(present: Blob | None, added: list[Entry] = added) -> bytes | None:
+            def decide(present: Blob | None, year: int = year, added: list[Entry] = added) -> bytes | None:
                 standing = self._parse(present) if present else {}
-                merged = dict(standing)
+                # Of a year that has objects and no shard all are recorded: half a shard would hide the others.
+                merged = dict(standing) if present else self._of_objects(exchange, year, added)
                 for entry in added:
                     other = merged.get(entry.partition)
                     if other is None or entry.beats(other):
@@ -165,15 +226,15 @@ class Manifest:
             put_reconciled(self._store, self.shard_key(exchange, year), decide)
 
     def replace(self, exchange: str, entries: Iterable[Entry]) -> None:
-        """Makes `entries` the whole manifest of an exchange, whatever stood there; for making it anew."""
+        """Makes `entries` the whole manifest of an exchange, whatever is recorded there; for making it anew."""
         by_year: dict[str, dict[str, Entry]] = {}
         for entry in entries:
             by_year.setdefault(self.shard_key(exchange, int(entry.partition[:4])), {})[entry.partition] = (
                 entry
             )
-        for info in self._store.list(f"manifest/{self._table}/exchange={exchange}/"):
-            if info.key not in by_year:
-                self._store.delete(info.key)
+        for key in self.shards(exchange).values():
+            if key not in by_year:
+                self._store.delete(key)
         for key, of_year in by_year.items():
             self._store.put(key, _dump(of_year))
 
@@ -187,8 +248,23 @@ class Manifest:
         Damaged cells are put into `damaged` (what is wrong, by partition) and left out; without it, the first one is
         raised as ObjectDamaged.
         """
-        known = self.year(exchange, year)
-        prefix = object_key(self._table, exchange, f"{year:04d}").removesuffix(".parquet")
+        known, there, fresh = self._caught_up(exchange, year, self.year(exchange, year), damaged)
+        if fresh and record:
+            self.record(exchange, fresh)
+        known |= {entry.partition: entry for entry in fresh}
+        return {p: entry for p, entry in known.items() if not entry.version or p in there}
+
+    def _of_objects(self, exchange: str, year: int, entries: Iterable[Entry]) -> dict[str, Entry]:
+        """What a year's objects tell of themselves, `entries` known of some of them; damaged ones are left out."""
+        told = {entry.partition: entry for entry in entries}
+        _, _, fresh = self._caught_up(exchange, year, told, {})
+        return {entry.partition: entry for entry in fresh}
+
+    def _caught_up(
+        self, exchange: str, year: int, known: dict[str, Entry], damaged: dict[str, str] | None
+    ) -> tuple[dict[str, Entry], set[str], list[Entry]]:
+        """`known`, the partitions that have a sound object, and the entries of those that `known` lacks."""
+        prefix = partitions_prefix(self._table, exchange, year)
         there: set[str] = set()
         unknown: list[str] = []
         for info in self._store.list(prefix):
@@ -203,7 +279,8 @@ class Manifest:
             try:
                 if isinstance(blob, ObjectStoreError):
                     raise blob
-                fresh.append(entry_of(self._table, blob, self._store.uri(key)))
+                entry = entry_of(self._table, blob, self._store.uri(key))
+                fresh.append(entry.with_later_answers(known.get(entry.partition)))
             except ObjectDamaged as error:
                 partition = str(partition_of(self._table, key))
                 # A cell is the only copy there is; what is made from cells is simply made anew.
@@ -212,16 +289,13 @@ class Manifest:
                         raise
                     damaged[partition] = str(error)
                 there.discard(partition)
-        if fresh:
-            if record:
-                self.record(exchange, fresh)
-            known |= {entry.partition: entry for entry in fresh}
-        return {p: entry for p, entry in known.items() if not entry.version or p in there}
+        return known, there, fresh
 
     def _parse(self, blob: Blob) -> dict[str, Entry]:
         uri = self._store.uri(blob.info.key)
         try:
             parsed = cast("dict[str, dict[str, Any]]", orjson.loads(blob.data))
+            refuse_newer(parsed.pop(_FORMAT, None), uri)
             return {partition: Entry.from_facts(facts, None) for partition, facts in parsed.items()}
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ObjectDamaged(
@@ -268,7 +342,7 @@ class Expected:
             self._known[sha256] = frozenset(ordered)
 
     def _key(self, sha256: str) -> str:
-        return f"expected_symbols/exchange={self._exchange}/{sha256}.json"
+        return expected_key(self._exchange, sha256)
 
 
 def entry_of(table: str, blob: Blob, uri: str) -> Entry:
@@ -285,7 +359,8 @@ def entry_of(table: str, blob: Blob, uri: str) -> Entry:
 
 def _dump(entries: dict[str, Entry]) -> bytes:
     return orjson.dumps(
-        {
+        {_FORMAT: FORMAT}
+        | {
             partition: entry.facts() | {"size": entry.size, "version": entry.version}
             for partition, entry in sorted(entries.items())
         },

@@ -1,4 +1,4 @@
-"""Tables as Parquet objects: where each one lies, and the facts that ride in its footer.
+"""Tables as Parquet objects, and the facts that ride in their footers.
 
 One object per partition, sorted, zstd, statistics on, row groups of about 16k rows (small enough that one
 symbol of a year is a few ranged reads).
@@ -15,12 +15,20 @@ import orjson
 import polars as pl
 
 from quant_assets.market.bars import content_sha256
-from quant_assets.resources.object_store import ObjectDamaged, ObjectInfo, ObjectStore, checksum
+from quant_assets.resources.object_store import (
+    FORMAT,
+    ObjectDamaged,
+    ObjectInfo,
+    ObjectStore,
+    checksum,
+    refuse_newer,
+)
 
 _FACTS = "quant_assets"
 
 # Between a table's body and its Parquet footer, where every reader passes over it, lies the seal: the checksum of
-# each block of the body, the body's length, the checksum of all that follows the body, and the mark.
+# each block of the body, the body's length, the checksum of all that follows the body, and the mark. It is the same
+# in every format to come: only behind it can the facts, and the format in them, be believed.
 _BLOCK = 65_536
 _MARK = b"QASEAL1\n"
 _FIXED = 8 + 4 + len(_MARK)
@@ -28,8 +36,8 @@ _ROW_GROUP = 16_384
 
 
 def encode(frame: pl.DataFrame, facts: Mapping[str, Any]) -> bytes:
-    """A table's Parquet bytes, with `facts` (JSON values) and the hash of the content in the footer."""
-    recorded = {**facts, "content_sha256": content_sha256(frame), "rows": frame.height}
+    """A table's Parquet bytes, with `facts` (JSON values), the format and the hash of the content in the footer."""
+    recorded = {**facts, "format": FORMAT, "content_sha256": content_sha256(frame), "rows": frame.height}
     buffer = io.BytesIO()
     frame.write_parquet(
         buffer,
@@ -94,15 +102,31 @@ def _verify(data: bytes, uri: str) -> None:
 
 
 def decode(data: bytes, uri: str) -> pl.DataFrame:
-    """The table in Parquet bytes. Raises ObjectDamaged, naming `uri`, when they are not what was written."""
-    _verify(data, uri)
+    """The table in Parquet bytes.
+
+    Raises ObjectDamaged, naming `uri`, when they are not what was written; NewerFormat.
+    """
+    read_facts(data, uri)
     return pl.read_parquet(io.BytesIO(data), use_statistics=False)
 
 
+def decode_with_facts(data: bytes, uri: str) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The table in Parquet bytes and the facts in its footer. Raises as `decode` does."""
+    facts = read_facts(data, uri)
+    return pl.read_parquet(io.BytesIO(data), use_statistics=False), facts
+
+
 def read_facts(data: bytes, uri: str) -> dict[str, Any]:
-    """The facts in a Parquet footer. Raises ObjectDamaged, naming `uri`, when the bytes are not what was written."""
+    """The facts in a Parquet footer.
+
+    Raises ObjectDamaged, naming `uri`, when the bytes are not what was written; NewerFormat.
+    """
     _verify(data, uri)
-    facts: dict[str, Any] = orjson.loads(pl.read_parquet_metadata(io.BytesIO(data))[_FACTS])
+    return _known_format(orjson.loads(pl.read_parquet_metadata(io.BytesIO(data))[_FACTS]), uri)
+
+
+def _known_format(facts: dict[str, Any], uri: str) -> dict[str, Any]:
+    refuse_newer(facts.get("format"), uri)
     return facts
 
 
@@ -216,7 +240,7 @@ def read_symbols(
     source = RangedTable(store, info)
     file = pq.ParquetFile(source)
     footer: dict[bytes, bytes] = file.metadata.metadata or {}
-    facts: dict[str, Any] = orjson.loads(footer[_FACTS.encode()])
+    facts = _known_format(orjson.loads(footer[_FACTS.encode()]), store.uri(key))
     column = file.schema_arrow.get_field_index("symbol")
     groups: list[int] = []
     for group in range(file.num_row_groups):

@@ -17,6 +17,7 @@ import polars as pl
 from quant_assets.errors import QuantAssetsError
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, VALUES
 from quant_assets.resources.object_store import Blob, ObjectNotFound, ObjectStore, put_reconciled
+from quant_assets.tables.layout import quarantine_key
 from quant_assets.tables.parquet import decode, encode
 
 
@@ -49,11 +50,6 @@ its served numbers were multiplied by, the raw `facts` of the answer (JSON), and
 
 class QuarantineError(QuantAssetsError, ValueError):
     """A decision that cannot be taken; the message names the bar and the remedy."""
-
-
-def quarantine_key(exchange: str) -> str:
-    """Where an exchange's quarantine is kept."""
-    return f"quarantine/exchange={exchange}.parquet"
 
 
 def read_quarantine(store: ObjectStore, exchange: str) -> pl.DataFrame:

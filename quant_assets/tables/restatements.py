@@ -19,6 +19,7 @@ import polars as pl
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.restatements import EVENTS_SCHEMA
 from quant_assets.resources.object_store import Blob, ObjectStore, put_reconciled
+from quant_assets.tables.layout import REPLACED, RESTATEMENTS, ledger_key, ledger_prefix, year_of
 from quant_assets.tables.parquet import decode, encode, read_table
 
 LEDGER_SCHEMA = pl.Schema({**EVENTS_SCHEMA, "detected_at": pl.Datetime("us", "UTC"), "run": pl.String()})
@@ -40,11 +41,11 @@ class Ledger:
 
     def restatements(self) -> pl.DataFrame:
         """All of them (LEDGER_SCHEMA), oldest first."""
-        return self._read("restatements", LEDGER_SCHEMA).sort("detected_at", maintain_order=True)
+        return self._read(RESTATEMENTS, LEDGER_SCHEMA).sort("detected_at", maintain_order=True)
 
     def replaced_after(self, moment: datetime) -> pl.DataFrame:
         """Every row that stood at `moment` and was replaced later (REPLACED_SCHEMA), one a symbol and date."""
-        rows = self._read("replaced_rows", REPLACED_SCHEMA, since=moment.year)
+        rows = self._read(REPLACED, REPLACED_SCHEMA, since=moment.year)
         later = rows.filter(pl.col("replaced_at") > moment).sort("replaced_at", "fetched_at")
         return later.unique(["symbol", "date"], keep="first", maintain_order=True)
 
@@ -75,8 +76,8 @@ class Ledger:
             (images.join(known, on=_IMAGE, how="anti"), _IMAGE),
             (anew, (*_IMAGE, "replaced_at")),
         ):
-            self._append("replaced_rows", rows, "replaced_at", partial(_without, key=key))
-        self._append("restatements", unrecorded, "detected_at", _unrecorded)
+            self._append(REPLACED, rows, "replaced_at", partial(_without, key=key))
+        self._append(RESTATEMENTS, unrecorded, "detected_at", _unrecorded)
         # Read again: another run may have recorded the same meanwhile, and its moment is the one that counts.
         before = images.join(
             self._images().select(*_IMAGE, _at="replaced_at"), on=_IMAGE, how="left", maintain_order="left"
@@ -85,7 +86,7 @@ class Ledger:
 
     def _images(self) -> pl.DataFrame:
         """The rows that were replaced (REPLACED_SCHEMA), each with the last moment until which it stood."""
-        rows = self._read("replaced_rows", REPLACED_SCHEMA).sort("replaced_at", maintain_order=True)
+        rows = self._read(REPLACED, REPLACED_SCHEMA).sort("replaced_at", maintain_order=True)
         return rows.unique(_IMAGE, keep="last", maintain_order=True)
 
     def _append(
@@ -97,7 +98,7 @@ class Ledger:
     ) -> None:
         """Adds those of `rows` that are `news(rows, standing)` at that moment, by the year of `moment`."""
         for (year,), part in rows.group_by(pl.col(moment).dt.year(), maintain_order=True):
-            where = f"{table}/exchange={self._exchange}/year={year:04d}.parquet"
+            where = ledger_key(table, self._exchange, year)
             put_reconciled(self._store, where, self._added(where, part, news))
 
     def _added(
@@ -121,8 +122,9 @@ class Ledger:
         return pl.concat([frame.select(list(schema)) for frame in frames])
 
     def _shards(self, table: str, since: int) -> Iterator[pl.DataFrame]:
-        for info in self._store.list(f"{table}/exchange={self._exchange}/"):
-            if int(info.key.rpartition("year=")[2][:4]) >= since:
+        for info in self._store.list(ledger_prefix(table, self._exchange)):
+            year = year_of(info.key)
+            if year is not None and year >= since:
                 yield read_table(self._store, info.key)
 
 

@@ -22,7 +22,7 @@ from quant_assets.maintenance.verify import verify_store
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import MARKER, ObjectDamaged, ObjectStore, StoreUnavailable
 from quant_assets.resources.open_store import open_store
-from quant_assets.tables.layout import CATALOG, DAILY, TOP_LEVEL, WEEKLY, object_key
+from quant_assets.tables.layout import CATALOG, DAILY, TOP_LEVEL, WEEKLY, expected_key, object_key
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import encode
 from quant_assets_tests.filled import bars, cell, fill_store
@@ -117,7 +117,7 @@ def test_each_of_twenty_damages_is_found_and_no_other(store: ObjectStore) -> Non
     for key, data in (
         (MARKER, b'{"format": 1'),
         (f"manifest/{WEEKLY}/exchange=ASX/year=2012.json", b""),
-        ("listing_events/exchange=US.json", b"\xff"),
+        (expected_key("US", "f" * 64), b"\xff"),
     ):
         tamper(store, key, data)
         damaged.add(key)

@@ -147,6 +147,23 @@ def test_a_listing_is_sorted_and_of_the_prefix_alone(store: ObjectStore) -> None
         assert keys(store, prefix) == [name for name in sorted(names) if name.startswith(prefix)]
 
 
+def test_groups_are_the_beginnings_of_keys_through_the_next_end(store: ObjectStore) -> None:
+    for name in (
+        "t/date=2023-12-29",
+        "t/date=2024-01-02",
+        "t/date=2024-01-03",
+        "t/date=none",
+        "t/other-x",
+        "u/a-b",
+    ):
+        store.put(name, b"")
+    assert store.groups("t/date=", "-") == ["t/date=2023-", "t/date=2024-"]
+    assert store.groups("t/date=2024-", "-") == ["t/date=2024-01-"]
+    assert store.groups("t/", "=") == ["t/date="]
+    assert store.groups("", "/") == ["t/", "u/"]
+    assert store.groups("missing/", "-") == store.groups("t/date=2023-12-29", "-") == []
+
+
 def test_an_empty_store_lists_nothing_and_has_nothing_to_sweep(store: ObjectStore) -> None:
     assert keys(store) == []
     assert store.sweep() == 0

@@ -9,7 +9,8 @@ import pytest
 
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectChanged
-from quant_assets.tables.fetch_reports import read_reports, report_key, write_report
+from quant_assets.tables.fetch_reports import read_reports, write_report
+from quant_assets.tables.layout import report_key
 
 STARTED = datetime(2024, 3, 15, 22, 0, 0, 5, tzinfo=UTC)
 

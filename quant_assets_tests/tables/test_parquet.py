@@ -77,7 +77,8 @@ def test_an_object_is_named_by_table_exchange_and_time() -> None:
 
 @pytest.mark.parametrize("table", sorted(TIME_DIMENSION))
 def test_the_partition_is_read_back_from_the_name(table: str) -> None:
-    assert partition_of(table, object_key(table, "US", "2024-03-11")) == "2024-03-11"
+    partition = "2024" if table == HISTORY else "2024-03-11"
+    assert partition_of(table, object_key(table, "US", partition)) == partition
     for other in ("notes.txt", "day=2024.parquet", f"{TIME_DIMENSION[table]}=2024.parquet.bak"):
         assert partition_of(table, f"{table}/exchange=US/{other}") is None
 

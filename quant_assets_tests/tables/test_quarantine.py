@@ -18,7 +18,8 @@ from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.quarantine import Decision, QuarantineError, quarantine_key, read_quarantine
+from quant_assets.tables.layout import quarantine_key
+from quant_assets.tables.quarantine import Decision, QuarantineError, read_quarantine
 from quant_assets.tables.restatements import Ledger
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, told, truth
 from quant_assets_tests.support import NOW, listings, tree

@@ -1,0 +1,115 @@
+"""A store that an earlier release wrote opens, reads as it did, is found sound, and is continued."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from quant_assets.ingest.plan import Mode
+from quant_assets.maintenance.rebuild import rebuild_manifest
+from quant_assets.maintenance.verify import verify_store
+from quant_assets.market.coverage import CellState
+from quant_assets.reader import prices, profiles, snapshot_id, universe, weekly
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.listing_events import read_events
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.quarantine import read_quarantine
+from quant_assets_tests.ingest.desk import Desk, sessions
+from quant_assets_tests.support import days_between, listings, tree
+
+RELEASE = Path(__file__).with_name("release_1")
+RANGE = days_between(date(2012, 12, 24), date(2013, 1, 9))
+EVENING = datetime(2013, 1, 9, 23, tzinfo=UTC)
+SYMBOLS = {"US": ("AAPL", "IBM", "MSFT"), "ASX": ("AAA.AX", "AAB.AX", "AAC.AX")}
+EVERYBODY = [*SYMBOLS["ASX"], *SYMBOLS["US"]]
+SNAPSHOT = "20130109T230000.000000Z-f61250ce22c0af3d69543c7e5f2bae7d"
+"""Of everything, taken by the release itself."""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, market: ReplayHandle) -> Desk:
+    shutil.copytree(RELEASE / "store", tmp_path / "store")
+    return Desk(tmp_path, market.url)
+
+
+def read(name: str) -> pl.DataFrame:
+    return pl.read_parquet(RELEASE / f"{name}.parquet")
+
+
+def states(desk: Desk, code: str) -> dict[str, CellState]:
+    return {entry.partition: entry.state for entry in Manifest(desk.store, DAILY).all(code)}
+
+
+def test_it_reads_as_the_release_read_it(desk: Desk) -> None:
+    store = desk.store
+    assert_frame_equal(prices(EVERYBODY, store=store).collect(), read("prices"), check_exact=True)
+    known = prices(EVERYBODY, as_of="2013-01-08T23:30:00+00:00", store=store).collect()
+    assert_frame_equal(known, read("prices_as_of_2013-01-08"), check_exact=True)
+    assert_frame_equal(weekly(EVERYBODY, store=store).collect(), read("weekly"), check_exact=True)
+    assert snapshot_id(EVERYBODY, store=store) == SNAPSHOT
+    assert prices(EVERYBODY, snapshot=SNAPSHOT, store=store).collect().equals(read("prices"))
+    assert universe(store=store).collect()["symbol"].to_list() == EVERYBODY
+    for code, names in SYMBOLS.items():
+        assert profiles(code, store=store).collect()["symbol"].to_list() == list(names)
+
+
+def test_its_records_are_read(desk: Desk) -> None:
+    assert desk.restatements()["date"].to_list() == [date(2012, 12, 31)]
+    assert read_quarantine(desk.store, "US").height == 1
+    assert read_events(desk.store, "ASX").height == 3
+    found = states(desk, "US")
+    assert found["2012-12-25"] is CellState.CLOSED
+    assert found["2012-12-27"] is CellState.PARTIAL
+    assert (found["2012-12-28"], desk.entry(date(2012, 12, 28)).rows) == (CellState.FAILED, 1)
+    assert (found["2013-01-04"], desk.entry(date(2013, 1, 4)).rows) == (CellState.FAILED, 0)
+
+
+def test_it_is_found_sound_and_its_manifest_can_be_made_anew(desk: Desk) -> None:
+    before = {code: list(Manifest(desk.store, DAILY).all(code)) for code in SYMBOLS}
+    # A copy's files have other versions than those that the manifest recorded, and are the same objects.
+    assert verify_store(desk.store).sound
+    rebuild_manifest(desk.store)
+    assert verify_store(desk.store).sound
+    for code, entries in before.items():
+        after: list[Entry] = list(Manifest(desk.store, DAILY).all(code))
+        assert [(e.partition, e.state, e.content_sha256) for e in after] == [
+            (e.partition, e.state, e.content_sha256) for e in entries
+        ]
+
+
+def test_it_is_continued_and_nothing_that_is_there_is_asked_for_again(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    rebuild_manifest(desk.store)
+    before = tree(desk.home / "store")
+    for code, names in SYMBOLS.items():
+        market.set_clock(EVENING)
+        again = desk.fill(RANGE, listings(*names), code=code, now=EVENING, min_coverage=0.5)
+        assert (again.requests, again.written) == (0, 0)
+    assert tree(desk.home / "store") == before
+
+    market.set_clock("2013-01-10T23:00:00Z")
+    later = datetime(2013, 1, 10, 23, tzinfo=UTC)
+    days = days_between(RANGE[0], date(2013, 1, 10))
+    for code, names in SYMBOLS.items():
+        report = desk.fill(days, listings(*names), code=code, now=later, min_coverage=0.5)
+        # The new session of each, and what was missing, in one question a symbol.
+        assert report.requests == len(names)
+        assert report.cells[date(2013, 1, 10)].state is CellState.COMPLETE
+    assert market.stats()["chart_data"] == dict.fromkeys(EVERYBODY, 1)
+    # The market is without the faults of that time: what was missing is filled, the old correction taken back.
+    assert desk.entry(date(2012, 12, 28)).state is CellState.COMPLETE
+    assert desk.entry(date(2013, 1, 4)).state is CellState.COMPLETE
+    assert sorted(desk.restatements()["date"]) == [date(2012, 12, 27), *[date(2012, 12, 31)] * 2]
+    assert verify_store(desk.store).sound
+    same = desk.fill(days, listings(*SYMBOLS["US"]), now=later, mode=Mode.VERIFY)
+    assert same.restatements.is_empty()
+    assert {day for day, state in states(desk, "US").items() if state is not CellState.CLOSED} == {
+        day.isoformat() for day in sessions(days[0], days[-1])
+    }
