@@ -187,7 +187,8 @@ def _heal(exchange: str | None, start: str | None, end: str | None, symbols: lis
             work.append((one, _days(one, first, last)))
     if not work:
         raise UsageProblem(
-            f"{store.location} was asked for nothing yet, so nothing can be missing: backfill a range first"
+            f"{store.location} holds no cell yet, and nothing was asked for, so nothing can be missing: backfill a "
+            "range first"
         )
     _fill(work, symbols=symbols)
 

@@ -17,9 +17,10 @@ from quant_assets.exchanges import exchange
 from quant_assets.market.coverage import CellState, Missing
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.source import SourceUnavailable
-from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.layout import DAILY, object_key, requested_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import read_facts
+from quant_assets.tables.requested import read_requested
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
 from quant_assets_tests.support import (
     NOW,
@@ -31,13 +32,15 @@ from quant_assets_tests.support import (
 # Trouble with the source, the store, and each other.
 
 
-def test_nothing_is_written_when_the_source_cannot_be_reached(desk: Desk) -> None:
+def test_nothing_but_what_was_asked_for_is_written_when_the_source_cannot_be_reached(desk: Desk) -> None:
     desk.fill(WEEK[:2])
     before = tree(desk.home / "store")
     away = Desk(desk.home, "http://127.0.0.1:9")
     with pytest.raises(SourceUnavailable, match=r"http://127\.0\.0\.1:9 does not answer"):
         away.fill()
-    assert tree(desk.home / "store") == before
+    after = tree(desk.home / "store")
+    assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == {requested_key("US")}
+    assert read_requested(desk.store, "US").ranges == ((WEEK[0], WEEK[-1]),)
 
 
 @pytest.mark.parametrize("unnoticed", [False, True])
