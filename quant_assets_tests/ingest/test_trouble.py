@@ -39,7 +39,9 @@ def test_nothing_but_what_was_asked_for_is_written_when_the_source_cannot_be_rea
     with pytest.raises(SourceUnavailable, match=r"http://127\.0\.0\.1:9 does not answer"):
         away.fill()
     after = tree(desk.home / "store")
-    assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == {requested_key("US")}
+    assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == {
+        requested_key("US")
+    }
     assert read_requested(desk.store, "US").ranges == ((WEEK[0], WEEK[-1]),)
 
 
