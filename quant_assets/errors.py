@@ -4,7 +4,7 @@ that names the input and the remedy. Each class stands in the module that raises
 QuantAssetsError
 ├── UsageProblem (ValueError)          cli.usage: an option or argument that cannot be used
 ├── SettingsError (ValueError)         resources.settings: a QUANT_ASSETS_… variable that cannot be used
-├── ExchangeConfigError (ValueError)   exchanges: a file of exchanges
+├── ExchangeConfigError (ValueError)   exchanges_file: a file of exchanges
 ├── UnknownExchange (ValueError)       exchanges: no exchange has this code
 ├── CatalogError (ValueError)          catalog.configured: a universe file
 ├── CalendarError (ValueError)         market.calendars

@@ -205,6 +205,19 @@ def test_an_exchange_may_trade_on_sundays(tmp_path: Path):
     assert grid_weekdays([riyadh, exchange("ASX")]) == "0-5"
 
 
+def test_a_week_begins_after_the_weekend_unless_configured(tmp_path: Path):
+    riyadh = load(written(tmp_path, RIYADH))["SAU"]
+    assert riyadh.first_weekday == 0
+    assert riyadh.week_days(date(2024, 3, 4)) == (date(2024, 3, 3), date(2024, 3, 9))
+    assert riyadh.week_sessions(date(2024, 3, 4)) == [date(2024, 3, day) for day in (3, 4, 5, 6, 7)]
+    assert riyadh.week_of(date(2024, 3, 3)) == riyadh.week_of(date(2024, 3, 7)) == date(2024, 3, 4)
+    assert {one.first_weekday for one in known().values()} == {1}
+    assert exchange("US").week_sessions(date(2001, 9, 10)) == [date(2001, 9, 10)]
+    told = load(written(tmp_path, RIYADH + "    first_weekday: 6\n"))["SAU"]
+    assert told.first_weekday == 6
+    assert load(written(tmp_path, RIYADH + "    first_weekday: 7\n"))["SAU"].first_weekday == 0
+
+
 def test_a_grid_needs_an_exchange():
     with pytest.raises(ValueError, match="no exchange"):
         grid_weekdays([])
@@ -270,6 +283,10 @@ WRONG = {
     "delay above": (MINE("delay: 1441"), ["exchanges.ASX.delay", "0 to 1440"]),
     "weekdays": (MINE("weekdays: mon-fri"), ["exchanges.ASX.weekdays", "0 is Sunday"]),
     "weekdays backwards": (MINE("weekdays: 6-3"), ["exchanges.ASX.weekdays", "'6-3'"]),
+    "first weekday": (
+        MINE("first_weekday: sunday"),
+        ["exchanges.ASX.first_weekday", "'sunday'", "0 (Sunday)"],
+    ),
     "closed": (MINE("closed: [2024-02-30]"), ["exchanges.ASX.closed", "'2024-02-30'", "2024-05-18"]),
     "closed number": (MINE("closed: [20240229]"), ["exchanges.ASX.closed", "'20240229'"]),
     "closed alone": (MINE("closed: 2024-02-29"), ["exchanges.ASX.closed", "no list"]),

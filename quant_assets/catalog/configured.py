@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 from quant_assets.errors import QuantAssetsError
-from quant_assets.exchanges import Exchange, Texts, known
+from quant_assets.exchanges import Exchange, known
+from quant_assets.exchanges_file import Texts
 
 
 class CatalogError(QuantAssetsError, ValueError):
