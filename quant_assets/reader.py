@@ -25,6 +25,7 @@ from quant_assets.tables.daily import read_all, read_daily
 from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import read_table
+from quant_assets.tables.restatements import Ledger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def prices(
             close of the ex-date).
         as_of: what was known at this moment, byte for byte: rows that became known later are left out, restatements
             recorded later are undone from the ledger, and only actions known by then are applied. A datetime with its
-            zone, ISO text, or a date (its end, UTC).
+            zone, ISO text, or a date (its end, UTC). Where nothing was known yet, a warning names the first moment.
         snapshot: the id of an earlier read with the same arguments (`snapshot_id`): read the same again, or fail.
         store: where the tables are: a folder or an opened store; None: as the settings say.
 
@@ -130,6 +131,10 @@ def _used(
         read_daily(home, code, first, last if adjust == "none" else None, symbols=of_exchange, as_of=as_of)
         for code, of_exchange in by_exchange.items()
     ]
+    if as_of is not None:
+        for (code, of_exchange), rows in zip(by_exchange.items(), frames, strict=True):
+            if rows.is_empty():
+                _warn_of_nothing_known(home, code, of_exchange, as_of)
     if adjust != "none":
         for code in by_exchange:
             _warn_of_absent_sessions(home, code, first)
@@ -192,6 +197,26 @@ def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) 
             f"them is not applied (quant-assets backfill --missing --exchange {code})",
             stacklevel=4,
         )
+
+
+def _warn_of_nothing_known(store: ObjectStore, code: str, symbols: Sequence[str], moment: datetime) -> None:
+    """A moment before the first row became known gives nothing, which looks like a symbol without prices."""
+    replaced = Ledger(store, code).replaced_after(datetime.min.replace(tzinfo=UTC))
+    known = [
+        rows.filter(pl.col("symbol").is_in(symbols))["fetched_at"].min()
+        for rows in (read_daily(store, code, symbols=symbols), replaced)
+    ]
+    first = min((at for at in known if isinstance(at, datetime)), default=None)
+    if first is not None and first > moment:
+        names = ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
+        warnings.warn(
+            f"as_of={_text(moment)}: nothing was known yet of {names}; the first row became known at {_text(first)}",
+            stacklevel=4,
+        )
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _adjusted(rows: pl.DataFrame, how: Adjust, reinvest: Reinvest) -> pl.LazyFrame:

@@ -354,13 +354,30 @@ def test_only_actions_known_by_then_are_applied(store: LocalObjectStore) -> None
         assert part.equals(rows.filter(pl.col("date") <= TUE))
 
 
-def test_before_anything_was_known_there_is_nothing(store: LocalObjectStore) -> None:
+def test_before_anything_was_known_there_is_nothing_and_a_warning_names_the_first_moment(
+    store: LocalObjectStore,
+) -> None:
+    early = KNOWN - timedelta(seconds=1)
+    first = "the first row became known at 2024-01-10T00:00:00Z"
+    said = "as_of=2024-01-09T23:59:59Z: nothing was known yet of {}; " + first
     for how in ("none", "split", "total_return"):
-        nothing = prices(
-            ["IBM", "BHP.AX"], adjust=how, as_of=KNOWN - timedelta(seconds=1), store=store
-        ).collect()
+        with pytest.warns(UserWarning, match="as_of") as warned:
+            nothing = prices(["IBM", "MSFT", "BHP.AX"], adjust=how, as_of=early, store=store).collect()
         assert nothing.is_empty()
-    assert prices("IBM", as_of=KNOWN, store=store).collect().height == len(IBM)
+        assert [str(one.message) for one in warned if "as_of" in str(one.message)] == [
+            said.format("IBM, MSFT"), said.format("BHP.AX"),
+        ]  # fmt: skip
+        assert {one.filename for one in warned} == {__file__}
+    # What was replaced since was known before.
+    restate(store, IBM[2], close=101.0, high=101.0)
+    with pytest.warns(UserWarning, match=said.format("IBM")):
+        prices("IBM", TUE, TUE, as_of=early, store=store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert prices("IBM", as_of=KNOWN, store=store).collect().height == len(IBM)
+        # A symbol without a bar, and days without one, are nothing that became known later.
+        assert prices("NEW", as_of=early, store=store).collect().is_empty()
+        assert prices("IBM", "2030-01-01", as_of=KNOWN, store=store).collect().is_empty()
 
 
 def test_a_moment_without_its_zone_is_refused(store: LocalObjectStore) -> None:

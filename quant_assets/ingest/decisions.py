@@ -71,7 +71,7 @@ def settle_quarantine(
     settled = Settled(chosen["id"].to_list())
     for (day,), of_day in rows.sort(KEYS).partition_by("date", as_dict=True, maintain_order=True).items():
         assert isinstance(day, date)
-        recorded = manifest.year(exchange.code, day.year).get(day.isoformat())
+        recorded = manifest.known(exchange.code, day.year).get(day.isoformat())
         if recorded is None:
             continue  # the next backfill of the day finds the decision
         news = (

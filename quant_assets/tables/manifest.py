@@ -149,7 +149,7 @@ class Manifest:
 
         Raises ObjectDamaged, StoreUnavailable.
         """
-        return self.year(exchange, year) or self.refresh(exchange, year, record=False)
+        return self.year(exchange, year) or self._of_objects(exchange, year)
 
     def object_years(self, exchange: str) -> set[int]:
         """The years of which there are objects, whatever the manifest says; one listing, however many there are."""
@@ -166,11 +166,14 @@ class Manifest:
         refresh: bool = False,
         damaged: dict[str, str] | None = None,
     ) -> dict[str, Entry]:
-        """The entries whose partition lies in first..last (inclusive); with `refresh`, caught up with the objects."""
+        """The entries whose partition lies in first..last (inclusive); with `refresh`, caught up with the objects.
+
+        Without it, only a year whose shard is lost is asked of its objects.
+        """
         entries: dict[str, Entry] = {}
 
         def of_year(year: int) -> dict[str, Entry]:
-            return self.refresh(exchange, year, damaged=damaged) if refresh else self.year(exchange, year)
+            return self.refresh(exchange, year, damaged=damaged) if refresh else self.known(exchange, year)
 
         with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
             for found in pool.map(of_year, range(first.year, last.year + 1)):
@@ -185,23 +188,18 @@ class Manifest:
             lost = sorted(there.result() - shards.keys())
         for year, blob in zip(shards, get_many(self._store, list(shards.values())), strict=True):
             while lost and lost[0] < year:
-                yield from self._lost(exchange, lost.pop(0))
+                yield from _in_order(self.known(exchange, lost.pop(0)))
             if isinstance(blob[1], ObjectStoreError):
                 raise blob[1]
-            entries = self._parse(blob[1])
-            yield from (entries[partition] for partition in sorted(entries))
+            yield from _in_order(self._parse(blob[1]))
         for year in lost:
-            yield from self._lost(exchange, year)
+            yield from _in_order(self.known(exchange, year))
 
     def shards(self, exchange: str) -> dict[int, str]:
         """The keys of an exchange's shards by year, in order."""
         found = self._store.list(manifest_prefix(self._table, exchange))
         keys = [info.key for info in found if table_of(info.key) == MANIFEST]
         return {year: key for key in keys if (year := year_of(key)) is not None}
-
-    def _lost(self, exchange: str, year: int) -> list[Entry]:
-        entries = self.refresh(exchange, year, record=False)
-        return [entries[partition] for partition in sorted(entries)]
 
     def record(self, exchange: str, entries: Iterable[Entry]) -> None:
         """Adds entries, per year in one conditional put; what another run recorded meanwhile stays.
@@ -216,7 +214,7 @@ class Manifest:
             def decide(present: Blob | None, year: int = year, added: list[Entry] = added) -> bytes | None:
                 standing = self._parse(present) if present else {}
                 # Of a year that has objects and no shard all are recorded: half a shard would hide the others.
-                merged = dict(standing) if present else self._of_objects(exchange, year, added)
+                merged = dict(standing) if present else self._of_objects(exchange, year, added, damaged={})
                 for entry in added:
                     other = merged.get(entry.partition)
                     if other is None or entry.beats(other):
@@ -254,10 +252,12 @@ class Manifest:
         known |= {entry.partition: entry for entry in fresh}
         return {p: entry for p, entry in known.items() if not entry.version or p in there}
 
-    def _of_objects(self, exchange: str, year: int, entries: Iterable[Entry]) -> dict[str, Entry]:
-        """What a year's objects tell of themselves, `entries` known of some of them; damaged ones are left out."""
-        told = {entry.partition: entry for entry in entries}
-        _, _, fresh = self._caught_up(exchange, year, told, {})
+    def _of_objects(
+        self, exchange: str, year: int, known: Iterable[Entry] = (), *, damaged: dict[str, str] | None = None
+    ) -> dict[str, Entry]:
+        """What a year's objects tell of themselves, but for those that are `known`; `damaged` as in `refresh`."""
+        told = {entry.partition: entry for entry in known}
+        _, _, fresh = self._caught_up(exchange, year, told, damaged)
         return {entry.partition: entry for entry in fresh}
 
     def _caught_up(
@@ -355,6 +355,10 @@ def entry_of(table: str, blob: Blob, uri: str) -> Entry:
     if entry.partition != partition_of(table, blob.info.key):
         raise ObjectDamaged(f"{uri}: holds the rows of {entry.partition}; remove it and make it anew")
     return entry
+
+
+def _in_order(entries: dict[str, Entry]) -> list[Entry]:
+    return [entries[partition] for partition in sorted(entries)]
 
 
 def _dump(entries: dict[str, Entry]) -> bytes:

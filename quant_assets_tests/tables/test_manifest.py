@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import given
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from quant_assets.market.coverage import CellState, Missing, symbols_sha256
 from quant_assets.resources.local_store import LocalObjectStore
-from quant_assets.resources.object_store import ObjectDamaged, ObjectInfo
-from quant_assets.tables.layout import DAILY, HISTORY, object_key
+from quant_assets.resources.object_store import NewerFormat, ObjectDamaged, ObjectInfo
+from quant_assets.tables.layout import DAILY, HISTORY, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
 from quant_assets.tables.parquet import encode, read_facts
 from quant_assets_tests.resources.workers import answer, put_cell_and_die, record, start
@@ -297,3 +298,38 @@ def test_moments_are_recorded_as_text_that_sorts() -> None:
     early = stamped(Entry("2024-01-02", CellState.CLOSED), datetime(2024, 1, 2, tzinfo=UTC))
     late = stamped(early, datetime(2024, 1, 2, 0, 0, 0, 1, tzinfo=UTC))
     assert late.beats(early)
+
+
+# --- formats
+
+
+def test_a_shard_says_its_format_and_one_of_a_newer_release_is_neither_read_nor_replaced(
+    store: LocalObjectStore,
+) -> None:
+    manifest = Manifest(store, DAILY)
+    key = manifest.shard_key("US", 2024)
+    manifest.record("US", [Entry("2024-01-01", CellState.CLOSED)])
+    assert orjson.loads(store.get(key).data)["format"] == 1
+    newer = b'{"format": 2, "entries": []}'
+    store.put(key, newer)
+    refused = r"year=2024\.json: written in format 2, this version reads up to 1: upgrade quant-assets"
+    for use in (
+        lambda: manifest.year("US", 2024),
+        lambda: list(manifest.all("US")),
+        lambda: manifest.refresh("US", 2024),
+        lambda: manifest.record("US", [Entry("2024-01-02", CellState.CLOSED)]),
+    ):
+        with pytest.raises(NewerFormat, match=refused):
+            use()
+    assert store.get(key).data == newer
+
+
+def test_a_cell_of_a_newer_release_is_not_taken_for_a_damaged_one(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", 2)
+    entry = Entry("2024-01-02", CellState.COMPLETE)
+    store.put(object_key(WEEKLY, "US", "2024-01-02"), encode(pl.DataFrame({"a": [1]}), entry.facts()))
+    monkeypatch.undo()
+    with pytest.raises(NewerFormat, match=r"week=2024-01-02\.parquet: written in format 2"):
+        Manifest(store, WEEKLY).refresh("US", 2024, damaged={})

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.resources.local_store import LocalObjectStore
-from quant_assets.resources.object_store import ObjectChanged, ObjectDamaged, ObjectNotFound
+from quant_assets.resources.object_store import NewerFormat, ObjectChanged, ObjectDamaged, ObjectNotFound
 from quant_assets.tables.layout import (
     CATALOG,
     DAILY,
@@ -352,3 +352,31 @@ def test_a_ranged_table_reads_as_a_file_of_the_same_bytes(
         if plain.tell() <= info.size:
             assert ranged.tell() == plain.tell()
         plain.seek(ranged.tell())
+
+
+# --- formats
+
+
+def test_a_table_says_its_format_and_one_of_a_newer_release_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalObjectStore(tmp_path)
+    store.put("now.parquet", encode(BIG, {}))
+    assert read_facts(store.get("now.parquet").data, URI)["format"] == 1
+    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", 2)
+    store.put("later.parquet", encode(BIG, {}))
+    monkeypatch.undo()
+    data = store.get("later.parquet").data
+    refused = r"written in format 2, this version reads up to 1: upgrade quant-assets"
+    for read in (decode, read_facts):
+        with pytest.raises(NewerFormat, match=f"^{URI}: {refused}"):
+            read(data, URI)
+    with pytest.raises(NewerFormat, match=rf"later\.parquet: {refused}"):
+        read_symbols(store, "later.parquet", ["S0001.AX"])
+
+
+def test_a_table_that_says_no_format_is_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", None)
+    data = encode(SMALL, {})
+    monkeypatch.undo()
+    assert decode(data, URI).equals(SMALL)

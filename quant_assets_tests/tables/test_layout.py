@@ -1,0 +1,120 @@
+"""Keys: what is made is taken apart again, and nothing else is taken for ours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from quant_assets.tables.layout import (
+    CATALOG,
+    DAILY,
+    EXCHANGES,
+    EXPECTED,
+    FETCH_REPORTS,
+    HISTORY,
+    LISTING_EVENTS,
+    MANIFEST,
+    PROFILES,
+    QUARANTINE,
+    RECORDS,
+    REPLACED,
+    REQUESTED,
+    RESTATEMENTS,
+    TIME_DIMENSION,
+    TOP_LEVEL,
+    WEEKLY,
+    after_year,
+    described_table,
+    events_key,
+    exchange_of,
+    expected_key,
+    ledger_key,
+    manifest_key,
+    object_key,
+    partition_of,
+    partitions_prefix,
+    quarantine_key,
+    report_key,
+    requested_key,
+    table_of,
+    year_of,
+    year_of_group,
+)
+
+STARTED = datetime(2024, 3, 15, 21, 5, 6, 7, tzinfo=UTC)
+KEYS = {
+    object_key(CATALOG): (CATALOG, None, None),
+    object_key(EXCHANGES): (EXCHANGES, None, None),
+    object_key(PROFILES, "ASX"): (PROFILES, "ASX", None),
+    object_key(DAILY, "ASX", "2024-03-15"): (DAILY, "ASX", 2024),
+    object_key(WEEKLY, "ASX", "2024-03-11"): (WEEKLY, "ASX", 2024),
+    object_key(HISTORY, "ASX", "2024"): (HISTORY, "ASX", 2024),
+    manifest_key(DAILY, "US", 1999): (MANIFEST, "US", 1999),
+    manifest_key(HISTORY, "US", 2024): (MANIFEST, "US", 2024),
+    ledger_key(RESTATEMENTS, "US", 2024): (RESTATEMENTS, "US", 2024),
+    ledger_key(REPLACED, "US", 2024): (REPLACED, "US", 2024),
+    quarantine_key("US"): (QUARANTINE, "US", None),
+    events_key("US"): (LISTING_EVENTS, "US", None),
+    requested_key("US"): (REQUESTED, "US", None),
+    report_key("US", STARTED, "the first run of all"): (FETCH_REPORTS, "US", None),
+    expected_key("US", "0a" * 32): (EXPECTED, "US", None),
+}
+STRAYS = (
+    "notes.txt",
+    "daily_prices.parquet",
+    "daily_prices/notes.txt",
+    "daily_prices/exchange=US",
+    "daily_prices/exchange=US/notes.txt",
+    "daily_prices/exchange=US/date=foo.parquet",
+    "daily_prices/exchange=US/date=2024-02-30.parquet",
+    "daily_prices/exchange=US/date=20240301.parquet",
+    "daily_prices/exchange=US/date=2024-03-01.parquet.bak",
+    "daily_prices/exchange=US/date=2024-03-01.parquet/inside",
+    "daily_prices/exchange=US/copy/date=2024-03-01.parquet",
+    "daily_prices/exchange=us/date=2024-03-01.parquet",
+    "price_history/exchange=US/year=20x4.parquet",
+    "price_history/exchange=US/year=2024-03-01.parquet",
+    "price_history/exchange=US/year=٢٠٢٤.parquet",
+    "manifest/daily_prices/exchange=US/year=20x4.json",
+    "manifest/other/exchange=US/year=2024.json",
+    "manifest/daily_prices/exchange=US/notes.txt",
+    "restatements/exchange=US/year=.parquet",
+    "fetch_reports/exchange=US/notes.txt",
+    "expected_symbols/exchange=US/short.json",
+    "requested/exchange=US.json~",
+)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_taken_apart_as_it_was_made(key: str) -> None:
+    assert (table_of(key), exchange_of(key), year_of(key)) == KEYS[key]
+
+
+def test_every_table_and_record_has_a_key_here() -> None:
+    assert {made for made, _, _ in KEYS.values()} == TOP_LEVEL >= set(RECORDS)
+
+
+@pytest.mark.parametrize("key", STRAYS)
+def test_what_is_not_written_by_us_is_no_key_of_ours(key: str) -> None:
+    assert (table_of(key), exchange_of(key), year_of(key)) == (None, None, None)
+    assert all(partition_of(table, key) is None for table in TIME_DIMENSION)
+
+
+def test_a_shard_says_which_table_it_is_about() -> None:
+    assert {described_table(manifest_key(table, "US", 2024)) for table in TIME_DIMENSION} == set(
+        TIME_DIMENSION
+    )
+    assert described_table(object_key(DAILY, "US", "2024-03-15")) is None
+
+
+@pytest.mark.parametrize("table", TIME_DIMENSION)
+def test_years_are_the_groups_of_a_tables_keys(table: str) -> None:
+    partition = "2024" if table == HISTORY else "2024-03-11"
+    key, prefix = object_key(table, "US", partition), partitions_prefix(table, "US")
+    assert key.startswith(partitions_prefix(table, "US", 2024))
+    assert key.startswith(prefix)
+    group = prefix + key[len(prefix) :].partition(after_year(table))[0] + after_year(table)
+    assert year_of_group(table, "US", group) == 2024
+    for stray in ("foo", "20x4", "", "02024"):
+        assert year_of_group(table, "US", f"{prefix}{stray}{after_year(table)}") is None
