@@ -36,7 +36,9 @@ import polars as pl
 from quant_assets.dev.compare_stores import compare_stores
 from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest
 from quant_assets.market.bars import empty_daily
 from quant_assets.market.reconcile import merge
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
@@ -83,9 +85,9 @@ def fill(job: Job, location: str, host: str) -> dict[str, int]:
     )
     source = YahooResource.of(given).open()
     report = fill_cells(
-        exchange(CODE), [day for day in days if day.weekday() < 5], catalog,
-        source=source, store=open_store(location), clock=given.clock, spill_folder=home / "spill",
-    )  # fmt: skip
+        FillContext(exchange(CODE), open_store(location), source, given.clock, FillRules(home / "spill")),
+        FillRequest([day for day in days if day.weekday() < 5], catalog),
+    )
     source.close()
     return dict(report.states)
 

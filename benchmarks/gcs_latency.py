@@ -25,7 +25,9 @@ import polars as pl
 from quant_assets.catalog.build import CATALOG_SCHEMA
 from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.fill import Listeners, fill_cells
+from quant_assets.ingest.context import FillContext, FillRules, Listeners
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest
 from quant_assets.market.bars import conform_daily
 from quant_assets.market.coverage import CellState
 from quant_assets.reader import prices
@@ -112,11 +114,15 @@ def daily_update(far: ProxyProcess, home: Path, symbols: int) -> Callable[[], fl
             for session in (date(2024, 2, 28), SESSION):
                 far.did()
                 started = time.perf_counter()
-                report = fill_cells(
-                    exchange("ASX"), [session], catalog,
-                    source=source, store=store, clock=lambda: NOW, spill_folder=home / "spill",
+                context = FillContext(
+                    exchange("ASX"),
+                    store,
+                    source,
+                    clock=lambda: NOW,
+                    rules=FillRules(home / "spill"),
                     listeners=Listeners(plan=lambda _: planned.append(time.perf_counter())),
-                )  # fmt: skip
+                )
+                report = fill_cells(context, FillRequest([session], catalog))
                 # Until the plan stands nothing but the store is asked.
                 seconds = planned[-1] - started + report.seconds["compare"] + report.seconds["store"]
             source.close()

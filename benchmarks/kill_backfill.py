@@ -39,8 +39,9 @@ from quant_assets.defs.partitions import make_grids
 from quant_assets.defs.progress import Watcher, listening
 from quant_assets.dev.demo import write_universe
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.fill import Listeners, fill_cells
-from quant_assets.ingest.plan import Plan
+from quant_assets.ingest.context import FillContext, FillRules, Listeners
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest, Plan
 from quant_assets.local_runs import Runner
 from quant_assets.market.bars import content_sha256
 from quant_assets.reader import prices
@@ -96,16 +97,15 @@ def fill(given: Settings) -> None:
     store, source = open_store(given.store_location), YahooResource.of(given).open()
     days = weekdays(given.start)
     listener = _Stages()
-    fill_cells(
+    context = FillContext(
         exchange(CODE),
-        days,
-        followed(read_table(store, object_key(CATALOG)), CODE),
-        source=source,
-        store=store,
-        clock=given.clock,
-        spill_folder=given.home / "cache" / "spill",
-        listeners=Listeners(listener.plan, lambda _: listener.symbol_done(), listener.cell),
+        store,
+        source,
+        given.clock,
+        FillRules(given.home / "cache" / "spill"),
+        listeners=Listeners(plan=listener.plan, symbol=lambda _: listener.symbol_done(), cell=listener.cell),
     )
+    fill_cells(context, FillRequest(days, followed(read_table(store, object_key(CATALOG)), CODE)))
     source.close()
 
     _at(HISTORY)

@@ -10,7 +10,7 @@ from quant_assets.defs.assets.price_history import make_price_history
 from quant_assets.defs.assets.symbol_catalog import make_symbol_catalog
 from quant_assets.defs.assets.symbol_profiles import make_symbol_profiles
 from quant_assets.defs.assets.weekly_prices import make_weekly_prices
-from quant_assets.defs.fill_run import FillRules
+from quant_assets.defs.fill_run import rules_of
 from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
@@ -37,7 +37,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         )
     start = first_day(exchanges, settings.start)
     grids = make_grids(exchanges, start, settings.now)
-    rules = FillRules.of(settings)
+    rules = rules_of(settings)
     jobs = daily_jobs(exchanges)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days)
     store = StoreResource(location=settings.store_location)

@@ -22,7 +22,7 @@ from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, enabled
-from quant_assets.ingest.plan import Mode, make_plan
+from quant_assets.ingest.plan import FillRequest, Mode, make_plan
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import claim
@@ -110,16 +110,8 @@ class Runner:
         """
         catalog = read_table(self.store, object_key(CATALOG))
         listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))
-        plan = make_plan(
-            exchange,
-            days,
-            listings,
-            self.store,
-            self.settings.clock(),
-            only=symbols or None,
-            mode=mode,
-            look_back=0,
-        )
+        request = FillRequest(days, listings, symbols or None, mode)
+        plan = make_plan(exchange, self.store, request, self.settings.clock(), look_back=0)
         shown = self._shown(DAILY)
         unshown = {
             day

@@ -14,7 +14,9 @@ from hypothesis import settings
 
 from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.yahoo import YahooSource
@@ -68,13 +70,8 @@ def _fill_years(home: Path, store: LocalObjectStore, server: ReplayHandle) -> No
     settings = quick_settings(home, server.url)
     source = YahooSource(settings)
     fill_cells(
-        exchange("US"),
-        days_between(FIRST, LAST),
-        listings(*RECORDED),
-        source=source,
-        store=store,
-        clock=settings.clock,
-        spill_folder=home / "spill",
+        FillContext(exchange("US"), store, source, settings.clock, FillRules(home / "spill")),
+        FillRequest(days_between(FIRST, LAST), listings(*RECORDED)),
     )
     source.close()
 

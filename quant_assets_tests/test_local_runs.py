@@ -14,7 +14,9 @@ from quant_assets.dev.compare_stores import compare_stores
 from quant_assets.dev.demo import run_demo_gcs
 from quant_assets.dev.gcs_emulator import EmulatorError
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest
 from quant_assets.local_runs import Runner
 from quant_assets.maintenance.verify import verify_store
 from quant_assets.reader import prices
@@ -105,11 +107,10 @@ def test_a_bucket_that_cannot_be_used_is_told_at_the_start(
     with pytest.raises(StoreUnavailable, match=told), Runner(settings):
         pass
     source = YahooSource(settings)
+    rules = FillRules(tmp_path / "spill")
+    context = FillContext(exchange("US"), open_store(settings.store), source, settings.clock, rules)
     with pytest.raises(StoreUnavailable, match=told):
-        fill_cells(
-            exchange("US"), WEEK, listings("AAPL"),
-            source=source, store=open_store(settings.store), clock=settings.clock, spill_folder=tmp_path / "spill",
-        )  # fmt: skip
+        fill_cells(context, FillRequest(WEEK, listings("AAPL")))
     source.close()
     assert market.stats()["requests"] == {}
 

@@ -20,7 +20,7 @@ from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.exchanges import enabled
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.coverage import CellState
-from quant_assets.market.restatements import EVENTS_SCHEMA
+from quant_assets.market.restatements import RESTATEMENTS_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
 from quant_assets.reader import (
     SnapshotMismatch,
@@ -281,7 +281,7 @@ def restate(store: ObjectStore, old: dict[str, Any], *, at: datetime = LEARNED, 
         for name, value in values.items()
     ]
     events = pl.DataFrame(
-        told, schema={**EVENTS_SCHEMA, "detected_at": LEDGER_SCHEMA["detected_at"]}, orient="row"
+        told, schema={**RESTATEMENTS_SCHEMA, "detected_at": LEDGER_SCHEMA["detected_at"]}, orient="row"
     )
     Ledger(store, "US").record(events, frame(old), frame(new), "run")
     cell = pl.read_parquet(store.uri(object_key(DAILY, "US", str(old["date"]))))

@@ -29,8 +29,10 @@ from quant_assets.catalog.build import build_catalog, followed
 from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.defs.maintenance_jobs import slice_of, stored_days
 from quant_assets.exchanges import Exchange, enabled
-from quant_assets.ingest.fill import FillReport, fill_cells
-from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.context import FillContext, FillRules
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest, Mode
+from quant_assets.ingest.report import FillReport
 from quant_assets.market.corporate_actions import Adjust
 from quant_assets.reader import prices, snapshot_id
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
@@ -108,12 +110,14 @@ class Desk:
         )  # fmt: skip
         source = YahooSource(settings)
         try:
+            rules = FillRules(
+                settings.spill_folder, settings.look_back_sessions, settings.least_coverage(exchange.code)
+            )
+            catalog = followed(read_table(self.store, object_key(CATALOG)), exchange.code)
             report = fill_cells(
-                exchange, days, followed(read_table(self.store, object_key(CATALOG)), exchange.code),
-                source=source, store=self.store, clock=settings.clock, spill_folder=settings.spill_folder,
-                only=only, mode=mode, look_back=settings.look_back_sessions,
-                min_coverage=settings.least_coverage(exchange.code),
-            )  # fmt: skip
+                FillContext(exchange, self.store, source, settings.clock, rules),
+                FillRequest(days, catalog, only, mode),
+            )
         finally:
             source.close()
         self.requests += report.requests

@@ -150,7 +150,7 @@ def reject(
 
 
 def _decide(verb: str, ids: list[str], exchange: str | None, symbol: str | None, note: str) -> None:
-    from quant_assets.ingest.decisions import settle_quarantine
+    from quant_assets.ingest.decisions import Choice, settle_quarantine
     from quant_assets.local_runs import Runner
     from quant_assets.tables.quarantine import Decision
 
@@ -166,8 +166,8 @@ def _decide(verb: str, ids: list[str], exchange: str | None, symbol: str | None,
         check_in_catalog(runner.store, wanted, "--symbol", [one.code for one in exchanges])
         for one in exchanges:
             done = settle_quarantine(
-                runner.store, one, decision, ids=ids, symbols=wanted, note=note, now=settings.clock(),
-                min_coverage=settings.least_coverage(one.code),
+                runner.store, one, Choice(decision, ids, wanted, note),
+                now=settings.clock(), min_coverage=settings.least_coverage(one.code),
             )  # fmt: skip
             settled += len(done.ids)
             unknown -= set(done.ids)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import dagster as dg
 import orjson
@@ -16,7 +14,8 @@ from quant_assets.catalog.build import followed
 from quant_assets.defs.partition_keys import affected_partitions, daily_key
 from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
-from quant_assets.ingest.fill import FillReport, Listeners
+from quant_assets.ingest.context import FillRules, Listeners
+from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import Settings
@@ -26,20 +25,12 @@ from quant_assets.tables.manifest import Entry
 RESULT_TAG = "quant_assets/result"
 
 
-@dataclass(frozen=True)
-class FillRules:
-    """What the settings say about every fill."""
-
-    spill_folder: Path
-    look_back: int
-    min_coverage: Mapping[str, float]
-    """By exchange, the share (0 to 1) of expected symbols below which a cell is failed."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The rules that these settings describe."""
-        shares = {code: settings.least_coverage(code) for code in settings.exchanges}
-        return cls(settings.spill_folder, settings.look_back_sessions, shares)
+def rules_of(settings: Settings) -> dict[str, FillRules]:
+    """By exchange code: what the settings demand of its fills."""
+    return {
+        code: FillRules(settings.spill_folder, settings.look_back_sessions, settings.least_coverage(code))
+        for code in settings.exchanges
+    }
 
 
 def listeners(

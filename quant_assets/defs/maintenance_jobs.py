@@ -4,17 +4,19 @@ They are no asset jobs, because they concern whole histories of some symbols and
 is recorded as materializations of the cells it changed.
 """
 
-from collections.abc import Collection, Sequence
-from datetime import date
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime
 
 import dagster as dg
 import polars as pl
 
-from quant_assets.defs.fill_run import RESULT_TAG, FillRules, listeners, log_changed, symbols_of, tell
+from quant_assets.defs.fill_run import RESULT_TAG, listeners, log_changed, symbols_of, tell
 from quant_assets.defs.progress import listener
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.fill import FillReport, fill_cells
-from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.context import FillContext, FillRules
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest, Mode
+from quant_assets.ingest.report import FillReport
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
@@ -56,7 +58,7 @@ def stored_days(store: ObjectStore, exchange: str) -> list[date]:
 
 
 def sweep_jobs(
-    exchanges: Sequence[Exchange], rules: FillRules, sweep_days: int
+    exchanges: Sequence[Exchange], rules: Mapping[str, FillRules], sweep_days: int
 ) -> dict[str, dg.JobDefinition]:
     """By exchange code: the job that compares the whole history of the day's slice of symbols with the source."""
 
@@ -72,7 +74,8 @@ def sweep_jobs(
             if not turn or not days:
                 context.log.info(f"{exchange.code}: nothing to sweep today")
                 return
-            report = _run(context, exchange, days, catalog, home, source, clock, rules, turn, Mode.FORCE)
+            request = FillRequest(days, catalog, turn, Mode.FORCE)
+            report = _run(context, source, exchange, request, (home, clock.now, rules[exchange.code]))
             log_changed(context, home, report, report.changed)
 
         @dg.job(
@@ -88,7 +91,7 @@ def sweep_jobs(
     return {exchange.code: make(exchange) for exchange in exchanges}
 
 
-def verify_jobs(exchanges: Sequence[Exchange], rules: FillRules) -> list[dg.JobDefinition]:
+def verify_jobs(exchanges: Sequence[Exchange], rules: Mapping[str, FillRules]) -> list[dg.JobDefinition]:
     """The jobs that compare a range with the source, say what differs, and change nothing; one an exchange."""
 
     def make(exchange: Exchange) -> dg.JobDefinition:
@@ -104,18 +107,8 @@ def verify_jobs(exchanges: Sequence[Exchange], rules: FillRules) -> list[dg.JobD
             first, last = date.fromisoformat(config.start), date.fromisoformat(config.end)
             days = [day for day in stored_days(home, exchange.code) if first <= day <= last]
             catalog = symbols_of(_catalog(home, exchange.code, whole=True), exchange.code, config.symbols)
-            _run(
-                context,
-                exchange,
-                days,
-                catalog,
-                home,
-                source,
-                clock,
-                rules,
-                config.symbols or None,
-                Mode.VERIFY,
-            )
+            request = FillRequest(days, catalog, config.symbols or None, Mode.VERIFY)
+            _run(context, source, exchange, request, (home, clock.now, rules[exchange.code]))
 
         @dg.job(
             name=verify_job_name(exchange.code),
@@ -132,30 +125,23 @@ def verify_jobs(exchanges: Sequence[Exchange], rules: FillRules) -> list[dg.JobD
 
 def _run(
     context: dg.OpExecutionContext,
-    exchange: Exchange,
-    days: Sequence[date],
-    catalog: pl.DataFrame,
-    home: ObjectStore,
     source: YahooResource,
-    clock: ClockResource,
-    rules: FillRules,
-    only: Collection[str] | None,
-    mode: Mode,
+    exchange: Exchange,
+    request: FillRequest,
+    given: tuple[ObjectStore, Callable[[], datetime], FillRules],
 ) -> FillReport:
+    home, now, rules = given
     prices = source.open()
+    run = FillContext(exchange, home, prices, now, rules, context.run.run_id, listeners(exchange.code))
     try:
-        report = fill_cells(
-            exchange, days, catalog, source=prices, store=home, clock=clock.now,
-            spill_folder=rules.spill_folder, only=only, mode=mode, run=context.run.run_id,
-            min_coverage=rules.min_coverage[exchange.code], listeners=listeners(exchange.code),
-        )  # fmt: skip
+        report = fill_cells(run, request)
     except (SourceUnavailable, ObjectStoreError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     finally:
         prices.close()
     tell(context, report)
     listener().differ(report.restatements)
-    differs = mode is Mode.VERIFY and not report.restatements.is_empty()
+    differs = request.mode is Mode.VERIFY and not report.restatements.is_empty()
     context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: "DIFFERS" if differs else report.result})
     return report
 

@@ -32,18 +32,20 @@ class Settled:
     days: list[date] = field(default_factory=list[date])
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What somebody decided about pending bars: those of `ids`, and all of `symbols`. `note` is kept with it."""
+
+    decision: Decision
+    ids: Collection[str] = ()
+    symbols: Collection[str] = ()
+    note: str = ""
+
+
 def settle_quarantine(
-    store: ObjectStore,
-    exchange: Exchange,
-    decision: Decision,
-    *,
-    ids: Collection[str] = (),
-    symbols: Collection[str] = (),
-    note: str = "",
-    now: datetime,
-    min_coverage: float,
+    store: ObjectStore, exchange: Exchange, choice: Choice, *, now: datetime, min_coverage: float
 ) -> Settled:
-    """Accepts or rejects pending bars of an exchange: those of `ids`, or all of `symbols`.
+    """Accepts or rejects pending bars of an exchange.
 
     An accepted bar is stored, known from `now` on; where another stands it replaces that one, as a recorded
     restatement. A rejected one makes the hole in its cell final. The decision is kept before the cells change, so
@@ -54,13 +56,13 @@ def settle_quarantine(
     quarantine = read_quarantine(store, exchange.code)
     chosen = quarantine.filter(
         pl.col("decision") == Decision.PENDING.value,
-        pl.col("id").is_in(sorted(ids)) | pl.col("symbol").is_in(sorted(symbols)),
+        pl.col("id").is_in(sorted(choice.ids)) | pl.col("symbol").is_in(sorted(choice.symbols)),
     )
     if chosen.is_empty():
         return Settled()
-    if decision is Decision.ACCEPTED:
+    if choice.decision is Decision.ACCEPTED:
         _refuse_closed_days(exchange, chosen)
-    mark(store, exchange.code, chosen["id"].to_list(), decision, now, note)
+    mark(store, exchange.code, chosen["id"].to_list(), choice.decision, now, choice.note)
     # Of several versions of one bar, the one that came last: the quarantine itself is in no order of time.
     latest = chosen.sort("fetched_at", maintain_order=True).unique(KEYS, keep="last", maintain_order=True)
     rows = latest.with_columns(pl.lit(now).alias("fetched_at").cast(DAILY_SCHEMA["fetched_at"]))
@@ -76,7 +78,7 @@ def settle_quarantine(
             continue  # the next backfill of the day finds the decision
         news = (
             _accepted(store, exchange.code, day, of_day)
-            if decision is Decision.ACCEPTED
+            if choice.decision is Decision.ACCEPTED
             else _rejected(of_day, now.date(), recorded)
         )
         written = writer.write(day, listed(listings, day), news, recorded, now)

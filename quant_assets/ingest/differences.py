@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from functools import cache
 
 import polars as pl
 
+from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.fetch import Fetched
 from quant_assets.ingest.plan import Plan
 from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, empty_daily
 from quant_assets.market.coverage import SUSPENDED
 from quant_assets.market.reconcile import Compared, compare, merge, new_row
-from quant_assets.market.restatements import EVENTS_SCHEMA, RestatementClass, appeared, restate, vanished
-from quant_assets.resources.object_store import ObjectDamaged, ObjectStore, get_many
+from quant_assets.market.restatements import (
+    RESTATEMENTS_SCHEMA,
+    RestatementClass,
+    appeared,
+    restate,
+    vanished,
+)
+from quant_assets.resources.object_store import ObjectDamaged, get_many
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Manifest
@@ -30,8 +37,8 @@ _CONFIRMATIONS = 2
 
 @dataclass(slots=True)
 class Differences:
-    """What a run has found. `events` are EVENTS_SCHEMA with `detected_at`; each row of `old` is to be replaced by the
-    row of `new` with its key (DAILY_SCHEMA); `refused` rows of the answers are not taken."""
+    """What a run has found. `events` are RESTATEMENTS_SCHEMA with `detected_at`; each row of `old` is to be replaced
+    by the row of `new` with its key (DAILY_SCHEMA); `refused` rows of the answers are not taken."""
 
     fetched: Fetched
     events: pl.DataFrame
@@ -56,22 +63,18 @@ class Differences:
         return pl.concat(frames)
 
 
-def find_differences(
-    plan: Plan, fetched: Fetched, store: ObjectStore, exchange: str, ledger: Ledger, now: datetime
-) -> Differences:
+def find_differences(context: FillContext, plan: Plan, fetched: Fetched) -> Differences:
     """Lays the spilled answers beside the cells of the plan and judges what differs; writes nothing.
 
     Asks the source again about bars that it no longer has. Raises ObjectDamaged, StoreUnavailable.
     """
-    return _Comparing(plan, fetched, store, exchange, ledger, now).run()
+    return _Comparing(context, plan, fetched).run()
 
 
 class _Comparing:
-    def __init__(
-        self, plan: Plan, fetched: Fetched, store: ObjectStore, exchange: str, ledger: Ledger, now: datetime
-    ) -> None:
-        self._plan, self._fetched, self._store, self._exchange = plan, fetched, store, exchange
-        self._ledger, self._now = ledger, now
+    def __init__(self, context: FillContext, plan: Plan, fetched: Fetched) -> None:
+        self._plan, self._fetched, self._store, self._exchange = plan, fetched, context.store, context.code
+        self._ledger, self._now = Ledger(context.store, context.code), context.clock()
         self._notes: list[str] = []
         self._scope = sorted(
             day
@@ -211,7 +214,7 @@ class _Comparing:
         return (
             events.join(moments, on="symbol", how="left", maintain_order="left")
             .with_columns(detected_at=pl.coalesce("_at", pl.lit(self._now)))
-            .select(*EVENTS_SCHEMA, pl.col("detected_at").cast(pl.Datetime("us", "UTC")))
+            .select(*RESTATEMENTS_SCHEMA, pl.col("detected_at").cast(pl.Datetime("us", "UTC")))
         )
 
 

@@ -8,21 +8,20 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from pathlib import Path
+from datetime import date, timedelta
 
 import polars as pl
 
-from quant_assets.exchanges import Exchange
+from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.spill import Spill, spill_room
 from quant_assets.market.bars import ANSWER_SCHEMA, conform
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
-from quant_assets.market.gaps import Run, runs_without_bar
-from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, PriceSource
+from quant_assets.market.gaps import BarlessSessions, runs_without_bar
+from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
 
-LOOK_BACK = timedelta(days=45)
+LEAD = timedelta(days=45)
 """How far before the first wanted session an answer starts: a gap is judged by the bars on both its sides, and is
 told in the same words whichever run finds it."""
 
@@ -71,21 +70,13 @@ class _Answer:
     result: FetchResult
     rows: pl.DataFrame
     """The whole answer, with what the rules have to know of its days (`validation.CONTEXT`)."""
-    runs: list[Run]
+    runs: list[BarlessSessions]
     asked_twice: bool = False
 
 
 @contextmanager
 def fetch(
-    plan: Plan,
-    exchange: Exchange,
-    listings: pl.DataFrame,
-    source: PriceSource,
-    clock: Callable[[], datetime],
-    *,
-    spill_folder: Path,
-    decisions: Decisions,
-    on_symbol: Callable[[FetchResult], None] = lambda _: None,
+    context: FillContext, plan: Plan, listings: pl.DataFrame, decisions: Decisions
 ) -> Generator[Fetched]:
     """Asks for everything `plan` wants, at one request a symbol; the spilled rows live as long as the context.
 
@@ -94,25 +85,22 @@ def fetch(
 
     Raises SourceUnavailable.
     """
-    with spill_room(spill_folder) as spill:
-        yield _Fetching(plan, exchange, listings, source, clock, spill, decisions, on_symbol).run()
+    with spill_room(context.rules.spill_folder) as spill:
+        yield _Fetching(context, plan, listings, decisions, spill).run()
 
 
 class _Fetching:
     def __init__(
         self,
+        context: FillContext,
         plan: Plan,
-        exchange: Exchange,
         listings: pl.DataFrame,
-        source: PriceSource,
-        clock: Callable[[], datetime],
-        spill: Spill,
         decisions: Decisions,
-        on_symbol: Callable[[FetchResult], None],
+        spill: Spill,
     ) -> None:
-        self._plan, self._exchange, self._source, self._clock = plan, exchange, source, clock
+        self._context, self._plan, self._clock = context, plan, context.clock
+        self._exchange, self._source = context.exchange, context.source
         self._listings, self._decisions = _stated(listings), decisions
-        self._on_symbol = on_symbol
         self._fetched = Fetched(spill, ask_again=self._once_more)
         self._batch: list[pl.DataFrame] = []
         self._starts = plan.starts()
@@ -125,22 +113,23 @@ class _Fetching:
         known = self._listings.filter(pl.col("listed_on").is_not_null())
         self._listed_on: dict[str, date] = dict(known.select("symbol", "listed_on").iter_rows())
         self._calendar = pl.Series(dtype=pl.Date)
-        self._currencies = pl.Series(exchange.currencies)
+        self._currencies = pl.Series(self._exchange.currencies)
         if plan.wanted:
-            last = exchange.calendar().last_session_over(clock(), exchange.delay) or max(plan.wanted)
-            self._sessions = exchange.calendar().sessions(min(plan.wanted) - LOOK_BACK, last)
+            calendar = self._exchange.calendar()
+            last = calendar.last_session_over(self._clock(), self._exchange.delay) or max(plan.wanted)
+            self._sessions = calendar.sessions(min(plan.wanted) - LEAD, last)
             # The answer may hold the bar of a session that is not over; that it is one is no fault of the bar's.
-            soon = exchange.calendar().sessions(last, last + timedelta(days=7))
+            soon = calendar.sessions(last, last + timedelta(days=7))
             self._calendar = pl.Series([*self._sessions, *soon], dtype=pl.Date)
 
     def _sessions_of(self, symbol: str) -> list[date]:
         """The exchange's sessions that the symbol's answer is to cover, through the last one that is over."""
-        return self._sessions[bisect_left(self._sessions, self._starts[symbol] - LOOK_BACK) :]
+        return self._sessions[bisect_left(self._sessions, self._starts[symbol] - LEAD) :]
 
     def run(self) -> Fetched:
         again: dict[str, _Answer] = {}
         for answer in self._ask(list(self._starts)):
-            self._on_symbol(answer.result)
+            self._context.listeners.symbol(answer.result)
             if self._unexplained(answer):
                 again[answer.result.symbol] = answer
             else:
@@ -152,7 +141,7 @@ class _Fetching:
         return self._fetched
 
     def _ask(self, symbols: list[str]) -> Iterator[_Answer]:
-        requests = [HistoryRequest(s, self._starts[s] - LOOK_BACK, self._exchange.zone) for s in symbols]
+        requests = [HistoryRequest(s, self._starts[s] - LEAD, self._exchange.zone) for s in symbols]
         results = self._source.history(requests)
         while True:
             started = time.perf_counter()
@@ -234,7 +223,7 @@ class _Fetching:
                 if self._listed_on[symbol] <= session < first:
                     self._miss(session, symbol, NO_BAR, f"no bar: first traded on {first}")
         if result.outcome is Outcome.OK:
-            self._fetched.answered[symbol] = self._starts[symbol] - LOOK_BACK
+            self._fetched.answered[symbol] = self._starts[symbol] - LEAD
             for run in answer.runs:
                 for session in due.intersection(run.sessions):
                     dropped = result.dropped.get(session)

@@ -17,7 +17,7 @@ from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Entry, Expected, Manifest
 from quant_assets.tables.parquet import read_table
 
-LOOK_BACK = 15
+LOOK_BACK_SESSIONS = 15
 """Sessions before the last one asked for that a run reconciles as well, since its answers hold them anyway."""
 
 
@@ -33,6 +33,20 @@ class Mode(StrEnum):
     """Asks for everything that is expected again, and reconciles it."""
     VERIFY = "verify"
     """Asks for everything that is expected again, says what differs, and changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillRequest:
+    """What is asked of a run over one exchange.
+
+    `days` are days of the grid (any weekday). `listings` are the exchange's symbols: symbol, listed_on, delisted_on,
+    and currency where the catalog names one. `only`: ask for these symbols at most, other symbols' rows stay.
+    """
+
+    days: Sequence[date]
+    listings: pl.DataFrame
+    only: Collection[str] | None = None
+    mode: Mode = Mode.INCREMENTAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,46 +139,31 @@ def tell_apart(exchange: Exchange, days: Sequence[date], now: datetime) -> Days:
 
 def make_plan(
     exchange: Exchange,
-    days: Sequence[date],
-    listings: pl.DataFrame,
     store: ObjectStore,
+    request: FillRequest,
     now: datetime,
     *,
-    only: Collection[str] | None = None,
-    mode: Mode = Mode.INCREMENTAL,
-    look_back: int = LOOK_BACK,
+    look_back: int = LOOK_BACK_SESSIONS,
 ) -> Plan:
-    """Finds what is missing, from the manifest alone.
+    """Finds what is missing at `now`, from the manifest alone.
 
-    Args:
-        days: days of the grid (any weekday).
-        listings: symbol, listed_on, delisted_on of the exchange's symbols.
-        only: ask for these symbols at most.
-        mode: `force` and `verify` ask for everything again, finished or not.
-        look_back: how many sessions before the last one wanted are reconciled at no further request.
+    `look_back`: how many sessions before the last one wanted are reconciled at no further request. Raises
+    ObjectDamaged for a damaged manifest, StoreUnavailable.
     """
-    return _Planning(exchange, listings, store, now, only, mode).plan(days, look_back)
+    return _Planning(exchange, store, request, now).plan(look_back)
 
 
 class _Planning:
-    def __init__(
-        self,
-        exchange: Exchange,
-        listings: pl.DataFrame,
-        store: ObjectStore,
-        now: datetime,
-        only: Collection[str] | None,
-        mode: Mode,
-    ) -> None:
-        self._exchange, self._listings, self._store, self._now = exchange, listings, store, now
-        self._only = None if only is None else set(only)
-        self._mode = mode
+    def __init__(self, exchange: Exchange, store: ObjectStore, request: FillRequest, now: datetime) -> None:
+        self._exchange, self._store, self._now = exchange, store, now
+        self._days, self._listings, self._mode = request.days, request.listings, request.mode
+        self._only = None if request.only is None else set(request.only)
         self._expected = Expected(store, exchange.code)
         self._standing: dict[date, Entry] = {}
         self._damaged: dict[date, str] = {}
 
-    def plan(self, days: Sequence[date], look_back: int) -> Plan:
-        told = tell_apart(self._exchange, days, self._now)
+    def plan(self, look_back: int) -> Plan:
+        told = tell_apart(self._exchange, self._days, self._now)
         self._learn([*told.sessions, *told.closed])
         wanted: dict[date, set[str]] = {}
         for session in told.sessions:

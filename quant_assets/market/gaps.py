@@ -14,7 +14,7 @@ from quant_assets.market.coverage import FINAL, SUSPENDED
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class BarlessSessions:
     """Sessions in a row without a bar. `before` and `after` are the bars on its sides; None where there is none."""
 
     sessions: tuple[date, ...]
@@ -37,9 +37,11 @@ class Run:
         return f"no bar {between}" if self.between == 1 else f"no bar for {self.between} sessions {between}"
 
 
-def runs_without_bar(sessions: Sequence[date], present: set[date], *, first: date | None = None) -> list[Run]:
+def runs_without_bar(
+    sessions: Sequence[date], present: set[date], *, first: date | None = None
+) -> list[BarlessSessions]:
     """The runs of `sessions` (in order) that are not in `present`, from `first` (the listing) on."""
-    runs: list[Run] = []
+    runs: list[BarlessSessions] = []
     open_: list[date] = []
     before: date | None = None
     for session in sessions[bisect_left(sessions, first) if first else 0 :]:
@@ -47,10 +49,10 @@ def runs_without_bar(sessions: Sequence[date], present: set[date], *, first: dat
             open_.append(session)
             continue
         if open_:
-            runs.append(Run(tuple(open_), before, session))
+            runs.append(BarlessSessions(tuple(open_), before, session))
             open_ = []
         before = session
-    return [*runs, Run(tuple(open_), before, None)] if open_ else runs
+    return [*runs, BarlessSessions(tuple(open_), before, None)] if open_ else runs
 
 
 class GapKind(StrEnum):

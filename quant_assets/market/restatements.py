@@ -41,7 +41,7 @@ class RestatementClass(StrEnum):
     APPEARED_ROW = "appeared_row"
 
 
-EVENTS_SCHEMA = pl.Schema(
+RESTATEMENTS_SCHEMA = pl.Schema(
     {
         "symbol": pl.String(),
         "date": pl.Date(),
@@ -76,9 +76,9 @@ _LIKELY_MOVE = 1.35
 class Restated:
     """What becomes of the differences of some symbols.
 
-    `events` (EVENTS_SCHEMA) are to be recorded; each row of `old` (DAILY_SCHEMA, as it stands) is to be replaced by
-    the row of `new` with its key. `refused` (ANSWER_SCHEMA and `rule`) are new rows that are not taken. A symbol in
-    `reaches_back` is wrong before the first row that was compared, so its whole history has to be: nothing else is
+    `events` (RESTATEMENTS_SCHEMA) are to be recorded; each row of `old` (DAILY_SCHEMA, as stored) is to be replaced
+    by the row of `new` with its key. `refused` (ANSWER_SCHEMA and `rule`) are new rows that are not taken. A symbol
+    in `reaches_back` is wrong before the first row that was compared, so its whole history has to be: nothing else is
     said of it. `notes` are sentences for a person.
     """
 
@@ -101,7 +101,7 @@ def restate(pairs: pl.DataFrame, *, whole: bool) -> Restated:
     """
     judged = [_Symbol(of_symbol, whole).judge() for of_symbol in _by_symbol(pairs)]
     return Restated(
-        events=pl.DataFrame([e for j in judged for e in j.events], schema=EVENTS_SCHEMA, orient="row"),
+        events=pl.DataFrame([e for j in judged for e in j.events], schema=RESTATEMENTS_SCHEMA, orient="row"),
         old=_concat([j.taken for j in judged], DAILY_SCHEMA),
         new=_concat([new_row(j.taken) for j in judged], DAILY_SCHEMA),
         refused=_concat([j.refused for j in judged], pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})),
@@ -111,12 +111,12 @@ def restate(pairs: pl.DataFrame, *, whole: bool) -> Restated:
 
 
 def vanished(absent: pl.DataFrame) -> pl.DataFrame:
-    """The events (EVENTS_SCHEMA) of standing bars (DAILY_SCHEMA) that the source no longer has."""
+    """The events (RESTATEMENTS_SCHEMA) of standing bars (DAILY_SCHEMA) that the source no longer has."""
     return _row_events(absent, RestatementClass.VANISHED_ROW, "there", "not there")
 
 
 def appeared(rows: pl.DataFrame) -> pl.DataFrame:
-    """The events (EVENTS_SCHEMA) of rows (DAILY_SCHEMA) where the source had stated that there are none."""
+    """The events (RESTATEMENTS_SCHEMA) of rows (DAILY_SCHEMA) where the source had stated that there are none."""
     return _row_events(rows, RestatementClass.APPEARED_ROW, "not there", "there")
 
 
@@ -129,7 +129,7 @@ def _row_events(rows: pl.DataFrame, kind: RestatementClass, old: str, new: str) 
         pl.lit(kind.value).alias("class"),
         pl.col("date").alias("first_date"),
         pl.lit(1, pl.Int64).alias("rows"),
-    ).cast(EVENTS_SCHEMA)
+    ).cast(RESTATEMENTS_SCHEMA)
 
 
 def _by_symbol(pairs: pl.DataFrame) -> Iterator[pl.DataFrame]:

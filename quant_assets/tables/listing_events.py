@@ -11,7 +11,7 @@ from quant_assets.resources.object_store import Blob, ObjectNotFound, ObjectStor
 from quant_assets.tables.layout import events_key
 from quant_assets.tables.parquet import decode, encode
 
-EVENTS_SCHEMA = pl.Schema(
+LISTING_EVENTS_SCHEMA = pl.Schema(
     {
         "symbol": pl.String(),
         "event": pl.String(),
@@ -25,12 +25,12 @@ FIRST_TRADE = "first_trade"
 
 
 def read_events(store: ObjectStore, exchange: str) -> pl.DataFrame:
-    """All listing events of an exchange (EVENTS_SCHEMA), oldest first. Raises ObjectDamaged."""
+    """All listing events of an exchange (LISTING_EVENTS_SCHEMA), oldest first. Raises ObjectDamaged."""
     key = events_key(exchange)
     try:
         return decode(store.get(key).data, store.uri(key))
     except ObjectNotFound:
-        return pl.DataFrame(schema=EVENTS_SCHEMA)
+        return pl.DataFrame(schema=LISTING_EVENTS_SCHEMA)
 
 
 def with_learned(store: ObjectStore, exchange: str, catalog: pl.DataFrame) -> pl.DataFrame:
@@ -62,7 +62,9 @@ def learn_first_trades(
 
     def decide(present: Blob | None) -> bytes | None:
         key = events_key(exchange)
-        ledger = decode(present.data, store.uri(key)) if present else pl.DataFrame(schema=EVENTS_SCHEMA)
+        ledger = (
+            decode(present.data, store.uri(key)) if present else pl.DataFrame(schema=LISTING_EVENTS_SCHEMA)
+        )
         known = set(ledger.filter(pl.col("event") == FIRST_TRADE).select("symbol", "date").iter_rows())
         configured = set(catalog.filter(pl.col("listed_on").is_not_null())["symbol"])
         news = [
@@ -72,6 +74,6 @@ def learn_first_trades(
         ]
         if not news:
             return None
-        return encode(pl.concat([ledger, pl.DataFrame(news, schema=EVENTS_SCHEMA, orient="row")]), {})
+        return encode(pl.concat([ledger, pl.DataFrame(news, schema=LISTING_EVENTS_SCHEMA, orient="row")]), {})
 
     put_reconciled(store, events_key(exchange), decide)

@@ -17,12 +17,14 @@ from functools import partial
 import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA
-from quant_assets.market.restatements import EVENTS_SCHEMA
+from quant_assets.market.restatements import RESTATEMENTS_SCHEMA
 from quant_assets.resources.object_store import Blob, ObjectStore, put_reconciled
 from quant_assets.tables.layout import REPLACED, RESTATEMENTS, ledger_key, ledger_prefix, year_of
 from quant_assets.tables.parquet import decode, encode, read_table
 
-LEDGER_SCHEMA = pl.Schema({**EVENTS_SCHEMA, "detected_at": pl.Datetime("us", "UTC"), "run": pl.String()})
+LEDGER_SCHEMA = pl.Schema(
+    {**RESTATEMENTS_SCHEMA, "detected_at": pl.Datetime("us", "UTC"), "run": pl.String()}
+)
 """`detected_at`: when the new value became known, the `fetched_at` of the rows that hold it."""
 
 REPLACED_SCHEMA = pl.Schema({**DAILY_SCHEMA, "replaced_at": pl.Datetime("us", "UTC")})
@@ -53,7 +55,7 @@ class Ledger:
         """Adds restatements and the rows they replace, before the cells change.
 
         Args:
-            events: EVENTS_SCHEMA with `detected_at`.
+            events: RESTATEMENTS_SCHEMA with `detected_at`.
             old, new: DAILY_SCHEMA, row by row: what is replaced by what.
             run: the id of the run that found it.
 

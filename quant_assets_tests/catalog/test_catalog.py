@@ -16,7 +16,7 @@ from quant_assets.exchanges import enabled
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.listing_events import (
-    EVENTS_SCHEMA,
+    LISTING_EVENTS_SCHEMA,
     events_key,
     learn_first_trades,
     read_events,
@@ -239,11 +239,11 @@ LISTINGS = pl.DataFrame(
 
 def test_what_is_learned_is_appended_and_fills_only_what_is_unknown(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
-    assert read_events(store, "US").schema == EVENTS_SCHEMA
+    assert read_events(store, "US").schema == LISTING_EVENTS_SCHEMA
     assert with_learned(store, "US", LISTINGS).equals(LISTINGS)
     learn_first_trades(store, "US", LISTINGS, {"B": DAY, "A": DAY}, NOW)
     events = read_events(store, "US")
-    assert events.schema == EVENTS_SCHEMA
+    assert events.schema == LISTING_EVENTS_SCHEMA
     assert events.drop("evidence").rows() == [("A", "first_trade", DAY, NOW)]
     assert with_learned(store, "US", LISTINGS)["listed_on"].to_list() == [DAY, date(2000, 1, 3), None]
     assert with_learned(store, "ASX", LISTINGS).equals(LISTINGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import polars as pl
 from quant_assets.catalog.build import build_catalog
 from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.exchanges import enabled, exchange
-from quant_assets.ingest.fill import FillReport, fill_cells
-from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.context import FillContext, FillRules
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest, Mode
+from quant_assets.ingest.report import FillReport
 from quant_assets.market.bars import PRICES
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore
@@ -67,19 +69,11 @@ class Desk:
         chosen = quick_settings(self.home, self.url, now=now, **settings)
         source = YahooSource(chosen)
         try:
+            rules = FillRules(self.home / "spill", look_back, min_coverage)
+            context = FillContext(exchange(code), store or self.store, source, chosen.clock, rules)
             return fill_cells(
-                exchange(code),
-                days,
-                listings(*SYMBOLS) if catalog is None else catalog,
-                source=source,
-                store=store or self.store,
-                clock=chosen.clock,
-                spill_folder=self.home / "spill",
-                only=only,
-                mode=mode,
-                look_back=look_back,
-                min_coverage=min_coverage,
-                run=run,
+                replace(context, run=run or context.run),
+                FillRequest(days, listings(*SYMBOLS) if catalog is None else catalog, only, mode),
             )
         finally:
             source.close()

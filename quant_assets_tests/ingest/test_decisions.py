@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.decisions import settle_quarantine
+from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
 from quant_assets.market.coverage import CellState
@@ -30,8 +30,8 @@ def level(price: float, **more: Any) -> dict[str, Any]:
 
 def decide(desk: Desk, decision: Decision, day: date) -> None:
     settle_quarantine(
-        desk.store, exchange("US"), decision,
-        symbols=["AAPL"], now=evening(day) + timedelta(hours=1), min_coverage=0.0,
+        desk.store, exchange("US"), Choice(decision, symbols=["AAPL"]),
+        now=evening(day) + timedelta(hours=1), min_coverage=0.0,
     )  # fmt: skip
 
 

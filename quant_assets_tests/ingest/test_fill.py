@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.decisions import settle_quarantine
+from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.quarantine import Decision
@@ -26,8 +26,8 @@ def test_fill_cells_names_as_not_verified_only_who_did_not_answer(
     market.add_faults({**low, "symbol": "IBM"}, {**low, "symbol": "MSFT"})
     desk.live(market, WEEK[-1], WEEK, catalog=catalog)
     settle_quarantine(
-        desk.store, exchange("US"), Decision.REJECTED,
-        symbols=["MSFT"], now=evening(WEEK[-1]), min_coverage=0.0,
+        desk.store, exchange("US"), Choice(Decision.REJECTED, symbols=["MSFT"]),
+        now=evening(WEEK[-1]), min_coverage=0.0,
     )  # fmt: skip
     assert {m.symbol: m.outcome for m in desk.entry().missing} == {"IBM": "refused", "MSFT": "rejected"}
     market.add_faults(

@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.plan import Mode, make_plan
+from quant_assets.ingest.plan import FillRequest, Mode, make_plan
 from quant_assets.maintenance.inventory import exchange_gaps
 from quant_assets.market.coverage import CellState, Missing
 from quant_assets.replay.launch import ReplayHandle
@@ -205,14 +205,13 @@ def test_a_new_symbol_is_planned_for_without_reading_a_cell(
         for info in list(desk.store.list("expected_symbols/")):
             desk.store.delete(info.key)
     store = Counting(desk.home / "store")
-    plan = make_plan(exchange("US"), days, listings("AAPL", "GOOG", "IBM", "MSFT"), store, NOW)
+    request = FillRequest(days, listings("AAPL", "GOOG", "IBM", "MSFT"))
+    plan = make_plan(exchange("US"), store, request, NOW)
     # Today the source has said its word about the others.
     assert plan.wanted == {day: {"GOOG"} for day in days}
     assert store.reads["daily_prices"] == (0 if known else len(days))
     assert store.reads["manifest"] == 1
-    tomorrow = make_plan(
-        exchange("US"), days, listings("AAPL", "GOOG", "IBM", "MSFT"), store, NOW + timedelta(days=1)
-    )
+    tomorrow = make_plan(exchange("US"), store, request, NOW + timedelta(days=1))
     for day in days:
         assert tomorrow.wanted[day] == {"GOOG", "MSFT"} | ({"IBM"} if day == DAY else set())
 

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from quant_assets.ingest.fill import FillReport
 from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.report import FillReport
 from quant_assets.market.bars import VALUES
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
@@ -662,16 +662,17 @@ def test_two_runs_that_find_the_same_corrections_at_once_record_them_once_and_lo
 
 def _forced(desk: Desk, days: list[date], store: LocalObjectStore, now: datetime, run: str) -> FillReport:
     from quant_assets.exchanges import exchange
+    from quant_assets.ingest.context import FillContext, FillRules
     from quant_assets.ingest.fill import fill_cells
+    from quant_assets.ingest.plan import FillRequest
     from quant_assets.resources.yahoo import YahooSource
     from quant_assets_tests.support import quick_settings
 
     chosen = quick_settings(desk.home, desk.url, now=now)
     source = YahooSource(chosen)
     try:
-        return fill_cells(
-            exchange("US"), days, listings(*SYMBOLS), source=source, store=store, clock=chosen.clock,
-            spill_folder=desk.home / f"spill-{run[-1]}", mode=Mode.FORCE, run=run,
-        )  # fmt: skip
+        rules = FillRules(desk.home / f"spill-{run[-1]}")
+        context = FillContext(exchange("US"), store, source, chosen.clock, rules, run)
+        return fill_cells(context, FillRequest(days, listings(*SYMBOLS), mode=Mode.FORCE))
     finally:
         source.close()

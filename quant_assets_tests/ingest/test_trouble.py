@@ -107,7 +107,9 @@ import sys
 from datetime import date
 from pathlib import Path
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest
 from quant_assets.market import validation
 from quant_assets_tests.support import days_between, listings, quick_settings
 from quant_assets.resources.local_store import LocalObjectStore
@@ -121,8 +123,8 @@ us.calendar().sessions(days[0], days[-1])
 print("ready", flush=True)
 sys.stdin.readline()
 report = fill_cells(
-    us, days, listings("AAPL", "IBM", "MSFT"), source=YahooSource(settings), store=store,
-    clock=settings.clock, spill_folder=home / "another", only=["AAPL"],
+    FillContext(us, store, YahooSource(settings), settings.clock, FillRules(home / "another")),
+    FillRequest(days, listings("AAPL", "IBM", "MSFT"), ["AAPL"]),
 )
 print(report.written, flush=True)
 """

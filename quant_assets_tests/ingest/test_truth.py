@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
-from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.market.bars import PRICES
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
@@ -103,10 +104,8 @@ def test_seen_from_after_later_splits_nothing_has_changed(
     source = YahooSource(settings)
     before = tree(Path(thirteen_years.location))
     writes = counted(WRITES)
-    report = fill_cells(
-        exchange("US"), days_between(FIRST, LAST), listings(*RECORDED),
-        source=source, store=thirteen_years, clock=settings.clock, spill_folder=tmp_path, mode=Mode.FORCE,
-    )  # fmt: skip
+    context = FillContext(exchange("US"), thirteen_years, source, settings.clock, FillRules(tmp_path))
+    report = fill_cells(context, FillRequest(days_between(FIRST, LAST), listings(*RECORDED), mode=Mode.FORCE))
     source.close()
     assert report.outcomes == {"ok": 4}
     assert report.restatements.rows() == []

@@ -15,8 +15,8 @@ from quant_assets.market.coverage import NO_BAR, NOT_ASKED, REFUSED, REJECTED, S
 from quant_assets.market.gaps import (
     GAPS_SCHEMA,
     MISSING_SCHEMA,
+    BarlessSessions,
     GapKind,
-    Run,
     find_gaps,
     runs_without_bar,
 )
@@ -66,9 +66,11 @@ def test_every_run_names_the_nearest_bars_in_words_and_no_others(present: set[da
 
 def test_sessions_before_the_listing_are_no_run() -> None:
     assert runs_without_bar(DAYS, set(DAYS[5:]), first=DAYS[5]) == []
-    assert runs_without_bar(DAYS, set(DAYS[6:]), first=DAYS[5]) == [Run((DAYS[5],), None, DAYS[6])]
+    assert runs_without_bar(DAYS, set(DAYS[6:]), first=DAYS[5]) == [
+        BarlessSessions((DAYS[5],), None, DAYS[6])
+    ]
     # A listing between two sessions begins with the later one.
-    assert runs_without_bar(DAYS[::2], set(), first=DAYS[9]) == [Run((DAYS[10],), None, None)]
+    assert runs_without_bar(DAYS[::2], set(), first=DAYS[9]) == [BarlessSessions((DAYS[10],), None, None)]
     assert runs_without_bar(DAYS, set(), first=DAYS[-1] + timedelta(days=1)) == []
     assert runs_without_bar([], {MONDAY}) == []
 

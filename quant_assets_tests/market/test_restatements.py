@@ -18,9 +18,9 @@ from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, 
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.reconcile import Compared, compare, settle
 from quant_assets.market.restatements import (
-    EVENTS_SCHEMA,
     OTHER_HISTORY,
     RESCALED,
+    RESTATEMENTS_SCHEMA,
     Restated,
     appeared,
     restate,
@@ -438,7 +438,7 @@ def test_a_corrected_value_is_told_with_both_values() -> None:
     found = judge(standing, later(put(standing, 3, close=50.5)))
     old = repr(standing["close"][3])
     assert found.events.rows() == [("A", day(3), "close", old, "50.5", "correction", day(3), 1)]
-    assert found.events.schema == EVENTS_SCHEMA
+    assert found.events.schema == RESTATEMENTS_SCHEMA
 
 
 def test_several_corrected_values_of_a_row_are_several_events_and_one_row() -> None:
@@ -516,7 +516,7 @@ def test_a_few_days_of_other_prices_are_not_yet_another_history() -> None:
 def test_rows_that_vanish_or_appear_are_an_event_each() -> None:
     rows = history()[3:5]
     gone, came = vanished(rows), appeared(rows)
-    assert gone.schema == came.schema == EVENTS_SCHEMA
+    assert gone.schema == came.schema == RESTATEMENTS_SCHEMA
     assert gone.rows() == [
         ("A", day(n), "row", "there", "not there", "vanished_row", day(n), 1) for n in (3, 4)
     ]

@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.decisions import Settled, settle_quarantine
+from quant_assets.ingest.decisions import Choice, Settled, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.bars import PRICES
 from quant_assets.market.coverage import CellState
@@ -39,7 +39,7 @@ def high_low(symbol: str = "AAPL", day: date = DAY, **more: Any) -> dict[str, An
 def decide(desk: Desk, decision: Decision, now: datetime, *ids: str, **more: Any) -> Settled:
     chosen = ids or read_quarantine(desk.store, "US")["id"].to_list()
     return settle_quarantine(
-        desk.store, exchange("US"), decision, ids=chosen, now=now, min_coverage=0.0, **more
+        desk.store, exchange("US"), Choice(decision, chosen, **more), now=now, min_coverage=0.0
     )
 
 
@@ -231,7 +231,7 @@ def test_a_decision_about_some_leaves_the_others_waiting(desk: Desk, market: Rep
     market.add_faults(high_low(), high_low("IBM"), high_low("IBM", WEEK[1]))
     desk.live(market, WEEK[-1], WEEK)
     settled = settle_quarantine(
-        desk.store, exchange("US"), Decision.ACCEPTED, symbols=["IBM"], now=NOW, min_coverage=0.0
+        desk.store, exchange("US"), Choice(Decision.ACCEPTED, symbols=["IBM"]), now=NOW, min_coverage=0.0
     )
     assert settled.days == [WEEK[1], DAY]
     assert held(desk) == [
@@ -239,7 +239,7 @@ def test_a_decision_about_some_leaves_the_others_waiting(desk: Desk, market: Rep
     ]  # fmt: skip
     assert {m.symbol: m.outcome for m in desk.entry().missing} == {"AAPL": "refused"}
     nothing = settle_quarantine(
-        desk.store, exchange("US"), Decision.ACCEPTED, ids=["no such id"], now=NOW, min_coverage=0.0
+        desk.store, exchange("US"), Choice(Decision.ACCEPTED, ["no such id"]), now=NOW, min_coverage=0.0
     )
     assert nothing == Settled()
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant_assets.market.bars import DAILY_SCHEMA, empty_daily
-from quant_assets.market.restatements import EVENTS_SCHEMA
+from quant_assets.market.restatements import RESTATEMENTS_SCHEMA
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectDamaged
@@ -24,7 +24,7 @@ from quant_assets_tests.support import tree
 
 KNOWN = datetime(2013, 2, 15, 22, tzinfo=UTC)
 LATER = KNOWN + timedelta(days=4)
-EVENTS = pl.Schema({**EVENTS_SCHEMA, "detected_at": LEDGER_SCHEMA["detected_at"]})
+EVENTS = pl.Schema({**RESTATEMENTS_SCHEMA, "detected_at": LEDGER_SCHEMA["detected_at"]})
 
 
 def row(close: float, at: datetime = KNOWN, symbol: str = "A", day: date = DAY) -> pl.DataFrame:

@@ -9,14 +9,16 @@ import polars as pl
 from quant_assets.defs.asset_checks import check_specs
 from quant_assets.defs.cell_recording import CellRecorder, judge_again
 from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
-from quant_assets.defs.fill_run import RESULT_TAG, FillRules, listeners, symbols_of, tell, worst_result
+from quant_assets.defs.fill_run import RESULT_TAG, listeners, symbols_of, tell, worst_result
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import Grids
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.fill import FillReport, fill_cells
-from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.context import FillContext, FillRules
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest, Mode
+from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
@@ -34,7 +36,9 @@ class FillConfig(dg.Config):
     """`incremental`: ask for what is missing. `force`: ask again for what is there, too, and reconcile it."""
 
 
-def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRules) -> dg.AssetsDefinition:
+def make_daily_prices(
+    grids: Grids, exchanges: Sequence[Exchange], rules: Mapping[str, FillRules]
+) -> dg.AssetsDefinition:
     """The asset over the daily grid, and its checks: outputs of one op, which can be asked for either alone."""
     by_code = {exchange.code: exchange for exchange in exchanges}
 
@@ -80,25 +84,17 @@ def make_daily_prices(grids: Grids, exchanges: Sequence[Exchange], rules: FillRu
             days.setdefault(code, []).append(date.fromisoformat(str(day)))
         _refuse_other_exchanges(context, days)
         recorder = CellRecorder(context, home, by_code, keys, clock.now())
+        run_id = context.run.run_id
         prices = source.open()
         reports: list[FillReport] = []
         error: Exception | None = None
         try:
             for code, wanted in sorted(days.items()):
+                symbols = symbols_of(symbol_catalog, code, config.symbols)
+                hear = listeners(code, recorder.cells)
                 report = fill_cells(
-                    by_code[code],
-                    wanted,
-                    symbols_of(symbol_catalog, code, config.symbols),
-                    source=prices,
-                    store=home,
-                    clock=clock.now,
-                    spill_folder=rules.spill_folder,
-                    only=config.symbols or None,
-                    mode=Mode(config.mode),
-                    look_back=rules.look_back,
-                    min_coverage=rules.min_coverage[code],
-                    run=context.run.run_id,
-                    listeners=listeners(code, recorder.cells),
+                    FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, hear),
+                    FillRequest(wanted, symbols, config.symbols or None, Mode(config.mode)),
                 )
                 reports.append(report)
                 recorder.rest(report)

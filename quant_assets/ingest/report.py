@@ -1,0 +1,104 @@
+"""What became of a run over one exchange."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from quant_assets.ingest.plan import Mode
+from quant_assets.market.coverage import CellState
+from quant_assets.tables.manifest import Entry
+from quant_assets.tables.restatements import LEDGER_SCHEMA
+
+
+@dataclass(slots=True)
+class FillReport:
+    """What became of a run over one exchange."""
+
+    exchange: str
+    mode: Mode = Mode.INCREMENTAL
+    cells: dict[date, Entry] = field(default_factory=dict[date, Entry])
+    """Every day asked for that has a cell now, closed days included."""
+    changed: dict[date, Entry] = field(default_factory=dict[date, Entry])
+    """The cells that were put."""
+    too_early: list[date] = field(default_factory=list[date])
+    requests: int = 0
+    requested: int = 0
+    """Symbols asked for."""
+    skipped: int = 0
+    """Symbols expected that had nothing missing."""
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    """Symbols asked, by outcome."""
+    restatements: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LEDGER_SCHEMA))
+    """What the source gives differently from what stands; recorded and taken, but in mode `verify`."""
+    quarantined: int = 0
+    """Bars newly held back."""
+    warnings: list[str] = field(default_factory=list[str])
+    not_verified: dict[str, str] = field(default_factory=dict[str, str])
+    """Symbols that were to be asked again and could not be, with the reason; their rows stand as they were."""
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def states(self) -> Counter[str]:
+        """The number of cells by state."""
+        return Counter(entry.state.value for entry in self.cells.values())
+
+    @property
+    def written(self) -> int:
+        """How many cells were put."""
+        return len(self.changed)
+
+    @property
+    def also_changed(self) -> dict[date, Entry]:
+        """The cells that were put outside the days asked for: holes filled and values restated."""
+        return {day: entry for day, entry in self.changed.items() if day not in self.cells}
+
+    @property
+    def restated_days(self) -> list[date]:
+        """The sessions whose rows were restated, in order."""
+        return sorted(set(self.restatements["date"]) | set(self.restatements["first_date"]))
+
+    @property
+    def result(self) -> str:
+        """COMPLETE, PARTIAL (something usable came, something is missing) or FAILED (nothing usable is there)."""
+        states = {entry.state for entry in self.cells.values()}
+        if self.not_verified or CellState.FAILED in states or CellState.PARTIAL in states:
+            return "PARTIAL" if states - {CellState.FAILED, CellState.CLOSED} else "FAILED"
+        return "COMPLETE"
+
+    def add(self, more: FillReport) -> None:
+        """Takes what a second pass of the same run did into this report."""
+        self.cells |= {day: entry for day, entry in more.cells.items() if day in self.cells}
+        self.changed |= more.changed
+        self.requests += more.requests
+        self.outcomes += more.outcomes
+        self.restatements = pl.concat([self.restatements, more.restatements])
+        self.quarantined += more.quarantined
+        self.warnings += more.warnings
+        self.not_verified |= more.not_verified
+
+    def facts(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        succeeded = self.outcomes["ok"]
+        return {
+            "exchange": self.exchange,
+            "mode": self.mode.value,
+            "result": self.result,
+            "requested": self.requested,
+            "succeeded": succeeded,
+            "skipped": self.skipped,
+            "failed": {outcome: n for outcome, n in sorted(self.outcomes.items()) if outcome != "ok"},
+            "requests": self.requests,
+            "cells": {state.value: self.states[state.value] for state in CellState},
+            "cells_written": self.written,
+            "changed": [day.isoformat() for day in sorted(self.changed)],
+            "restatements": dict(Counter(self.restatements["class"].to_list())),
+            "quarantined": self.quarantined,
+            "not_verified": self.not_verified,
+            "warnings": self.warnings,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
