@@ -1,4 +1,4 @@
-"""What the browser test stands on: Chromium, filled cells, and `quant-assets ui --demo`, stopped afterwards."""
+"""What the tests of daemon and browser share: Chromium, filled cells, and `quant-assets ui`, stopped afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,12 @@ def fill(home: Path, code: str, first: date, last: date) -> Settings:
 
 
 @contextlib.contextmanager
-def running_ui(home: Path, log: Path) -> Iterator[str]:
-    """Runs `quant-assets ui --demo` on `home`; yields its address once the code location is loaded."""
+def running_ui(home: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Runs `quant-assets ui` on `home`; yields its address once the code location is loaded.
+
+    With the settings of the demo, or those that `environment` holds.
+    """
+    demo = ["--demo"] if environment is None else []
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -69,9 +73,9 @@ def running_ui(home: Path, log: Path) -> Iterator[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "quant_assets.cli", "ui", "--demo", "--port", str(port)],
+            [sys.executable, "-m", "quant_assets.cli", "ui", *demo, "--port", str(port)],
             cwd=ROOT,
-            env={**os.environ, "QUANT_ASSETS_HOME": str(home)},
+            env={**os.environ, **(environment or {}), "QUANT_ASSETS_HOME": str(home)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -83,11 +87,10 @@ def running_ui(home: Path, log: Path) -> Iterator[str]:
             _stop(process, home)
 
 
-def graphql(url: str, query: str) -> dict[str, Any]:
+def graphql(url: str, query: str, **variables: Any) -> dict[str, Any]:
     """Dagster's answer to a query."""
-    request = urllib.request.Request(
-        f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=30) as response:
         return json.load(response)["data"]

@@ -1,0 +1,237 @@
+"""Backfills and checks on a real daemon and webserver, asked for through GraphQL as the UI does and in the browser.
+
+One Dagster serves the whole module. The tests build on each other's cells only where they say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from quant_assets.dev.demo import as_environment
+from quant_assets.local_runs import Runner
+from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
+from quant_assets.resources.settings import Settings
+from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
+from quant_assets_tests.e2e.stack import ARTIFACTS, find_chromium, graphql, processes_of, running_ui
+from quant_assets_tests.support import NOW, days_between
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+FIRST = date(2012, 3, 1)
+US = ["AAPL", "IBM"]
+PATIENCE = 240
+"""Seconds in which a backfill has to end, on a busy machine."""
+ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"}
+
+
+@dataclass
+class Platform:
+    """A running UI and daemon over a home of their own, and the source that they ask."""
+
+    url: str
+    source: ReplayHandle
+    instance: dg.DagsterInstance
+    symbols: Mapping[str, Sequence[str]]
+
+    def launch(self, assets: Sequence[str], partitions: Sequence[str]) -> Backfill:
+        """A backfill as the dialog asks for it, followed to its end."""
+        self.source.reset_stats()
+        answer = graphql(
+            self.url,
+            """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+                ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+            params={
+                "assetSelection": [{"path": [asset]} for asset in assets],
+                "partitionNames": list(partitions),
+                "fromFailure": False,
+            },
+        )["launchPartitionBackfill"]
+        assert "backfillId" in answer, answer
+        return self.follow(answer["backfillId"])
+
+    def follow(self, backfill: str) -> Backfill:
+        """Waits for the end of a backfill and answers what came of it."""
+        seen: list[dict[str, Any]] = []
+
+        def over() -> bool:
+            seen[:] = [
+                graphql(
+                    self.url,
+                    """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
+                        ... on PartitionBackfill { status error { message } } } }""",
+                    id=backfill,
+                )["partitionBackfillOrError"]
+            ]
+            return seen[0]["status"] in ENDED
+
+        wait_until(over)
+        assert seen[0]["error"] is None, seen[0]["error"]
+        runs = self.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
+        return Backfill(seen[0]["status"], list(runs), self.source.stats())
+
+    def cells(self, table: str = DAILY) -> set[str]:
+        """The materialized partitions of a table."""
+        return self.instance.get_materialized_partitions(dg.AssetKey(table))
+
+    def failed_or_missing(self, keys: Sequence[str]) -> list[str]:
+        """Of these daily cells those that the dialog takes for `Backfill only failed and missing partitions`."""
+        return [key for key in keys if key not in self.cells()]
+
+
+@dataclass
+class Backfill:
+    """How a backfill ended, its runs, and what the source was asked for meanwhile."""
+
+    status: str
+    runs: list[dg.DagsterRun]
+    stats: Mapping[str, Mapping[str, int]]
+
+    @property
+    def ranges(self) -> dict[str, list[str]]:
+        """By table, what each of its runs covered: `key` or `first...last`."""
+        found: dict[str, list[str]] = {}
+        for run in self.runs:
+            assert run.asset_selection is not None
+            (asset,) = run.asset_selection
+            first = run.tags.get("dagster/asset_partition_range_start", "")
+            last = run.tags.get("dagster/asset_partition_range_end", "")
+            one = first if first == last else f"{first}...{last}"
+            found.setdefault(asset.path[-1], []).append(run.tags.get("dagster/partition", one))
+        return {table: sorted(ranges) for table, ranges in found.items()}
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How often each symbol's bars were asked for."""
+        return Counter(self.stats["chart_data"])
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    return find_chromium()
+
+
+@pytest.fixture(scope="module")
+def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A year's grid of two exchanges with a few symbols each, empty but for its catalog."""
+    home = tmp_path_factory.mktemp("home")
+    made_up = GeneratedExchange("ASX", symbols=3, seed=7, start=FIRST, end=NOW.date())
+    config = ReplayConfig(now=NOW, sampledata=True, generated=[made_up])
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        source = stack.enter_context(start(config))
+        symbols = {"US": US, "ASX": sorted(e["symbol"] for e in source.catalog() if e["exchange"] == "ASX")}
+        universe = home / "universe.yaml"
+        universe.write_text(yaml.safe_dump(symbols))
+        settings = Settings(
+            home=home, exchanges=("ASX", "US"), universe=universe, start=FIRST, source_url=source.url,
+            requests_per_second=0, now=NOW,
+        )  # fmt: skip
+        patch.setenv("DAGSTER_HOME", "")
+        with Runner(settings) as runner:
+            runner.catalog()
+        environment = {**as_environment(settings), "QUANT_ASSETS_MIN_COVERAGE": "0"}
+        url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", environment))
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
+        yield Platform(url, source, instance, symbols)
+    assert processes_of(home) == []
+
+
+def keys(code: str, first: date, last: date) -> list[str]:
+    return [f"{day}|{code}" for day in days_between(first, last)]
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, f"did not happen within {seconds:g} s"
+        time.sleep(1)
+
+
+def once(symbols: Sequence[str]) -> Counter[str]:
+    """Each symbol asked for one time."""
+    return Counter(symbols)
+
+
+def test_one_cell(platform: Platform) -> None:
+    done = platform.launch([DAILY], ["2012-03-01|US"])
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {DAILY: ["2012-03-01|US"]}
+    assert platform.cells() == {"2012-03-01|US"}
+    assert done.requests == once(platform.symbols["US"])
+
+
+def test_two_exchanges_and_three_months_are_a_run_each(platform: Platform) -> None:
+    first, last = date(2012, 7, 2), date(2012, 9, 28)
+    wanted = keys("ASX", first, last) + keys("US", first, last)
+    before = platform.cells()
+    done = platform.launch([DAILY], wanted)
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {DAILY: [f"{first}|{code}...{last}|{code}" for code in ("ASX", "US")]}
+    assert platform.cells() - before == set(wanted)
+    assert done.requests == once([*platform.symbols["ASX"], *platform.symbols["US"]])
+
+
+def test_one_exchange_and_a_year_is_one_run(platform: Platform) -> None:
+    wanted = keys("US", FIRST, date(2013, 2, 28))
+    before = platform.cells()
+    done = platform.launch([DAILY], wanted)
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {DAILY: ["2012-03-01|US...2013-02-28|US"]}
+    assert platform.cells() == before | set(wanted)
+    assert done.requests == once(platform.symbols["US"])
+
+
+def test_only_failed_and_missing(platform: Platform) -> None:
+    first, last = date(2012, 10, 1), date(2012, 10, 12)
+    platform.source.add_faults(
+        *({"kind": "missing_session", "symbol": symbol, "date": "2012-10-03", "times": "persistent"}
+          for symbol in platform.symbols["ASX"])
+    )  # fmt: skip
+    half = platform.launch([DAILY], keys("ASX", first, date(2012, 10, 5)))
+    assert half.status == "COMPLETED_FAILED"
+    grid = platform.instance.get_status_by_partition(dg.AssetKey(DAILY), ["2012-10-03|ASX"], None)  # type: ignore[arg-type]
+    assert {k: v.value for k, v in (grid or {}).items()} == {"2012-10-03|ASX": "FAILED"}
+    platform.source.clear_faults()
+    wanted = platform.failed_or_missing(keys("ASX", first, last))
+    assert wanted == ["2012-10-03|ASX", *keys("ASX", date(2012, 10, 8), last)]
+    done = platform.launch([DAILY], wanted)
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {DAILY: ["2012-10-03|ASX", "2012-10-08|ASX...2012-10-12|ASX"]}
+    assert platform.failed_or_missing(keys("ASX", first, last)) == []
+    # Each range is a run of its own, and asks for its own.
+    assert set(done.requests) == set(platform.symbols["ASX"])
+
+
+def test_daily_with_all_that_rests_on_it(platform: Platform) -> None:
+    first, last = date(2013, 1, 7), date(2013, 1, 18)
+    wanted = keys("ASX", first, last)
+    done = platform.launch([DAILY, WEEKLY, HISTORY, PROFILES], wanted)
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {
+        DAILY: [f"{first}|ASX...{last}|ASX"],
+        WEEKLY: ["ASX|2013-01-07...ASX|2013-01-14"],
+        HISTORY: ["ASX|2013"],
+        PROFILES: ["ASX"],
+    }
+    assert set(wanted) <= platform.cells()
+    assert platform.cells(WEEKLY) == {"ASX|2013-01-07", "ASX|2013-01-14"}
+    assert done.requests == once(platform.symbols["ASX"])
+
+
+def test_weekly_alone_asks_for_nothing(platform: Platform) -> None:
+    wanted = ["US|2012-07-09", "US|2012-07-16", "US|2012-07-23"]
+    done = platform.launch([WEEKLY], wanted)
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {WEEKLY: [f"{wanted[0]}...{wanted[-1]}"]}
+    assert set(wanted) <= platform.cells(WEEKLY)
+    assert done.requests == Counter()
