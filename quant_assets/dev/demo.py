@@ -74,10 +74,13 @@ def demo_settings(home: Path, source_url: str, store: str = "") -> Settings:
 def as_environment(settings: Settings) -> dict[str, str]:
     """The settings that differ from the defaults, as environment variables for a child process."""
     values = settings.model_dump(mode="json", exclude_defaults=True)
-    return {
-        f"QUANT_ASSETS_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
-        for name, value in values.items()
-    }
+    return {f"QUANT_ASSETS_{name.upper()}": _as_text(value) for name, value in values.items()}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{key}={share}" for key, share in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def write_universe(server: ReplayHandle, file: Path) -> None:

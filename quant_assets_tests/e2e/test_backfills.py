@@ -134,13 +134,12 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         universe.write_text(yaml.safe_dump(symbols))
         settings = Settings(
             home=home, exchanges=("ASX", "US"), universe=universe, start=FIRST, source_url=source.url,
-            requests_per_second=0, now=NOW,
+            requests_per_second=0, now=NOW, min_coverage={"*": 0.0},
         )  # fmt: skip
         patch.setenv("DAGSTER_HOME", "")
         with Runner(settings) as runner:
             runner.catalog()
-        environment = {**as_environment(settings), "QUANT_ASSETS_MIN_COVERAGE": "0"}
-        url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", environment))
+        url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", as_environment(settings)))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
         yield Platform(url, source, instance, symbols)
     assert processes_of(home) == []
