@@ -72,7 +72,6 @@ class CellRecorder:
         self._judges = {code: CellJudge(store, exchange, now) for code, exchange in exchanges.items()}
         self._results: dict[str, Verdicts] = {}
         self._materialized: set[str] = set()
-        self._failed_before: dict[str, set[str]] | None = None
 
     def cells(self, report: FillReport, entries: Mapping[date, Entry]) -> None:
         """Judges and materializes a batch of cells that are in the manifest now; failed ones are judged only."""
@@ -82,12 +81,17 @@ class CellRecorder:
     def _settle(self, report: FillReport, entries: Mapping[date, Entry]) -> None:
         code = report.exchange
         verdicts = self._judge(code, entries)
+        blocking = check_key(BLOCKING)
+        was_failed = failed_partitions(self._context.instance, [blocking], verdicts.keys())[blocking]
         materializations: list[dg.AssetMaterialization] = []
         for day, entry in sorted(entries.items()):
             key = daily_key(code, day)
             if entry.state is CellState.FAILED:
                 continue
-            self._record_blocking(key, verdicts[key][BLOCKING])
+            verdict = verdicts[key][BLOCKING]
+            if verdict.is_error or key in was_failed:
+                # Before the materialization that sets off what is downstream: that it must not be, or may be again.
+                self._record(key, BLOCKING, verdict)
             materializations.append(
                 dg.AssetMaterialization(
                     DAILY,
@@ -113,6 +117,10 @@ class CellRecorder:
             {day: e for day, e in report.cells.items() if daily_key(report.exchange, day) not in known},
         )
 
+    def changed(self, report: FillReport) -> None:
+        """Records only the cells that a fill has put: of a sweep, which asks for every stored cell."""
+        self._settle(report, report.changed)
+
     def finish(self) -> None:
         """Judges what has not been judged, and records the results of the run."""
         days: dict[str, list[date]] = {}
@@ -130,8 +138,10 @@ class CellRecorder:
         for name in self._checks:
             of_run = summary({key: of_key[name] for key, of_key in results.items()})
             self._report(name, of_run.says, of_run, None)
-        failed_before = {n: keys for n, keys in self._failed().items() if n in self._checks}
-        records = chosen(results, self._materialized, failed_before)
+        failed = failed_partitions(
+            self._context.instance, [check_key(name) for name in self._checks], results.keys()
+        )
+        records = chosen(results, self._materialized, {key.name: keys for key, keys in failed.items()})
         for key, name, verdict in records:
             self._record(key, name, verdict)
         bad = Counter(
@@ -156,18 +166,6 @@ class CellRecorder:
         for code, of_exchange in days.items():
             for day, verdict in self._judges[code].freshness(of_exchange).items():
                 self._results[of_exchange[day]][FRESHNESS] = verdict
-
-    def _failed(self) -> dict[str, set[str]]:
-        if self._failed_before is None:
-            failed = failed_partitions(self._context.instance, [check_key(name) for name in DESCRIPTIONS])
-            self._failed_before = {key.name: keys for key, keys in failed.items()}
-        return self._failed_before
-
-    def _record_blocking(self, key: str, verdict: Verdict) -> None:
-        """Before the materialization that sets off what is downstream: that it must not be, or may be again."""
-        was_failed = key in self._failed()[BLOCKING]
-        if verdict.is_error or was_failed:
-            self._record(key, BLOCKING, verdict)
 
     def _record(self, key: str, name: str, verdict: Verdict) -> None:
         self._report(name, f"{key}: {verdict.says}", verdict, key)

@@ -6,7 +6,7 @@ pins the behaviour that each function here relies on, so that an upgrade that ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -76,18 +76,27 @@ def report_check(context: Context, evaluation: dg.AssetCheckEvaluation) -> None:
     context.instance.report_dagster_event(event, context.run.run_id)
 
 
+_MOST_NAMED = 1000
+
+
 def failed_partitions(
-    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+    instance: dg.DagsterInstance,
+    checks: Iterable[dg.AssetCheckKey],
+    partitions: Collection[str] | None = None,
 ) -> dict[dg.AssetCheckKey, set[str]]:
-    """By check, the partitions whose latest result did not pass, WARN or ERROR.
+    """By check, the partitions whose latest result did not pass, WARN or ERROR; of `partitions`, or of all.
 
     Results may name a partition though their check has no partitions, and these are what Dagster's own conditions on
     checks do not see: to them a check without partitions has one state.
     """
     failed: dict[dg.AssetCheckKey, set[str]] = {check: set() for check in checks}
-    for info in instance.event_log_storage.get_asset_check_partition_info(list(failed)):
+    # Naming a few partitions is faster than reading all; a database takes only so many in one query.
+    named = list(partitions) if partitions is not None and len(partitions) <= _MOST_NAMED else None
+    storage = instance.event_log_storage
+    for info in storage.get_asset_check_partition_info(list(failed), partition_keys=named):
         if (
             info.partition_key is not None
+            and (partitions is None or info.partition_key in partitions)
             and info.latest_execution_status is AssetCheckExecutionRecordStatus.FAILED
         ):
             failed[info.check_key].add(info.partition_key)

@@ -6,22 +6,29 @@ One Dagster serves the whole module. The tests build on each other's cells only 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from playwright.sync_api import Page, expect, sync_playwright
 
 from quant_assets.dev.demo import as_environment
 from quant_assets.local_runs import Runner
+from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
+from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.e2e.stack import ARTIFACTS, find_chromium, graphql, processes_of, running_ui
 from quant_assets_tests.support import NOW, days_between
 
@@ -29,6 +36,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FIRST = date(2012, 3, 1)
 US = ["AAPL", "IBM"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 PATIENCE = 240
 """Seconds in which a backfill has to end, on a busy machine."""
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"}
@@ -42,6 +50,7 @@ class Platform:
     source: ReplayHandle
     instance: dg.DagsterInstance
     symbols: Mapping[str, Sequence[str]]
+    store: Path
 
     def launch(self, assets: Sequence[str], partitions: Sequence[str]) -> Backfill:
         """A backfill as the dialog asks for it, followed to its end."""
@@ -79,9 +88,20 @@ class Platform:
         runs = self.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
         return Backfill(seen[0]["status"], list(runs), self.source.stats())
 
+    def latest_backfill(self) -> str:
+        """The id of the backfill asked for last."""
+        query = """{ partitionBackfillsOrError(limit: 1) { ... on PartitionBackfills { results { id } } } }"""
+        return graphql(self.url, query)["partitionBackfillsOrError"]["results"][0]["id"]
+
     def cells(self, table: str = DAILY) -> set[str]:
         """The materialized partitions of a table."""
         return self.instance.get_materialized_partitions(dg.AssetKey(table))
+
+    def failed_cells(self) -> int:
+        """How many daily cells the UI shows as failed."""
+        query = """{ assetNodeOrError(assetKey: {path: ["daily_prices"]}) {
+            ... on AssetNode { partitionStats { numFailed } } } }"""
+        return graphql(self.url, query)["assetNodeOrError"]["partitionStats"]["numFailed"]
 
     def failed_or_missing(self, keys: Sequence[str]) -> list[str]:
         """Of these daily cells those that the dialog takes for `Backfill only failed and missing partitions`."""
@@ -141,7 +161,7 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             runner.catalog()
         url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", as_environment(settings)))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
-        yield Platform(url, source, instance, symbols)
+        yield Platform(url, source, instance, symbols, Path(settings.store_location))
     assert processes_of(home) == []
 
 
@@ -198,8 +218,7 @@ def test_only_failed_and_missing(platform: Platform) -> None:
     )  # fmt: skip
     half = platform.launch([DAILY], keys("ASX", first, date(2012, 10, 5)))
     assert half.status == "COMPLETED_FAILED"
-    grid = platform.instance.get_status_by_partition(dg.AssetKey(DAILY), ["2012-10-03|ASX"], None)  # type: ignore[arg-type]
-    assert {k: v.value for k, v in (grid or {}).items()} == {"2012-10-03|ASX": "FAILED"}
+    assert platform.failed_cells() == 1
     platform.source.clear_faults()
     wanted = platform.failed_or_missing(keys("ASX", first, last))
     assert wanted == ["2012-10-03|ASX", *keys("ASX", date(2012, 10, 8), last)]
@@ -207,6 +226,7 @@ def test_only_failed_and_missing(platform: Platform) -> None:
     assert done.status == "COMPLETED_SUCCESS"
     assert done.ranges == {DAILY: ["2012-10-03|ASX", "2012-10-08|ASX...2012-10-12|ASX"]}
     assert platform.failed_or_missing(keys("ASX", first, last)) == []
+    assert platform.failed_cells() == 0
     # Each range is a run of its own, and asks for its own.
     assert set(done.requests) == set(platform.symbols["ASX"])
 
@@ -234,3 +254,87 @@ def test_weekly_alone_asks_for_nothing(platform: Platform) -> None:
     assert done.ranges == {WEEKLY: [f"{wanted[0]}...{wanted[-1]}"]}
     assert set(wanted) <= platform.cells(WEEKLY)
     assert done.requests == Counter()
+
+
+@pytest.fixture
+def page(platform: Platform, chromium: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 1000}, base_url=platform.url)
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        yield page
+        page.screenshot(path=ARTIFACTS / "backfills.png")
+        browser.close()
+
+
+def checks_in_all_views(page: Page) -> dict[str, str]:
+    """What overview, graph and list show of the checks of daily_prices."""
+    page.goto("/assets/daily_prices?view=overview")
+    heading = page.get_by_text("Latest check results", exact=True)
+    expect(heading).to_be_visible()
+    tags = heading.locator("xpath=../../..").get_by_text(re.compile(r"^\d+$"))
+    overview = " ".join(sorted(tags.all_inner_texts()))
+    page.goto("/asset-groups?expanded=global@global:prices")
+    graph = page.get_by_text(re.compile(r"^\d+ / \d+ Passed$")).filter(visible=True).first
+    expect(graph).to_be_visible()
+    shown = graph.inner_text()
+    page.goto("/assets/daily_prices?view=checks&checkDetail=coverage")
+    row = page.locator("[class*=checkRowSelected]")
+    expect(row).to_contain_text("coverage")
+    rows = page.locator("[class*=checkRow]").all_inner_texts()
+    words = Counter(text.strip().splitlines()[-1] for text in rows)
+    return {"overview": overview, "graph": shown, "list": f"{words['Succeeded']} / {words.total()}"}
+
+
+def test_the_dialog_and_the_checks_of_a_partial_cell_in_the_browser(platform: Platform, page: Page) -> None:
+    """Only failed and missing cells of a range are asked for; one is partial; its check is executed again."""
+    day, (first, *_) = "2012-11-07|ASX", platform.symbols["ASX"]
+    platform.source.add_faults(
+        {"kind": "missing_session", "symbol": first, "date": "2012-11-07", "times": "persistent"}
+    )
+    platform.launch([DAILY], ["2012-11-05|ASX"])
+    platform.source.reset_stats()
+    page.goto("/assets/daily_prices?view=partitions&partition=2012-11-05%7CASX")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dates = dialog.get_by_placeholder("ex: 2012-01-02")
+    expect(dates).to_have_value("2012-11-05")
+    dates.fill("[2012-11-05...2012-11-09]")
+    dates.press("Enter")
+    expect(dialog.get_by_text("5 partitions", exact=True)).to_be_visible()
+    dialog.get_by_text("Backfill only failed and missing partitions within selection").click()
+    expect(dialog.get_by_text("4 partitions", exact=True)).to_be_visible()
+    page.screenshot(path=ARTIFACTS / "backfill_dialog.png")
+    dialog.get_by_role("button", name=re.compile("^Launch")).click()
+    wait_until(lambda: day in platform.cells())
+    done = platform.follow(platform.latest_backfill())
+    assert done.status == "COMPLETED_SUCCESS"
+    assert done.ranges == {DAILY: ["2012-11-06|ASX...2012-11-09|ASX"]}
+    assert done.requests == once(platform.symbols["ASX"])
+
+    # The one missing symbol is a warning, in all views the same.
+    assert checks_in_all_views(page) == {"overview": "1 6", "graph": "6 / 7 Passed", "list": "6 / 7"}
+    expect(
+        page.get_by_text(re.compile(rf"^{re.escape(day)}: 1 symbol\(s\) missing: {first}"))
+    ).to_be_visible()
+    page.screenshot(path=ARTIFACTS / "check_of_a_partial_cell.png")
+
+    # As if it had been healed by other means: what is stored decides, and nobody is asked.
+    manifest = Manifest(LocalObjectStore(platform.store), DAILY)
+    (entry,) = [e for e in manifest.all("ASX") if e.partition == "2012-11-07"]
+    manifest.record("ASX", [replace(entry, state=CellState.COMPLETE, missing=())])
+    platform.source.clear_faults()
+    platform.source.reset_stats()
+    page.get_by_role("button", name="Execute", exact=True).click()
+    check = dg.AssetCheckKey(dg.AssetKey(DAILY), "coverage")
+
+    def judged() -> bool:
+        history = platform.instance.event_log_storage.get_asset_check_execution_history(check, 10)
+        latest = next(record for record in history if record.partition == day)
+        return latest.status.value == "SUCCEEDED" and latest.run_id == history[0].run_id
+
+    wait_until(judged)
+    wait_until(lambda: not platform.instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
+    assert Counter(platform.source.stats()["chart_data"]) == Counter()
+    assert checks_in_all_views(page) == {"overview": "7", "graph": "7 / 7 Passed", "list": "7 / 7"}
