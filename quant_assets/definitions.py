@@ -17,6 +17,7 @@ from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule
 from quant_assets.defs.sensors import derived_tables_sensor, new_symbols_sensor
+from quant_assets.defs.table_pages import with_places
 from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
@@ -41,15 +42,16 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     jobs = daily_jobs(exchanges)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days)
     store = StoreResource(location=settings.store_location)
+    assets = [
+        make_symbol_catalog(exchanges, settings.universe),
+        make_daily_prices(grids, exchanges, rules),
+        make_price_history(grids, exchanges),
+        make_weekly_prices(grids, exchanges),
+        make_symbol_profiles(grids, exchanges),
+        make_exchange_profiles(exchanges),
+    ]
     return dg.Definitions(
-        assets=[
-            make_symbol_catalog(exchanges, settings.universe),
-            make_daily_prices(grids, exchanges, rules),
-            make_price_history(grids, exchanges),
-            make_weekly_prices(grids, exchanges),
-            make_symbol_profiles(grids, exchanges),
-            make_exchange_profiles(exchanges),
-        ],
+        assets=with_places(assets, settings.store_location, settings.owner, settings.code_url or None),
         jobs=[*jobs.values(), *table_jobs(), *sweeps.values(), *verify_jobs(exchanges, rules)],
         schedules=[
             *(daily_schedule(exchange, jobs[exchange.code], start, settings.now) for exchange in exchanges),

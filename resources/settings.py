@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,10 @@ class Settings(BaseSettings):
     """Percent of the expected symbols below which a cell is failed, by exchange; `*` is for all others."""
     sweep_days: int = Field(default=30, ge=1)
     """In how many days the sweep has compared every symbol's whole history with the source once."""
+    owner: str = "team:quant-assets"
+    """Whom Dagster's pages name as the owner of the tables: an e-mail address or `team:name`."""
+    code_url: str = ""
+    """Where the code is on the web, e.g. https://github.com/somebody/quant-assets/tree/main. Empty: local files."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
@@ -92,6 +97,20 @@ class Settings(BaseSettings):
             raise ValueError(
                 "write percent from 0 to 100, for all exchanges or by exchange, e.g. 95 or ASX=90,US=99"
             )
+        return value
+
+    @field_validator("owner")
+    @classmethod
+    def _owner_is_known_to_dagster(cls, value: str) -> str:
+        if not re.fullmatch(r"team:[\w.-]+|[^@\s:]+@[^@\s:]+\.[^@\s:]+", value):
+            raise ValueError("write an e-mail address, or team:name")
+        return value
+
+    @field_validator("code_url")
+    @classmethod
+    def _code_url_names_a_branch(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^@\s]+/tree/[^\s]+", value):
+            raise ValueError("write e.g. https://github.com/somebody/quant-assets/tree/main")
         return value
 
     @field_validator("now")

@@ -23,6 +23,7 @@ from quant_assets.defs.asset_checks import (
     chosen,
     summary,
 )
+from quant_assets.defs.cell_metadata import cell_materialization
 from quant_assets.defs.dagster_internals import (
     Context,
     failed_partitions,
@@ -30,9 +31,7 @@ from quant_assets.defs.dagster_internals import (
     materialize_now,
     report_check,
 )
-from quant_assets.defs.fill_run import cell_metadata
 from quant_assets.defs.partition_keys import daily_key, split_key
-from quant_assets.defs.partitions import DATE, EXCHANGE
 from quant_assets.defs.rendering import markdown_table
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.report import FillReport
@@ -93,18 +92,7 @@ class CellRecorder:
                 # Before the materialization that sets off what is downstream: that it must not be, or may be again.
                 self._record(key, BLOCKING, verdict)
             materializations.append(
-                dg.AssetMaterialization(
-                    DAILY,
-                    partition=key,
-                    metadata={
-                        **cell_metadata(self._store, report, day, entry),
-                        "checks": cell_line(verdicts[key]),
-                    },
-                    tags={
-                        f"dagster/partition/{EXCHANGE}": code,
-                        f"dagster/partition/{DATE}": day.isoformat(),
-                    },
-                )
+                cell_materialization(self._store, report, day, entry, cell_line(verdicts[key]))
             )
         materialize_now(self._context, materializations)
         self._materialized |= {str(event.partition) for event in materializations}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 import orjson
 import polars as pl
 
 from quant_assets.catalog.build import followed
-from quant_assets.defs.partition_keys import affected_partitions, daily_key
+from quant_assets.defs.cell_metadata import cell_materialization
+from quant_assets.defs.partition_keys import affected_partitions
 from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
 from quant_assets.ingest.context import FillRules, Listeners
@@ -19,7 +20,7 @@ from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import Settings
-from quant_assets.tables.layout import CATALOG, DAILY, object_key
+from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
 
 RESULT_TAG = "quant_assets/result"
@@ -70,6 +71,17 @@ def worst_result(reports: Sequence[FillReport]) -> str:
     return "COMPLETE" if results <= {"COMPLETE"} else "PARTIAL"
 
 
+def run_tags(reports: Sequence[FillReport]) -> dict[str, str]:
+    """What concerns a run and none of its cells: its result, the requests it cost, its cells by state."""
+    states = Counter(entry.state.value for report in reports for entry in report.cells.values())
+    return {
+        RESULT_TAG: worst_result(reports),
+        "quant_assets/requests": str(sum(report.requests for report in reports)),
+        "quant_assets/cells": " ".join(f"{state}={count}" for state, count in sorted(states.items()))
+        or "none",
+    }
+
+
 def log_changed(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     store: ObjectStore,
@@ -80,13 +92,7 @@ def log_changed(
     refreshed. A cell that is failed is none to rest on."""
     for day, entry in sorted(changed.items()):
         if entry.state is not CellState.FAILED:
-            context.log_event(
-                dg.AssetMaterialization(
-                    DAILY,
-                    partition=daily_key(report.exchange, day),
-                    metadata=cell_metadata(store, report, day, entry),
-                )
-            )
+            context.log_event(cell_materialization(store, report, day, entry))
 
 
 def tell(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: FillReport) -> None:
@@ -100,33 +106,3 @@ def tell(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: Fill
             + markdown_table(report.restatements.drop("run"))
         )
     context.log.info(orjson.dumps(report.facts(), option=orjson.OPT_INDENT_2).decode())
-
-
-def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entry) -> dict[str, Any]:
-    """What the UI shows of a cell."""
-    metadata: dict[str, Any] = {
-        "state": entry.state.value,
-        "rows": entry.rows,
-        "expected_symbols": entry.expected,
-        "received_symbols": entry.received,
-        "bytes": entry.size,
-        "sha256": entry.content_sha256,
-        "requests": report.requests,
-        "seconds": round(sum(report.seconds.values()), 2),
-    }
-    if entry.version:
-        key = object_key(DAILY, report.exchange, day.isoformat())
-        metadata["object"] = dg.MetadataValue.path(store.uri(key))
-    if entry.reason:
-        metadata["reason"] = entry.reason
-    restated = report.restatements.filter(pl.col("date") == day)
-    if not restated.is_empty():
-        metadata["restatements"] = dg.MetadataValue.md(markdown_table(restated.drop("run")))
-    if entry.missing:
-        missing = pl.DataFrame(
-            [(m.symbol, m.outcome, m.reason) for m in entry.missing],
-            schema=["symbol", "outcome", "reason"],
-            orient="row",
-        )
-        metadata["missing_symbols"] = dg.MetadataValue.md(markdown_table(missing))
-    return metadata

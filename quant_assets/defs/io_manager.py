@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any, Self, cast
 import dagster as dg
 import polars as pl
 
+from quant_assets.defs.cell_metadata import ROW_COUNT, by_exchange, object_link
 from quant_assets.defs.partition_keys import split_key
 from quant_assets.market.bars import content_sha256
 from quant_assets.market.coverage import CellState
@@ -253,7 +253,6 @@ class _Writers:
 def _write(
     store: ObjectStore, table: str, exchange: str | None, partition: str | None, output: TableOutput
 ) -> tuple[Entry, dict[str, Any]]:
-    started = time.perf_counter()
     key = object_key(table, exchange, partition)
     name = partition or exchange or table
     put = False
@@ -264,16 +263,16 @@ def _write(
     else:
         blob = store.get(key)
         entry = Entry.from_facts(read_facts(blob.data, store.uri(key)), blob.info)
-    return entry, {
+    metadata = {
         "state": entry.state.value,
-        "rows": entry.rows,
+        "rows" if exchange else ROW_COUNT: entry.rows,
         "bytes": entry.size,
         "sha256": entry.content_sha256,
-        "object": dg.PathMetadataValue(store.uri(key)),
+        "object": object_link(store.uri(key)),
         "written": put,
-        "seconds": round(time.perf_counter() - started, 3),
         **output.metadata,
     }
+    return entry, by_exchange(exchange, metadata)
 
 
 def _put(

@@ -10,7 +10,7 @@ from datetime import date, datetime
 import dagster as dg
 import polars as pl
 
-from quant_assets.defs.fill_run import RESULT_TAG, listeners, log_changed, symbols_of, tell
+from quant_assets.defs.fill_run import RESULT_TAG, listeners, log_changed, run_tags, symbols_of, tell
 from quant_assets.defs.progress import listener
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
@@ -142,7 +142,8 @@ def _run(
     tell(context, report)
     listener().differ(report.restatements)
     differs = request.mode is Mode.VERIFY and not report.restatements.is_empty()
-    context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: "DIFFERS" if differs else report.result})
+    result = "DIFFERS" if differs else report.result
+    context.instance.add_run_tags(context.run.run_id, {**run_tags([report]), RESULT_TAG: result})
     return report
 
 

@@ -1,6 +1,7 @@
 """The code location over a folder of its own, with its jobs run in process."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -58,12 +59,13 @@ class Platform:
         return self.run("daily_prices_us", f"{first}|US", f"{last}|US", **more)
 
     def recorded(self, table: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """What a run materialized: metadata by partition."""
+        """What a run materialized: metadata by partition, numbers without the exchange in their names."""
         condition = dg.AssetRecordsFilter(dg.AssetKey(table))
         records = self.instance.fetch_materializations(condition, limit=1000).records
         return {
             str(record.partition_key): {
-                name: value.value for name, value in record.asset_materialization.metadata.items()
+                re.sub(r" \([A-Z]+\)$", "", name): value.value
+                for name, value in record.asset_materialization.metadata.items()
             }
             for record in records
             if record.run_id == run_id and record.asset_materialization is not None

@@ -89,10 +89,10 @@ def test_a_range_is_one_run_that_records_every_cell(platform: Platform, market: 
     whole = cells["2013-02-12|US"]
     content = read_table(platform.store, object_key(DAILY, "US", "2013-02-12"))
     path = Path(platform.store.uri(object_key(DAILY, "US", "2013-02-12")))
-    assert whole | {"seconds": 0} == {
+    assert whole == {
         "state": "complete", "rows": 3, "expected_symbols": 3, "received_symbols": 3,
         "bytes": path.stat().st_size, "sha256": whole["sha256"], "object": str(path),
-        "requests": 4, "seconds": 0, "checks": "all passed",
+        "checks": "all passed",
     }  # fmt: skip
     assert len(whole["sha256"]) == 64
     assert content["symbol"].to_list() == ["AAPL", "IBM", "MSFT"]
@@ -100,12 +100,8 @@ def test_a_range_is_one_run_that_records_every_cell(platform: Platform, market: 
     assert (partial["state"], partial["expected_symbols"], partial["received_symbols"]) == ("partial", 3, 2)
     assert "| AAPL | no_bar | no bar between 2013-02-12 and 2013-02-14 |" in partial["missing_symbols"]
     closed = cells["2013-02-18|US"]
-    assert (closed["state"], closed["rows"], closed["reason"]) == (
-        "closed",
-        0,
-        "US did not trade on 2013-02-18",
-    )
-    assert "object" not in closed
+    # Without numbers, which would draw every plot down to 0.
+    assert closed == {"state": "closed", "reason": "US did not trade on 2013-02-18"}
     run = platform.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["quant_assets/result"] == "PARTIAL"

@@ -9,11 +9,12 @@ import polars as pl
 from quant_assets.defs.asset_checks import check_specs
 from quant_assets.defs.cell_recording import CellRecorder, judge_again
 from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
-from quant_assets.defs.fill_run import RESULT_TAG, listeners, symbols_of, tell, worst_result
+from quant_assets.defs.fill_run import listeners, run_tags, symbols_of, tell
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import Grids
+from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
@@ -51,10 +52,8 @@ def make_daily_prices(
             dg.AssetSpec(
                 DAILY,
                 deps=[CATALOG],
-                group_name="prices",
-                kinds={"yahoo", "parquet"},
-                description="As-traded daily bars. An object per exchange and session; closed days materialize too.",
                 skippable=True,
+                **page(DAILY),
             )
         ],
         check_specs=check_specs(),
@@ -107,7 +106,7 @@ def make_daily_prices(
         recorder.finish()
         if error is not None:
             raise dg.Failure(str(error), allow_retries=False) from error
-        context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: worst_result(reports)})
+        context.instance.add_run_tags(context.run.run_id, run_tags(reports))
         if said := what_failed(reports):
             raise dg.Failure(said, allow_retries=False)
         yield output_without_materialization(DAILY)

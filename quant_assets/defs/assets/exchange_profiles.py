@@ -6,8 +6,10 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
+from quant_assets.defs.cell_metadata import inventory_metadata
 from quant_assets.defs.io_manager import PartitionFrames, TableOutput
 from quant_assets.defs.rendering import markdown_table
+from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.market.profiles import exchange_profile
 from quant_assets.resources.dagster_resources import StoreResource
@@ -22,13 +24,13 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
     @dg.asset(
         name=EXCHANGES,
         ins={PROFILES: dg.AssetIn(PROFILES)},
-        group_name="profiles",
-        kinds={"polars", "parquet"},
+        **page(EXCHANGES),
         automation_condition=dg.AutomationCondition.any_deps_updated()
         & ~dg.AutomationCondition.in_progress(),
-        description="Inventory per exchange: symbols, sessions, cells by state, rows, bytes, freshness.",
     )
-    def exchange_profiles(store: StoreResource, symbol_profiles: PartitionFrames) -> TableOutput:
+    def exchange_profiles(
+        context: dg.AssetExecutionContext, store: StoreResource, symbol_profiles: PartitionFrames
+    ) -> TableOutput:
         home = store.open()
         rows = [
             exchange_profile(symbol_profiles[exchange.code], daily_cells(home, exchange.code)).insert_column(
@@ -40,6 +42,8 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
         if not rows:
             raise dg.Failure(f"no {PROFILES} yet: materialize them first", allow_retries=False)
         table = pl.concat(rows)
+        # No cell knows how many rows the whole table has; the inventory does.
+        context.log_event(dg.AssetObservation(DAILY, metadata=inventory_metadata(table)))
         return TableOutput(table, metadata={"inventory": dg.MetadataValue.md(markdown_table(table))})
 
     return exchange_profiles

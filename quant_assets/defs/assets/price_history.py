@@ -9,6 +9,7 @@ from quant_assets.defs.automation import no_error_upstream
 from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import DATE, EXCHANGE, YEAR, Grids
+from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.market.bars import conform_daily
 from quant_assets.market.coverage import CellState
@@ -37,13 +38,11 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         partitions_def=grids.yearly,
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_year)},
-        group_name="prices",
-        kinds={"polars", "parquet"},
+        **page(HISTORY),
         # An update that an error holds up is not forgotten.
         automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.in_progress()
         & no_error_upstream(),
-        description="Daily bars compacted by year, sorted by symbol and date: the table people and the API read.",
     )
     def price_history(
         context: dg.AssetExecutionContext,

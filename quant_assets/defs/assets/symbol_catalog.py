@@ -10,6 +10,7 @@ from quant_assets.catalog.build import build_catalog
 from quant_assets.catalog.configured import CatalogError, read_universe
 from quant_assets.defs.io_manager import TableOutput
 from quant_assets.defs.rendering import markdown_table
+from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
@@ -23,12 +24,10 @@ def make_symbol_catalog(exchanges: Sequence[Exchange], universe: Path | None) ->
 
     @dg.asset(
         name=CATALOG,
-        group_name="catalog",
-        kinds={"polars", "parquet"},
+        **page(CATALOG),
         # The list is read again every day, so that what was added to it becomes known.
         automation_condition=dg.AutomationCondition.on_missing()
         | dg.AutomationCondition.on_cron("0 5 * * *"),
-        description="The symbols we follow, with what is known of their listings.",
     )
     def symbol_catalog(store: StoreResource, clock: ClockResource) -> TableOutput:
         try:

@@ -11,6 +11,7 @@ from quant_assets.defs.automation import no_error_upstream
 from quant_assets.defs.io_manager import TableOutput
 from quant_assets.defs.partitions import EXCHANGE, Grids
 from quant_assets.defs.rendering import coverage_heat_map_svg, markdown_table, price_volume_svg, svg_markdown
+from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.market.corporate_actions import adjust
 from quant_assets.market.coverage import CellState, coverage_by_month
@@ -38,8 +39,7 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
             dg.AssetDep(DAILY, partition_mapping=of_exchange),
             dg.AssetDep(HISTORY, partition_mapping=of_exchange),
         ],
-        group_name="profiles",
-        kinds={"polars", "parquet"},
+        **page(PROFILES),
         # `eager` would wait for every day since the start of the grid.
         # A history says nothing that its cells do not, so its update alone is no news.
         # An update that an error holds up is not forgotten.
@@ -48,7 +48,6 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
         .since_last_handled()
         & ~dg.AutomationCondition.in_progress()
         & no_error_upstream(),
-        description="Coverage against the calendar, gaps, stale prices, jumps, returns and a quality score.",
     )
     def symbol_profiles(
         context: dg.AssetExecutionContext, store: StoreResource, symbol_catalog: pl.DataFrame

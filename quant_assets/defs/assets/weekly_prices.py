@@ -10,6 +10,7 @@ from quant_assets.defs.automation import no_error_upstream
 from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import DATE, EXCHANGE, WEEK, Grids
+from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import weekly_bars
@@ -36,14 +37,12 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         partitions_def=grids.weekly,
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_week)},
-        group_name="prices",
-        kinds={"polars", "parquet"},
+        **page(WEEKLY),
         # Fires when all cells of a week are there, and again when one is corrected, in old weeks too.
         automation_condition=dg.AutomationCondition.eager().without(
             dg.AutomationCondition.in_latest_time_window()
         )
         & no_error_upstream(),
-        description="Weekly bars, on the share basis of the week's last session: a split on Wednesday tears none.",
     )
     def weekly_prices(
         context: dg.AssetExecutionContext, store: StoreResource, daily_prices: PartitionFrames
