@@ -105,6 +105,9 @@ def test_a_range_is_one_run_that_records_every_cell(platform: Platform, market: 
     run = platform.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["quant_assets/result"] == "PARTIAL"
+    # Of the run and not of each cell.
+    assert run.tags["quant_assets/requests"] == "4"
+    assert run.tags["quant_assets/cells"] == "closed=1 complete=5 partial=1"
     assert len(platform.instance.get_run_ids()) == 2  # the catalog's and this one
 
 

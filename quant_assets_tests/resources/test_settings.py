@@ -26,6 +26,23 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.dagster_home == Path(".quant-assets/dagster").absolute()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("OWNER", "me", "write an e-mail address, or team:name"),
+        ("OWNER", "team:", "write an e-mail address, or team:name"),
+        ("CODE_URL", "https://github.com/somebody/quant-assets", "write e.g. https://github.com/"),
+        ("CODE_URL", "https://user:word@github.com/somebody/quant-assets/tree/main", "write e.g. https://"),
+    ],
+)
+def test_an_owner_and_a_code_url_are_what_dagster_can_show(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+    with pytest.raises(SettingsError, match=f"QUANT_ASSETS_{name}=.*{remedy}"):
+        load_settings()
+
+
 def test_values_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {
         "HOME": str(tmp_path),
