@@ -101,7 +101,9 @@ def test_a_range_is_one_run_that_records_every_cell(platform: Platform, market: 
     assert "| AAPL | no_bar | no bar between 2013-02-12 and 2013-02-14 |" in partial["missing_symbols"]
     closed = cells["2013-02-18|US"]
     # Without numbers, which would draw every plot down to 0.
-    assert closed == {"state": "closed", "reason": "US did not trade on 2013-02-18"}
+    assert closed == {
+        "state": "closed", "reason": "US did not trade on 2013-02-18", "checks": "all passed",
+    }  # fmt: skip
     run = platform.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["quant_assets/result"] == "PARTIAL"
