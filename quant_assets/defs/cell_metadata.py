@@ -18,7 +18,7 @@ import polars as pl
 from quant_assets.defs.partition_keys import daily_key
 from quant_assets.defs.partitions import DATE, EXCHANGE
 from quant_assets.defs.rendering import markdown_table
-from quant_assets.ingest.fill import FillReport
+from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import DAILY, object_key
