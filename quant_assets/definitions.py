@@ -16,12 +16,18 @@ from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule
-from quant_assets.defs.sensors import derived_tables_sensor, new_symbols_sensor
+from quant_assets.defs.sensors import (
+    derived_tables_sensor,
+    missing_sessions_sensor,
+    new_symbols_sensor,
+    universe_sensor,
+)
 from quant_assets.defs.table_pages import with_places
 from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
 from quant_assets.resources.settings import Settings, SettingsError, load_settings
+from quant_assets.tables.layout import EXCHANGES, HISTORY, PROFILES, WEEKLY
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
@@ -40,6 +46,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     grids = make_grids(exchanges, start, settings.now)
     rules = rules_of(settings)
     jobs = daily_jobs(exchanges)
+    tables = table_jobs()
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days)
     store = StoreResource(location=settings.store_location)
     assets = [
@@ -52,12 +59,19 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=with_places(assets, settings.store_location, settings.owner, settings.code_url or None),
-        jobs=[*jobs.values(), *table_jobs(), *sweeps.values(), *verify_jobs(exchanges, rules)],
+        jobs=[*jobs.values(), *tables.values(), *sweeps.values(), *verify_jobs(exchanges, rules)],
         schedules=[
             *(daily_schedule(exchange, jobs[exchange.code], start, settings.now) for exchange in exchanges),
             *(sweep_schedule(exchange, sweeps[exchange.code]) for exchange in exchanges),
         ],
-        sensors=[new_symbols_sensor(exchanges, jobs, start), derived_tables_sensor()],
+        sensors=[
+            universe_sensor(exchanges, settings.universe),
+            new_symbols_sensor(exchanges, jobs, start),
+            missing_sessions_sensor(exchanges, jobs, start),
+            derived_tables_sensor(
+                exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start
+            ),
+        ],
         resources={
             "store": store,
             "source": YahooResource.of(settings),

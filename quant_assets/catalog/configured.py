@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 from importlib import resources as package_files
 from pathlib import Path
@@ -57,17 +58,7 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
     Exchanges of the file that are not asked for are passed over. `path` None reads the list that ships with the
     package. Raises CatalogError.
     """
-    if path is None:
-        name = "the package's universes.yaml"
-        text = (package_files.files("quant_assets.catalog") / "universes.yaml").read_text(encoding="utf-8")
-    else:
-        name = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CatalogError(
-                f"{name}: cannot be read ({error}); point QUANT_ASSETS_UNIVERSE at a YAML file in UTF-8"
-            ) from error
+    name, text = _read(path)
     try:
         # As texts, so that the symbols ON and NO are no booleans; a code that stands twice is refused.
         parsed: object = yaml.load(text, Texts)
@@ -86,6 +77,24 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
         for exchange in exchanges
         if exchange.code in listed
     }
+
+
+def universe_sha256(path: Path | None) -> str:
+    """Hash of the list's text, by which a catalog says what it was made of. Raises CatalogError."""
+    return hashlib.sha256(_read(path)[1].encode()).hexdigest()
+
+
+def _read(path: Path | None) -> tuple[str, str]:
+    """What the list is called, and its text."""
+    if path is None:
+        package = package_files.files("quant_assets.catalog")
+        return "the package's universes.yaml", (package / "universes.yaml").read_text(encoding="utf-8")
+    try:
+        return str(path), path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(
+            f"{path}: cannot be read ({error}); point QUANT_ASSETS_UNIVERSE at a YAML file in UTF-8"
+        ) from error
 
 
 def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredSymbol]:

@@ -6,16 +6,21 @@ pins the behaviour that each function here relies on, so that an upgrade that ch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -116,3 +121,32 @@ def latest_materialization(
             storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         )
     return None
+
+
+def cron_ticks(cron: str, zone: str, moment: datetime, *, backwards: bool = False) -> Iterator[datetime]:
+    """The ticks of a cron line as the scheduler has them, in its zone: from `moment` on, or back from it (inclusive).
+
+    Dagster's own, because a cron line does not tell what becomes of a tick in an hour that a change of clocks leaves
+    out or repeats, and a library of our own might answer otherwise.
+    """
+    return schedule_execution_time_iterator(moment.timestamp(), cron, zone, ascending=not backwards)
+
+
+def schedules_on(instance: dg.DagsterInstance) -> set[str]:
+    """The names of the schedules that somebody has turned on; what a schedule's default is, is not recorded."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    return {state.instigator_name for state in states if state.status is InstigatorStatus.RUNNING}
+
+
+def backfills_under_way(instance: dg.DagsterInstance) -> dict[str, dict[dg.AssetKey, Sequence[str]]]:
+    """By id the asset backfills that have not ended: their assets, each with the partition keys it is to make."""
+    statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+    found: dict[str, dict[dg.AssetKey, Sequence[str]]] = {}
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=statuses)):
+        data = backfill.asset_backfill_data
+        subsets = {} if data is None else data.target_subset.partitions_subsets_by_asset_key
+        found[backfill.backfill_id] = {
+            key: list(subsets[key].get_partition_keys()) if key in subsets else []
+            for key in backfill.asset_selection or ()
+        }
+    return found

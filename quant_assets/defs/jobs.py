@@ -37,9 +37,14 @@ def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
     }
 
 
-def table_jobs() -> list[Job]:
-    """The jobs of the other tables, each over its own grid."""
-    return [
-        dg.define_asset_job(f"{table}_job", selection=dg.AssetSelection.assets(table))
+def table_job_name(table: str) -> str:
+    """The name of the job that makes a table other than the daily one."""
+    return f"{table}_job"
+
+
+def table_jobs() -> dict[str, Job]:
+    """By table: the jobs of the other tables, each over its own grid."""
+    return {
+        table: dg.define_asset_job(table_job_name(table), selection=dg.AssetSelection.assets(table))
         for table in (CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES)
-    ]
+    }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import dagster as dg
-from dagster._utils.schedules import schedule_execution_time_iterator
 
+from quant_assets.defs.dagster_internals import cron_ticks
 from quant_assets.defs.jobs import Job, daily_job_name
 from quant_assets.defs.partition_keys import daily_key
 from quant_assets.exchanges import Exchange
@@ -71,20 +71,13 @@ def final_at(exchange: Exchange, tick: datetime) -> list[date]:
 
 
 def tick_before(exchange: Exchange, tick: datetime) -> datetime:
-    """The tick of an exchange's daily schedule before `tick`, in the exchange's zone, as Dagster's scheduler has it.
-
-    Asked of Dagster, because a cron line does not tell what happens to a tick in an hour that a change of clocks
-    leaves out or repeats.
-    """
-    ticks = schedule_execution_time_iterator(
-        tick.timestamp() - 1, exchange.cron(), exchange.zone, ascending=False
-    )
-    return next(ticks)
+    """The tick of an exchange's daily schedule before `tick`, in the exchange's zone, as Dagster has it."""
+    return next(cron_ticks(exchange.cron(), exchange.zone, tick - timedelta(seconds=1), backwards=True))
 
 
 def first_tick(exchange: Exchange, moment: datetime) -> datetime:
     """The first tick of an exchange's daily schedule at or after `moment`, in the exchange's zone."""
-    return next(schedule_execution_time_iterator(moment.timestamp(), exchange.cron(), exchange.zone))
+    return next(cron_ticks(exchange.cron(), exchange.zone, moment))
 
 
 def sweep_schedule(exchange: Exchange, job: dg.JobDefinition) -> dg.ScheduleDefinition:

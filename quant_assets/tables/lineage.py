@@ -16,11 +16,16 @@ from enum import StrEnum
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore
-from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import read_facts
 
-RULES = {HISTORY: "price_history 1", WEEKLY: "weekly_prices 1", PROFILES: "symbol_profiles 1"}
+RULES = {
+    HISTORY: "price_history 1",
+    WEEKLY: "weekly_prices 1",
+    PROFILES: "symbol_profiles 1",
+    EXCHANGES: "exchange_profiles 1",
+}
 """Per derived table the name and version of the rule that makes it: a new version makes every partition stale."""
 
 
@@ -169,6 +174,27 @@ def profile_inputs(exchange: Exchange, cells: Mapping[str, Entry]) -> Inputs:
     """What an exchange's profiles rest on: all its cells, whatever their state."""
     days = with_rows(cells)
     return Inputs(exchange.code, cells, [], days, CellState.COMPLETE, _inputs_sha256(RULES[PROFILES], cells))
+
+
+def inventory_inputs(store: ObjectStore, exchanges: Iterable[str]) -> str:
+    """Hash over the profiles that the table of all exchanges is made from; "" where there are none.
+
+    Raises StoreUnavailable.
+    """
+    made = {code: _made_profile(store, code).get(code) for code in exchanges}
+    lines = [f"{code}:{e.content_sha256}:{e.inputs_sha256}" for code, e in sorted(made.items()) if e]
+    return hashlib.sha256("\n".join([RULES[EXCHANGES], *lines]).encode()).hexdigest() if lines else ""
+
+
+def inventory_stale(store: ObjectStore, exchanges: Iterable[str]) -> str | None:
+    """What the table of all exchanges is to be made from, where that is not what it was made from; else None."""
+    key = object_key(EXCHANGES)
+    inputs = inventory_inputs(store, exchanges)
+    try:
+        made_from = read_facts(store.get(key).data, store.uri(key)).get("inputs_sha256")
+    except (ObjectNotFound, ObjectDamaged):
+        made_from = None
+    return inputs if inputs and inputs != made_from else None
 
 
 def with_rows(cells: Mapping[str, Entry]) -> list[str]:

@@ -55,6 +55,16 @@ class Platform:
             raise_on_error=False,
         )
 
+    def sense(self, sensor: str, cursor: str | None, **resources: Any) -> Any:
+        """What a sensor answers now."""
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=cursor,
+            repository_def=self.defs.get_repository_def(),
+            resources={**(self.defs.resources or {}), **resources},
+        ) as context:
+            return self.defs.resolve_sensor_def(sensor).evaluate_tick(context)
+
     def days(self, first: date, last: date, **more: Any) -> dg.ExecuteInProcessResult:
         return self.run("daily_prices_us", f"{first}|US", f"{last}|US", **more)
 

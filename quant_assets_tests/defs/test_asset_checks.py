@@ -1,7 +1,7 @@
 """The checks of daily cells: real runs with planted faults, what they record, and what an error stops."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
@@ -12,7 +12,7 @@ from quant_assets.market.bars import empty_daily
 from quant_assets.market.checks import Severity, Verdict
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Manifest, entry_of
 from quant_assets.tables.parquet import encode, read_facts, read_table
 from quant_assets.tables.quarantine import hold
@@ -372,26 +372,24 @@ def test_the_worst_result_of_each_check_comes_last_and_of_several_the_latest() -
 
 
 class Daemon:
-    """Evaluates the automation conditions, tick by tick."""
+    """Evaluates the sensor of the derived tables, tick by tick, and runs what it requests."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._cursor = None
+        self._cursor: str | None = None
 
     def tick(self) -> dict[str, set[str]]:
         """The partitions of each table that are requested now."""
-        tables = (WEEKLY, HISTORY, PROFILES)
-        result = dg.evaluate_automation_conditions(
-            self._platform.defs,
-            self._platform.instance,
-            asset_selection=dg.AssetSelection.assets(*tables),
-            # By then the year that the grid ends with is over: before, Dagster does not know it.
-            evaluation_time=datetime(2014, 1, 2, tzinfo=UTC),
-            cursor=self._cursor,
-        )
-        self._cursor = result.cursor
-        asked = {table: result.get_requested_partitions(dg.AssetKey(table)) for table in tables}
-        return {table: {str(p) for p in partitions} for table, partitions in asked.items() if partitions}
+        ticked = self._platform.sense("derived_tables", self._cursor)
+        self._cursor = ticked.cursor
+        asked: dict[str, set[str]] = {}
+        for request in ticked.run_requests:
+            table = request.job_name.removesuffix("_job")
+            result = self._platform.run(request.job_name, request.partition_key, tags=request.tags)
+            assert result.success
+            if table != EXCHANGES:
+                asked.setdefault(table, set()).update(self._platform.recorded(table, result.run_id))
+        return asked
 
 
 WHAT_RESTS_ON_THE_WEEK = {WEEKLY: {"US|2013-02-11"}, HISTORY: {"US|2013"}, PROFILES: {"US"}}
@@ -422,7 +420,6 @@ def test_an_error_stops_what_is_downstream_until_it_is_gone(platform: Platform) 
     platform.follow(US=["AAPL", "IBM"])
     assert platform.days(WEEK[0], WEEK[-1]).success
     daemon = Daemon(platform)
-    daemon.tick()
     before = tamper(platform, DAY, torn)
     # The run itself has nothing to do and succeeds; the check finds what is stored.
     assert platform.days(DAY, DAY).success

@@ -15,6 +15,7 @@ from quant_assets.definitions import build_definitions
 from quant_assets.defs.schedules import final_at
 from quant_assets.exchanges import known
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Manifest
@@ -175,27 +176,17 @@ def test_symbols_new_in_the_catalog_get_their_history_and_disturb_nobody(
     platform: Platform, market: ReplayHandle
 ) -> None:
     platform = Platform(platform.settings.model_copy(update={"start": date(2013, 2, 9)}), platform.instance)
-    sensor = platform.defs.resolve_sensor_def("new_symbols")
 
     def look(cursor: str | None) -> Any:
-        with dg.build_sensor_context(
-            instance=platform.instance,
-            cursor=cursor,
-            repository_def=platform.defs.get_repository_def(),
-            resources=dict(platform.defs.resources or {}),
-        ) as context:
-            return sensor.evaluate_tick(context)
+        return platform.sense("new_symbols", cursor)
 
     nothing = look(None)
     assert (nothing.run_requests, nothing.skip_message) == ([], "no catalog yet: materialize symbol_catalog")
     platform.follow(US=["AAPL"])
-    # Turned on over a catalog, it takes that one as known.
-    baseline = look(None)
+    # The first catalog is taken as known, whether the sensor was there before it or not.
+    baseline = look(nothing.cursor)
     assert (baseline.run_requests, baseline.skip_message) == ([], "watching 1 symbols from now on")
     assert look(baseline.cursor).skip_message == "no symbol is new (1 known)"
-    # But a first catalog that comes after it is all news.
-    (request,) = look(nothing.cursor).run_requests
-    assert request.run_config == {"ops": {DAILY: {"config": {"symbols": ["AAPL"]}}}}
 
     # The grid starts on a Saturday, so on the Monday after it.
     assert platform.days(date(2013, 2, 11), date(2013, 2, 20)).success
@@ -205,6 +196,7 @@ def test_symbols_new_in_the_catalog_get_their_history_and_disturb_nobody(
     news = look(baseline.cursor)
     (request,) = news.run_requests
     assert request.job_name == "daily_prices_us"
+    assert request.run_config == {"ops": {DAILY: {"config": {"symbols": ["IBM"]}}}}
     assert request.tags["dagster/asset_partition_range_start"] == "2013-02-11|US"
     assert request.tags["dagster/asset_partition_range_end"] == "2013-03-01|US"
     result = platform.run("daily_prices_us", None, config=request.run_config, tags=request.tags)
@@ -215,3 +207,51 @@ def test_symbols_new_in_the_catalog_get_their_history_and_disturb_nobody(
         assert now["symbol"].to_list() == ["AAPL", "IBM"]
         assert now.filter(pl.col("symbol") == "AAPL").equals(rows)
     assert not look(news.cursor).run_requests
+
+
+# The list of symbols.
+
+
+def test_a_changed_list_makes_the_catalog_anew_and_a_touched_one_does_not(platform: Platform) -> None:
+    universe = platform.settings.universe
+    assert universe is not None
+    universe.write_text("US: [AAPL]\n")
+    first = platform.sense("universe_file", None)
+    (request,) = first.run_requests
+    assert platform.run(request.job_name or "symbol_catalog_job").success
+    same = platform.sense("universe_file", first.cursor)
+    assert not same.run_requests
+    universe.touch()
+    assert not platform.sense("universe_file", same.cursor).run_requests
+    universe.write_text("US: [AAPL, IBM]\n")
+    # Nothing that the sensor keeps is needed to notice: the catalog tells what it was made of.
+    for cursor in (same.cursor, None):
+        assert len(platform.sense("universe_file", cursor).run_requests) == 1
+    changed = platform.sense("universe_file", same.cursor)
+    # Its run has not come or has failed: it is not requested again at once.
+    waits = platform.sense("universe_file", changed.cursor)
+    assert not waits.run_requests
+    assert "the last run did not make the catalog of this list" in waits.skip_message
+    assert platform.run("symbol_catalog_job").success
+    assert not platform.sense("universe_file", waits.cursor).run_requests
+    # A list that cannot be used is named, and asked of nobody.
+    universe.write_text("US: AAPL\n")
+    wrong = platform.sense("universe_file", changed.cursor)
+    assert not wrong.run_requests
+    assert wrong.skip_message.startswith(f"{universe}: US is no list of symbols")
+
+
+def test_the_catalog_is_made_anew_once_a_day(platform: Platform) -> None:
+    platform.follow(US=["AAPL"])
+
+    def at(hour: int, day: int, cursor: str | None) -> Any:
+        clock = ClockResource(fixed=datetime(2013, 2, day, hour, tzinfo=UTC).isoformat())
+        return platform.sense("universe_file", cursor, clock=clock)
+
+    seen = at(23, 11, None)
+    assert not seen.run_requests
+    assert not at(4, 12, seen.cursor).run_requests
+    daily = at(5, 12, seen.cursor)
+    assert len(daily.run_requests) == 1
+    assert not at(6, 12, daily.cursor).run_requests
+    assert len(at(6, 13, daily.cursor).run_requests) == 1

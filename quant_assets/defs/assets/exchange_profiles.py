@@ -15,6 +15,7 @@ from quant_assets.market.profiles import exchange_profile
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import DAILY, EXCHANGES, PROFILES
+from quant_assets.tables.lineage import inventory_inputs
 from quant_assets.tables.manifest import Manifest
 
 
@@ -25,8 +26,6 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
         name=EXCHANGES,
         ins={PROFILES: dg.AssetIn(PROFILES)},
         **page(EXCHANGES),
-        automation_condition=dg.AutomationCondition.any_deps_updated()
-        & ~dg.AutomationCondition.in_progress(),
     )
     def exchange_profiles(
         context: dg.AssetExecutionContext, store: StoreResource, symbol_profiles: PartitionFrames
@@ -44,7 +43,10 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
         table = pl.concat(rows)
         # No cell knows how many rows the whole table has; the inventory does.
         context.log_event(dg.AssetObservation(DAILY, metadata=inventory_metadata(table)))
-        return TableOutput(table, metadata={"inventory": dg.MetadataValue.md(markdown_table(table))})
+        inputs = inventory_inputs(home, [exchange.code for exchange in exchanges])
+        return TableOutput(
+            table, inputs_sha256=inputs, metadata={"inventory": dg.MetadataValue.md(markdown_table(table))}
+        )
 
     return exchange_profiles
 

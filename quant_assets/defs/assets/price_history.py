@@ -5,7 +5,6 @@ from datetime import date
 
 import dagster as dg
 
-from quant_assets.defs.automation import no_error_upstream
 from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import DATE, EXCHANGE, YEAR, Grids
@@ -39,10 +38,6 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_year)},
         **page(HISTORY),
-        # An update that an error holds up is not forgotten.
-        automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
-        & ~dg.AutomationCondition.in_progress()
-        & no_error_upstream(),
     )
     def price_history(
         context: dg.AssetExecutionContext,

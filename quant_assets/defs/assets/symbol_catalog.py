@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.catalog.build import build_catalog
-from quant_assets.catalog.configured import CatalogError, read_universe
+from quant_assets.catalog.configured import CatalogError, read_universe, universe_sha256
 from quant_assets.defs.io_manager import TableOutput
 from quant_assets.defs.rendering import markdown_table
 from quant_assets.defs.table_pages import page
@@ -25,12 +25,10 @@ def make_symbol_catalog(exchanges: Sequence[Exchange], universe: Path | None) ->
     @dg.asset(
         name=CATALOG,
         **page(CATALOG),
-        # The list is read again every day, so that what was added to it becomes known.
-        automation_condition=dg.AutomationCondition.on_missing()
-        | dg.AutomationCondition.on_cron("0 5 * * *"),
     )
     def symbol_catalog(store: StoreResource, clock: ClockResource) -> TableOutput:
         try:
+            made_of = universe_sha256(universe)
             configured = read_universe(universe, list(exchanges))
         except CatalogError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -44,6 +42,7 @@ def make_symbol_catalog(exchanges: Sequence[Exchange], universe: Path | None) ->
         )
         return TableOutput(
             catalog,
+            inputs_sha256=made_of,
             metadata={
                 "symbols": catalog.height,
                 "by_exchange": dg.MetadataValue.md(markdown_table(counts.sort("exchange"))),

@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.catalog.build import followed
-from quant_assets.defs.automation import no_error_upstream
 from quant_assets.defs.io_manager import TableOutput
 from quant_assets.defs.partitions import EXCHANGE, Grids
 from quant_assets.defs.rendering import coverage_heat_map_svg, markdown_table, price_volume_svg, svg_markdown
@@ -40,14 +39,6 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
             dg.AssetDep(HISTORY, partition_mapping=of_exchange),
         ],
         **page(PROFILES),
-        # `eager` would wait for every day since the start of the grid.
-        # A history says nothing that its cells do not, so its update alone is no news.
-        # An update that an error holds up is not forgotten.
-        automation_condition=dg.AutomationCondition.any_deps_updated()
-        .ignore(dg.AssetSelection.assets(HISTORY, CATALOG))
-        .since_last_handled()
-        & ~dg.AutomationCondition.in_progress()
-        & no_error_upstream(),
     )
     def symbol_profiles(
         context: dg.AssetExecutionContext, store: StoreResource, symbol_catalog: pl.DataFrame

@@ -6,7 +6,6 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from quant_assets.defs.automation import no_error_upstream
 from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import DATE, EXCHANGE, WEEK, Grids
@@ -38,11 +37,6 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_week)},
         **page(WEEKLY),
-        # Fires when all cells of a week are there, and again when one is corrected, in old weeks too.
-        automation_condition=dg.AutomationCondition.eager().without(
-            dg.AutomationCondition.in_latest_time_window()
-        )
-        & no_error_upstream(),
     )
     def weekly_prices(
         context: dg.AssetExecutionContext, store: StoreResource, daily_prices: PartitionFrames
