@@ -178,6 +178,23 @@ def test_a_sweep_compares_whole_histories_a_slice_a_day(command: Command, market
     assert len(listed(command("restatements", "--json"))) == 3
 
 
+def test_a_first_backfill_that_fails_is_known_and_healed(command: Command, market: ReplayHandle) -> None:
+    failed = command(*BACKFILL, SOURCE_URL="http://127.0.0.1:9")
+    assert failed.exit_code == 1
+    assert sorted(
+        (gap["first"], gap["last"], gap["outcome"]) for gap in listed(command("gaps", "--json"))
+    ) == [
+        ("2013-02-11", "2013-02-15", "failed"),
+        ("2013-02-19", "2013-02-19", "not_asked"),
+    ]
+    summary = json.loads(command("show-manifest", "--json").stdout)["exchanges"]["US"]
+    assert summary["absent"] == ["2013-02-11", "2013-02-12", "2013-02-13", "2013-02-14", "2013-02-15"]
+    healed = command("backfill", "--missing")
+    assert healed.exit_code == 0, healed.output
+    assert "complete=6 partial=0 closed=1 failed=0 requests=" in healed.stdout
+    assert listed(command("gaps", "--json")) == []
+
+
 def test_wrong_words_are_refused_with_the_right_ones(command: Command) -> None:
     from quant_assets.cli.usage import UsageProblem
 

@@ -24,6 +24,7 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.daily import read_daily
+from quant_assets.tables.fetch_reports import read_reports
 from quant_assets.tables.layout import DAILY, HISTORY, manifest_key, object_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import encode
@@ -108,6 +109,7 @@ def test_reads_gaps_and_first_day_are_as_they_were(desk: Desk, loss: str) -> Non
     store, now = desk.store, evening(LAST)
     before, gaps = read_daily(store, "US"), exchange_gaps(store, US, now)
     with_rows = {day for day, entry in entries(desk).items() if entry.version}
+    assert {str(day) for day in before["date"]} == with_rows != set()
     lose(desk, *LOSSES[loss])
     assert_frame_equal(read_daily(store, "US"), before, check_exact=True)
     assert_frame_equal(
@@ -209,6 +211,15 @@ def test_a_cell_that_the_manifest_does_not_know_is_named(desk: Desk) -> None:
     assert "not in the manifest; `quant-assets rebuild-manifest`" in next(iter(found.unrecorded.values()))
 
 
+def test_a_cell_replaced_by_another_is_named_and_a_copy_of_it_is_not(desk: Desk) -> None:
+    key = object_key(DAILY, "US", str(PARTIAL))
+    desk.store.put(key, desk.store.get(key).data)
+    assert verify_store(desk.store).sound
+    rows = desk.cell(PARTIAL).with_columns(pl.col("volume") + 1)
+    desk.store.put(key, encode(rows, desk.entry(PARTIAL).facts()))
+    assert list(verify_store(desk.store).damaged) == [key]
+
+
 def test_what_is_made_anew_asks_again_for_what_nobody_remembers_and_for_nothing_else(
     desk: Desk, market: ReplayHandle
 ) -> None:
@@ -277,6 +288,9 @@ def test_a_part_that_came_does_not_hide_the_start_that_did_not(bare: Desk, marke
         DAYS[0],
         DAYS[4],
     )
+    rebuild_manifest(bare.store, exchanges=known(), now=now)
+    made = entries(bare)
+    assert {day for day in DAYS if str(day) in made} == {*DAYS[:5], NEW_YEAR, LAST}
     assert (never["outcome"], never["first"], never["last"]) == (
         "not_asked",
         date(2012, 12, 31),
@@ -323,6 +337,7 @@ def test_what_is_not_ours_breaks_nothing_and_is_named(
     assert command("show-manifest")[0] == command("gaps")[0] == command("restatements")[0] == 0
     report = desk.live(market, date(2013, 1, 10))
     assert report.result == "COMPLETE"
+    assert [one["mode"] for one in read_reports(desk.store, "US", 9)] == ["incremental"] * 2
     assert command("rebuild-manifest")[0] == 0
     assert {key for key in STRAYS if desk.store.head(key)} == set(STRAYS)
 
