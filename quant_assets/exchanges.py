@@ -95,7 +95,7 @@ class Exchange:
 
     def week_sessions(self, week: date) -> list[date]:
         """The sessions of the trading week that a Monday names, in order. ValueError for another day."""
-        return self.calendar().sessions(*self.week_days(week))
+        return self.calendar().week_sessions(week, self.first_weekday)
 
     def cron(self) -> str:
         """The cron line, in the exchange's time zone, of the moment when a usual session's bar is final."""

@@ -171,7 +171,7 @@ class Runner:
         code, span = exchange.code, (first, last)
         for table in (HISTORY, WEEKLY, PROFILES):
             stale = stale_partitions(self.store, table, exchange, span, self.settings.clock())
-            stored = made_partitions(self.store, table, code, span)
+            stored = made_partitions(self.store, table, code, span, exchange.first_weekday)
             unshown = {table_key(table, code, partition) for partition in stored} - self._shown(table)
             keys = sorted({table_key(table, code, one.partition) for one in stale} | unshown)
             if keys:

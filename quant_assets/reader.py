@@ -180,17 +180,16 @@ def _moment(value: datetime | date | str | None) -> datetime | None:
 
 def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) -> None:
     """An action on a day that was never fetched is not known here, and prices before it come out wrong."""
-    weekdays = absent_days(entry.partition for entry in Manifest(store, DAILY).all(code))
-    weekdays = [day for day in weekdays if first is None or day >= first]
-    if not weekdays:
-        return
     try:
-        calendar = exchange(code, load_settings().exchanges_file).calendar()
+        known = exchange(code, load_settings().exchanges_file)
     except UnknownExchange:
-        absent = weekdays
-    else:
-        sessions = set(calendar.sessions(weekdays[0], weekdays[-1]))
-        absent = [day for day in weekdays if day in sessions]
+        known = None
+    cells = (entry.partition for entry in Manifest(store, DAILY).all(code))
+    absent = absent_days(cells, known.session_weekdays()) if known else absent_days(cells)
+    absent = [day for day in absent if first is None or day >= first]
+    if known and absent:
+        sessions = set(known.calendar().sessions(absent[0], absent[-1]))
+        absent = [day for day in absent if day in sessions]
     if absent:
         warnings.warn(
             f"{len(absent)} session(s) of {code} have no cell, the first {absent[0]}: a split or dividend on one of "

@@ -129,6 +129,12 @@ def replay(
     faults: Annotated[
         Path | None, typer.Option(help="JSON list of faults (docs/replay.md describes them).")
     ] = None,
+    exchanges_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="QUANT_ASSETS_EXCHANGES_FILE", help="YAML file of further exchanges, as for the platform."
+        ),
+    ] = None,
 ) -> None:
     """Serves recorded or generated history in Yahoo's protocol on loopback, until interrupted."""
     from quant_assets.cli.console import console
@@ -143,6 +149,7 @@ def replay(
         history_files=[(file, convention) for file in history or []],
         generated=[parse_generated(text) for text in generate or []],
         faults_file=faults,
+        exchanges_file=exchanges_file,
     )
 
     def ready(url: str) -> None:

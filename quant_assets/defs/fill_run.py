@@ -15,6 +15,7 @@ from quant_assets.defs.cell_metadata import cell_materialization
 from quant_assets.defs.partition_keys import affected_partitions
 from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
+from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillRules, Listeners
 from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
@@ -95,12 +96,14 @@ def log_changed(
             context.log_event(cell_materialization(store, report, day, entry))
 
 
-def tell(context: dg.AssetExecutionContext | dg.OpExecutionContext, report: FillReport) -> None:
-    """Says in the run's log what came of a fill: warnings, restatements and what they affect, counts."""
+def tell(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, report: FillReport, exchange: Exchange
+) -> None:
+    """Writes to the run's log what came of a fill: warnings, restatements and what they affect, counts."""
     for warning in report.warnings:
         context.log.warning(warning)
     if not report.restatements.is_empty():
-        affected = ", ".join(affected_partitions(report.exchange, report.restated_days))
+        affected = ", ".join(affected_partitions(exchange, report.restated_days))
         context.log.warning(
             f"{report.exchange}: {report.restatements.height} restatement(s); affected: {affected}\n"
             + markdown_table(report.restatements.drop("run"))

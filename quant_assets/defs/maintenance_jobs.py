@@ -139,7 +139,7 @@ def _run(
         raise dg.Failure(str(error), allow_retries=False) from error
     finally:
         prices.close()
-    tell(context, report)
+    tell(context, report, exchange)
     listener().differ(report.restatements)
     differs = request.mode is Mode.VERIFY and not report.restatements.is_empty()
     result = "DIFFERS" if differs else report.result

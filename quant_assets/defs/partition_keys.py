@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, timedelta
+from datetime import date
 
+from quant_assets.exchanges import Exchange
 from quant_assets.tables.layout import HISTORY, PROFILES, TIME_DIMENSION, WEEKLY
 
 
@@ -13,14 +14,14 @@ def daily_key(exchange: str, day: date) -> str:
     return f"{day.isoformat()}|{exchange}"
 
 
-def affected_partitions(exchange: str, days: Collection[date]) -> list[str]:
+def affected_partitions(exchange: Exchange, days: Collection[date]) -> list[str]:
     """The partitions that rest on the cells of some days, as `table key`, in order."""
-    weeks = {day - timedelta(days=day.weekday()) for day in days}
+    weeks = {exchange.week_of(day) for day in days}
     years = {day.year for day in days}
     return [
-        *(f"{WEEKLY} {exchange}|{week}" for week in sorted(weeks)),
-        *(f"{HISTORY} {exchange}|{year}" for year in sorted(years)),
-        f"{PROFILES} {exchange}",
+        *(f"{WEEKLY} {exchange.code}|{week}" for week in sorted(weeks)),
+        *(f"{HISTORY} {exchange.code}|{year}" for year in sorted(years)),
+        f"{PROFILES} {exchange.code}",
     ]
 
 

@@ -1,7 +1,8 @@
 """The partition grids: exchange by date, by week and by year.
 
 The time grids are UTC, without exclusions, and reach through today: every other form loses or leaks a session
-somewhere (a day the exchange was closed is materialized as `closed` instead). Keys read `2024-03-15|ASX`.
+somewhere (a day the exchange was closed is materialized as `closed` instead). Keys read `2024-03-15|ASX`. Weeks are
+named by their Monday, whatever weekday they begin on (see `market.weeks`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from quant_assets.exchanges import Exchange, grid_weekdays
+from quant_assets.market.weeks import MONDAY
 
 EXCHANGE, DATE, WEEK, YEAR = "exchange", "date", "week", "year"
 
@@ -41,9 +43,11 @@ def make_grids(exchanges: Sequence[Exchange], start: date, until: datetime | Non
     monday = start - timedelta(days=start.weekday())
     weekdays = grid_weekdays(exchanges)
 
-    def time_grid(cron: str, first: str, fmt: str = "%Y-%m-%d") -> dg.TimeWindowPartitionsDefinition:
+    def time_grid(
+        cron: str, first: str, fmt: str = "%Y-%m-%d", ahead: int = 0
+    ) -> dg.TimeWindowPartitionsDefinition:
         through_today = dg.TimeWindowPartitionsDefinition(
-            start=first, fmt=fmt, cron_schedule=cron, end_offset=1
+            start=first, fmt=fmt, cron_schedule=cron, end_offset=1 + ahead
         )
         if until is None:
             return through_today
@@ -52,10 +56,16 @@ def make_grids(exchanges: Sequence[Exchange], start: date, until: datetime | Non
         assert window is not None
         # The grid ends with the window that holds the day: it starts on the day, or before the next one.
         end = window.end if window.start == day else window.start
+        for _ in range(ahead):
+            following = through_today.get_next_partition_window(end, respect_bounds=False)
+            assert following is not None
+            end = following.end
         return dg.TimeWindowPartitionsDefinition(start=first, fmt=fmt, cron_schedule=cron, end=end)
 
     days = time_grid(f"0 0 * * {weekdays}", start.isoformat())
-    weeks = time_grid("0 0 * * 1", monday.isoformat())
+    # A week that begins on a Sunday is under way a day before the Monday that names it.
+    early = any(exchange.first_weekday != MONDAY for exchange in exchanges)
+    weeks = time_grid("0 0 * * 1", monday.isoformat(), ahead=1 if early else 0)
     years = time_grid("0 0 1 1 *", str(start.year), "%Y")
     return Grids(
         codes,

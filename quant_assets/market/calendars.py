@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from quant_assets.errors import QuantAssetsError
+from quant_assets.market.weeks import MONDAY, week_days
 
 if TYPE_CHECKING:  # polars takes most of a second; only schedule() needs it
     import polars as pl
@@ -176,11 +177,12 @@ class TradingCalendar:
         span = self._cover(first.astimezone(self._zone).date(), last.astimezone(self._zone).date())
         return span.days[bisect_right(span.closes, first) : bisect_right(span.closes, last)]
 
-    def week_sessions(self, monday: date) -> list[date]:
-        """The sessions from that Monday to its Sunday. Raises ValueError when the day is not a Monday."""
-        if monday.weekday() != 0:
-            raise ValueError(f"{monday} is a {monday:%A}; a week is named by its Monday")
-        return self.sessions(monday, monday + 6 * _DAY)
+    def week_sessions(self, week: date, first_weekday: int = MONDAY) -> list[date]:
+        """The sessions of the trading week that a Monday names (`market.weeks`), in order.
+
+        `first_weekday` is the one that the week begins on. Raises ValueError when `week` is no Monday.
+        """
+        return self.sessions(*week_days(week, first_weekday))
 
     def previous_session(self, day: date) -> date:
         """The last session before that day, which need not be a session itself."""

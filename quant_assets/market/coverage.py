@@ -7,13 +7,15 @@ some have, `failed` when none has, and `closed` when the exchange did not trade.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 import polars as pl
+
+from quant_assets.market.weeks import weekday
 
 
 class CellState(StrEnum):
@@ -152,17 +154,17 @@ def listed(listings: pl.DataFrame, session: date) -> list[str]:
     )
 
 
-def absent_days(partitions: Iterable[str]) -> list[date]:
-    """The weekdays between the first and the last of `partitions` (YYYY-MM-DD) that are none of them, in order.
+def absent_days(partitions: Iterable[str], weekdays: Collection[int] = range(1, 6)) -> list[date]:
+    """The days between the first and the last of `partitions` (YYYY-MM-DD) that are none of them, in order.
 
-    A day the exchange was closed has a cell that says so once its range has been asked for, so what is absent was
-    never asked for.
+    Only of these `weekdays` (0 is Sunday), on which the exchange can have a session. A day the exchange was closed
+    has a cell that says so once its range has been asked for, so what is absent was never asked for.
     """
     there = {date.fromisoformat(partition) for partition in partitions}
     if not there:
         return []
     days = [min(there) + timedelta(days=n) for n in range((max(there) - min(there)).days)]
-    return [day for day in days if day.weekday() < 5 and day not in there]
+    return [day for day in days if weekday(day) in weekdays and day not in there]
 
 
 def coverage_by_month(daily: pl.DataFrame, sessions: list[date], listings: pl.DataFrame) -> pl.DataFrame:

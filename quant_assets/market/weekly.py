@@ -7,6 +7,7 @@ from typing import overload
 import polars as pl
 
 from quant_assets.market.folds import ordered_product, ordered_sum
+from quant_assets.market.weeks import MONDAY, days_before_monday
 
 WEEKLY_SCHEMA = pl.Schema(
     {
@@ -34,18 +35,18 @@ _VOLUME_DECIMALS = 3
 _DIVIDEND_DECIMALS = 10
 
 
-def week_of(date: str | pl.Expr = "date") -> pl.Expr:
-    """The Monday of a date's week, named ``week``. Weeks run Monday to Sunday, so a Sunday session
-    (Tel Aviv, Riyadh) belongs to the Monday six days before it."""
-    expr = pl.col(date) if isinstance(date, str) else date
-    return expr.dt.truncate("1w").alias("week")
+def week_column(date: pl.Expr, first_weekday: int = MONDAY) -> pl.Expr:
+    """The Monday that names the trading week of each date (`market.weeks`), named ``week``."""
+    return date.dt.offset_by(f"{days_before_monday(first_weekday)}d").dt.truncate("1w").alias("week")
 
 
 @overload
-def weekly_bars(daily: pl.DataFrame, calendar: pl.DataFrame) -> pl.DataFrame: ...
+def weekly_bars(daily: pl.DataFrame, calendar: pl.DataFrame, first_weekday: int = MONDAY) -> pl.DataFrame: ...
 @overload
-def weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame: ...
-def weekly_bars(daily: pl.DataFrame | pl.LazyFrame, calendar: pl.DataFrame) -> pl.DataFrame | pl.LazyFrame:
+def weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int = MONDAY) -> pl.LazyFrame: ...
+def weekly_bars(
+    daily: pl.DataFrame | pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int = MONDAY
+) -> pl.DataFrame | pl.LazyFrame:
     """Aggregate as-traded daily rows of one exchange to weekly bars.
 
     ``daily`` holds ``symbol, date, open, high, low, close, volume, dividend, split_ratio`` (other columns
@@ -55,10 +56,13 @@ def weekly_bars(daily: pl.DataFrame | pl.LazyFrame, calendar: pl.DataFrame) -> p
     ``calendar`` holds ``date: Date, complete: Boolean``: every session the exchange holds in the weeks
     concerned, future ones included, and whether that session's cell is complete. A null counts as false.
 
+    ``first_weekday`` is the weekday that the exchange's week begins on (0 is Sunday). Every week is named by the
+    Monday in it: one from Sunday 10 to Saturday 16 March 2024 is the week 2024-03-11.
+
     Returns one row per (symbol, week), sorted so; a LazyFrame for a LazyFrame. Columns:
 
-    - ``week``: the Monday. ``first_session``, ``last_session``: dates of the symbol's own first and last
-      bar, null without one. ``sessions``: its number of bars.
+    - ``week``: the Monday that names it. ``first_session``, ``last_session``: dates of the symbol's own first and
+      last bar, null without one. ``sessions``: its number of bars.
     - ``open, high, low, close``: in the listing's currency, per share as it stands **at the end of the
       week**: prices before an ex-date are divided by the split's ratio. Weeks that need no division hold
       the as-traded numbers bit for bit; the others are rounded to ten significant digits.
@@ -76,20 +80,21 @@ def weekly_bars(daily: pl.DataFrame | pl.LazyFrame, calendar: pl.DataFrame) -> p
     Raises polars' ``ColumnNotFoundError`` if a column is missing (on collect, if lazy).
     """
     if isinstance(daily, pl.DataFrame):
-        return _weekly_bars(daily.lazy(), calendar).collect()
-    return _weekly_bars(daily, calendar)
+        return _weekly_bars(daily.lazy(), calendar, first_weekday).collect()
+    return _weekly_bars(daily, calendar, first_weekday)
 
 
-def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame:
+def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int) -> pl.LazyFrame:
+    week = week_column(pl.col("date"), first_weekday)
     per_share = ("open", "high", "low", "close", "dividend")
     factor = pl.col("later_ratio").fill_null(1.0)
     is_bar = pl.col("close").is_not_null()
     rows = (
         daily.select("symbol", "date", *per_share, "volume", "split_ratio")
         .sort("symbol", "date")  # sums of floats depend on their order
-        .join(_later_ratios(daily), on=["symbol", "date"], how="left", maintain_order="left")
+        .join(_later_ratios(daily, first_weekday), on=["symbol", "date"], how="left", maintain_order="left")
         .with_columns(
-            week_of(),
+            week,
             *(pl.col(name) / factor for name in per_share),
             pl.col("volume").cast(pl.Float64) * factor,
             session=pl.when(is_bar).then("date"),
@@ -126,7 +131,7 @@ def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame:
     carries = (pl.col("sessions") > 0) | (pl.col("dividends") != 0) | (pl.col("split_ratio") != 1)
     complete_weeks = (
         calendar.lazy()
-        .group_by(week_of())
+        .group_by(week)
         .agg(pl.col("complete").fill_null(False).all())
         .select("week", "complete")
     )
@@ -139,16 +144,18 @@ def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame) -> pl.LazyFrame:
     )
 
 
-def _later_ratios(daily: pl.LazyFrame) -> pl.LazyFrame:
+def _later_ratios(daily: pl.LazyFrame, first_weekday: int) -> pl.LazyFrame:
     """``symbol, date, later_ratio``: for the days of a week before an ex-date in it, the product of the
     ratios still to come that week. Days no ratio touches are absent, so this stays a few thousand rows
     beside millions."""
+    week = week_column(pl.col("date"), first_weekday)
+    first_day = week.dt.offset_by(f"-{days_before_monday(first_weekday)}d")
     return (
         daily.filter(pl.col("split_ratio") != 1)
         .sort("symbol", "date")
-        .select("symbol", "split_ratio", pl.date_ranges(week_of(), "date", closed="left").alias("date"))
+        .select("symbol", "split_ratio", pl.date_ranges(first_day, "date", closed="left").alias("date"))
         .explode("date")
-        .drop_nulls("date")  # a Monday's ex-date has no day before it
+        .drop_nulls("date")  # an ex-date on the week's first day has none before it
         .group_by("symbol", "date")
         .agg(ordered_product(pl.col("split_ratio")).alias("later_ratio"))
     )

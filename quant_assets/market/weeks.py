@@ -60,7 +60,7 @@ def first_trading_weekday(days: Collection[int]) -> int:
 
 def week_of(day: date, first_weekday: int = MONDAY) -> date:
     """The Monday that names the trading week of a day; `first_weekday` is the one that the week begins on."""
-    ahead = day + timedelta(days=_days_before_monday(first_weekday))
+    ahead = day + timedelta(days=days_before_monday(first_weekday))
     return ahead - timedelta(days=ahead.weekday())
 
 
@@ -71,9 +71,10 @@ def week_days(week: date, first_weekday: int = MONDAY) -> tuple[date, date]:
     """
     if week.weekday() != 0:
         raise ValueError(f"{week} is a {week:%A}; a week is named by its Monday")
-    first = week - timedelta(days=_days_before_monday(first_weekday))
+    first = week - timedelta(days=days_before_monday(first_weekday))
     return first, first + timedelta(days=6)
 
 
-def _days_before_monday(first_weekday: int) -> int:
+def days_before_monday(first_weekday: int) -> int:
+    """How many days of a week that begins on `first_weekday` lie before its Monday."""
     return (MONDAY - first_weekday) % 7

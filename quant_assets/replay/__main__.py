@@ -23,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--generate", action="append", default=[], metavar="EXCHANGE[:SYMBOLS[:START[:END[:SEED]]]]"
     )
     parser.add_argument("--faults", metavar="FILE.json", help="faults in force from the start")
+    parser.add_argument(
+        "--exchanges-file", metavar="FILE.yaml", help="further exchanges, as for the platform"
+    )
     parser.add_argument("--child-of", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child_of is not None:
@@ -38,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ],
             generated=[parse_generated(text) for text in args.generate],
             faults_file=args.faults,
+            exchanges_file=args.exchanges_file,
         )
         serve(config, on_ready=_announce)
     except ReplayError as error:

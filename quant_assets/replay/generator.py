@@ -100,6 +100,10 @@ def trading_sessions(where: Venue, start: str, end: str) -> np.ndarray:
     except ValueError as error:
         raise HistoryError(f"{where.code} from {start} to {end}: {error}") from error
     sessions = calendar.sessions.to_numpy().astype("datetime64[D]")
+    if where.closed or where.opened:
+        opened = np.array([day for day, _ in where.opened], dtype="datetime64[D]")
+        closed = np.array(sorted(where.closed), dtype="datetime64[D]")
+        sessions = np.setdiff1d(np.union1d(sessions, opened), closed)
     return sessions[(sessions >= first) & (sessions <= last)]
 
 
@@ -109,7 +113,7 @@ def symbol_names(where: Venue, count: int) -> list[str]:
     The US exchanges have no suffix, so each begins at a letter of its own (NASDAQ A, NYSE E, …): several
     can be generated together.
     """
-    same = [v for v in VENUES if v.suffix == where.suffix]
+    same = [v for v in VENUES if v.suffix == where.suffix] or [where]
     share = 26 // len(same)
     firsts = ascii_uppercase[same.index(where) * share :][:share]
     rest = 2 if count <= share * 26**2 else 3

@@ -47,6 +47,7 @@ class ReplayConfig:
     of that day UTC; None runs with real time. sampledata: the five US symbols of bokeh_sampledata.
     history_files: (CSV path, "as_traded" or "yahoo") pairs. generated: made-up exchanges.
     faults: faults in force from the start (see `faults.Fault`); faults_file: more, a JSON list.
+    exchanges_file: a YAML file of further exchanges, as for the platform itself (see `venues_file`).
     """
 
     port: int = 0
@@ -56,6 +57,7 @@ class ReplayConfig:
     generated: Sequence[GeneratedExchange] = ()
     faults: Sequence[dict[str, Any]] = ()
     faults_file: str | Path | None = None
+    exchanges_file: str | Path | None = None
 
     def to_json(self) -> str:
         """One line that `from_json` reads back."""
@@ -86,6 +88,11 @@ def build(config: ReplayConfig) -> ReplayApp:
     from quant_assets.replay.server import ReplayApp, parse_faults
     from quant_assets.replay.world import World, parse_moment
 
+    if config.exchanges_file is not None:
+        from quant_assets.replay.venues import register
+        from quant_assets.replay.venues_file import read_venues
+
+        register(read_venues(Path(config.exchanges_file)))
     parts: list[History] = []
     if config.sampledata:
         from quant_assets.replay.sampledata import sampledata

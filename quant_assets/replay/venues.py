@@ -6,6 +6,7 @@ exchange, or an error there would be invisible here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -16,7 +17,10 @@ from quant_assets.replay.errors import HistoryError
 
 @dataclass(frozen=True)
 class Venue:
-    """One exchange: `open`/`close` are local times of the regular session in `zone`."""
+    """One exchange: `open`/`close` are local times of the regular session in `zone`.
+
+    `closed` and `opened` (day, local close) are days on which the calendar is wrong.
+    """
 
     code: str
     suffix: str
@@ -28,6 +32,8 @@ class Venue:
     currency: str
     calendar: str  # a name of exchange_calendars
     region: str = "us"
+    closed: frozenset[date] = frozenset()
+    opened: tuple[tuple[date, time], ...] = ()
 
 
 _NY = {
@@ -63,6 +69,12 @@ _BY_CODE["US"] = _BY_CODE["NASDAQ"]
 _BY_SUFFIX = {v.suffix: v for v in reversed(VENUES)}
 
 
+def register(venues: Iterable[Venue]) -> None:
+    """Makes further exchanges known to this process, in place of those registered under the same code or suffix."""
+    for new in venues:
+        _BY_CODE[new.code] = _BY_SUFFIX[new.suffix] = new
+
+
 def venue(code: str) -> Venue:
     """The exchange with our code (ASX, NYSE, NASDAQ, US, …) or Yahoo's (NMS, LSE, …); or HistoryError."""
     found = _BY_CODE.get(code.upper())
@@ -92,7 +104,10 @@ def session_open(where: Venue, day: date) -> datetime:
 @cache
 def session_close(where: Venue, day: date) -> datetime:
     """When `day`'s session closes, UTC: half days end early; the regular close when there is no session."""
-    if day.weekday() < 5:
+    close = dict(where.opened).get(day)
+    if close is not None:
+        return datetime.combine(day, close, ZoneInfo(where.zone)).astimezone(UTC)
+    if day not in where.closed:
         import exchange_calendars
 
         # Wide enough to hold a session on both sides of any holiday.

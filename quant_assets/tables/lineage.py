@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
+from quant_assets.market.weeks import MONDAY, week_days, week_of
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Manifest
@@ -92,26 +93,26 @@ def stale_partitions(
     if table == PROFILES or span is None:
         cells = {entry.partition: entry for entry in manifest.all(exchange.code)}
     else:
-        cells = manifest.between(exchange.code, *whole_partitions(table, *span))
+        cells = manifest.between(exchange.code, *whole_partitions(table, *span, exchange.first_weekday))
     if not cells:
         return []
     span = span or (date.fromisoformat(min(cells)), date.fromisoformat(max(cells)))
-    made = made_partitions(store, table, exchange.code, span)
+    made = made_partitions(store, table, exchange.code, span, exchange.first_weekday)
     if table == PROFILES:
         return list(stale([profile_inputs(exchange, cells)], made))
     return list(stale(inputs_between(table, exchange, cells, span, now), made))
 
 
 def made_partitions(
-    store: ObjectStore, table: str, exchange: str, span: tuple[date, date]
+    store: ObjectStore, table: str, exchange: str, span: tuple[date, date], first_weekday: int = MONDAY
 ) -> dict[str, Entry]:
     """The partitions of a derived table that are stored for the days of `span`; damaged ones are left out.
 
-    Raises ObjectDamaged for a damaged manifest, StoreUnavailable.
+    `first_weekday` is the exchange's. Raises ObjectDamaged for a damaged manifest, StoreUnavailable.
     """
     if table == PROFILES:
         return _made_profile(store, exchange)
-    first, last = whole_partitions(table, *span)
+    first, last = (week_of(day, first_weekday) for day in span) if table == WEEKLY else span
     made: dict[str, Entry] = {}
     for year in range(first.year, last.year + 1):
         made |= Manifest(store, table).refresh(exchange, year, record=False)
@@ -135,16 +136,20 @@ def inputs_between(
         for year in range(span[0].year, span[1].year + 1):
             yield year_inputs(exchange, year, cells, now)
         return
-    first, last = whole_partitions(table, *span)
-    for number in range(0, (last - first).days, 7):
+    first, last = exchange.week_of(span[0]), exchange.week_of(span[1])
+    for number in range(0, (last - first).days + 1, 7):
         yield week_inputs(exchange, first + timedelta(days=number), cells)
 
 
-def whole_partitions(table: str, first: date, last: date) -> tuple[date, date]:
-    """The first and the last day of the partitions of HISTORY or WEEKLY that the days first..last lie in."""
+def whole_partitions(table: str, first: date, last: date, first_weekday: int = MONDAY) -> tuple[date, date]:
+    """The first and the last day of the partitions of HISTORY or WEEKLY that the days first..last lie in.
+
+    `first_weekday` is the exchange's.
+    """
     if table == HISTORY:
         return date(first.year, 1, 1), date(last.year, 12, 31)
-    return first - timedelta(days=first.weekday()), last + timedelta(days=6 - last.weekday())
+    weeks = week_of(first, first_weekday), week_of(last, first_weekday)
+    return week_days(weeks[0], first_weekday)[0], week_days(weeks[1], first_weekday)[1]
 
 
 def year_inputs(exchange: Exchange, year: int, cells: Mapping[str, Entry], now: datetime) -> Inputs:
@@ -165,9 +170,9 @@ def year_inputs(exchange: Exchange, year: int, cells: Mapping[str, Entry], now: 
 
 
 def week_inputs(exchange: Exchange, week: date, cells: Mapping[str, Entry]) -> Inputs:
-    """What a week's bars rest on; a week is named by its Monday."""
-    sessions = list(exchange.calendar().week_sessions(week))
-    return _inputs(WEEKLY, week.isoformat(), _within(cells, week, week + timedelta(days=6)), sessions)
+    """What a week's bars rest on: the cells of the exchange's own week that a Monday names (`market.weeks`)."""
+    of_week = _within(cells, *exchange.week_days(week))
+    return _inputs(WEEKLY, week.isoformat(), of_week, exchange.week_sessions(week))
 
 
 def profile_inputs(exchange: Exchange, cells: Mapping[str, Entry]) -> Inputs:

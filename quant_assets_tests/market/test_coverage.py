@@ -305,3 +305,8 @@ def test_weekdays_between_cells_that_were_never_asked_for_are_absent() -> None:
     assert absent_days(["2024-03-15"]) == []
     # A Friday and the Wednesday after it: the weekend is no gap.
     assert absent_days(["2024-03-20", "2024-03-15"]) == [date(2024, 3, 18), date(2024, 3, 19)]
+    # Tel Aviv's Sunday is a hole, its Friday is none.
+    assert absent_days(["2024-03-14", "2024-03-19"], {0, 1, 2, 3, 4}) == [
+        date(2024, 3, 17),
+        date(2024, 3, 18),
+    ]

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.market.weekly import WEEKLY_SCHEMA, weekly_bars
+from quant_assets.market.weekly import WEEKLY_SCHEMA, week_column, weekly_bars
+from quant_assets.market.weeks import week_of
 
 MON, TUE, WED, THU, FRI = (date(2024, 3, d) for d in (11, 12, 13, 14, 15))
 DAILY = {
@@ -323,3 +324,30 @@ def test_random_histories_agree_with_a_pandas_loop(daily: pl.DataFrame, engine: 
     assert_frame_equal(ours.select(prices), theirs.select(prices), rel_tol=1e-9, abs_tol=0.0)
     bars = ours.filter(pl.col("sessions") > 0)
     assert bars.filter((pl.col("low") > pl.col("open")) | (pl.col("close") > pl.col("high"))).is_empty()
+
+
+def test_a_week_from_sunday_to_thursday_is_named_by_its_monday() -> None:
+    sunday, saturday = date(2024, 3, 10), date(2024, 3, 16)
+    days = [sunday, MON, TUE, WED, THU]
+    daily = frame(
+        row(date(2024, 3, 7), (9.0, 9.0, 9.0, 9.0, 1)),
+        row(sunday, (100.0, 104.0, 98.0, 102.0, 1_000)),
+        row(MON, (51.0, 55.0, 50.0, 54.0, 2_000), split=2.0),
+        row(THU, (54.0, 56.0, 53.0, 55.0, 3_000)),
+        row(saturday, None, dividend=1.0),
+        row(date(2024, 3, 17), (70.0, 70.0, 70.0, 70.0, 7)),
+    )
+    weeks = weekly_bars(daily, sessions(*days, incomplete=(sunday,)), 0)
+    assert weeks["week"].to_list() == [date(2024, 3, 4), MON, date(2024, 3, 18)]
+    week = weeks.row(1, named=True)
+    assert (week["first_session"], week["last_session"], week["sessions"]) == (sunday, THU, 3)
+    assert (week["open"], week["high"], week["low"], week["close"]) == (50.0, 56.0, 49.0, 55.0)
+    assert (week["volume"], week["dividends"], week["split_ratio"]) == (2 * 1_000 + 2_000 + 3_000, 1.0, 2.0)
+    assert not week["complete"]  # its Sunday's cell is not
+    assert weekly_bars(daily, sessions(*days), 0)["complete"].to_list() == [False, True, False]
+
+
+@given(st.dates(date(1990, 1, 1), date(2030, 1, 1)), st.integers(0, 6))
+def test_the_week_column_is_week_of(day: date, first_weekday: int) -> None:
+    found = pl.DataFrame({"date": [day]}).select(week_column(pl.col("date"), first_weekday)).item()
+    assert found == week_of(day, first_weekday)

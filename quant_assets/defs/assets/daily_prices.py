@@ -97,7 +97,7 @@ def make_daily_prices(
                 )
                 reports.append(report)
                 recorder.rest(report)
-                tell(context, report)
+                tell(context, report, by_code[code])
         except (SourceUnavailable, ObjectStoreError) as unavailable:
             error = unavailable
         finally:

@@ -1,7 +1,7 @@
 """`weekly_prices`: weekly bars on the share basis of each week's last session."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -13,6 +13,7 @@ from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import weekly_bars
+from quant_assets.market.weeks import MONDAY
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, WEEKLY
@@ -26,7 +27,13 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         {
             EXCHANGE: dg.DimensionPartitionMapping(EXCHANGE, dg.IdentityPartitionMapping()),
             DATE: dg.DimensionPartitionMapping(
-                WEEK, dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+                WEEK,
+                # Weeks of all exchanges have Mondays for keys. Where one begins before its Monday, the week before
+                # counts as upstream, too: a mapping knows no exchange. What a week rests on, the asset itself knows.
+                dg.TimeWindowPartitionMapping(
+                    start_offset=0 if all(e.first_weekday == MONDAY for e in exchanges) else -1,
+                    allow_nonexistent_upstream_partitions=True,
+                ),
             ),
         }
     )
@@ -45,17 +52,18 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         weeks = {key: _monday(key) for key in context.partition_keys}
         made = entries_of(home, WEEKLY, weeks.values())
         damaged: dict[str, dict[str, str]] = {}
-        cells = entries_of(home, DAILY, weeks.values(), reach=6, damaged=damaged)
+        begun = [(code, by_code[code].week_days(week)[0]) for code, week in weeks.values()]
+        cells = entries_of(home, DAILY, begun, reach=6, damaged=damaged)
 
         def bars() -> Iterator[tuple[str, TableOutput]]:
             for key, (code, monday) in weeks.items():
-                sunday = (monday + timedelta(days=6)).isoformat()
+                first, last = (day.isoformat() for day in by_code[code].week_days(monday))
                 inputs = week_inputs(by_code[code], monday, cells[code])
                 sessions, days = inputs.sessions, inputs.days
                 if not sessions:
                     yield key, TableOutput(None, CellState.CLOSED, f"{code} did not trade that week")
                     continue
-                unusable = [why for day, why in damaged[code].items() if monday.isoformat() <= day <= sunday]
+                unusable = [why for day, why in damaged[code].items() if first <= day <= last]
                 if unusable:
                     yield key, TableOutput(None, CellState.FAILED, unusable[0])
                     continue
@@ -77,7 +85,7 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                     except ObjectDamaged as error:
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
-                    frame = weekly_bars(daily, calendar)
+                    frame = weekly_bars(daily, calendar, by_code[code].first_weekday)
                 yield (
                     key,
                     TableOutput(
