@@ -11,15 +11,12 @@ import orjson
 import polars as pl
 
 from quant_assets.catalog.build import followed
-from quant_assets.defs.cell_metadata import cell_materialization
 from quant_assets.defs.partition_keys import affected_partitions
 from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillRules, Listeners
 from quant_assets.ingest.report import FillReport
-from quant_assets.market.coverage import CellState
-from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
@@ -81,19 +78,6 @@ def run_tags(reports: Sequence[FillReport]) -> dict[str, str]:
         "quant_assets/cells": " ".join(f"{state}={count}" for state, count in sorted(states.items()))
         or "none",
     }
-
-
-def log_changed(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext,
-    store: ObjectStore,
-    report: FillReport,
-    changed: Mapping[date, Entry],
-) -> None:
-    """One materialization for each cell that changed and is no partition of the run, so that what rests on it is
-    refreshed. A cell that is failed is none to rest on."""
-    for day, entry in sorted(changed.items()):
-        if entry.state is not CellState.FAILED:
-            context.log_event(cell_materialization(store, report, day, entry))
 
 
 def tell(

@@ -10,7 +10,8 @@ from datetime import date, datetime
 import dagster as dg
 import polars as pl
 
-from quant_assets.defs.fill_run import RESULT_TAG, listeners, log_changed, run_tags, symbols_of, tell
+from quant_assets.defs.cell_recording import CellRecorder
+from quant_assets.defs.fill_run import RESULT_TAG, listeners, run_tags, symbols_of, tell
 from quant_assets.defs.progress import listener
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
@@ -76,7 +77,10 @@ def sweep_jobs(
                 return
             request = FillRequest(days, catalog, turn, Mode.FORCE)
             report = _run(context, source, exchange, request, (home, clock.now, rules[exchange.code]))
-            log_changed(context, home, report, report.changed)
+            if report.changed:
+                recorder = CellRecorder(context, home, {exchange.code: exchange}, [], clock.now())
+                recorder.changed(report)
+                recorder.finish()
 
         @dg.job(
             name=sweep_job_name(exchange.code),

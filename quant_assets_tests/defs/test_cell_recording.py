@@ -4,10 +4,13 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from quant_assets.defs.asset_checks import DESCRIPTIONS
 from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Manifest, entry_of
+from quant_assets.tables.parquet import encode, read_facts, read_table
 from quant_assets_tests.defs.platform import DAY, WEEK, Platform, failure
 from quant_assets_tests.support import days_between
 
@@ -66,3 +69,21 @@ def test_sound_cells_cost_no_record_of_a_check_each(platform: Platform, weeks: i
     # Announced once a check, whatever the number of cells; one result of the run, and one of the cell shown.
     assert kinds.count("ASSET_CHECK_EVALUATION_PLANNED") == len(DESCRIPTIONS)
     assert kinds.count("ASSET_CHECK_EVALUATION") == 2 * len(DESCRIPTIONS)
+
+
+def test_cells_that_the_sweep_changes_are_judged_and_materialized_and_no_others(platform: Platform) -> None:
+    sweeping = Platform(platform.settings.model_copy(update={"sweep_days": 1}), platform.instance)
+    sweeping.follow(US=["AAPL", "IBM"])
+    assert sweeping.days(WEEK[0], WEEK[-1]).success
+    store, key = platform.store, object_key(DAILY, "US", str(DAY))
+    wrong = read_table(store, key).with_columns(close=pl.col("high"))
+    store.put(key, encode(wrong, read_facts(store.get(key).data, key)))
+    Manifest(store, DAILY).record("US", [entry_of(DAILY, store.get(key), key)])
+    result = sweeping.run("sweep_us")
+    assert result.success
+    recorded = sweeping.recorded(DAILY, result.run_id)
+    assert recorded.keys() == {f"{DAY}|US"}
+    assert recorded[f"{DAY}|US"]["checks"].startswith("restatements_today WARN: ")
+    check = dg.AssetCheckKey(dg.AssetKey(DAILY), "restatements_today")
+    latest = platform.instance.event_log_storage.get_asset_check_execution_history(check, 1)[0]
+    assert (latest.run_id, latest.partition, latest.status.value) == (result.run_id, f"{DAY}|US", "FAILED")
