@@ -6,6 +6,7 @@ import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from quant_assets.errors import QuantAssetsError
 
 PREFIX = "QUANT_ASSETS_"
+_NOT_SHOWN = ("source_url",)
+_ADDRESS = "write http://host[:port] or https://host[:port], with a path if need be, and nothing after it"
 
 
 class SettingsError(QuantAssetsError, ValueError):
@@ -22,7 +25,9 @@ class SettingsError(QuantAssetsError, ValueError):
 class Settings(BaseSettings):
     """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; none of them holds a secret."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Path(".quant-assets")
     """Folder of everything local: the default store, Dagster's own files, caches and spill files."""
@@ -113,6 +118,31 @@ class Settings(BaseSettings):
             raise ValueError("write e.g. https://github.com/somebody/quant-assets/tree/main")
         return value
 
+    @field_validator("source_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        # It is shown in errors and kept in Dagster's run records: no place for a secret.
+        if not value:
+            return value
+        try:
+            parts = urlsplit(value)
+            wrong = not parts.hostname or parts.scheme not in ("http", "https") or parts.port == 0
+        except ValueError:
+            raise ValueError(_ADDRESS) from None
+        if "@" in parts.netloc:
+            raise ValueError(
+                "holds a user name or password, which would end up in logs: leave it out "
+                "(a proxy that HTTPS_PROXY names can add it)"
+            )
+        if (
+            wrong
+            or parts.query
+            or parts.fragment
+            or any(not sign.isprintable() or sign == " " for sign in value)
+        ):
+            raise ValueError(_ADDRESS)
+        return value
+
     @field_validator("now")
     @classmethod
     def _now_has_zone(cls, value: datetime | None) -> datetime | None:
@@ -151,7 +181,9 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
+        shown = name if first["loc"][0] in _NOT_SHOWN else f"{name}={first['input']!r}"
+        # Not the cause: it holds the value, and tracebacks show causes.
         raise SettingsError(
-            f"{name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')} "
+            f"{shown}: {first['msg'].removeprefix('Value error, ')} "
             f"(change or unset {name}; the README lists the settings)"
-        ) from error
+        ) from None

@@ -246,7 +246,7 @@ class YahooSource:
         }
         try:
             response = self._yf.get(
-                f"{YAHOO}/v8/finance/chart/{quote(request.symbol)}",
+                f"{YAHOO}/v8/finance/chart/{quote(request.symbol, safe='')}",
                 params=params,
                 timeout=self._settings.timeout_seconds,
             )

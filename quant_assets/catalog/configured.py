@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import date
 from importlib import resources as package_files
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, known
 from quant_assets.exchanges_file import Texts
+
+SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&_+$-]*$"
+"""What Yahoo's symbols are made of: letters, digits and few signs. Anything else would end up in URLs and logs."""
+LONGEST_SYMBOL = 32
 
 
 class CatalogError(QuantAssetsError, ValueError):
@@ -26,7 +38,7 @@ class ConfiguredSymbol(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     symbol: Annotated[
-        str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, pattern=r"^\S+$")
+        str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=LONGEST_SYMBOL)
     ]
     name: str = ""
     asset_type: str = "equity"
@@ -44,6 +56,14 @@ class ConfiguredSymbol(BaseModel):
             fields = cast("dict[str, Any]", value)
             return {name: field for name, field in fields.items() if field not in ("", "~", "null")}
         return {"symbol": value} if isinstance(value, str) else value
+
+    @field_validator("symbol")
+    @classmethod
+    def _plain_signs(cls, value: str) -> str:
+        # Not pydantic's own pattern: its end of text lets a line break pass.
+        if re.fullmatch(SYMBOL, value) is None:
+            raise ValueError("a symbol is made of letters, digits and . - ^ = & _ + $")
+        return value
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> ConfiguredSymbol:
@@ -109,7 +129,8 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "entry"
             raise CatalogError(
-                f"{file}: {exchange.code} entry {number} ({entry!r}): {where}: {first['msg']} (correct the entry)"
+                f"{file}: {exchange.code} entry {number} ({_short(entry)}): {where}: "
+                f"{first['msg'].removeprefix('Value error, ')} (correct the entry)"
             ) from error
         if not exchange.owns(symbol.symbol):
             raise CatalogError(
@@ -128,3 +149,9 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
         seen.add(symbol.symbol)
         symbols.append(symbol)
     return symbols
+
+
+def _short(entry: object) -> str:
+    """An entry as a message shows it: control characters escaped, and no longer than a line."""
+    text = repr(entry)
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"

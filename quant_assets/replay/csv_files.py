@@ -21,6 +21,9 @@ from quant_assets.replay.errors import HistoryError
 from quant_assets.replay.history import PRICES, History, describe
 from quant_assets.replay.venues import venue, venue_of_symbol
 
+SYMBOL = r"^[A-Za-z0-9^][A-Za-z0-9.^=&_+$-]{0,31}$"
+"""What a symbol is made of; its length is what fits a line of any report."""
+
 Convention = Literal["as_traded", "yahoo"]
 COLUMNS = ("symbol", "date", *PRICES, "volume", "dividend", "split_ratio")
 _NUMBERS = (*PRICES, "volume", "dividend", "split_ratio")
@@ -37,6 +40,8 @@ def from_csv(path: str | Path, convention: Convention = "as_traded") -> History:
     if convention not in ("as_traded", "yahoo"):
         raise HistoryError(f"{path}: unknown convention {convention!r}: use 'as_traded' or 'yahoo'")
     text = _read(path)
+    if text.is_empty():
+        raise HistoryError(f"{path}: no row after the header: write at least one bar, or leave the file out")
     frame = _parse(path, text)
     _check(path, frame)
     given = _overrides(path, frame)
@@ -76,6 +81,7 @@ def _parse(path: Path, text: pl.DataFrame) -> pl.DataFrame:
         _refuse(path, frame, wrong, name, "is not a number: write digits with a decimal point")
     _refuse(path, frame, pl.col("_date").is_null(), "date", "is not a date: write YYYY-MM-DD")
     _refuse(path, frame, pl.col("symbol").is_null(), "symbol", "is empty: name the symbol")
+    _check_symbols(path, frame)
     whole = pl.col("_volume") != pl.col("_volume").round()
     _refuse(path, frame, whole, "volume", "is not a whole number of shares")
     return frame.with_columns(
@@ -85,6 +91,18 @@ def _parse(path: Path, text: pl.DataFrame) -> pl.DataFrame:
         pl.col("_dividend").fill_null(0.0).alias("dividend"),
         pl.col("_split_ratio").fill_null(1.0).alias("split_ratio"),
     ).select("line", *text.columns)
+
+
+def _check_symbols(path: Path, frame: pl.DataFrame) -> None:
+    """Before any other message shows a symbol: it may hold anything."""
+    # Rust's $ is the end of the text only, so that no line break passes.
+    bad = frame.filter(~pl.col("symbol").str.contains(SYMBOL)).head(1)
+    if bad.height:
+        text = repr(bad["symbol"][0])
+        shown = text if len(text) <= 60 else f"{text[:40]}… ({len(bad['symbol'][0])} characters)"
+        raise HistoryError(
+            f"{path}, line {bad['line'][0]}: symbol {shown}: write at most 32 letters, digits and . - ^ = & _ + $"
+        )
 
 
 def _check(path: Path, frame: pl.DataFrame) -> None:

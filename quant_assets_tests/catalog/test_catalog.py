@@ -43,6 +43,41 @@ def test_the_shipped_list_can_be_read() -> None:
     assert all(entry.symbol.endswith(".AX") and entry.name for entry in listed["ASX"])
 
 
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        '"AA\\0PL"',
+        '"AA\\tPL"',
+        '"AAPL\\x1b[31m"',
+        '"A\\nB"',
+        "A/B",
+        "A%2FB",
+        '"A?B"',
+        "../AAPL",
+        "ÄPFEL",
+        "A B",
+        "A" * 10_000,
+    ],
+    ids=lambda symbol: symbol[:12],
+)
+def test_symbols_that_are_none_are_refused_in_one_short_line(written: Path, symbol: str) -> None:
+    for entry in (symbol, f"{{symbol: {symbol}}}"):
+        written.write_text(f"US: [IBM, {entry}]\n", encoding="utf-8")
+        with pytest.raises(CatalogError) as refused:
+            read_universe(written, US)
+        message = str(refused.value)
+        assert message.startswith(f"{written}: US entry 2 (")
+        assert message.endswith("(correct the entry)")
+        assert message.isprintable()
+        assert len(message) < 400
+
+
+def test_the_signs_of_real_symbols_are_taken(written: Path) -> None:
+    real = ["BRK-B", "M&M", "AAPL230616C00150000", "GC_F"]
+    written.write_text(f"US: [{', '.join(real)}]\n")
+    assert [entry.symbol for entry in read_universe(written, US)["US"]] == real
+
+
 def test_symbols_may_be_bare_or_have_what_is_known_of_them(written: Path) -> None:
     written.write_text(
         "US:\n"

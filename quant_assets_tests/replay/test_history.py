@@ -21,6 +21,30 @@ HEADER = ",".join(COLUMNS)
 ROW = "XYZ,2024-01-02,10,11,9,10.5,100,0,1"
 
 
+@pytest.mark.parametrize(
+    "symbol",
+    ["A/B", "A\tB", "A\x00B", "A\x1b[31mB", "ÄB", "A" * 10_000],
+    ids=lambda symbol: repr(symbol[:12]),
+)
+def test_symbols_that_are_none_are_refused_with_file_and_line(tmp_path: Path, symbol: str) -> None:
+    file = tmp_path / "bars.csv"
+    file.write_text(f"{HEADER}\n{ROW}\n{ROW.replace('XYZ', symbol)}\n", encoding="utf-8")
+    with pytest.raises(HistoryError) as refused:
+        from_csv(file)
+    message = str(refused.value)
+    assert message.startswith(f"{file}, line 3: symbol ")
+    assert "write at most 32 letters" in message
+    assert message.isprintable()
+    assert len(message) < 400
+
+
+def test_a_file_with_a_header_and_no_rows_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bars.csv"
+    file.write_text(f"{HEADER}\n")
+    with pytest.raises(HistoryError, match="no row after the header"):
+        from_csv(file)
+
+
 @pytest.fixture(scope="module")
 def sample() -> History:
     return sampledata()

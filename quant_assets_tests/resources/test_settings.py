@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -59,6 +60,33 @@ def test_values_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, t
     assert settings.store_location == str(tmp_path / "store")
     assert settings.clock() == datetime(2013, 3, 1, 23, tzinfo=UTC)
     assert settings.clock().tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("https://me:S3CRET@prices.example", "holds a user name or password"),
+        ("https://S3CRET@prices.example", "holds a user name or password"),
+        ("me:S3CRET@prices.example", "write http://host"),
+        ("https://prices.example/?token=S3CRET", "write http://host"),
+        ("https://prices.example:S3CRET/", "write http://host"),
+        ("ftp://S3CRET.example", "write http://host"),
+        ("http://S3CRET .example", "write http://host"),
+    ],
+)
+def test_an_address_with_a_secret_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, address: str, words: str
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_SOURCE_URL", address)
+    with pytest.raises(SettingsError, match=f"^QUANT_ASSETS_SOURCE_URL: .*{words}") as refused:
+        load_settings()
+    assert "S3CRET" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:8765", "https://mirror.example/yahoo/"])
+def test_a_plain_address_is_taken(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_SOURCE_URL", address)
+    assert load_settings().source_url == address
 
 
 def test_a_store_of_its_own_wins_over_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
