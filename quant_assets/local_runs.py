@@ -25,6 +25,7 @@ from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.plan import FillRequest, Mode, make_plan
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.coverage import CellState
+from quant_assets.resources.interrupts import before_delivery
 from quant_assets.resources.object_store import claim
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings
@@ -205,22 +206,34 @@ class Runner:
             else None
         )
         self._instance.add_event_listener(run_id, watch)
+        success = False
         try:
-            result = job.execute_in_process(
-                instance=self._instance,
-                run_config={**_QUIET, **(config or {})},
-                tags=tags,
-                partition_key=partition_key,
-                run_id=run_id,
-                raise_on_error=False,
-            )
+            with before_delivery(lambda: self._cancelling(run_id)):
+                result = job.execute_in_process(
+                    instance=self._instance,
+                    run_config={**_QUIET, **(config or {})},
+                    tags=tags,
+                    partition_key=partition_key,
+                    run_id=run_id,
+                    raise_on_error=False,
+                )
+            success = result.success
+        except dg.DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
         finally:
-            self.watcher.run_ended()
+            self.watcher.run_ended(success=success)
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
         if not result.success:
             run = self._instance.get_run_by_id(run_id)
             partial = run is not None and run.tags.get(RESULT_TAG) == "PARTIAL"
             raise RunFailed(_reason(result, job_name), partial=partial)
         return run_id
+
+    def _cancelling(self, run_id: str) -> None:
+        """Has the run end as cancelled: to Dagster an interrupt that nobody asked for is a failure."""
+        if (run := self._instance.get_run_by_id(run_id)) is not None:
+            self._instance.report_run_canceling(run)
 
 
 def prepare_instance(settings: Settings) -> Path:
@@ -232,6 +245,12 @@ def prepare_instance(settings: Settings) -> Path:
         file.write_text(INSTANCE_FILE, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    errors = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+    words = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
+    return any(error is not None and error.cls_name in words for error in errors)
 
 
 def _reason(result: dg.ExecuteInProcessResult, job_name: str) -> str:

@@ -59,6 +59,12 @@ class ProgressWatcher(Watcher):
                 self._task, total=(task.total or 0) + symbols + cells, phase=f"asking for {symbols} symbols"
             )
 
+    def waiting(self, exchange: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, phase=f"another run fills {exchange}")
+        if not console.is_terminal:
+            errors.print(f"{self._title}: another run or command fills {exchange}; waiting for it")
+
     def symbol_done(self) -> None:
         self._advance(None)
 
@@ -71,10 +77,12 @@ class ProgressWatcher(Watcher):
     def event(self) -> None:
         self._advance("recording in Dagster")
 
-    def run_ended(self) -> None:
+    def run_ended(self, *, success: bool) -> None:
         if self._task is not None:
-            total = self._progress.tasks[self._task].total
-            self._progress.update(self._task, completed=total, phase="done")
+            # A bar that stops short of its end says how far the work got.
+            task = self._progress.tasks[self._task]
+            completed = task.total if success else min(task.completed, (task.total or 1) - 1)
+            self._progress.update(self._task, completed=completed, phase="done" if success else "failed")
         self._task = None
 
     def _advance(self, phase: str | None) -> None:

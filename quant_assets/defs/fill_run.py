@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import orjson
@@ -17,6 +19,7 @@ from quant_assets.defs.rendering import markdown_table
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillRules, Listeners
 from quant_assets.ingest.report import FillReport
+from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
@@ -42,6 +45,23 @@ def listeners(
         symbol=lambda _: listener().symbol_done(),
         cell=lambda _: listener().cell_done(),
     )
+
+
+@contextmanager
+def one_fill_at_a_time(log: dg.DagsterLogManager, spill_folder: Path, code: str) -> Generator[None]:
+    """Waits until no other run or command of this home fills the exchange, and says so.
+
+    Two fills that overlap would ask for the same symbols twice: whoever comes second plans once the first has
+    written, finds its cells, and asks for the rest. Other homes on the same store are kept from harm by conditional
+    puts alone. Raises Interrupted.
+    """
+
+    def on_wait() -> None:
+        log.info(f"another run or command fills {code}; this one goes on when it is done")
+        listener().waiting(code)
+
+    with one_at_a_time(spill_folder.parent / "locks" / f"fill-{code}", on_wait):
+        yield
 
 
 def symbols_of(catalog: pl.DataFrame, exchange: str, only: Sequence[str]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ They are no asset jobs, because they concern whole histories of some symbols and
 is recorded as materializations of the cells it changed.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 
@@ -11,7 +12,14 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.defs.cell_recording import CellRecorder
-from quant_assets.defs.fill_run import RESULT_TAG, listeners, run_tags, symbols_of, tell
+from quant_assets.defs.fill_run import (
+    RESULT_TAG,
+    listeners,
+    one_fill_at_a_time,
+    run_tags,
+    symbols_of,
+    tell,
+)
 from quant_assets.defs.progress import listener
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
@@ -20,6 +28,7 @@ from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.ingest.report import FillReport
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
+from quant_assets.resources.interrupts import Interrupted, orderly_stop
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
 from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
@@ -76,11 +85,12 @@ def sweep_jobs(
                 context.log.info(f"{exchange.code}: nothing to sweep today")
                 return
             request = FillRequest(days, catalog, turn, Mode.FORCE)
-            report = _run(context, source, exchange, request, (home, clock.now, rules[exchange.code]))
-            if report.changed:
-                recorder = CellRecorder(context, home, {exchange.code: exchange}, [], clock.now())
-                recorder.changed(report)
-                recorder.finish()
+            with orderly_stop():
+                report = _run(context, source, exchange, request, (home, clock.now, rules[exchange.code]))
+                if report.changed:
+                    recorder = CellRecorder(context, home, {exchange.code: exchange}, [], clock.now())
+                    recorder.changed(report)
+                    recorder.finish()
 
         @dg.job(
             name=sweep_job_name(exchange.code),
@@ -135,19 +145,24 @@ def _run(
     given: tuple[ObjectStore, Callable[[], datetime], FillRules],
 ) -> FillReport:
     home, now, rules = given
-    prices = source.open()
-    run = FillContext(exchange, home, prices, now, rules, context.run.run_id, listeners(exchange.code))
-    try:
-        report = fill_cells(run, request)
-    except (SourceUnavailable, ObjectStoreError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-    finally:
-        prices.close()
-    tell(context, report, exchange)
-    listener().differ(report.restatements)
-    differs = request.mode is Mode.VERIFY and not report.restatements.is_empty()
-    result = "DIFFERS" if differs else report.result
-    context.instance.add_run_tags(context.run.run_id, {**run_tags([report]), RESULT_TAG: result})
+    run_id, verify = context.run.run_id, request.mode is Mode.VERIFY
+    with orderly_stop():
+        prices = source.open()
+        run = FillContext(exchange, home, prices, now, rules, run_id, listeners(exchange.code))
+        alone = one_fill_at_a_time(context.log, rules.spill_folder, exchange.code)
+        try:
+            # A verification writes nothing, and has no need to wait.
+            with contextlib.nullcontext() if verify else alone:
+                report = fill_cells(run, request)
+        except (SourceUnavailable, ObjectStoreError, Interrupted) as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        finally:
+            prices.close()
+        tell(context, report, exchange)
+        listener().differ(report.restatements)
+        differs = verify and not report.restatements.is_empty()
+        result = "DIFFERS" if differs else report.result
+        context.instance.add_run_tags(run_id, {**run_tags([report]), RESULT_TAG: result})
     return report
 
 

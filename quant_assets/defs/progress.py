@@ -17,6 +17,10 @@ class Listener(Protocol):
         """So many symbols will be asked for, and so many cells written."""
         ...
 
+    def waiting(self, exchange: str) -> None:
+        """Another run or command fills the exchange; this one waits for it."""
+        ...
+
     def symbol_done(self) -> None:
         """One more symbol has been answered."""
         ...
@@ -32,6 +36,8 @@ class Listener(Protocol):
 
 class _Nobody:
     def planned(self, exchange: str, symbols: int, cells: int) -> None: ...
+
+    def waiting(self, exchange: str) -> None: ...
 
     def symbol_done(self) -> None: ...
 
@@ -68,5 +74,5 @@ class Watcher:
     def event(self) -> None:
         """One more materialization is recorded."""
 
-    def run_ended(self) -> None:
+    def run_ended(self, *, success: bool) -> None:
         """The run is over."""

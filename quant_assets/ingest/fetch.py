@@ -19,6 +19,7 @@ from quant_assets.market.bars import ANSWER_SCHEMA, conform
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.gaps import BarlessSessions, runs_without_bar
+from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
 
 LEAD = timedelta(days=45)
@@ -27,6 +28,8 @@ told in the same words whichever run finds it."""
 
 _BATCH_ROWS = 200_000
 _FINGERPRINT_BARS = 20
+_MOST_HOLES = 2_000_000
+"""Wanted bars above which an interrupted run writes nothing: naming them all would take longer than asking again."""
 
 REFUSALS_SCHEMA = pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})
 SAME_HISTORY = (
@@ -108,6 +111,7 @@ class _Fetching:
         for session in sorted(plan.wanted):
             for symbol in plan.wanted[session]:
                 self._wanted_by_symbol.setdefault(symbol, []).append(session)
+        self._bars_wanted = sum(map(len, self._wanted_by_symbol.values()))
         self._sessions: list[date] = []
         self._fingerprints: dict[int, list[str]] = defaultdict(list)
         known = self._listings.filter(pl.col("listed_on").is_not_null())
@@ -130,6 +134,7 @@ class _Fetching:
         again: dict[str, _Answer] = {}
         for answer in self._ask(list(self._starts)):
             self._context.listeners.symbol(answer.result)
+            self._worth_naming()
             if self._unexplained(answer):
                 again[answer.result.symbol] = answer
             else:
@@ -139,6 +144,11 @@ class _Fetching:
         self._flush()
         self._same_histories()
         return self._fetched
+
+    def _worth_naming(self) -> None:
+        """After an interrupt each cell names what was not asked for: not by the million."""
+        if interrupted() and self._bars_wanted > _MOST_HOLES:
+            raise Interrupted
 
     def _ask(self, symbols: list[str]) -> Iterator[_Answer]:
         requests = [HistoryRequest(s, self._starts[s] - LEAD, self._exchange.zone) for s in symbols]

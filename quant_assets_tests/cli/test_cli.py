@@ -30,7 +30,8 @@ class Shell:
     def store(self) -> Path:
         return self.home / "store"
 
-    def __call__(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def environment(self, **settings: str) -> dict[str, str]:
+        """The variables of a process on this home: nothing of ours but `settings` over quick defaults."""
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("QUANT_ASSETS_")
         }
@@ -48,9 +49,12 @@ class Shell:
             "NOW": NOW.isoformat(),
             **settings,
         }
-        environment |= {f"QUANT_ASSETS_{name}": value for name, value in wanted.items()}
+        return environment | {f"QUANT_ASSETS_{name}": value for name, value in wanted.items()}
+
+    def __call__(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(COMMAND), *arguments], env=environment, capture_output=True, text=True, timeout=180, cwd=self.home
+            [str(COMMAND), *arguments], env=self.environment(**settings), capture_output=True, text=True,
+            timeout=180, cwd=self.home,
         )  # fmt: skip
 
 

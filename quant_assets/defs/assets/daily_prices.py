@@ -9,7 +9,7 @@ import polars as pl
 from quant_assets.defs.asset_checks import check_specs
 from quant_assets.defs.cell_recording import CellRecorder, judge_again
 from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
-from quant_assets.defs.fill_run import listeners, run_tags, symbols_of, tell
+from quant_assets.defs.fill_run import listeners, one_fill_at_a_time, run_tags, symbols_of, tell
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
@@ -23,6 +23,7 @@ from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
+from quant_assets.resources.interrupts import Interrupted, interrupted, orderly_stop
 from quant_assets.resources.object_store import ObjectStoreError
 from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.layout import CATALOG, DAILY
@@ -82,33 +83,37 @@ def make_daily_prices(
             code, day = split_key(DAILY, key)
             days.setdefault(code, []).append(date.fromisoformat(str(day)))
         _refuse_other_exchanges(context, days)
-        recorder = CellRecorder(context, home, by_code, keys, clock.now())
         run_id = context.run.run_id
-        prices = source.open()
-        reports: list[FillReport] = []
-        error: Exception | None = None
-        try:
-            for code, wanted in sorted(days.items()):
-                symbols = symbols_of(symbol_catalog, code, config.symbols)
-                hear = listeners(code, recorder.cells)
-                report = fill_cells(
-                    FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, hear),
-                    FillRequest(wanted, symbols, config.symbols or None, Mode(config.mode)),
-                )
-                reports.append(report)
-                recorder.rest(report)
-                tell(context, report, by_code[code])
-        except (SourceUnavailable, ObjectStoreError) as unavailable:
-            error = unavailable
-        finally:
-            prices.close()
-        # The good cells are judged all the same, and those that are absent are what the checks are there to say.
-        recorder.finish()
-        if error is not None:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        context.instance.add_run_tags(context.run.run_id, run_tags(reports))
-        if said := what_failed(reports):
-            raise dg.Failure(said, allow_retries=False)
+        with orderly_stop():
+            recorder = CellRecorder(context, home, by_code, keys, clock.now())
+            prices = source.open()
+            reports: list[FillReport] = []
+            error: Exception | None = None
+            try:
+                for code, wanted in sorted(days.items()):
+                    if interrupted():
+                        break
+                    symbols = symbols_of(symbol_catalog, code, config.symbols)
+                    hear = listeners(code, recorder.cells)
+                    with one_fill_at_a_time(context.log, rules[code].spill_folder, code):
+                        report = fill_cells(
+                            FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, hear),
+                            FillRequest(wanted, symbols, config.symbols or None, Mode(config.mode)),
+                        )
+                    reports.append(report)
+                    recorder.rest(report)
+                    tell(context, report, by_code[code])
+            except (SourceUnavailable, ObjectStoreError, Interrupted) as unavailable:
+                error = unavailable
+            finally:
+                prices.close()
+            # The good cells are judged all the same, and those that are absent are what the checks are there to say.
+            recorder.finish()
+            if error is not None:
+                raise dg.Failure(str(error), allow_retries=False) from error
+            context.instance.add_run_tags(run_id, run_tags(reports))
+            if said := what_failed(reports):
+                raise dg.Failure(said, allow_retries=False)
         yield output_without_materialization(DAILY)
 
     return daily_prices
