@@ -22,6 +22,7 @@ QuantAssetsError
 ├── ChartRefused                       resources.yahoo_session: an error status, carried through yfinance
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
+├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed
 ├── EmulatorError                      dev.gcs_emulator
 └── ReplayError                        replay.errors

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,6 +22,7 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.plan import FillRequest, Mode, make_plan
 from quant_assets.ingest.spill import sweep_spill
+from quant_assets.instance import databases_of, open_instance
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.interrupts import before_delivery
 from quant_assets.resources.object_store import claim
@@ -43,20 +42,6 @@ from quant_assets.tables.layout import (
 from quant_assets.tables.lineage import made_partitions, stale_partitions
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.parquet import read_table
-
-INSTANCE_FILE = """\
-# Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-run_monitoring:
-  enabled: true
-concurrency:
-  runs:
-    # The source is paced over all processes, so more runs at once would not be faster.
-    max_concurrent_runs: 2
-"""
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _LOCATION = "__repository__@quant_assets.definitions"
@@ -79,7 +64,6 @@ class Runner:
 
     def __enter__(self) -> Runner:
         warnings.simplefilter("ignore", dg.BetaWarning)
-        prepare_instance(self.settings)
         self.exchanges: list[Exchange] = enabled(self.settings.exchanges, self.settings.exchanges_file)
         self.store = open_store(self.settings.store_location)
         claim(self.store, TOP_LEVEL)
@@ -87,7 +71,7 @@ class Runner:
         self.store.sweep()
         sweep_spill(self.settings.spill_folder)
         self._definitions = build_definitions(self.settings)
-        self._instance = dg.DagsterInstance.from_config(str(self.settings.dagster_home))
+        self._instance = open_instance(self.settings)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,7 +192,7 @@ class Runner:
         self._instance.add_event_listener(run_id, watch)
         success = False
         try:
-            with before_delivery(lambda: self._cancelling(run_id)):
+            with databases_of(self.settings), before_delivery(lambda: self._cancelling(run_id)):
                 result = job.execute_in_process(
                     instance=self._instance,
                     run_config={**_QUIET, **(config or {})},
@@ -234,17 +218,6 @@ class Runner:
         """Has the run end as cancelled: to Dagster an interrupt that nobody asked for is a failure."""
         if (run := self._instance.get_run_by_id(run_id)) is not None:
             self._instance.report_run_canceling(run)
-
-
-def prepare_instance(settings: Settings) -> Path:
-    """Makes Dagster's folder with its settings, and has this process use it. Raises OSError."""
-    home = settings.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
-    file = home / "dagster.yaml"
-    if not file.exists():
-        file.write_text(INSTANCE_FILE, encoding="utf-8")
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:

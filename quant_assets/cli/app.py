@@ -99,7 +99,9 @@ def demo_gcs(
 
 @app.command()
 def replay(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one.")
+    ] = 8765,
     today: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +163,7 @@ def replay(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="Port of the web page.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page.")] = 3000,
     demo: Annotated[
         bool, typer.Option("--demo", help="On the demo's data, with its replay server beside it.")
     ] = False,

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from quant_assets.local_runs import prepare_instance
+from quant_assets.instance import prepare_instance
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets_tests.defs.platform import Platform
 from quant_assets_tests.support import quick_settings

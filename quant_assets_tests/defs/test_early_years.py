@@ -14,7 +14,7 @@ import pytest
 
 from quant_assets.definitions import build_definitions
 from quant_assets.exchanges import SHIPPED_SINCE, calendars_begin_after, enabled, known, load
-from quant_assets.local_runs import prepare_instance
+from quant_assets.instance import prepare_instance
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.settings import Settings, SettingsError
 from quant_assets.tables.layout import DAILY, WEEKLY

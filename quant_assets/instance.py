@@ -1,0 +1,67 @@
+"""Dagster's own folder of a home: its settings, and its databases, made by one process at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from sqlalchemy.exc import OperationalError
+
+from quant_assets.errors import QuantAssetsError
+from quant_assets.resources.locks import one_at_a_time
+from quant_assets.resources.settings import Settings
+
+INSTANCE_FILE = """\
+# Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+run_monitoring:
+  enabled: true
+concurrency:
+  runs:
+    # The source is paced over all processes, so more runs at once would not be faster.
+    max_concurrent_runs: 2
+"""
+
+
+class HomeUnavailable(QuantAssetsError):
+    """Dagster's databases cannot be written; the message names the folder and the remedy."""
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """Makes Dagster's folder with its settings and databases, and has this process use it.
+
+    Raises OSError, HomeUnavailable.
+    """
+    open_instance(settings).dispose()
+    return settings.dagster_home
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance of a home; dispose of it when done. Raises OSError, HomeUnavailable."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(home)
+    # On an empty home every process creates and stamps the databases, and all but the first to do so fail.
+    with one_at_a_time(home / ".first-start.lock"), databases_of(settings):
+        file = home / "dagster.yaml"
+        if not file.exists():
+            file.write_text(INSTANCE_FILE, encoding="utf-8")
+        return dg.DagsterInstance.from_config(str(home))
+
+
+@contextmanager
+def databases_of(settings: Settings) -> Generator[None]:
+    """Has what SQLite cannot do be said in one line. Raises HomeUnavailable."""
+    try:
+        yield
+    except OperationalError as error:
+        raise HomeUnavailable(
+            f"Dagster's databases in {settings.dagster_home} cannot be used: {error.orig} "
+            "(check the folder's permissions and free space, or point QUANT_ASSETS_HOME elsewhere)"
+        ) from error

@@ -1,0 +1,116 @@
+"""`quant-assets ui`: which code location, which port, and that nothing outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quant_assets_tests.cli.test_cli import Shell, misused, shell
+
+__all__ = ["shell"]
+
+# A tree as Dagster's: a parent that stops at an interrupt, a child that ignores it and holds a port, and one that
+# ignores everything that can be ignored.
+TREE = """
+import signal, socket, subprocess, sys, time
+kind = sys.argv[1]
+if kind == "parent":
+    stubborn = [subprocess.Popen([sys.executable, sys.argv[0], name, *sys.argv[2:]]) for name in ("port", "deaf")]
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        sys.exit(0)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+if kind == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+with socket.socket() as holder:
+    holder.bind(("127.0.0.1", int(sys.argv[2])))
+    holder.listen()
+    time.sleep(600)
+"""
+SUPERVISE = """
+import os, sys
+from quant_assets.cli import dagster_ui
+dagster_ui._LAST_SECONDS = 2
+sys.exit(dagster_ui.supervise([sys.executable, *sys.argv[1:]], os.environ))
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def processes_with(word: str) -> list[int]:
+    """The processes that run with a word among their arguments; those that wait to be reaped have none."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").glob("[0-9]*")
+        if int(folder.name) != os.getpid() and word.encode() in _arguments(folder)
+    ]
+
+
+def _arguments(folder: Path) -> bytes:
+    try:
+        return (folder / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_for(condition: object, seconds: float) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Path]:
+    file = tmp_path / "tree.py"
+    file.write_text(TREE)
+    yield file
+    for process in processes_with(str(file)):
+        os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_whole_tree_and_frees_the_port(program: Path, port: int, number: int) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISE, str(program), "parent", str(port)])
+    wait_for(lambda: listening(port), 60)
+    supervisor.send_signal(number)
+    assert supervisor.wait(60) == 0
+    assert processes_with(str(program)) == []
+    assert not listening(port)
+
+
+def test_a_command_that_ends_by_itself_leaves_its_exit_code(tmp_path: Path) -> None:
+    file = tmp_path / "ends.py"
+    file.write_text("raise SystemExit(7)")
+    assert subprocess.run([sys.executable, "-c", SUPERVISE, str(file)], timeout=60).returncode == 7
+
+
+def test_a_port_that_cannot_be_had_is_refused_at_once(shell: Shell, port: int) -> None:
+    misused(shell("ui", "--port", "99999999"), "--port", "65535")
+    misused(shell("replay", "--port", "99999999"), "--port", "65535")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        misused(shell("ui", "--port", str(port)), f"--port {port}", "in use", "choose another one")
+    assert not (shell.home / "dagster").exists()
