@@ -15,6 +15,7 @@ QuantAssetsError
 │   ├── ObjectNotFound
 │   ├── ObjectChanged
 │   ├── ObjectDamaged
+│   ├── NewerFormat                    written by a later version of this package
 │   └── StoreUnavailable               out of reach, not writable, or full
 ├── SourceUnavailable                  resources.source: the price source as a whole does not answer
 ├── RateBudgetSpent                    resources.pacing: no more waiting on rate limits in this run
