@@ -164,6 +164,8 @@ class _Stages(Watcher):
 
     def differ(self, restatements: pl.DataFrame) -> None: ...
 
+    def waiting(self, exchange: str) -> None: ...
+
     def symbol_done(self) -> None:
         self._symbols -= 1
         _at("fetch" if self._symbols else "cells")
