@@ -3,8 +3,8 @@
 `make mutants` draws SAMPLE changes with SEED from all that cosmic-ray's operators (and `DropCall`) can make in
 PACKAGES, and runs for each the tests that execute the changed function: those of the module's own test file first,
 then the quickest, up to BUDGET seconds of recorded time, with a time limit. Which test executes what is found once,
-by a run under coverage, and kept in `artifacts/mutants-map.json`; `--renew` finds it anew. A change that no test can tell
-apart is listed in `benchmarks/mutants_equivalent.txt` with the reason, and is not drawn.
+by a run under coverage, and kept in `artifacts/mutants-map.json`; `--renew` finds it anew. A change that no test can
+tell apart is listed in `benchmarks/mutants_equivalent.txt` with the reason, and is not drawn.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ TESTS = tuple(f"quant_assets_tests/{name}" for name in (
 MAP = ROOT / "artifacts" / "mutants-map.json"
 EQUIVALENT = ROOT / "benchmarks" / "mutants_equivalent.txt"
 HEAVY = ("pytest", "hypothesis", "polars.testing", "pandas", "dataframely", "yfinance", "curl_cffi", "stamina",
-         "orjson", "pandas_market_calendars", "pydantic_settings", "yaml", "filelock", "pyrate_limiter", "bokeh_sampledata",
-         "google.cloud.storage", "dagster", "xdist.plugin", "httpx")  # fmt: skip
+         "orjson", "pandas_market_calendars", "pydantic_settings", "yaml", "filelock", "pyrate_limiter",
+         "bokeh_sampledata", "google.cloud.storage", "dagster", "xdist.plugin", "httpx")  # fmt: skip
 """What the tests import besides our own code: imported once, each run being a fork."""
 PAIRS = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Div", "Mod_Div", "BitOr_BitAnd", "BitAnd_BitOr",
          "Eq_NotEq", "NotEq_Eq", "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt", "GtE_Lt",
@@ -47,6 +47,9 @@ PAIRS = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Div", "Mod_Div", 
 WORDS = ("NumberReplacer", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd",
          "AddNot", "ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ZeroIterationForLoop",
          "ExceptionReplacer")  # fmt: skip
+
+
+TIMEOUT = -100
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,10 @@ def tests_for(mutant: Mutant, known: dict[str, Any], budget: float) -> tuple[lis
     """The tests to run, and how long they take."""
     seconds: dict[str, float] = known["seconds"]
     mirror = mutant.path.replace("quant_assets/", "").replace("/", "/test_")
-    tests = [t for t in known["functions"].get(f"{mutant.path}:{mutant.function}", []) if t in seconds]
+    executed: dict[str, list[str]] = known["functions"]
+    # A function that is newer than the map: whatever executes its module.
+    found = executed.get(f"{mutant.path}:{mutant.function}") or executed.get(f"{mutant.path}:", [])
+    tests = [test for test in found if test in seconds]
     tests.sort(key=lambda test: (mirror not in test, seconds[test]))
     chosen: list[str] = []
     total = 0.0
@@ -244,53 +250,96 @@ def start(tree: Path, tests: list[str]) -> int:
         os._exit(code)
 
 
-def run(mutants: list[Mutant], known: dict[str, Any], jobs: int, budget: float, slack: float) -> Counter[str]:
-    """Tries every mutant; prints those that survive."""
-    for name in HEAVY:
-        importlib.import_module(name)
-    counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        trees = [Path(folder, str(number)) for number in range(jobs)]
-        for tree in trees:
-            tree.mkdir()
-            for part in ("quant_assets", "resources", "quant_assets_tests", "benchmarks", "pyproject.toml"):
-                if (ROOT / part).is_dir():
-                    shutil.copytree(ROOT / part, tree / part, symlinks=True)
-                else:
-                    shutil.copy(ROOT / part, tree / part)
-        queue, running = list(reversed(mutants)), dict[int, tuple[Mutant, str, Path, float]]()
+class Runs:
+    """Tries mutants, each in a tree of its own; prints those that survive."""
+
+    def __init__(self, known: dict[str, Any], budget: float, slack: float, folder: Path) -> None:
+        self._known, self._budget, self._slack, self._folder = known, budget, slack, folder
+        self._sound: set[str] = set()
+        self.counts: Counter[str] = Counter()
+
+    def tree(self, name: str) -> Path:
+        """A copy of the code and its tests."""
+        tree = self._folder / name
+        tree.mkdir()
+        for part in ("quant_assets", "resources", "quant_assets_tests", "benchmarks"):
+            shutil.copytree(ROOT / part, tree / part, symlinks=True)
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        return tree
+
+    def run(self, mutants: list[Mutant], jobs: int) -> None:
+        """Tries all of them, `jobs` at once."""
+        for name in HEAVY:
+            importlib.import_module(name)
+        self._clean = self.tree("clean")
+        trees = [self.tree(str(number)) for number in range(jobs)]
+        queue, running = list(reversed(mutants)), dict[int, tuple[Mutant, Path, float]]()
         while queue or running:
             while queue and trees:
+                tests, expected = tests_for(queue[-1], self._known, self._budget)
                 mutant = queue.pop()
-                tests, expected = tests_for(mutant, known, budget)
                 if not tests:
-                    counts["survived"] += 1
-                    print(f"{mutant} (no test executes it)", flush=True)
+                    self._count(mutant, "survived", " (no test executes it)")
                     continue
                 tree = trees.pop()
-                original = (tree / mutant.path).read_text()
                 (tree / mutant.path).write_text(mutant.source)
-                deadline = time.monotonic() + slack + 4 * expected
-                running[start(tree, tests)] = mutant, original, tree, deadline
+                running[start(tree, tests)] = mutant, tree, time.monotonic() + self._slack + 4 * expected
             time.sleep(0.05)
-            for pid, (mutant, original, tree, deadline) in list(running.items()):
-                late = time.monotonic() > deadline
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if not ended and not late:
+            for pid, (mutant, tree, deadline) in list(running.items()):
+                code = ended(pid, deadline)
+                if code is None:
                     continue
-                # Also what the tests started and a change kept from being stopped.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-                if not ended:
-                    os.waitpid(pid, 0)
-                outcome = "timeout" if not ended else "survived" if status == 0 else "killed"
-                counts[outcome] += 1
-                if outcome == "survived":
-                    print(mutant, flush=True)
                 del running[pid]
-                (tree / mutant.path).write_text(original)
+                shutil.copy(self._clean / mutant.path, tree / mutant.path)
                 trees.append(tree)
-    return counts
+                if code == TIMEOUT or code == 0:
+                    self._count(mutant, "survived" if code == 0 else "timeout")
+                elif self._kills(tree / "mutant.log"):
+                    self._count(mutant, "killed")
+                else:
+                    queue.append(mutant)
+
+    def _count(self, mutant: Mutant, outcome: str, more: str = "") -> None:
+        self.counts[outcome] += 1
+        if outcome == "survived":
+            print(f"{mutant}{more}", flush=True)
+
+    def _kills(self, log: Path) -> bool:
+        """Whether the test that failed passes without the change; else it is left out from now on."""
+        lines = log.read_text(errors="replace").splitlines()
+        named = (
+            line.split(" - ")[0].split(": ")[-1] for line in lines if line.startswith(("FAILED ", "ERROR"))
+        )
+        test = next((name.removeprefix("FAILED ").removeprefix("ERROR ") for name in named), "")
+        test = next((t for t in self._known["seconds"] if test and test.endswith(t)), "")
+        if not test or test in self._sound:
+            return True
+        pid, code = start(self._clean, [test]), None
+        deadline = time.monotonic() + self._slack + 4 * self._known["seconds"][test]
+        while code is None:
+            time.sleep(0.05)
+            code = ended(pid, deadline)
+        if code == 0:
+            self._sound.add(test)
+            return True
+        print(f"{test} fails without any change, or is gone: left out", file=sys.stderr, flush=True)
+        del self._known["seconds"][test]
+        return False
+
+
+def ended(pid: int, deadline: float) -> int | None:
+    """The exit code of a run; None while it goes on, TIMEOUT when it has been ended because of its deadline."""
+    done, status = os.waitpid(pid, os.WNOHANG)
+    late = time.monotonic() > deadline
+    if not done and not late:
+        return None
+    # Also what the tests started and a change kept from being stopped.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    if not done:
+        os.waitpid(pid, 0)
+        return TIMEOUT
+    return os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
@@ -318,7 +367,10 @@ def main() -> None:
         MAP.parent.mkdir(exist_ok=True)
         MAP.write_text(json.dumps(known))
     mutants = draw(asked.sample, asked.seed, asked.only)
-    counts = run(mutants, known, asked.jobs, asked.budget, asked.slack)
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        runs = Runs(known, asked.budget, asked.slack, Path(folder))
+        runs.run(mutants, asked.jobs)
+    counts = runs.counts
     dead = counts["killed"] + counts["timeout"]
     print(
         f"mutants: sampled={len(mutants)} killed={counts['killed']} survived={counts['survived']} "
