@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 
-.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test simulate-year determinism bench-migrate bench-gcs gcs-faults constraints clean
+.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test simulate-year determinism bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-gcs: .venv/.dev  ## Reads and a daily update with 30 ms added to every req
 
 gcs-faults: .venv/.dev  ## 64 writers, a bad network and 100 kills on the storage emulator (many minutes).
 	$(BIN)/python -m benchmarks.gcs_faults
+
+mutants: .venv/.dev  ## How strong the tests are: SAMPLE small changes, each of which a test should notice (an hour or two).
+	$(BIN)/python -m benchmarks.mutants --sample $(or $(SAMPLE),500) --seed $(or $(SEED),1)
 
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
 	uv pip compile -q --no-emit-index-url --no-header --no-annotate --all-extras pyproject.toml \

@@ -1,0 +1,1 @@
+"""How strong the tests are: `make mutants`."""
