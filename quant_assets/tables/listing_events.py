@@ -36,7 +36,9 @@ def read_events(store: ObjectStore, exchange: str) -> pl.DataFrame:
 def with_learned(store: ObjectStore, exchange: str, catalog: pl.DataFrame) -> pl.DataFrame:
     """`catalog` (symbol, listed_on, delisted_on, …) with an unknown `listed_on` filled from the ledger.
 
-    A configured date wins; of several learned dates the latest learned one counts.
+    A configured date wins; of several learned dates the latest learned one counts. A symbol that has left the list
+    without ever having had a bar (its `delisted_on` is not stated, and nothing tells when it was listed) is left out:
+    no cell expects it.
     """
     learned = (
         read_events(store, exchange)
@@ -44,11 +46,15 @@ def with_learned(store: ObjectStore, exchange: str, catalog: pl.DataFrame) -> pl
         .group_by("symbol")
         .agg(pl.col("date").sort_by("known_at").last().alias("_learned"))
     )
-    return (
+    listings = (
         catalog.join(learned, on="symbol", how="left", maintain_order="left")
         .with_columns(pl.coalesce("listed_on", "_learned").alias("listed_on"))
         .drop("_learned")
     )
+    if "stated_delisting" not in listings.columns:
+        return listings
+    left = pl.col("delisted_on").is_not_null() & pl.col("stated_delisting").is_null()
+    return listings.filter(~(left & pl.col("listed_on").is_null()))
 
 
 def learn_first_trades(

@@ -284,6 +284,21 @@ def test_what_is_learned_is_appended_and_fills_only_what_is_unknown(tmp_path: Pa
     assert with_learned(store, "ASX", LISTINGS).equals(LISTINGS)
 
 
+def test_a_symbol_that_left_the_list_without_a_bar_is_expected_nowhere(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    stated = ConfiguredSymbol(symbol="STATED", listed_on=DAY - timedelta(days=9))
+    ended = ConfiguredSymbol(symbol="ENDED", delisted_on=DAY)
+    lists = configured("IBM", "TYPO", "TRADED")["US"]
+    first = build_catalog({"US": [*lists, stated, ended]}, US, None, DAY)
+    catalog = build_catalog({"US": [*configured("IBM")["US"], ended]}, US, first, DAY + timedelta(days=1))
+    learn_first_trades(store, "US", followed(catalog, "US"), {"TRADED": DAY - timedelta(days=3)}, NOW)
+    expected = with_learned(store, "US", followed(catalog, "US"))
+    # TYPO is gone without a trace; the others have had a bar, or the list states something of them.
+    assert expected["symbol"].to_list() == ["ENDED", "IBM", "STATED", "TRADED"]
+    # While it is on the list it is expected, bar or not.
+    assert "TYPO" in with_learned(store, "US", followed(first, "US"))["symbol"]
+
+
 def test_what_is_known_is_not_written_again(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
     learn_first_trades(store, "US", LISTINGS, {}, NOW)

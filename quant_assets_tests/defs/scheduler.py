@@ -9,7 +9,12 @@ from dagster._core.remote_origin import (
     RemoteInstigatorOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+)
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
@@ -19,15 +24,28 @@ from quant_assets.exchanges import exchange
 
 def turn_on(instance: dg.DagsterInstance, *codes: str) -> None:
     """Turns on the daily schedules of some exchanges."""
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(
-        LoadableTargetOrigin(module_name="quant_assets.definitions")
-    )
-    repository = RemoteRepositoryOrigin(location, "__repository__")
     for code in codes:
-        origin = RemoteInstigatorOrigin(repository, daily_schedule_name(code))
         data = ScheduleInstigatorData(exchange(code).cron(), start_timestamp=0.0)
-        state = InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
-        instance.add_instigator_state(state)
+        origin = _origin(daily_schedule_name(code))
+        instance.add_instigator_state(
+            InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+        )
+
+
+def turn_off_sensors(instance: dg.DagsterInstance, *names: str) -> None:
+    """Turns off sensors that are on by default."""
+    for name in names:
+        instance.add_instigator_state(
+            InstigatorState(
+                _origin(name), InstigatorType.SENSOR, InstigatorStatus.STOPPED, SensorInstigatorData()
+            )
+        )
+
+
+def _origin(name: str) -> RemoteInstigatorOrigin:
+    target = LoadableTargetOrigin(module_name="quant_assets.definitions")
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target)
+    return RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), name)
 
 
 def waiting_run(instance: dg.DagsterInstance, job: str, tags: dict[str, str]) -> dg.DagsterRun:

@@ -166,3 +166,22 @@ def test_a_session_that_fails_is_asked_for_again_later_and_then_is_as_it_should_
     assert run_all(day, again) == ["2013-02-15|US .. 2013-02-15|US"]
     assert market.stats()["chart_data"] == {"IBM": 1}
     assert "US: nothing is missing" in later(again.cursor, 32).skip_message
+
+
+def test_a_symbol_taken_out_of_the_list_again_fails_no_past_cell(
+    platform: Platform, market: ReplayHandle
+) -> None:
+    platform.follow(US=["AAPL", "NOPE"])
+    turn_on(platform.instance, "US")
+    day = at(platform, EVENING)
+    assert day.days(MONDAY, FRIDAY).success
+    assert {e.state for e in Manifest(platform.store, DAILY).all("US")} == {CellState.PARTIAL}
+    platform.follow(US=["AAPL"])
+    market.reset_stats()
+    noticed = day.sense("missing_sessions", None)
+    assert not noticed.run_requests
+    clock = ClockResource(fixed=(EVENING + PAUSES[0]).isoformat())
+    ticked = day.sense("missing_sessions", noticed.cursor, clock=clock)
+    assert run_all(day, ticked) == [f"{MONDAY}|US .. {FRIDAY}|US"]
+    assert {e.state for e in Manifest(platform.store, DAILY).all("US")} == {CellState.COMPLETE}
+    assert not market.stats()["chart_data"]

@@ -29,6 +29,7 @@ from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
 from quant_assets.tables.manifest import Manifest
+from quant_assets_tests.defs.scheduler import turn_off_sensors
 from quant_assets_tests.e2e.stack import ARTIFACTS, find_chromium, graphql, processes_of, running_ui
 from quant_assets_tests.support import NOW, days_between
 
@@ -159,6 +160,9 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("DAGSTER_HOME", "")
         with Runner(settings) as runner:
             runner.catalog()
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            # What rests on cells is asked for by the tests themselves.
+            turn_off_sensors(instance, "derived_tables")
         url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", as_environment(settings)))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
         yield Platform(url, source, instance, symbols, Path(settings.store_location))

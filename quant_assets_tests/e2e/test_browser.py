@@ -125,13 +125,17 @@ def _metadata(page: Page, name: str) -> Locator:
 
 def _wait_for_run(ui: str) -> dict[str, Any]:
     """The run launched from the page, once it is over."""
-    query = """{ runsOrError(limit: 1) { ... on Runs { results { status jobName tags { key value } } } } }"""
+    query = """{ runsOrError(limit: 20) { ... on Runs { results { status jobName tags { key value } } } } }"""
     seen: list[dict[str, Any]] = []
 
     def over() -> bool:
-        seen[:] = graphql(ui, query)["runsOrError"]["results"]
-        tags = {tag["key"]: tag["value"] for tag in seen[0]["tags"]}
-        return tags.get("dagster/partition") == f"{DAY}|US" and seen[0]["status"] in ("SUCCESS", "FAILURE")
+        # What rests on the cell may be under way by then.
+        seen[:] = [
+            run
+            for run in graphql(ui, query)["runsOrError"]["results"]
+            if {"key": "dagster/partition", "value": f"{DAY}|US"} in run["tags"]
+        ]
+        return bool(seen) and seen[0]["status"] in ("SUCCESS", "FAILURE")
 
     _wait_until(over)
     return seen[0]
