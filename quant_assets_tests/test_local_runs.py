@@ -47,7 +47,7 @@ def test_the_whole_main_job_makes_in_a_bucket_what_it_makes_in_a_folder(
     # All kinds of table; of cells the sessions, of years both, and what is recorded of them.
     objects = {
         DAILY: 13, WEEKLY: 3, HISTORY: 2, PROFILES: 1, EXCHANGES: 1, CATALOG: 1, "manifest": 2 + 2 + 2,
-        "listing_events": 1, "expected_symbols": 1, MARKER: 1,
+        "listing_events": 1, "expected_symbols": 1, "requested": 1, MARKER: 1,
     }  # fmt: skip
     stores: list[ObjectStore] = []
     for home, location in (("local", ""), ("far", f"gs://{bucket}/prices")):
@@ -69,7 +69,7 @@ def test_the_whole_main_job_makes_in_a_bucket_what_it_makes_in_a_folder(
     assert there == {**objects, "fetch_reports": 1}
     same = compare_stores(local, far)
     assert (same.objects, same.differing) == (sum(objects.values()), [])
-    assert verify_store(far).damaged == {}
+    assert verify_store(far).sound
     read = [prices("AAPL", adjust="split", store=store).collect().drop("fetched_at") for store in stores]
     assert read[0].height == 13
     assert read[0].equals(read[1])

@@ -59,6 +59,12 @@ def test_it_reads_as_the_release_read_it(desk: Desk) -> None:
         assert profiles(code, store=store).collect()["symbol"].to_list() == list(names)
 
 
+def test_it_reads_the_same_without_its_manifest(desk: Desk) -> None:
+    shutil.rmtree(desk.home / "store" / "manifest")
+    assert_frame_equal(prices(EVERYBODY, store=desk.store).collect(), read("prices"), check_exact=True)
+    assert_frame_equal(weekly(EVERYBODY, store=desk.store).collect(), read("weekly"), check_exact=True)
+
+
 def test_its_records_are_read(desk: Desk) -> None:
     assert desk.restatements()["date"].to_list() == [date(2012, 12, 31)]
     assert read_quarantine(desk.store, "US").height == 1
