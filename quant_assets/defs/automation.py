@@ -16,6 +16,7 @@ from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.under_way import UnderWay
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
+from quant_assets.market.weeks import week_of
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.lineage import (
@@ -23,7 +24,6 @@ from quant_assets.tables.lineage import (
     made_partitions,
     profile_inputs,
     stale,
-    whole_partitions,
 )
 from quant_assets.tables.manifest import Entry, Manifest
 
@@ -95,7 +95,7 @@ def refresh_of(
         if work := under_way.on(DAILY, code) or under_way.on(table, code):
             refresh.waiting.append(f"{len(partitions)} partition(s) of {table} wait for {work}")
             continue
-        unsound = _resting_on(table, code, failed)
+        unsound = _resting_on(table, exchange, failed)
         due = {p for p in partitions if p not in unsound and _is_due(retries, names[p], at)}
         if table == WEEKLY:
             due = {p for p in due if not _open_sessions(exchange, p, cells)}
@@ -117,7 +117,7 @@ def _stale(
     store: ObjectStore, exchange: Exchange, table: str, cells: dict[str, Entry], now: datetime
 ) -> list[str]:
     span = date.fromisoformat(min(cells)), date.fromisoformat(max(cells))
-    made = made_partitions(store, table, exchange.code, span)
+    made = made_partitions(store, table, exchange.code, span, exchange.first_weekday)
     inputs = (
         [profile_inputs(exchange, cells)]
         if table == PROFILES
@@ -128,7 +128,7 @@ def _stale(
 
 def _open_sessions(exchange: Exchange, week: str, cells: dict[str, Entry]) -> list[date]:
     """The sessions of a week that have no cell to rest on yet: the week is made once there is none."""
-    sessions = exchange.calendar().week_sessions(date.fromisoformat(week))
+    sessions = exchange.week_sessions(date.fromisoformat(week))
     return [
         session
         for session in sessions
@@ -136,25 +136,20 @@ def _open_sessions(exchange: Exchange, week: str, cells: dict[str, Entry]) -> li
     ]
 
 
-def _resting_on(table: str, exchange: str, failed: Collection[str]) -> set[str]:
+def _resting_on(table: str, exchange: Exchange, failed: Collection[str]) -> set[str]:
     """The partitions of a table that rest on some cells (partition keys of daily cells, of any exchange)."""
-    days = [day for code, day in (split_key(DAILY, key) for key in failed) if code == exchange and day]
+    days = [day for code, day in (split_key(DAILY, key) for key in failed) if code == exchange.code and day]
     if table == PROFILES:
-        return {exchange} if days else set()
+        return {exchange.code} if days else set()
     if table == HISTORY:
         return {day[:4] for day in days}
-    starts = (whole_partitions(table, date.fromisoformat(day), date.fromisoformat(day))[0] for day in days)
-    return {start.isoformat() for start in starts}
+    return {exchange.week_of(date.fromisoformat(day)).isoformat() for day in days}
 
 
 def _in_grid(table: str, partition: str, start: date) -> bool:
     if table == PROFILES:
         return True
-    return int(partition) >= start.year if table == HISTORY else partition >= str(_week_of(start))
-
-
-def _week_of(day: date) -> date:
-    return whole_partitions(WEEKLY, day, day)[0]
+    return int(partition) >= start.year if table == HISTORY else partition >= str(week_of(start))
 
 
 def _is_due(retries: Retries, name: str, at: datetime) -> bool:

@@ -16,7 +16,6 @@ merely lacks one symbol would stop its week.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,20 +25,12 @@ import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS
 from quant_assets.market.coverage import FINAL, SETTLED, CellState, Missing
+from quant_assets.market.moves import LARGE, exceeds, like_a_split, size_explained
 
-JUMP = 1.6
-"""The factor by which a close may move from one session to the next without an explanation."""
 STALE_WARN, STALE_ERROR = 1, 5
 """Sessions that an exchange may be behind before that is a WARN, and before it is an ERROR."""
 RECENT = timedelta(hours=24)
 """How long a restatement counts as one of today."""
-
-_SPLITS = {
-    **{float(n): f"{n}:1" for n in (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 50, 100)},
-    **{2.5: "5:2", 5 / 3: "5:3"},
-}
-_SPLIT_NEAR = 0.05
-"""Relative distance from a simple ratio up to which a move looks like a split: the market moves that day as well."""
 
 
 class Severity(StrEnum):
@@ -184,19 +175,14 @@ def jumps_explained(rows: pl.DataFrame | None, before: pl.DataFrame | None, prev
     if before is None:
         return Verdict(f"nothing to compare with: the session before, {previous}, has no rows")
     last = before.filter(pl.col("close") > 0).select("symbol", before="close").unique("symbol", keep="last")
-    ways = (
-        pl.col("close"),
-        pl.col("close") * pl.col("split_ratio"),
-        (pl.col("close") + pl.col("dividend")) * pl.col("split_ratio"),
-    )
     jumps = (
         rows.filter(pl.col("close") > 0)
         .join(last, on="symbol", how="inner", maintain_order="left")
         .with_columns(
-            _least=pl.min_horizontal((way / pl.col("before")).log().abs() for way in ways),
+            _size=size_explained(pl.col("before")),
             factor=pl.col("close") / pl.col("before"),
         )
-        .filter(pl.col("_least") > math.log(JUMP))
+        .filter(exceeds(pl.col("_size"), LARGE))
         .select("symbol", "before", "close", "factor", "split_ratio", "dividend")
     )
     if jumps.is_empty():
@@ -210,12 +196,8 @@ def jumps_explained(rows: pl.DataFrame | None, before: pl.DataFrame | None, prev
 
 def _like_a_split(move: float) -> str:
     """What a move that the known splits leave over looks like, in words; empty when like nothing."""
-    factor, reverse = (1 / move, False) if move < 1 else (move, True)
-    near = min(_SPLITS, key=lambda ratio: abs(math.log(factor / ratio)))
-    if abs(factor / near - 1) > _SPLIT_NEAR:
-        return ""
-    ratio = ":".join(reversed(_SPLITS[near].split(":"))) if reverse else _SPLITS[near]
-    return f", which looks like a {ratio} split that the source has not told"
+    ratio = like_a_split(move)
+    return f", which looks like a {ratio} split that the source has not reported" if ratio else ""
 
 
 def is_whole(state: CellState, missing: Collection[Missing]) -> bool:

@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.market.folds import ordered_deviation, ordered_mean, ordered_sum
+from quant_assets.market.moves import LARGE, exceeds
 
 SYMBOL_PROFILE_SCHEMA = pl.Schema(
     {
@@ -67,9 +68,6 @@ WEIGHTS = {"coverage": 50.0, "staleness": 20.0, "volume": 15.0, "jumps": 15.0}
 STALE_RUN = 5
 """Equal closes in a row from which on a price counts as stale."""
 
-JUMP_THRESHOLD = 0.5
-"""Log return from which on a move wants an explanation: a rise of 65 %, a fall of 39 %."""
-
 SESSIONS_A_YEAR = 252
 DAYS_A_YEAR = 365.25
 WORST = 5
@@ -80,7 +78,7 @@ def symbol_profiles(
     sessions: Iterable[date],
     listings: pl.DataFrame,
     *,
-    jump_threshold: float = JUMP_THRESHOLD,
+    largest_move: float = LARGE,
 ) -> pl.DataFrame:
     """One row for every symbol of one exchange's as-traded rows and of its listings, sorted by symbol.
 
@@ -91,7 +89,7 @@ def symbol_profiles(
         listings: symbol (unique), listed_on, delisted_on, both dates inclusive. A null `listed_on` is
             unknown: bars are expected from the symbol's first one on. A null `delisted_on` is still listed.
             A symbol that has rows but no listing counts as listed since its first bar.
-        jump_threshold: absolute log return above which a move is suspicious.
+        largest_move: factor (`market.moves`) above which an unexplained move is suspicious.
 
     Returns:
         `SYMBOL_PROFILE_SCHEMA`. A session is a bar's date, in the exchange's zone; counts are in sessions.
@@ -101,7 +99,7 @@ def symbol_profiles(
           bar (null if none is expected); `missing_sessions`: the rest; `longest_gap`: most of them in a row.
         - `stale_days`: bars inside a run of at least `STALE_RUN` equal closes; a split ends a run.
         - `zero_volume_days`: bars without a share traded.
-        - `suspicious_jumps`: bars with |ln((n · C + cash) / C_prev)| > `jump_threshold`, where one share held
+        - `suspicious_jumps`: bars with |ln((n · C + cash) / C_prev)| > ln(`largest_move`), where one share held
           from the bar before has become n shares and brought in cash: what an action explains is no jump.
         - `last_close`, as traded; `dollar_volume`, mean of as-traded close × volume: the listing's currency.
         - `total_return`: a fraction, first to last bar, with Yahoo's dividend factor 1 − D / C_prev (C_prev
@@ -137,7 +135,7 @@ def symbol_profiles(
         .filter(pl.col("date").is_between(calendar[0], calendar[-1]))
         .sort("symbol", "date")
     )
-    measured = _counted(_bars(rows), calendar, listed, jump_threshold)
+    measured = _counted(_bars(rows), calendar, listed, largest_move)
     actions = rows.group_by("symbol").agg(
         (pl.col("split_ratio") != 1).sum().alias("splits"),
         (pl.col("dividend") != 0).sum().alias("dividends"),
@@ -214,7 +212,7 @@ def _bars(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _counted(
-    bars: pl.LazyFrame, calendar: pl.Series, listed: pl.DataFrame, jump_threshold: float
+    bars: pl.LazyFrame, calendar: pl.Series, listed: pl.DataFrame, largest_move: float
 ) -> pl.LazyFrame:
     """Per symbol what its bars alone tell, and how they lie in the calendar within its listing."""
     positions = calendar.to_frame().lazy().with_row_index("position")
@@ -242,7 +240,7 @@ def _counted(
         (pl.col("position") - pl.col("position_before") - 1).max().alias("inner_gap"),
         pl.col("stale").sum().alias("stale_days"),
         (pl.col("volume") == 0).sum().alias("zero_volume_days"),
-        (pl.col("moved").abs() > jump_threshold).sum().alias("suspicious_jumps"),
+        exceeds(pl.col("moved").abs(), largest_move).sum().alias("suspicious_jumps"),
         pl.col("close").max_by("date").alias("last_close"),
         ordered_sum(pl.col("log_return")).alias("log_total"),
         ordered_deviation(pl.col("log_return")).alias("deviation"),

@@ -27,6 +27,7 @@ from fractions import Fraction
 import polars as pl
 
 from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES, tick
+from quant_assets.market.moves import UNITS, USUAL, is_within
 from quant_assets.market.reconcile import differing, new_row
 
 
@@ -68,8 +69,6 @@ _MOST = 0.9
 _MIN_ROWS = 5
 """Rows that a constant ratio must hold for before it says anything; one corrected price has a ratio, too."""
 _OTHER_ROWS, _OTHER_SHARE = 10, 0.8
-_LIKELY_MOVE = 1.35
-"""A close moves by less than this factor from one session to the next, unless something happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,7 @@ class _Symbol:
                 self.notes.append(
                     f"{self.symbol}: the answer leaves out the split of {day}; what stands is kept"
                 )
-            elif new == 1.0 and jump is not None and 1 / _LIKELY_MOVE < jump * old < _LIKELY_MOVE:
+            elif new == 1.0 and jump is not None and is_within(jump * old, USUAL):
                 # The prices show that the split took place.
                 self._settle(pl.col("at") == at, only_field="split_ratio")
                 self.notes.append(
@@ -266,7 +265,7 @@ class _Symbol:
             and off.filter(_near(ratio)).height == off.height
             and off.height == bars.filter(pl.col("at") <= end).height
         )
-        hundred = next((unit for unit in (100.0, 0.01) if off.filter(_near(unit)).height == off.height), None)
+        hundred = next((unit for unit in UNITS if off.filter(_near(unit)).height == off.height), None)
         if hundred is not None:
             self._unit_change(off, constant, hundred)
         elif constant:
@@ -428,7 +427,7 @@ def _near(ratio: float, name: str = "close") -> pl.Expr:
 
 
 def _likely(move: float) -> bool:
-    return 1 / _LIKELY_MOVE < move < _LIKELY_MOVE
+    return is_within(move, USUAL)
 
 
 def _text(value: object) -> str | None:

@@ -11,6 +11,14 @@ import dataframely as dy
 import polars as pl
 
 from quant_assets.market.bars import ANSWER_SCHEMA, KEYS
+from quant_assets.market.moves import (
+    BELIEVABLE,
+    exceeds,
+    is_explained,
+    is_within,
+    looks_like_a_unit,
+    size_explained,
+)
 
 _COLUMN_RULES = {
     "nullability": "no {}",
@@ -28,15 +36,11 @@ _ROW_RULES = {
     "on_a_session": "the exchange was closed that day",
     "in_a_known_currency": "a currency that the exchange or the catalog does not name",
     "while_listed": "outside the dates of the listing",
-    "moved_for_a_reason": "moved by more than a factor of 4.5 without a split or dividend that explains it",
+    "moved_for_a_reason": (
+        f"moved by more than a factor of {BELIEVABLE:g} without a split or dividend that explains it"
+    ),
 }
 
-JUMP = 4.5
-"""The factor by which a close may move from one bar to the next; further, a split or dividend has to explain it.
-
-Above 4, so that a 4:1 split which the source learns of late is stored on its day; below 5, so that what looks like a
-larger one, or like another unit of the currency, waits for the source or for a person.
-"""
 _BELIEVED_AFTER = 5
 """Bars at a new level by which it is believed, so that one unexplained move does not hold back all that follows."""
 _RECENT_DAYS = 30
@@ -154,7 +158,7 @@ def with_context(
     )
     explained = pl.Series("explained", [True] * rows.height, dtype=pl.Boolean)
     # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
-    suspects = marked.filter(_move().over("symbol") > math.log(JUMP))["symbol"].unique()
+    suspects = marked.filter(exceeds(_move().over("symbol"), BELIEVABLE))["symbol"].unique()
     for symbol in suspects:
         of_symbol = marked.with_row_index("at").filter(pl.col("symbol") == symbol)
         explained.scatter(of_symbol["at"], _explained(of_symbol))
@@ -163,13 +167,7 @@ def with_context(
 
 def _move() -> pl.Expr:
     """The logarithm of the smallest explanation of a close beside the one before it: by itself, by its actions."""
-    before = pl.col("close").forward_fill().shift(1)
-    ways = (
-        pl.col("close") / before,
-        pl.col("close") * pl.col("split_ratio") / before,
-        (pl.col("close") + pl.col("dividend")) * pl.col("split_ratio") / before,
-    )
-    return pl.min_horizontal(way.log().abs() for way in ways)
+    return size_explained(pl.col("close").forward_fill().shift(1))
 
 
 def _explained(rows: pl.DataFrame) -> pl.Series:
@@ -188,10 +186,7 @@ def _explained(rows: pl.DataFrame) -> pl.Series:
         seen = day
         if not fine:
             assert last is not None
-            move = min(
-                abs(math.log(way / last)) for way in (close, close * since, (close + dividend) * since)
-            )
-            fine = move <= math.log(JUMP)
+            fine = is_explained(close, last, since, dividend, BELIEVABLE)
         good.append(fine)
         if fine or _believed(bars[at:], since * close / last if last else 1.0):
             last, since = close, 1.0
@@ -200,11 +195,11 @@ def _explained(rows: pl.DataFrame) -> pl.Series:
 
 def _believed(bars: list[tuple[object, ...]], move: float) -> bool:
     """Whether the bars from one on keep to its level for long enough. A hundredfold looks like another unit."""
-    if any(abs(math.log(move / unit)) < 0.2 for unit in (100.0, 0.01)):
+    if looks_like_a_unit(move):
         return False
     closes = [float(str(bar[1])) for bar in bars[: _BELIEVED_AFTER + 1] if bar[1] is not None]
     return len(closes) > _BELIEVED_AFTER and all(
-        abs(math.log(close / closes[0])) <= math.log(JUMP) for close in closes if close > 0
+        is_within(close / closes[0], BELIEVABLE) for close in closes if close > 0
     )
 
 

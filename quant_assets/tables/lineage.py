@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
-from quant_assets.market.weeks import MONDAY, week_days, week_of
+from quant_assets.market.weeks import week_days, week_of
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Manifest
@@ -24,7 +24,7 @@ from quant_assets.tables.parquet import read_facts
 RULES = {
     HISTORY: "price_history 1",
     WEEKLY: "weekly_prices 1",
-    PROFILES: "symbol_profiles 1",
+    PROFILES: "symbol_profiles 2",
     EXCHANGES: "exchange_profiles 1",
 }
 """Per derived table the name and version of the rule that makes it: a new version makes every partition stale."""
@@ -104,7 +104,7 @@ def stale_partitions(
 
 
 def made_partitions(
-    store: ObjectStore, table: str, exchange: str, span: tuple[date, date], first_weekday: int = MONDAY
+    store: ObjectStore, table: str, exchange: str, span: tuple[date, date], first_weekday: int
 ) -> dict[str, Entry]:
     """The partitions of a derived table that are stored for the days of `span`; damaged ones are left out.
 
@@ -141,7 +141,7 @@ def inputs_between(
         yield week_inputs(exchange, first + timedelta(days=number), cells)
 
 
-def whole_partitions(table: str, first: date, last: date, first_weekday: int = MONDAY) -> tuple[date, date]:
+def whole_partitions(table: str, first: date, last: date, first_weekday: int) -> tuple[date, date]:
     """The first and the last day of the partitions of HISTORY or WEEKLY that the days first..last lie in.
 
     `first_weekday` is the exchange's.

@@ -10,10 +10,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from quant_assets.defs.automation import PAUSES, refresh_of
 from quant_assets.defs.partition_keys import affected_partitions
 from quant_assets.defs.partitions import make_grids
+from quant_assets.defs.retries import Retries
+from quant_assets.defs.under_way import UnderWay
 from quant_assets.exchanges import Exchange, enabled
-from quant_assets.local_runs import Runner, prepare_instance
+from quant_assets.instance import prepare_instance
+from quant_assets.local_runs import Runner
 from quant_assets.reader import weekly
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.tables.daily import read_daily
@@ -142,6 +146,24 @@ def test_stale_weeks_are_those_of_the_exchange(platform: Platform) -> None:
         "weekly_prices TASE|2024-03-04",
         "weekly_prices TASE|2024-03-11",
     ]
+
+
+def test_automation_waits_for_the_cells_of_the_exchanges_own_week(platform: Platform) -> None:
+    platform.follow(**SYMBOLS)
+    one, store = tel_aviv(platform), platform.store
+
+    def runs(failed: list[str]) -> dict[str, list[str]]:
+        found = refresh_of(
+            store, one, FIRST, NOW, failed=failed, under_way=UnderWay({}), retries=Retries(PAUSES), at=NOW
+        )
+        return {table: keys for table, keys in found.runs if table == WEEKLY}
+
+    assert platform.run("daily_prices_tase", "2024-03-04|TASE", "2024-03-07|TASE").success
+    assert runs([]) == {}  # its Sunday has no cell
+    assert platform.run("daily_prices_tase", "2024-03-03|TASE").success
+    assert runs([]) == {WEEKLY: ["TASE|2024-03-04"]}
+    assert runs(["2024-03-03|TASE"]) == {}
+    assert runs(["2024-03-10|TASE"]) == {WEEKLY: ["TASE|2024-03-04"]}
 
 
 def test_the_command_line_brings_a_sundays_week_up_to_date(platform: Platform) -> None:

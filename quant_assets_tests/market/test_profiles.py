@@ -220,8 +220,8 @@ def test_days_without_turnover() -> None:
     assert profile(half)["score_volume"] == pytest.approx(7.5)
 
 
-@pytest.mark.parametrize(("move", "jumps"), [(1.64, 0), (1.66, 1), (0.61, 0), (0.60, 1)])
-def test_a_jump_is_half_a_unit_of_log_return(move: float, jumps: int) -> None:
+@pytest.mark.parametrize(("move", "jumps"), [(1.59, 0), (1.61, 1), (0.63, 0), (0.62, 1)])
+def test_a_jump_is_a_move_by_more_than_a_factor_of_1_6(move: float, jumps: int) -> None:
     found = profile(history([10.0, 10.1, 10.0, 10.0 * move, 10.1 * move]))
     assert found["suspicious_jumps"] == jumps
 
