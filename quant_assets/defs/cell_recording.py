@@ -82,20 +82,21 @@ class CellRecorder:
         verdicts = self._judge(code, entries)
         blocking = check_key(BLOCKING)
         was_failed = failed_partitions(self._context.instance, [blocking], verdicts.keys())[blocking]
-        materializations: list[dg.AssetMaterialization] = []
-        for day, entry in sorted(entries.items()):
-            key = daily_key(code, day)
-            if entry.state is CellState.FAILED:
-                continue
-            verdict = verdicts[key][BLOCKING]
-            if verdict.is_error or key in was_failed:
-                # Before the materialization that sets off what is downstream: that it must not be, or may be again.
-                self._record(key, BLOCKING, verdict)
-            materializations.append(
-                cell_materialization(self._store, report, day, entry, cell_line(verdicts[key]))
+        # Before the materializations that set off what is downstream: that it must not be, or may be again. Errors
+        # last, for the views show the last result.
+        good = {daily_key(code, day): entry for day, entry in sorted(entries.items()) if _is_there(entry)}
+        settled = {key: verdicts[key][BLOCKING] for key in good}
+        for key in sorted(settled, key=lambda key: settled[key].is_error):
+            if settled[key].is_error or key in was_failed:
+                self._record(key, BLOCKING, settled[key])
+        materializations = [
+            cell_materialization(
+                self._store, report, date.fromisoformat(entry.partition), entry, cell_line(verdicts[key])
             )
+            for key, entry in good.items()
+        ]
         materialize_now(self._context, materializations)
-        self._materialized |= {str(event.partition) for event in materializations}
+        self._materialized |= good.keys()
 
     def rest(self, report: FillReport) -> None:
         """Records the cells of a fill that it did not have to write: in order before, closed, or damaged."""
@@ -175,6 +176,11 @@ class CellRecorder:
             partition=partition,
         )
         report_check(self._context, evaluation)
+
+
+def _is_there(entry: Entry) -> bool:
+    """Whether a cell is one to rest on: what is failed is not materialized."""
+    return entry.state is not CellState.FAILED
 
 
 def judge_again(

@@ -87,3 +87,14 @@ def test_cells_that_the_sweep_changes_are_judged_and_materialized_and_no_others(
     check = dg.AssetCheckKey(dg.AssetKey(DAILY), "restatements_today")
     latest = platform.instance.event_log_storage.get_asset_check_execution_history(check, 1)[0]
     assert (latest.run_id, latest.partition, latest.status.value) == (result.run_id, f"{DAY}|US", "FAILED")
+
+
+def test_records_that_cannot_be_read_fail_the_run_with_their_name_and_not_with_a_stack(
+    platform: Platform,
+) -> None:
+    platform.follow(US=["AAPL"])
+    assert platform.days(DAY, DAY).success
+    shard = next(Path(platform.settings.store_location).glob("manifest/daily_prices/exchange=US/*2013*"))
+    shard.write_bytes(b"{")
+    result = platform.days(DAY, DAY)
+    assert str(shard) in failure(result)

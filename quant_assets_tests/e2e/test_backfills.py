@@ -164,9 +164,22 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             # What rests on cells is asked for by the tests themselves.
             turn_off_sensors(instance, "derived_tables")
         url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", as_environment(settings)))
+        stop_sensors(url)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
         yield Platform(url, source, instance, symbols, Path(settings.store_location))
     assert processes_of(home) == []
+
+
+def stop_sensors(url: str) -> None:
+    """Nothing is to run but what a test asks for."""
+    query = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+        sensors { name sensorState { id status } } } } } }"""
+    for node in graphql(url, query)["repositoriesOrError"]["nodes"]:
+        for sensor in node["sensors"]:
+            mutation = """mutation($id: String!) { stopSensor(id: $id) {
+                ... on StopSensorMutationResult { instigationState { status } } ... on PythonError { message } } }"""
+            answer = graphql(url, mutation, id=sensor["sensorState"]["id"])["stopSensor"]
+            assert answer["instigationState"]["status"] == "STOPPED", answer
 
 
 def keys(code: str, first: date, last: date) -> list[str]:
@@ -293,18 +306,18 @@ def checks_in_all_views(page: Page) -> dict[str, str]:
 
 def test_the_dialog_and_the_checks_of_a_partial_cell_in_the_browser(platform: Platform, page: Page) -> None:
     """Only failed and missing cells of a range are asked for; one is partial; its check is executed again."""
-    day, (first, *_) = "2012-11-07|ASX", platform.symbols["ASX"]
+    day, (first, *_) = "2013-02-27|ASX", platform.symbols["ASX"]
     platform.source.add_faults(
-        {"kind": "missing_session", "symbol": first, "date": "2012-11-07", "times": "persistent"}
+        {"kind": "missing_session", "symbol": first, "date": "2013-02-27", "times": "persistent"}
     )
-    platform.launch([DAILY], ["2012-11-05|ASX"])
+    platform.launch([DAILY], ["2013-03-01|ASX"])
     platform.source.reset_stats()
-    page.goto("/assets/daily_prices?view=partitions&partition=2012-11-05%7CASX")
+    page.goto("/assets/daily_prices?view=partitions&partition=2013-03-01%7CASX")
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     dates = dialog.get_by_placeholder(re.compile("^ex: "))
-    expect(dates).to_have_value("2012-11-05")
-    dates.fill("[2012-11-05...2012-11-09]")
+    expect(dates).to_have_value("2013-03-01")
+    dates.fill("[2013-02-25...2013-03-01]")
     dates.press("Enter")
     expect(dialog.get_by_text("5 partitions", exact=True)).to_be_visible()
     dialog.get_by_text("Backfill only failed and missing partitions within selection").click()
@@ -314,7 +327,7 @@ def test_the_dialog_and_the_checks_of_a_partial_cell_in_the_browser(platform: Pl
     wait_until(lambda: day in platform.cells())
     done = platform.follow(platform.latest_backfill())
     assert done.status == "COMPLETED_SUCCESS"
-    assert done.ranges == {DAILY: ["2012-11-06|ASX...2012-11-09|ASX"]}
+    assert done.ranges == {DAILY: ["2013-02-25|ASX...2013-02-28|ASX"]}
     assert done.requests == once(platform.symbols["ASX"])
 
     # The one missing symbol is a warning, in all views the same.
@@ -326,7 +339,7 @@ def test_the_dialog_and_the_checks_of_a_partial_cell_in_the_browser(platform: Pl
 
     # As if it had been healed by other means: what is stored decides, and nobody is asked.
     manifest = Manifest(LocalObjectStore(platform.store), DAILY)
-    (entry,) = [e for e in manifest.all("ASX") if e.partition == "2012-11-07"]
+    (entry,) = [e for e in manifest.all("ASX") if e.partition == "2013-02-27"]
     manifest.record("ASX", [replace(entry, state=CellState.COMPLETE, missing=())])
     platform.source.clear_faults()
     platform.source.reset_stats()

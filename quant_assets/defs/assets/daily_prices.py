@@ -108,7 +108,11 @@ def make_daily_prices(
             finally:
                 prices.close()
             # The good cells are judged all the same, and those that are absent are what the checks are there to say.
-            recorder.finish()
+            try:
+                recorder.finish()
+            except ObjectStoreError as unreadable:
+                # What broke the run comes first: judging reads the same store.
+                error = error or unreadable
             if error is not None:
                 raise dg.Failure(str(error), allow_retries=False) from error
             context.instance.add_run_tags(run_id, run_tags(reports))
