@@ -135,7 +135,7 @@ def draw(sample: int, seed: int, only: str) -> list[Mutant]:
         pairs = enumerate(zip(source.splitlines(), changed.splitlines(), strict=False), start=1)
         line, (before, after) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
         texts = [path, before.strip(), after.strip()]
-        if texts not in listed:
+        if not any(all(said in (text, "*") for said, text in zip(one, texts, strict=True)) for one in listed):
             drawn.append(
                 Mutant(path, line, texts[1], texts[2], changed, function_at(functions(source), line))
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
 from quant_assets_tests.ingest.desk import DAY, Desk, sessions
@@ -96,3 +97,5 @@ def test_fetch_takes_two_symbols_with_the_same_trades_for_one_history(
     young = Desk(tmp_path / "young", alike.url)
     few = young.live(alike, DAYS[18], DAYS[:5], catalog=listings(*LIVELY))
     assert (few.states, few.quarantined) == ({"complete": 5}, 0)
+    again = young.live(alike, DAYS[19], [*DAYS[:5], DAYS[19]], catalog=listings(*LIVELY), mode=Mode.FORCE)
+    assert again.quarantined == 12

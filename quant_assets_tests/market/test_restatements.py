@@ -211,7 +211,7 @@ def test_a_correction_on_the_ex_date_itself_is_told_beside_the_late_split() -> N
 TWO = {10: 2.0, 20: 3.0}
 
 
-@pytest.mark.parametrize("first", [2, 10, 18])
+@pytest.mark.parametrize("first", [2, 10, 18, 19])
 @pytest.mark.parametrize("stale", [(True, True), (False, False), (True, False), (False, True)])
 def test_two_late_splits_at_once_are_two_events_and_heal_what_each_proves_wrong(
     first: int, stale: tuple[bool, bool]
