@@ -351,3 +351,26 @@ def test_a_week_from_sunday_to_thursday_is_named_by_its_monday() -> None:
 def test_the_week_column_is_week_of(day: date, first_weekday: int) -> None:
     found = pl.DataFrame({"date": [day]}).select(week_column(pl.col("date"), first_weekday)).item()
     assert found == week_of(day, first_weekday)
+
+
+def test_prices_before_a_split_have_ten_digits_volumes_three_decimals_and_dividends_ten() -> None:
+    week = only(
+        weekly_bars(
+            frame(
+                row(MON, (1000.0, 1000.0, 1000.0, 1000.0, 100), dividend=1.0),
+                row(TUE, (2000.0, 2000.0, 2000.0, 2000.0, 100)),
+                row(WED, (600.0, 600.0, 600.0, 600.0, 7), split=3.0),
+            ),
+            FULL_WEEK,
+        )
+    )
+    assert (week["open"], week["high"], week["close"]) == (333.3333333, 666.6666667, 600.0)
+    assert week["dividends"] == 0.3333333333
+    assert week["volume"] == 607.0
+    reverse = only(
+        weekly_bars(
+            frame(row(MON, (1.0, 1.0, 1.0, 1.0, 1000)), row(TUE, (7.0, 7.0, 7.0, 7.0, 1), split=1 / 7)),
+            FULL_WEEK,
+        )
+    )
+    assert reverse["volume"] == 143.857

@@ -262,6 +262,16 @@ def test_looking_whether_a_store_can_be_written_leaves_nothing(store: LocalObjec
     assert list(store.list("")) == []
 
 
+def test_every_user_who_may_write_files_may_lock_a_key(store: LocalObjectStore) -> None:
+    before = os.umask(0)
+    try:
+        store.put("k", b"")
+    finally:
+        os.umask(before)
+    (lock,) = Path(store.location, ".locks").iterdir()
+    assert lock.stat().st_mode & 0o777 == 0o666
+
+
 # --- stores that cannot be written
 
 

@@ -187,3 +187,39 @@ def test_a_fixed_clock_stands_still_in_utc() -> None:
     clock = ClockResource(fixed="2013-03-02T10:00:00+11:00")
     assert clock.now() == clock.now() == datetime(2013, 3, 1, 23, tzinfo=UTC)
     assert clock.now().tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "least", "below", "most", "above"),
+    [
+        ("requests_per_second", 2.0, 0, -0.5, None, None),
+        ("concurrency", 4, 1, 0, 64, 65),
+        ("attempts", 4, 1, 0, 20, 21),
+        ("timeout_seconds", 15.0, 0.001, 0, None, None),
+        ("rate_limit_budget_seconds", 300.0, 0, -1, None, None),
+        ("retry_wait_seconds", 0.5, 0, -1, None, None),
+        ("cool_down_seconds", 5.0, 0, -1, None, None),
+        ("look_back_sessions", 15, 0, -1, 25, 26),
+        ("sweep_days", 30, 1, 0, None, None),
+    ],
+)
+def test_each_number_has_its_default_and_its_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    default: float,
+    least: float,
+    below: float,
+    most: float | None,
+    above: float | None,
+) -> None:
+    variable = f"QUANT_ASSETS_{name.upper()}"
+    assert getattr(load_settings(), name) == default
+    for value in (least, most):
+        if value is not None:
+            monkeypatch.setenv(variable, str(value))
+            assert getattr(load_settings(), name) == value
+    for value in (below, above):
+        if value is not None:
+            monkeypatch.setenv(variable, str(value))
+            with pytest.raises(SettingsError, match=variable):
+                load_settings()

@@ -207,6 +207,19 @@ def test_a_split_that_no_share_can_have_fails_the_answer(ratio: tuple[Any, Any])
     assert "split" in got.reason or "events" in got.reason
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (200, "the body is no JSON"),
+        (201, "status 201: the body is no JSON"),
+        (500, "status 500: the body is no JSON"),
+    ],
+)
+def test_the_reason_names_a_status_that_is_not_200(status: int, reason: str) -> None:
+    found = read_chart(status, b"<html>", symbol="AAPL", zone=NEW_YORK)
+    assert (found.outcome, found.reason) == (Outcome.FAILED, reason)
+
+
 def test_the_same_bar_twice_is_one_bar() -> None:
     body = answer()
     result_of(body)["timestamp"].insert(2, opening(DAYS[1]))

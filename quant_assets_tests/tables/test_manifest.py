@@ -333,3 +333,15 @@ def test_a_cell_of_a_newer_release_is_not_taken_for_a_damaged_one(
     monkeypatch.undo()
     with pytest.raises(NewerFormat, match=r"week=2024-01-02\.parquet: written in format 2"):
         Manifest(store, WEEKLY).refresh("US", 2024, damaged={})
+
+
+def test_refresh_leaves_out_what_was_known_of_a_cell_that_is_damaged_now(
+    store: LocalObjectStore, manifest: Manifest
+) -> None:
+    whole = put_cell(store, Entry("2024-03-14", CellState.COMPLETE))
+    entry = put_cell(store, Entry("2024-03-15", CellState.COMPLETE))
+    manifest.record("US", [whole, entry])
+    store.put(object_key(DAILY, "US", "2024-03-15"), b"PAR1 and then nothing")
+    damaged: dict[str, str] = {}
+    assert list(manifest.refresh("US", 2024, damaged=damaged)) == ["2024-03-14"]
+    assert list(damaged) == ["2024-03-15"]
