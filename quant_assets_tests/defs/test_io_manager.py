@@ -16,7 +16,7 @@ from quant_assets.market.coverage import CellState
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.tables.layout import PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import read_table
+from quant_assets.tables.parquet import read_facts, read_table
 from quant_assets_tests.defs.platform import failure
 from quant_assets_tests.gcs_proxy import fault_proxy
 from quant_assets_tests.support import NOW
@@ -85,6 +85,37 @@ def test_one_partition_goes_out_and_comes_in(io: dict[str, Any]) -> None:
     # Over all partitions an input is a mapping, in which those without an object are absent.
     assert ran([one, all_of_them], io, selection=["all_of_them"]).success
     assert (seen["keys"], seen["length"], seen["absent"]) == (["US"], 1, None)
+
+
+@pytest.mark.parametrize(
+    ("again", "put"),
+    [
+        ({}, False),
+        # The same rows, made from other cells, or complete no more.
+        ({"inputs_sha256": "other cells"}, True),
+        ({"state": CellState.PARTIAL}, True),
+        ({"frame": FRAME.with_columns(value=2.5)}, True),
+    ],
+    ids=["nothing", "inputs", "state", "rows"],
+)
+def test_an_object_is_put_again_when_its_rows_inputs_or_state_have_changed(
+    io: dict[str, Any], again: dict[str, Any], put: bool
+) -> None:
+    first = {"frame": FRAME, "state": CellState.COMPLETE, "inputs_sha256": "some cells"}
+    made = dict(first)
+
+    @dg.asset(name=PROFILES, partitions_def=GRIDS.exchanges)
+    def one() -> TableOutput:
+        return TableOutput(**made)
+
+    assert ran([one], io, partition_key="US").success
+    made |= again
+    (event,) = ran([one], io, partition_key="US").asset_materializations_for_node(PROFILES)
+    assert event.metadata["written"].value is put
+    store = io["store"].open()
+    facts = read_facts(store.get(object_key(PROFILES, "US")).data, "")
+    assert (facts["inputs_sha256"], facts["state"]) == (made["inputs_sha256"], made["state"].value)
+    assert read_table(store, object_key(PROFILES, "US")).equals(made["frame"])
 
 
 def test_a_range_goes_out_and_comes_in(io: dict[str, Any]) -> None:
