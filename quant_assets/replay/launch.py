@@ -203,6 +203,10 @@ class ReplayHandle:
         """Counts: requests (by kind), chart_data (by symbol), chart_status (by status), faults (by kind)."""
         return self._call("GET", "stats")
 
+    def log(self) -> list[tuple[float, str]]:
+        """The last chart requests since the count began, in order: seconds on the server's clock, and the symbol."""
+        return [(moment, symbol) for moment, symbol in self._call("GET", "log")]
+
     def reset_stats(self) -> None:
         """Count from zero."""
         self._call("DELETE", "stats")

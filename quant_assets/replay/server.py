@@ -4,6 +4,7 @@ GET            /__replay__/health
 GET, PUT       /__replay__/clock     {"now": "2013-03-01T23:00:00Z"} | {"today": "2013-03-01"} | {"now": null}
 POST, DELETE   /__replay__/faults    a list of faults (see `faults.Fault`)
 GET, DELETE    /__replay__/stats     requests by kind, chart data requests by symbol and by status
+GET            /__replay__/log       [seconds, symbol] of every chart request, in order
 GET            /__replay__/catalog   the listings known by the clock
 """
 
@@ -12,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import Counter
+import time
+from collections import Counter, deque
 from typing import Any
 
 import orjson
@@ -46,11 +48,14 @@ class Stats:
         self.chart_data: Counter[str] = Counter()
         self.chart_status: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.log: deque[tuple[float, str]] = deque(maxlen=100_000)
+        """Of the last chart requests the moment (monotonic seconds) and the symbol."""
 
     def reset(self) -> None:
         """Count from zero, in the same counters: others hold on to them."""
         for counter in (self.requests, self.chart_data, self.chart_status, self.faults):
             counter.clear()
+        self.log.clear()
 
     def as_dict(self) -> dict[str, dict[str, int]]:
         """requests (by kind), chart_data (by symbol), chart_status, faults (fired, by kind)."""
@@ -90,6 +95,7 @@ class ReplayApp:
             Route("/__replay__/clock", self.clock, methods=["GET", "PUT"]),
             Route("/__replay__/faults", self.change_faults, methods=["POST", "DELETE"]),
             Route("/__replay__/stats", self.show_stats, methods=["GET", "DELETE"]),
+            Route("/__replay__/log", self.show_log),
             Route("/__replay__/catalog", self.catalog),
             Route("/{rest:path}", self.other, methods=["GET", "POST", "PUT", "DELETE"]),
         ]
@@ -109,6 +115,7 @@ class ReplayApp:
             return self.charts.probe(symbol, query)
         self.stats.requests["chart_data"] += 1
         self.stats.chart_data[symbol] += 1
+        self.stats.log.append((time.monotonic(), symbol))
         return self.charts.data(symbol, query)
 
     async def cookie(self, request: Request) -> Response:
@@ -211,6 +218,10 @@ class ReplayApp:
         if request.method == "DELETE":
             self.stats.reset()
         return _json(body)
+
+    async def show_log(self, request: Request) -> Response:
+        """When each chart was asked for."""
+        return _json(list(self.stats.log))
 
     async def catalog(self, request: Request) -> Response:
         """The listings known by the clock."""
