@@ -79,14 +79,11 @@ def backfill(
     if last < first:
         raise UsageProblem(f"--start {first} is after --end {last}")
     _refuse_future(found, last, "--end")
-    if first < settings.start:
-        raise UsageProblem(
-            f"--start {first} is before the first day of the grid, {settings.start} (QUANT_ASSETS_START sets it)"
-        )
+    _refuse_before_grid(first, "--start")
     if asked_mode is Mode.VERIFY:
         _verify(found, first, last, wanted)
     else:
-        _fill([(found, _days(found, first, last))], symbols=wanted, mode=asked_mode)
+        _fill([(found, _days(first, last))], symbols=wanted, mode=asked_mode)
 
 
 def update_daily(
@@ -103,6 +100,7 @@ def update_daily(
     work: list[tuple[Exchange, list[date]]] = []
     for one in exchanges:
         session = read_date(day, "--date") if day else _last_session(one)
+        _refuse_before_grid(session, "--date")
         if len(exchanges) > 1 and not one.calendar().is_session(session):
             # The others may have traded.
             print(f"{one.code}: no session on {session}")
@@ -111,6 +109,13 @@ def update_daily(
         _refuse_future(one, session, "--date")
         work.append((one, [session]))
     _fill(work)
+
+
+def _refuse_before_grid(day: date, option: str) -> None:
+    if day < (start := load().start):
+        raise UsageProblem(
+            f"{option} {day} is before the first day of the grid, {start} (QUANT_ASSETS_START sets it)"
+        )
 
 
 def _last_session(exchange: Exchange) -> date:
@@ -144,10 +149,17 @@ def _refuse_future(exchange: Exchange, day: date, option: str) -> None:
         )
 
 
-def _days(exchange: Exchange, first: date, last: date) -> list[date]:
-    weekdays = {day.weekday() for day in exchange.calendar().sessions(first, last)} | set(range(5))
+def _days(first: date, last: date) -> list[date]:
+    """The days from first to last that have a cell: those on which an enabled exchange can have a session."""
+    from quant_assets.exchanges import enabled
+    from quant_assets.market.weeks import weekday
+
+    settings = load()
+    weekdays = frozenset[int]().union(
+        *(one.session_weekdays() for one in enabled(settings.exchanges, settings.exchanges_file))
+    )
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return [day for day in days if day.weekday() in weekdays]
+    return [day for day in days if weekday(day) in weekdays]
 
 
 def sweep(exchange: ExchangeOption = None) -> None:
@@ -184,7 +196,7 @@ def _heal(exchange: str | None, start: str | None, end: str | None, symbols: lis
         first = read_date(start, "--start") if start else first_day(store, one.code)
         if first is not None:
             last = read_date(end, "--end") if end else _last_session(one)
-            work.append((one, _days(one, first, last)))
+            work.append((one, _days(first, last)))
     if not work:
         raise UsageProblem(
             f"{store.location} holds no cell yet, and nothing was asked for, so nothing can be missing: backfill a "

@@ -10,6 +10,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from quant_assets.cli import fetch
+from quant_assets.cli.usage import UsageProblem
 from quant_assets.defs.automation import PAUSES, refresh_of
 from quant_assets.defs.partition_keys import affected_partitions
 from quant_assets.defs.partitions import make_grids
@@ -164,6 +166,28 @@ def test_automation_waits_for_the_cells_of_the_exchanges_own_week(platform: Plat
     assert runs([]) == {WEEKLY: ["TASE|2024-03-04"]}
     assert runs(["2024-03-03|TASE"]) == {}
     assert runs(["2024-03-10|TASE"]) == {WEEKLY: ["TASE|2024-03-04"]}
+
+
+@pytest.mark.parametrize(("codes", "weekdays"), [("TASE", "60123"), ("US", "01234"), ("TASE,US", "601234")])
+def test_a_backfill_asks_for_the_days_of_the_grid(
+    file: Path, monkeypatch: pytest.MonkeyPatch, codes: str, weekdays: str
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_EXCHANGES", codes)
+    monkeypatch.setenv("QUANT_ASSETS_EXCHANGES_FILE", str(file))
+    found = fetch._days(date(2024, 3, 1), date(2024, 3, 14))
+    # Tel Aviv's grid alone has no Friday, so a range may not begin or end with one.
+    assert {str(day.weekday()) for day in found} == set(weekdays)
+    grid = make_grids(enabled(codes.split(","), file), date(2024, 3, 1), NOW + timedelta(days=5))
+    keys = grid.daily.get_partition_keys()
+    assert {f"{day}|{codes[:4].strip(',')}" for day in found} <= set(keys)
+
+
+def test_a_day_before_the_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_START", "2000-01-03")
+    with pytest.raises(
+        UsageProblem, match="--date 1999-12-30 is before the first day of the grid, 2000-01-03"
+    ):
+        fetch.update_daily("US", "1999-12-30")
 
 
 def test_the_command_line_brings_a_sundays_week_up_to_date(platform: Platform) -> None:
