@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,13 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from playwright.sync_api import Page, expect, sync_playwright
 
 from quant_assets.dev.demo import as_environment
 from quant_assets.local_runs import Runner
-from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
-from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
-from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.defs.scheduler import turn_off_sensors
 from quant_assets_tests.e2e.stack import ARTIFACTS, find_chromium, graphql, processes_of, running_ui
 from quant_assets_tests.support import NOW, days_between
@@ -285,27 +281,7 @@ def page(platform: Platform, chromium: str) -> Iterator[Page]:
         browser.close()
 
 
-def checks_in_all_views(page: Page) -> dict[str, str]:
-    """What overview, graph and list show of the checks of daily_prices."""
-    page.goto("/assets/daily_prices?view=overview")
-    heading = page.get_by_text("Latest check results", exact=True)
-    expect(heading).to_be_visible()
-    tags = heading.locator("xpath=../../..").get_by_text(re.compile(r"^\d+$"))
-    overview = " ".join(sorted(tags.all_inner_texts()))
-    page.goto("/asset-groups?expanded=global@global:prices")
-    graph = page.get_by_text(re.compile(r"^\d+ / \d+ Passed$")).filter(visible=True).first
-    expect(graph).to_be_visible()
-    shown = graph.inner_text()
-    page.goto("/assets/daily_prices?view=checks&checkDetail=coverage")
-    row = page.locator("[class*=checkRowSelected]")
-    expect(row).to_contain_text("coverage")
-    rows = page.locator("[class*=checkRow]").all_inner_texts()
-    words = Counter(text.strip().splitlines()[-1] for text in rows)
-    return {"overview": overview, "graph": shown, "list": f"{words['Succeeded']} / {words.total()}"}
-
-
-def test_the_dialog_and_the_checks_of_a_partial_cell_in_the_browser(platform: Platform, page: Page) -> None:
-    """Only failed and missing cells of a range are asked for; one is partial; its check is executed again."""
+def test_the_dialog_asks_for_the_failed_and_missing_cells_of_a_range(platform: Platform, page: Page) -> None:
     day, (first, *_) = "2013-02-27|ASX", platform.symbols["ASX"]
     platform.source.add_faults(
         {"kind": "missing_session", "symbol": first, "date": "2013-02-27", "times": "persistent"}
@@ -328,30 +304,5 @@ def test_the_dialog_and_the_checks_of_a_partial_cell_in_the_browser(platform: Pl
     done = platform.follow(platform.latest_backfill())
     assert done.status == "COMPLETED_SUCCESS"
     assert done.ranges == {DAILY: ["2013-02-25|ASX...2013-02-28|ASX"]}
-    assert done.requests == once(platform.symbols["ASX"])
-
-    # The one missing symbol is a warning, in all views the same.
-    assert checks_in_all_views(page) == {"overview": "1 6", "graph": "6 / 7 Passed", "list": "6 / 7"}
-    expect(
-        page.get_by_text(re.compile(rf"^{re.escape(day)}: 1 symbol\(s\) missing: {first}"))
-    ).to_be_visible()
-    page.screenshot(path=ARTIFACTS / "check_of_a_partial_cell.png")
-
-    # As if it had been healed by other means: what is stored decides, and nobody is asked.
-    manifest = Manifest(LocalObjectStore(platform.store), DAILY)
-    (entry,) = [e for e in manifest.all("ASX") if e.partition == "2013-02-27"]
-    manifest.record("ASX", [replace(entry, state=CellState.COMPLETE, missing=())])
-    platform.source.clear_faults()
-    platform.source.reset_stats()
-    page.get_by_role("button", name="Execute", exact=True).click()
-    check = dg.AssetCheckKey(dg.AssetKey(DAILY), "coverage")
-
-    def judged() -> bool:
-        history = platform.instance.event_log_storage.get_asset_check_execution_history(check, 10)
-        latest = next(record for record in history if record.partition == day)
-        return latest.status.value == "SUCCEEDED" and latest.run_id == history[0].run_id
-
-    wait_until(judged)
-    wait_until(lambda: not platform.instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
-    assert Counter(platform.source.stats()["chart_data"]) == Counter()
-    assert checks_in_all_views(page) == {"overview": "7", "graph": "7 / 7 Passed", "list": "7 / 7"}
+    # Who leaves a session out is asked a second time.
+    assert done.requests == once([*platform.symbols["ASX"], first])
