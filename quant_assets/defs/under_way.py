@@ -70,7 +70,7 @@ def under_way(instance: dg.DagsterInstance) -> UnderWay:
 def _tables_of(run: dg.DagsterRun) -> Iterable[str]:
     if run.asset_selection:
         return [key.path[-1] for key in run.asset_selection]
-    if EXCHANGE_TAG in run.tags and run.job_name.startswith(DAILY):
+    if run.job_name.startswith(f"{DAILY}_"):
         return [DAILY]
     return [table for table in _TABLES if run.job_name == table_job_name(table)]
 
