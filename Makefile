@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 
-.PHONY: help demo demo-gcs ui test browser lint types check bench kill-test simulate-year determinism bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test browser screenshots lint types check bench kill-test simulate-year determinism bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and 
 
 browser:  ## Installs Chromium for the browser test, where that is possible.
 	@sh scripts/install_browser.sh
+
+screenshots: .venv/.dev browser  ## Dagster's pages on the demo's data, as pictures in artifacts/ (two minutes).
+	$(BIN)/python -m pytest -q quant_assets_tests/e2e/test_browser.py
+	@ls artifacts/*.png
 
 lint: .venv/.dev  ## Style, and the directions in which packages may import each other.
 	$(BIN)/ruff check $(SOURCES)

@@ -15,13 +15,15 @@ from urllib.parse import quote
 import dagster as dg
 import polars as pl
 
+from quant_assets.defs.dagster_internals import provenance_tags
 from quant_assets.defs.partition_keys import daily_key
 from quant_assets.defs.partitions import DATE, EXCHANGE
 from quant_assets.defs.rendering import markdown_table
+from quant_assets.defs.table_pages import PAGES
 from quant_assets.ingest.report import FillReport
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.manifest import Entry
 
 ROW_COUNT = "dagster/row_count"
@@ -94,16 +96,22 @@ def inventory_metadata(inventory: pl.DataFrame) -> dict[str, Any]:
     """
     metadata = {ROW_COUNT: int(inventory["rows"].sum()), SIZE_BYTES: int(inventory["bytes"].sum())}
     for exchange, rows, size in inventory.select("exchange", "rows", "bytes").iter_rows():
-        metadata |= by_exchange(exchange, {"rows": rows, "bytes": size})
+        # Not `rows`, which is that of a cell and has a plot of its own.
+        metadata |= by_exchange(exchange, {"stored rows": rows, "stored bytes": size})
     return metadata
 
 
 def cell_materialization(
-    store: ObjectStore, report: FillReport, day: date, entry: Entry, checks: str = ""
+    store: ObjectStore,
+    report: FillReport,
+    day: date,
+    entry: Entry,
+    provenance: Mapping[str, str],
+    checks: str = "",
 ) -> dg.AssetMaterialization:
     """The event that records a cell; `checks` says in a line what the checks found.
 
-    Its data version is the hash of the rows: the same rows are no new version.
+    Its data version is the hash of the rows: the same rows are no new version. `provenance` are the tags of `made_by`.
     """
     metadata = cell_metadata(store, report, day, entry)
     return dg.AssetMaterialization(
@@ -115,8 +123,14 @@ def cell_materialization(
             f"dagster/partition/{EXCHANGE}": report.exchange,
             f"dagster/partition/{DATE}": day.isoformat(),
             **data_version(entry),
+            **provenance,
         },
     )
+
+
+def made_by(instance: dg.DagsterInstance) -> dict[str, str]:
+    """The tags that say by which code and from which catalog the cells of a run are made."""
+    return provenance_tags(instance, PAGES[DAILY].code_version, dg.AssetKey(CATALOG))
 
 
 def data_version(entry: Entry) -> dict[str, str]:

@@ -23,7 +23,7 @@ from quant_assets.defs.asset_checks import (
     chosen,
     summary,
 )
-from quant_assets.defs.cell_metadata import cell_materialization
+from quant_assets.defs.cell_metadata import cell_materialization, made_by
 from quant_assets.defs.dagster_internals import (
     Context,
     failed_partitions,
@@ -68,6 +68,7 @@ class CellRecorder:
     ) -> None:
         self._context, self._store, self._partitions = context, store, partitions
         self._checks = checks
+        self._made_by = made_by(context.instance)
         self._judges = {code: CellJudge(store, exchange, now) for code, exchange in exchanges.items()}
         self._results: dict[str, Verdicts] = {}
         self._materialized: set[str] = set()
@@ -91,7 +92,12 @@ class CellRecorder:
                 self._record(key, BLOCKING, settled[key])
         materializations = [
             cell_materialization(
-                self._store, report, date.fromisoformat(entry.partition), entry, cell_line(verdicts[key])
+                self._store,
+                report,
+                date.fromisoformat(entry.partition),
+                entry,
+                self._made_by,
+                cell_line(verdicts[key]),
             )
             for key, entry in good.items()
         ]

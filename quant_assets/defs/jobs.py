@@ -45,6 +45,16 @@ def table_job_name(table: str) -> str:
 def table_jobs() -> dict[str, Job]:
     """By table: the jobs of the other tables, each over its own grid."""
     return {
-        table: dg.define_asset_job(table_job_name(table), selection=dg.AssetSelection.assets(table))
-        for table in (CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES)
+        table: dg.define_asset_job(
+            table_job_name(table),
+            selection=dg.AssetSelection.assets(table),
+            description=f"Makes {table} anew, {extent}; what is up to date already is left as it is.",
+        )
+        for table, extent in (
+            (CATALOG, "from the list of symbols"),
+            (HISTORY, "a year of an exchange, or a range of years as one run"),
+            (WEEKLY, "a week of an exchange, or a range of weeks as one run"),
+            (PROFILES, "of one exchange"),
+            (EXCHANGES, "of all exchanges"),
+        )
     }

@@ -10,6 +10,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from quant_assets.definitions import build_definitions
 from quant_assets.defs.cell_metadata import by_exchange, cell_state, inventory_metadata, object_link
@@ -110,7 +112,7 @@ def test_inventory_metadata_counts_the_whole_table() -> None:
     inventory = pl.DataFrame({"exchange": ["ASX", "US"], "rows": [10, 5], "bytes": [200, 100]})
     assert inventory_metadata(inventory) == {
         "dagster/row_count": 15, "dagster/size_bytes": 300,
-        "rows (ASX)": 10, "bytes (ASX)": 200, "rows (US)": 5, "bytes (US)": 100,
+        "stored rows (ASX)": 10, "stored bytes (ASX)": 200, "stored rows (US)": 5, "stored bytes (US)": 100,
     }  # fmt: skip
 
 
@@ -154,3 +156,19 @@ def test_pages_fit_what_is_stored_and_no_two_exchanges_share_a_number(platform: 
     (observed,) = platform.instance.fetch_observations(dg.AssetKey(DAILY), limit=5).records
     counted = observed.event_log_entry.dagster_event.event_specific_data.asset_observation.metadata
     assert counted["dagster/row_count"].value == 4
+    # The catalog made again of the same list puts nothing out of sync, nor do the same rows; other rows do.
+    platform.follow(US=["AAPL", "IBM"], ASX=["AAA.AX"])
+    assert _status(platform, DAILY, "2013-02-20|US") is StaleStatus.FRESH
+    assert platform.days(last, last, config={"ops": {DAILY: {"config": {"mode": "force"}}}}).success
+    assert _status(platform, WEEKLY, "US|2013-02-18") is StaleStatus.FRESH
+    platform.instance.report_runless_asset_event(
+        dg.AssetMaterialization(DAILY, partition="2013-02-20|US", tags={"dagster/data_version": "other"})
+    )
+    assert _status(platform, WEEKLY, "US|2013-02-18") is StaleStatus.STALE
+
+
+def _status(platform: Platform, table: str, partition: str) -> StaleStatus:
+    """What Dagster's page of a partition says: STALE is shown as *Unsynced*."""
+    graph = platform.defs.get_repository_def().asset_graph
+    resolver = CachingStaleStatusResolver(platform.instance, graph, LoadingContextForTest(platform.instance))
+    return resolver.get_status(dg.AssetKey(table), partition)

@@ -36,9 +36,10 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def ui(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running UI, on a home where two weeks of the US exchange are filled."""
+    """The address of a running UI, on a home where two weeks of both exchanges are filled."""
     home = tmp_path_factory.mktemp("home")
-    fill(home, "US", date(2013, 2, 18), LAST_FILLED)
+    for exchange in ("ASX", "US"):
+        fill(home, exchange, date(2013, 2, 18), LAST_FILLED)
     with running_ui(home, ARTIFACTS / "dagster.log") as url:
         yield url
     assert processes_of(home) == []
@@ -76,14 +77,41 @@ def test_a_cell_is_materialized_from_its_page(page: Page, ui: str) -> None:
 
     run = _wait_for_run(ui)
     assert run["status"] == "SUCCESS"
-    assert {"key": "quant_assets/result", "value": "COMPLETE"} in run["tags"]
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert (tags["quant_assets/result"], tags["quant_assets/cells"]) == ("COMPLETE", "complete=1")
+    assert int(tags["quant_assets/requests"]) >= 5
     page.goto(f"/assets/daily_prices?view=partitions&partition={DAY}%7CUS")
     expect(_text(page, "Materialized")).to_be_visible()
-    facts = {"state": "complete", "rows": "5", "expected_symbols": "5", "received_symbols": "5"}
-    for name, value in {**facts, "requests": "5"}.items():
-        expect(_metadata(page, name)).to_contain_text(value)
+    for name in ("rows", "expected_symbols", "received_symbols"):
+        expect(_metadata(page, f"{name} (US)")).to_contain_text("5")
+    expect(_metadata(page, "state")).to_contain_text("complete")
     expect(_metadata(page, "object")).to_contain_text(f"daily_prices/exchange=US/date={DAY}.parquet")
     _keep(page, "cell")
+
+
+def test_the_page_of_a_table_says_what_it_is(page: Page) -> None:
+    page.goto("/assets/daily_prices?view=overview")
+    for text in ("quant-assets", "Row count", "daily_prices 1", "prices"):
+        expect(_text(page, text)).to_be_visible()
+    expect(page.get_by_text("One row per symbol and session.").first).to_be_visible()
+    # The column schema, with types and units.
+    for text in ("split_ratio", "fetched_at", "Datetime(us, UTC)"):
+        expect(_text(page, text)).to_be_visible()
+    expect(page.get_by_text("New shares per old share").first).to_be_visible()
+    expect(page.get_by_text("/store/daily_prices").first).to_be_visible()
+    expect(page.get_by_text("daily_prices.py").first).to_be_visible()
+    _keep(page, "overview", whole=True)
+
+
+def test_no_plot_mixes_two_exchanges(page: Page) -> None:
+    page.goto("/assets/daily_prices?view=overview")
+    _text(page, "Plots").click()
+    for name in ("rows", "expected_symbols", "received_symbols", "bytes"):
+        for exchange in ("ASX", "US"):
+            expect(_text(page, f"{name} ({exchange})")).to_be_visible()
+    for name in ("rows", "requests", "seconds"):
+        expect(page.get_by_text(name, exact=True)).to_have_count(0)
+    _keep(page, "plots", whole=True)
 
 
 def test_profiles_show_tables_and_pictures(page: Page) -> None:
@@ -155,7 +183,12 @@ def _wait_until(happened: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.5)
 
 
-def _keep(page: Page, name: str) -> None:
-    """Keeps a picture of the page once it has stopped moving."""
+def _keep(page: Page, name: str, *, whole: bool = False) -> None:
+    """Keeps a picture of the page once it has stopped moving; `whole`: in a window as high as a long page."""
+    size = page.viewport_size
+    if whole and size:
+        page.set_viewport_size({"width": size["width"], "height": 2400})
     page.wait_for_timeout(700)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
+    if size:
+        page.set_viewport_size(size)
