@@ -111,7 +111,7 @@ def cell_materialization(
 ) -> dg.AssetMaterialization:
     """The event that records a cell; `checks` says in a line what the checks found.
 
-    Its data version is the hash of the rows: the same rows are no new version. `provenance` are the tags of `made_by`.
+    Its data version is the hash of the rows: the same rows are no new version. `provenance`: the tags of `made_by`.
     """
     metadata = cell_metadata(store, report, day, entry)
     return dg.AssetMaterialization(

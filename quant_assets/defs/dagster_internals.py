@@ -14,13 +14,13 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
-from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     INPUT_DATA_VERSION_TAG_PREFIX,
     INPUT_EVENT_POINTER_TAG_PREFIX,
     extract_data_version_from_entry,
 )
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -159,7 +159,7 @@ def backfills_under_way(instance: dg.DagsterInstance) -> dict[str, dict[dg.Asset
 
 
 def provenance_tags(instance: dg.DagsterInstance, code_version: str, upstream: dg.AssetKey) -> dict[str, str]:
-    """The tags that say by which code and from which data of `upstream`, a table without partitions, something is made.
+    """The tags that say by which code and from which version of `upstream` (no partitions) something is made.
 
     Dagster adds them to its own materializations and to no other. One without them is called *Unsynced* as soon as
     `upstream` is materialized again, though nothing in it has changed: all cells, every day. Without any
