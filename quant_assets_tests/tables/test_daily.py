@@ -1,0 +1,74 @@
+"""`read_daily` finds every year that cells, manifest or history hold, whichever of them is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from quant_assets.market.bars import content_sha256
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY, HISTORY, object_key
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.parquet import encode
+from quant_assets_tests.filled import bars, cell
+
+OLD, NEW = date(2022, 12, 30), date(2023, 1, 3)
+
+
+def put_cell(store: LocalObjectStore, day: date, *symbols: str) -> None:
+    rows = bars(day, symbols)
+    entry = cell(day, rows)
+    info = store.put(object_key(DAILY, "US", str(day)), encode(rows, entry.facts()))
+    Manifest(store, DAILY).record("US", [replace(entry, version=info.version, size=info.size)])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalObjectStore:
+    """A cell in each of two years, the older one compacted."""
+    store = LocalObjectStore(tmp_path)
+    put_cell(store, OLD, "A", "B")
+    put_cell(store, NEW, "A", "B")
+    rows = bars(OLD, ["A", "B"])
+    facts = cell(OLD, rows).facts() | {"partition": "2022", "cells": {str(OLD): content_sha256(rows)}}
+    store.put(object_key(HISTORY, "US", "2022"), encode(rows, facts))
+    return store
+
+
+def lose(store: LocalObjectStore, *parts: str, year: int = 2022) -> None:
+    keys = {
+        "shard": Manifest(store, DAILY).shard_key("US", year),
+        "history": object_key(HISTORY, "US", str(year)),
+        "cell": object_key(DAILY, "US", str(OLD)),
+    }
+    for part in parts:
+        store.delete(keys[part])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [("shard",), ("history",), ("shard", "history"), ("shard", "cell")],
+    ids=["shard", "history", "shard and history", "shard and cell"],
+)
+@pytest.mark.parametrize("symbols", [None, ["B"]], ids=["all symbols", "some symbols"])
+def test_read_daily_has_the_rows_of_a_year_whose_parts_are_lost(
+    store: LocalObjectStore, parts: tuple[str, ...], symbols: list[str] | None
+) -> None:
+    before = read_daily(store, "US", symbols=symbols)
+    assert before["date"].unique().to_list() == [OLD, NEW]
+    lose(store, *parts)
+    assert read_daily(store, "US", symbols=symbols).equals(before)
+
+
+def test_read_daily_has_a_cell_newer_than_the_history_though_the_shard_is_gone(
+    store: LocalObjectStore,
+) -> None:
+    put_cell(store, OLD, "A", "B", "C")
+    before = read_daily(store, "US")
+    assert before.filter(pl.col("date") == OLD)["symbol"].to_list() == ["A", "B", "C"]
+    lose(store, "shard")
+    assert read_daily(store, "US").equals(before)
