@@ -67,7 +67,7 @@ bench-gcs: .venv/.dev  ## Reads and a daily update with 30 ms added to every req
 gcs-faults: .venv/.dev  ## 64 writers, a bad network and 100 kills on the storage emulator (many minutes).
 	$(BIN)/python -m benchmarks.gcs_faults
 
-mutants: .venv/.dev  ## How strong the tests are: SAMPLE small changes, each of which a test should notice (an hour or two).
+mutants: .venv/.dev  ## How strong the tests are: SAMPLE small changes, each of which a test should notice (hours).
 	$(BIN)/python -m benchmarks.mutants --sample $(or $(SAMPLE),500) --seed $(or $(SEED),1)
 
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
