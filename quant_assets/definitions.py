@@ -27,7 +27,7 @@ from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
 from quant_assets.resources.settings import Settings, SettingsError, load_settings
-from quant_assets.tables.layout import EXCHANGES, HISTORY, PROFILES, WEEKLY
+from quant_assets.tables.layout import EXCHANGES, HISTORY, LISTED_ONCE, PROFILES, READ_ONCE, WEEKLY
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
@@ -48,7 +48,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     jobs = daily_jobs(exchanges)
     tables = table_jobs()
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days)
-    store = StoreResource(location=settings.store_location)
+    store = StoreResource(
+        location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
+    )
     assets = [
         make_symbol_catalog(exchanges, settings.universe),
         make_daily_prices(grids, exchanges, rules),

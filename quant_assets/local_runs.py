@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -13,28 +14,33 @@ from dagster._core.utils import make_new_run_id
 
 from quant_assets.catalog.build import followed
 from quant_assets.definitions import build_definitions
-from quant_assets.defs.fill_run import RESULT_TAG
+from quant_assets.defs.fill_run import RESULT_TAG, fill_turn
+from quant_assets.defs.handover import Handover, handing_over
 from quant_assets.defs.jobs import daily_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, enabled
-from quant_assets.ingest.plan import FillRequest, Mode, make_plan
+from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
+from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.instance import databases_of, open_instance
 from quant_assets.market.coverage import CellState
+from quant_assets.resources.dagster_resources import sharing_view
 from quant_assets.resources.interrupts import before_delivery
 from quant_assets.resources.object_store import claim
 from quant_assets.resources.open_store import open_store
+from quant_assets.resources.run_view import RunView
 from quant_assets.resources.settings import Settings
-from quant_assets.tables.fetch_reports import read_reports
 from quant_assets.tables.layout import (
     CATALOG,
     DAILY,
     EXCHANGES,
     HISTORY,
+    LISTED_ONCE,
     PROFILES,
+    READ_ONCE,
     TOP_LEVEL,
     WEEKLY,
     object_key,
@@ -65,7 +71,9 @@ class Runner:
     def __enter__(self) -> Runner:
         warnings.simplefilter("ignore", dg.BetaWarning)
         self.exchanges: list[Exchange] = enabled(self.settings.exchanges, self.settings.exchanges_file)
-        self.store = open_store(self.settings.store_location)
+        self.store = RunView(open_store(self.settings.store_location), READ_ONCE, LISTED_ONCE)
+        self._changed: dict[str, set[date]] = {}
+        self._restated: Counter[str] = Counter()
         claim(self.store, TOP_LEVEL)
         # Here as well as in a fill: with nothing missing there is none.
         self.store.sweep()
@@ -93,19 +101,31 @@ class Runner:
 
         Returns whether there was a run. Raises RunFailed.
         """
+        # Before anything is read: what another run changes from here on makes the plan an outdated one.
+        turn = fill_turn(self.settings.spill_folder, exchange.code)
+        self.store.forget()
         catalog = read_table(self.store, object_key(CATALOG))
         listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))
         request = FillRequest(days, listings, symbols or None, mode)
-        plan = make_plan(exchange, self.store, request, self.settings.clock(), look_back=0)
+        look_back = self.settings.look_back_sessions
+        plan = make_plan(exchange, self.store, request, self.settings.clock(), look_back=look_back)
+        asked = set(days)
         shown = self._shown(DAILY)
         unshown = {
             day
             for day, entry in plan.standing.items()
-            if entry.state is not CellState.FAILED and daily_key(exchange.code, day) not in shown
+            if day in asked
+            and entry.state is not CellState.FAILED
+            and daily_key(exchange.code, day) not in shown
         }
         # A damaged cell is part of the run, so that the run says so.
         needed = sorted(
-            {*plan.wanted, *plan.damaged, *unshown, *(d for d in plan.days.closed if d not in plan.standing)}
+            {
+                *(plan.wanted.keys() & asked),
+                *plan.damaged,
+                *unshown,
+                *(d for d in plan.days.closed if d not in plan.standing),
+            }
         )
         if not needed and not listings.is_empty():
             return False
@@ -116,6 +136,7 @@ class Runner:
             f"{DAILY} {exchange.code}",
             keys,
             {"ops": {DAILY: {"config": config}}},
+            (plan, turn),
         )
         return True
 
@@ -138,15 +159,13 @@ class Runner:
             event = dg.AssetMaterialization(DAILY, partition=daily_key(exchange, day))
             self._instance.report_runless_asset_event(event)
 
-    def restated_since(self, exchange: str, started: datetime) -> int:
-        """How many restatements were recorded by runs that began at `started` or later."""
-        reports = read_reports(self.store, exchange, 3)
-        return sum(sum(r["restatements"].values()) for r in reports if r["started"] >= started.isoformat())
+    def restated(self, exchange: str) -> int:
+        """How many restatements of an exchange this runner's runs have recorded."""
+        return self._restated[exchange]
 
-    def changed_since(self, exchange: str, started: datetime) -> date | None:
-        """The first day whose cell was changed by a run that began at `started` or later."""
-        reports = [r for r in read_reports(self.store, exchange, 3) if r["started"] >= started.isoformat()]
-        return min((date.fromisoformat(day) for r in reports for day in r["changed"]), default=None)
+    def first_changed(self, exchange: str) -> date | None:
+        """The first day whose cell this runner's runs have changed."""
+        return min(self._changed.get(exchange, ()), default=None)
 
     def derived(self, exchange: Exchange, first: date, last: date) -> None:
         """Brings the weekly bars, the history and the profiles up to date with the cells of first..last.
@@ -170,8 +189,20 @@ class Runner:
         """The partitions that Dagster shows as materialized: after a killed run more may be stored than those."""
         return self._instance.get_materialized_partitions(dg.AssetKey(table))
 
+    def _learn(self, reports: Sequence[FillReport]) -> None:
+        """Takes note of what fills have changed in the store."""
+        for report in reports:
+            if report.mode is not Mode.VERIFY:
+                self._changed.setdefault(report.exchange, set()).update(report.changed)
+                self._restated[report.exchange] += report.restatements.height
+
     def _run(
-        self, job_name: str, title: str, keys: Sequence[str], config: dict[str, Any] | None = None
+        self,
+        job_name: str,
+        title: str,
+        keys: Sequence[str],
+        config: dict[str, Any] | None = None,
+        planned: tuple[Plan, str] | None = None,
     ) -> str:
         """One run in this process, answering its id; `keys` is the range from the first to the last."""
         job = self._definitions.resolve_job_def(job_name)
@@ -190,9 +221,15 @@ class Runner:
             else None
         )
         self._instance.add_event_listener(run_id, watch)
+        handover = Handover(*planned) if planned else Handover()
         success = False
         try:
-            with databases_of(self.settings), before_delivery(lambda: self._cancelling(run_id)):
+            with (
+                databases_of(self.settings),
+                before_delivery(lambda: self._cancelling(run_id)),
+                sharing_view(run_id, self.store),
+                handing_over(run_id, handover),
+            ):
                 result = job.execute_in_process(
                     instance=self._instance,
                     run_config={**_QUIET, **(config or {})},
@@ -206,6 +243,7 @@ class Runner:
             raise KeyboardInterrupt from error
         finally:
             self.watcher.run_ended(success=success)
+            self._learn(handover.reports)
         if _was_interrupted(result):
             raise KeyboardInterrupt
         if not result.success:

@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.open_store import open_store
+from quant_assets.resources.run_view import RunView
 from quant_assets.resources.settings import Settings
 from quant_assets.resources.yahoo import YahooSource
 
+_views: dict[str, RunView] = {}
+_views_lock = threading.Lock()
+
+
+@contextmanager
+def sharing_view(run_id: str, view: RunView) -> Generator[None]:
+    """Has a run that is executed in this process see the store through `view`, which whoever starts it shares."""
+    _views[run_id] = view
+    try:
+        yield
+    finally:
+        _views.pop(run_id, None)
+
 
 class StoreResource(dg.ConfigurableResource["StoreResource"]):
-    """The home of the tables."""
+    """The home of the tables. In a run everything that opens it shares one view (`RunView`, also for the fields)."""
 
     location: str
+    read_once: list[str] = []
+    listed_once: list[str] = []
+
+    _run_id: str | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        self._run_id = context.run.run_id if context.run else None
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._run_id is not None:
+            _views.pop(self._run_id, None)
 
     def open(self) -> ObjectStore:
         """The store, ready to use from several threads."""
-        return open_store(self.location)
+        if self._run_id is None:
+            return open_store(self.location)
+        with _views_lock:
+            if self._run_id not in _views:
+                _views[self._run_id] = RunView(open_store(self.location), self.read_once, self.listed_once)
+            return _views[self._run_id]
 
 
 class YahooResource(dg.ConfigurableResource["YahooResource"]):

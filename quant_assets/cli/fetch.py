@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -174,10 +174,9 @@ def sweep(exchange: ExchangeOption = None) -> None:
         runner.catalog()
         restated = 0
         for one in exchanges:
-            before = settings.clock()
             runner.sweep(one)
-            restated += runner.restated_since(one.code, before)
-            changed = runner.changed_since(one.code, before)
+            restated += runner.restated(one.code)
+            changed = runner.first_changed(one.code)
             if changed is not None:
                 runner.derived(one, changed, _last_session(one))
         runner.inventory()
@@ -242,9 +241,8 @@ def _fill(
         for exchange, days in work:
             if not days:
                 continue
-            started = settings.clock()
-            problems += _fill_one(runner, exchange, days, symbols or [], mode, started)
-            restated += runner.restated_since(exchange.code, started)
+            problems += _fill_one(runner, exchange, days, symbols or [], mode)
+            restated += runner.restated(exchange.code)
             entries = Manifest(runner.store, DAILY).between(exchange.code, days[0], days[-1])
             asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]
         try:
@@ -290,12 +288,7 @@ def _say(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
 
 
 def _fill_one(
-    runner: Runner,
-    exchange: Exchange,
-    days: list[date],
-    symbols: list[str],
-    mode: Mode | None,
-    started: datetime,
+    runner: Runner, exchange: Exchange, days: list[date], symbols: list[str], mode: Mode | None
 ) -> list[RunFailed]:
     from quant_assets.ingest.plan import Mode
     from quant_assets.local_runs import RunFailed
@@ -307,7 +300,7 @@ def _fill_one(
         problems.append(error)
     try:
         # Also after a failure: the cells that did come are good. And what was restated may lie before the range.
-        changed = runner.changed_since(exchange.code, started)
+        changed = runner.first_changed(exchange.code)
         runner.derived(exchange, min(days[0], changed or days[0]), days[-1])
     except RunFailed as error:
         if not problems:

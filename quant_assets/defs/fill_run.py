@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,20 +49,38 @@ def listeners(
 
 
 @contextmanager
-def one_fill_at_a_time(log: dg.DagsterLogManager, spill_folder: Path, code: str) -> Generator[None]:
+def one_fill_at_a_time(log: dg.DagsterLogManager, spill_folder: Path, code: str) -> Generator[str]:
     """Waits until no other run or command of this home fills the exchange, and says so.
 
     Two fills that overlap would ask for the same symbols twice: whoever comes second plans once the first has
     written, finds its cells, and asks for the rest. Other homes on the same store are kept from harm by conditional
-    puts alone. Raises Interrupted.
+    puts alone. Answers `fill_turn` as it was when the turn came. Raises Interrupted.
     """
 
     def on_wait() -> None:
         log.info(f"another run or command fills {code}; this one goes on when it is done")
         listener().waiting(code)
 
-    with one_at_a_time(spill_folder.parent / "locks" / f"fill-{code}", on_wait):
-        yield
+    locks = spill_folder.parent / "locks"
+    with one_at_a_time(locks / f"fill-{code}", on_wait):
+        before = fill_turn(spill_folder, code)
+        _turn_file(spill_folder, code).write_text(uuid.uuid4().hex)
+        try:
+            yield before
+        finally:
+            _turn_file(spill_folder, code).write_text(uuid.uuid4().hex)
+
+
+def fill_turn(spill_folder: Path, code: str) -> str:
+    """A text that is another one whenever a fill of the exchange has begun or ended in this home since."""
+    try:
+        return _turn_file(spill_folder, code).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _turn_file(spill_folder: Path, code: str) -> Path:
+    return spill_folder.parent / "locks" / f"fill-{code}.turn"
 
 
 def symbols_of(catalog: pl.DataFrame, exchange: str, only: Sequence[str]) -> pl.DataFrame:

@@ -257,7 +257,8 @@ def _write(
     name = partition or exchange or table
     put = False
     if output.frame is not None:
-        entry, put = _put(store, key, name, output, output.frame)
+        known = None if partition is None else _recorded(store, table, str(exchange), partition)
+        entry, put = _put(store, key, output, output.frame, (name, known))
     elif output.state is CellState.CLOSED:
         entry = Entry(name, CellState.CLOSED, reason=output.reason)
     else:
@@ -275,9 +276,17 @@ def _write(
     return entry, by_exchange(exchange, metadata)
 
 
+def _recorded(store: ObjectStore, table: str, exchange: str, partition: str) -> Entry:
+    """What the manifest records of a partition; an entry without an object where it records none."""
+    year = Manifest(store, table).year(exchange, int(partition[:4]))
+    return year.get(partition, Entry(partition, CellState.FAILED))
+
+
 def _put(
-    store: ObjectStore, key: str, name: str, output: TableOutput, frame: pl.DataFrame
+    store: ObjectStore, key: str, output: TableOutput, frame: pl.DataFrame, given: tuple[str, Entry | None]
 ) -> tuple[Entry, bool]:
+    """Puts a partition unless it would not change; `given` is its name, and what is recorded of it, if it can be."""
+    name, known = given
     entry = stamped(
         Entry(
             partition=name,
@@ -300,7 +309,13 @@ def _put(
                     return None
         return encode(frame, {**entry.facts(), **output.facts})
 
-    info = put_reconciled(store, key, decide)
+    info = None
+    if known is not None and _says(known) != _says(entry):
+        # What is recorded differs, so nothing has to be read, unless somebody has replaced the object meanwhile.
+        with contextlib.suppress(ObjectChanged):
+            info = store.put(key, encode(frame, {**entry.facts(), **output.facts}), if_version=known.version)
+    if info is None:
+        info = put_reconciled(store, key, decide)
     if info is None:
         assert standing is not None
         return standing, False

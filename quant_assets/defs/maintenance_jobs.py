@@ -20,6 +20,7 @@ from quant_assets.defs.fill_run import (
     symbols_of,
     tell,
 )
+from quant_assets.defs.handover import handed_over
 from quant_assets.defs.progress import listener
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
@@ -146,18 +147,20 @@ def _run(
 ) -> FillReport:
     home, now, rules = given
     run_id, verify = context.run.run_id, request.mode is Mode.VERIFY
+    handed = handed_over(run_id)
     with orderly_stop():
         prices = source.open()
         run = FillContext(exchange, home, prices, now, rules, run_id, listeners(exchange.code))
         alone = one_fill_at_a_time(context.log, rules.spill_folder, exchange.code)
         try:
             # A verification writes nothing, and has no need to wait.
-            with contextlib.nullcontext() if verify else alone:
-                report = fill_cells(run, request)
+            with contextlib.nullcontext("") if verify else alone as turn:
+                report = fill_cells(run, request, handed.plan_for(request.days, turn, home))
         except (SourceUnavailable, ObjectStoreError, Interrupted) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         finally:
             prices.close()
+        handed.reports.append(report)
         tell(context, report, exchange)
         listener().differ(report.restatements)
         differs = verify and not report.restatements.is_empty()

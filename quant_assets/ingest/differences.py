@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,6 +32,8 @@ from quant_assets.tables.restatements import Ledger
 
 _CELLS_READ_SINGLY = 64
 """Up to so many sessions their cells are read; more are quicker read from the history and the cells newer than it."""
+_FEW_SYMBOLS = 200
+"""Up to so many symbols a history is read in ranges instead of whole."""
 _CONFIRMATIONS = 2
 """How often the source is asked again about a bar that it no longer has, before that is believed."""
 
@@ -137,10 +140,15 @@ class _Comparing:
     def _standing(self, days: Sequence[date], symbols: list[str]) -> pl.DataFrame:
         if not days or not symbols:
             return empty_daily()
+        few = symbols if len(symbols) <= _FEW_SYMBOLS else None
+        rows: pl.DataFrame | None = None
         if len(days) > _CELLS_READ_SINGLY:
-            few = symbols if len(symbols) <= 200 else None
             rows = read_daily(self._store, self._exchange, days[0], days[-1], symbols=few)
-        else:
+        elif few is not None and len(days) > 2:
+            # Of few symbols the history gives the rows in two short reads; what is damaged is found below, by name.
+            with contextlib.suppress(ObjectDamaged):
+                rows = read_daily(self._store, self._exchange, days[0], days[-1], symbols=few)
+        if rows is None:
             rows = pl.concat([empty_daily(), *self._cells(days)])
         return rows.filter(pl.col("symbol").is_in(symbols), pl.col("date").is_in(list(days)))
 

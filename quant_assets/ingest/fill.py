@@ -30,11 +30,14 @@ from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 _WRITERS = 8
 
 
-def fill_cells(context: FillContext, request: FillRequest) -> FillReport:
+def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = None) -> FillReport:
     """Brings the cells of the days asked for up to date, asking the source only for what is missing.
 
     In every mode values that differ from those that are stored are classified; in all but `verify` they are recorded
     in the ledger and then taken.
+
+    Args:
+        plan: what `make_plan` has found for this request at this moment, when somebody has asked already.
 
     Returns:
         The report. Cells that nothing was missing from are in it as they are, and cost neither a request nor a write.
@@ -44,7 +47,7 @@ def fill_cells(context: FillContext, request: FillRequest) -> FillReport:
         manifest, ledger or quarantine; a damaged cell is a failed one in the report, and the others go on.
     """
     filling = _Filling(context, request.listings)
-    report = filling.fill(request)
+    report = filling.fill(request, plan)
     if filling.reaches_back:
         # What was compared is wrong from its first row on: only a whole history can tell what it should be.
         known = Manifest(context.store, DAILY).all(context.code)
@@ -75,7 +78,7 @@ class _Filling:
         self.reaches_back: list[str] = []
         self.started = context.clock()
 
-    def fill(self, request: FillRequest) -> FillReport:
+    def fill(self, request: FillRequest, plan: Plan | None = None) -> FillReport:
         context, mode = self._context, request.mode
         report = FillReport(self._code, mode)
         if mode is not Mode.VERIFY:
@@ -84,14 +87,16 @@ class _Filling:
         sweep_spill(context.rules.spill_folder)
         listings = with_learned(self._store, self._code, self._catalog)
         started = time.perf_counter()
-        plan = make_plan(
-            context.exchange,
-            self._store,
-            replace(request, listings=listings),
-            self._clock(),
-            look_back=context.rules.look_back,
-        )
+        if plan is None:
+            plan = make_plan(
+                context.exchange,
+                self._store,
+                replace(request, listings=listings),
+                self._clock(),
+                look_back=context.rules.look_back,
+            )
         report.seconds["plan"] += time.perf_counter() - started
+        self._writer.expected_sets.known(entry.expected_sha256 for entry in plan.standing.values())
         context.listeners.plan(plan)
         report.too_early = plan.days.too_early
         asked_days = {*plan.days.sessions, *plan.days.closed}

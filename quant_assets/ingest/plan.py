@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -59,6 +59,10 @@ class Days:
     too_early: list[date]
     """Sessions not over yet, close and delay included."""
 
+    def by_kind(self) -> tuple[list[date], list[date], list[date]]:
+        """Sessions, closed days, sessions that are not over."""
+        return self.sessions, self.closed, self.too_early
+
 
 @dataclass(slots=True)
 class Plan:
@@ -76,6 +80,12 @@ class Plan:
     """Sessions whose cell is not what was written, and what is wrong: left alone until somebody removes it."""
     suspended: dict[str, set[date]] = field(default_factory=dict[str, set[date]])
     """Per symbol the sessions in which it is known to have been suspended."""
+
+    def of_days(self, days: Collection[date]) -> Plan:
+        """The same plan for some of the days that were asked for, which hold all that is wanted of them."""
+        keep = set(days)
+        told = Days(*([day for day in some if day in keep] for some in self.days.by_kind()))
+        return replace(self, days=told, damaged={d: why for d, why in self.damaged.items() if d in keep})
 
     def starts(self) -> dict[str, date]:
         """Per symbol the earliest session wanted, in the order in which to ask: see `asking_order`."""

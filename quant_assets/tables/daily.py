@@ -6,6 +6,7 @@ A reader sees each object as it was or as it is, never a mixture.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
@@ -59,7 +60,7 @@ def read_daily(
         if not years:
             return empty_daily()
         # The two of a year may be read in any order: a cell in which they differ is read as it is now.
-        entries = [pool.submit(manifest.known, exchange, year) for year in years]
+        entries = [pool.submit(_entries, manifest, exchange, year, (first, last)) for year in years]
         histories = [pool.submit(_history, store, compacted.get(year), symbols) for year in years]
         overlay = pool.map(
             partial(_year, store, exchange, symbols),
@@ -70,6 +71,28 @@ def read_daily(
     if as_of is not None:
         rows = _as_of(Ledger(store, exchange), rows, as_of, symbols)
     return rows.filter(pl.col("date").is_between(first, last))
+
+
+def read_cells(store: ObjectStore, exchange: str, year: int, cells: Mapping[str, Entry]) -> pl.DataFrame:
+    """The rows of some cells of a year (DAILY_SCHEMA, by symbol and date), by day and entry.
+
+    What the year's history holds of them as they are is taken from there, in one read; others are read one by one.
+    Raises ObjectDamaged (of a cell), ObjectNotFound, StoreUnavailable.
+    """
+    rows, in_history = empty_daily(), dict[str, str]()
+    with contextlib.suppress(ObjectDamaged):
+        key = object_key(HISTORY, exchange, f"{year:04d}")
+        rows, in_history = _history(store, ObjectInfo(key, 0, ""), None)
+    same = [date.fromisoformat(p) for p, e in cells.items() if in_history.get(p) == e.content_sha256]
+    kept = {p: e for p, e in cells.items() if e.version}
+    return conform_daily(
+        _year(store, exchange, None, (rows.filter(pl.col("date").is_in(same)), in_history), kept)
+    )
+
+
+def _entries(manifest: Manifest, exchange: str, year: int, span: tuple[date, date]) -> dict[str, Entry]:
+    first, last = (day.isoformat() for day in span)
+    return {p: e for p, e in manifest.known(exchange, year).items() if first <= p <= last}
 
 
 def _as_of(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 
+from quant_assets.resources.object_store import MARKER
+
 CATALOG = "symbol_catalog"
 DAILY = "daily_prices"
 HISTORY = "price_history"
@@ -35,6 +37,17 @@ MANIFEST = "manifest"
 
 TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, MANIFEST, *RECORDS})
 """What the first part of a key can be in a store of ours."""
+
+READ_ONCE = (
+    MARKER,
+    f"{CATALOG}.parquet",
+    f"{EXCHANGES}.parquet",
+    *(f"{name}/" for name in (PROFILES, MANIFEST, EXPECTED, LISTING_EVENTS, QUARANTINE, REQUESTED)),
+)
+"""What one run reads at most once. Not the cells and histories, which are large; not the ledgers, of which what
+others have recorded meanwhile counts."""
+LISTED_ONCE = tuple(f"{name}/" for name in (*TIME_DIMENSION, MANIFEST))
+"""What one run lists at most once."""
 
 _EXCHANGE = r"exchange=(?P<exchange>[A-Z][A-Z0-9]{0,11})"
 _YEAR = r"year=(?P<year>\d{4})"

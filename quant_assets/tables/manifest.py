@@ -314,6 +314,7 @@ class Expected:
         self._store = store
         self._exchange = exchange
         self._known: dict[str, frozenset[str] | None] = {}
+        self._kept: set[str] = set()
 
     def symbols(self, sha256: str) -> frozenset[str] | None:
         """The set with this hash; None where it was not recorded. Raises ObjectDamaged, StoreUnavailable."""
@@ -332,11 +333,15 @@ class Expected:
             self._known[sha256] = None if told is None else frozenset(cast("list[str]", told))
         return self._known[sha256]
 
+    def known(self, sha256s: Iterable[str]) -> None:
+        """Takes these sets as kept: entries that were recorded with their cells name them."""
+        self._kept |= set(sha256s)
+
     def record(self, symbols: Iterable[str]) -> None:
         """Keeps a set; one that is known costs nothing."""
         ordered = sorted(symbols)
         sha256 = symbols_sha256(ordered)
-        if self._known.get(sha256) is None:
+        if sha256 not in self._kept and self._known.get(sha256) is None:
             with contextlib.suppress(ObjectChanged):
                 self._store.put(self._key(sha256), orjson.dumps(ordered), if_version=ABSENT)
             self._known[sha256] = frozenset(ordered)

@@ -10,6 +10,7 @@ from quant_assets.defs.asset_checks import check_specs
 from quant_assets.defs.cell_recording import CellRecorder, judge_again
 from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
 from quant_assets.defs.fill_run import listeners, one_fill_at_a_time, run_tags, symbols_of, tell
+from quant_assets.defs.handover import handed_over
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
@@ -95,11 +96,14 @@ def make_daily_prices(
                         break
                     symbols = symbols_of(symbol_catalog, code, config.symbols)
                     hear = listeners(code, recorder.cells)
-                    with one_fill_at_a_time(context.log, rules[code].spill_folder, code):
+                    given = handed_over(run_id)
+                    with one_fill_at_a_time(context.log, rules[code].spill_folder, code) as turn:
                         report = fill_cells(
                             FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, hear),
                             FillRequest(wanted, symbols, config.symbols or None, Mode(config.mode)),
+                            given.plan_for(wanted, turn, home),
                         )
+                    given.reports.append(report)
                     reports.append(report)
                     recorder.rest(report)
                     tell(context, report, by_code[code])

@@ -1,20 +1,19 @@
 """`price_history`: a year of daily cells in one object, by symbol and date: a cache that reads are quick from."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
 
 import dagster as dg
 
-from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
-from quant_assets.defs.partition_keys import daily_key, split_key
+from quant_assets.defs.io_manager import PartitionOutputs, TableOutput
+from quant_assets.defs.partition_keys import split_key
 from quant_assets.defs.partitions import DATE, EXCHANGE, YEAR, Grids
 from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
-from quant_assets.market.bars import conform_daily
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
-from quant_assets.resources.object_store import ObjectDamaged
+from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound
+from quant_assets.tables.daily import read_cells
 from quant_assets.tables.layout import DAILY, HISTORY
 from quant_assets.tables.lineage import year_inputs
 from quant_assets.tables.manifest import Manifest
@@ -36,14 +35,11 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         name=HISTORY,
         partitions_def=grids.yearly,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        ins={DAILY: dg.AssetIn(DAILY, partition_mapping=cells_of_year)},
+        deps=[dg.AssetDep(DAILY, partition_mapping=cells_of_year)],
         **page(HISTORY),
     )
     def price_history(
-        context: dg.AssetExecutionContext,
-        store: StoreResource,
-        clock: ClockResource,
-        daily_prices: PartitionFrames,
+        context: dg.AssetExecutionContext, store: StoreResource, clock: ClockResource
     ) -> PartitionOutputs:
         home = store.open()
 
@@ -66,11 +62,10 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                 frame = None
                 if inputs.why_stale(made) is not None:
                     try:
-                        daily = daily_prices.many([daily_key(code, date.fromisoformat(day)) for day in days])
-                    except ObjectDamaged as error:
+                        frame = read_cells(home, code, number, {day: cells[day] for day in days})
+                    except (ObjectDamaged, ObjectNotFound) as error:
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
-                    frame = conform_daily(daily)
                 yield (
                     key,
                     TableOutput(
