@@ -198,6 +198,7 @@ class _Writers:
         self._under_way: deque[tuple[str, int, Future[tuple[Entry, dict[str, Any]]]]] = deque()
         self._rows = 0
         self._unrecorded: dict[str, list[Entry]] = {}
+        self._years: dict[tuple[str, int], dict[str, Entry]] = {}
         self._error: Exception | None = None
         self.done: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
@@ -219,7 +220,9 @@ class _Writers:
             self.failed[key] = output.reason
             return
         rows = 0 if output.frame is None else output.frame.height
-        future = self._pool.submit(_write, self._store, self._table, *split_key(self._table, key), output)
+        exchange, partition = split_key(self._table, key)
+        known = None if partition is None else self._recorded(exchange, partition)
+        future = self._pool.submit(_write, self._store, self._table, exchange, partition, output, known)
         self._under_way.append((key, rows, future))
         self._rows += rows
         while len(self._under_way) > 2 * _WRITERS or (self._rows > _ROWS and len(self._under_way) > 1):
@@ -228,6 +231,13 @@ class _Writers:
             self._record()
         if self._error is not None:
             raise self._error
+
+    def _recorded(self, exchange: str, partition: str) -> Entry:
+        """What the manifest records of a partition; an entry without an object where it records none."""
+        year = int(partition[:4])
+        if (exchange, year) not in self._years:
+            self._years[exchange, year] = Manifest(self._store, self._table).year(exchange, year)
+        return self._years[exchange, year].get(partition, Entry(partition, CellState.FAILED))
 
     def _settle(self) -> None:
         key, rows, future = self._under_way.popleft()
@@ -251,13 +261,17 @@ class _Writers:
 
 
 def _write(
-    store: ObjectStore, table: str, exchange: str | None, partition: str | None, output: TableOutput
+    store: ObjectStore,
+    table: str,
+    exchange: str | None,
+    partition: str | None,
+    output: TableOutput,
+    known: Entry | None = None,
 ) -> tuple[Entry, dict[str, Any]]:
     key = object_key(table, exchange, partition)
     name = partition or exchange or table
     put = False
     if output.frame is not None:
-        known = None if partition is None else _recorded(store, table, str(exchange), partition)
         entry, put = _put(store, key, output, output.frame, (name, known))
     elif output.state is CellState.CLOSED:
         entry = Entry(name, CellState.CLOSED, reason=output.reason)
@@ -274,12 +288,6 @@ def _write(
         **output.metadata,
     }
     return entry, by_exchange(exchange, metadata)
-
-
-def _recorded(store: ObjectStore, table: str, exchange: str, partition: str) -> Entry:
-    """What the manifest records of a partition; an entry without an object where it records none."""
-    year = Manifest(store, table).year(exchange, int(partition[:4]))
-    return year.get(partition, Entry(partition, CellState.FAILED))
 
 
 def _put(
