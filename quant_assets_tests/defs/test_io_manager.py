@@ -273,8 +273,8 @@ def test_a_range_goes_to_a_bucket_far_away_several_at_once_and_is_recorded_in_fe
         store = StoreResource(location=f"gs://{bucket}/p")
         there = {"store": store, "io_manager": ParquetIOManager(store=store)}
         assert ran([weeks], there, tags=tags).success
-        # A put of each; the bucket is asked for once; and the year's entries, read before, and when they are written: a
-        # first time with a listing, so that a shard is never made with less than there is.
+        # A put of each; the bucket is asked for once; and the year's entries, read before and when they are written:
+        # a first time with a listing, so that a shard is never made with less than there is.
         assert proxy.asked == {"GET": 1 + 1 + 2, "POST": 53 + 1}
         # A busy machine may not get all eight going.
         assert 3 <= proxy.most_at_once <= 8
