@@ -14,6 +14,7 @@ from dagster._core.utils import make_new_run_id
 
 from quant_assets.catalog.build import followed
 from quant_assets.definitions import build_definitions
+from quant_assets.defs.automation import contiguous
 from quant_assets.defs.fill_run import RESULT_TAG, fill_turn
 from quant_assets.defs.handover import Handover, handing_over
 from quant_assets.defs.jobs import daily_job_name
@@ -176,9 +177,11 @@ class Runner:
         for table in (HISTORY, WEEKLY, PROFILES):
             stale = stale_partitions(self.store, table, exchange, span, self.settings.clock())
             stored = made_partitions(self.store, table, code, span, exchange.first_weekday)
-            unshown = {table_key(table, code, partition) for partition in stored} - self._shown(table)
-            keys = sorted({table_key(table, code, one.partition) for one in stale} | unshown)
-            if keys:
+            shown = self._shown(table)
+            unshown = {partition for partition in stored if table_key(table, code, partition) not in shown}
+            # A run is a range: one over a gap would ask for partitions that have nothing to rest on.
+            for run in contiguous(table, sorted({one.partition for one in stale} | unshown)):
+                keys = [table_key(table, code, partition) for partition in run]
                 self._run(f"{table}_job", f"{table} {code}", keys)
 
     def inventory(self) -> None:

@@ -99,7 +99,7 @@ def refresh_of(
         due = {p for p in partitions if p not in unsound and _is_due(retries, names[p], at)}
         if table == WEEKLY:
             due = {p for p in due if not _open_sessions(exchange, p, cells)}
-        runs = list(_contiguous(table, sorted(due)))[:MOST_RUNS]
+        runs = list(contiguous(table, sorted(due)))[:MOST_RUNS]
         refresh.runs += [(table, [table_key(table, code, p) for p in run]) for run in runs]
         if held := [p for p in partitions if p in unsound]:
             refresh.waiting.append(
@@ -159,7 +159,7 @@ def _is_due(retries: Retries, name: str, at: datetime) -> bool:
     return moment is not None and moment <= at
 
 
-def _contiguous(table: str, partitions: Sequence[str]) -> Iterator[list[str]]:
+def contiguous(table: str, partitions: Sequence[str]) -> Iterator[list[str]]:
     """The partitions (in order) in runs of those that follow each other in the table's grid."""
 
     def place(partition: str) -> int:
