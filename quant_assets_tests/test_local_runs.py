@@ -135,3 +135,21 @@ def test_a_prefix_of_another_project_is_told_at_the_start_and_left_as_it_is(
         pass
     assert [info.key for info in theirs.list("")] == ["2024/cat.jpg"]
     assert market.stats()["requests"] == {}
+
+
+def test_derived_makes_weeks_with_weeks_between_them_in_runs_of_their_own(
+    market: ReplayHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run over both would ask for the weeks between, which have no cell to rest on."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    universe = tmp_path / "universe.yaml"
+    universe.write_text("US: [AAPL, IBM]\n")
+    settings = quick_settings(tmp_path, market.url, universe=universe, start=date(2012, 12, 3))
+    first, last = date(2013, 1, 7), date(2013, 2, 8)
+    with Runner(settings) as runner:
+        runner.catalog()
+        runner.daily(exchange("US"), days_between(first, date(2013, 1, 11)))
+        runner.daily(exchange("US"), days_between(date(2013, 2, 4), last))
+        runner.derived(exchange("US"), first, last)
+        weeks = [info.key.rpartition("=")[2] for info in runner.store.list(f"{WEEKLY}/")]
+    assert weeks == ["2013-01-07.parquet", "2013-02-04.parquet"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -193,16 +192,3 @@ def test_trouble_outside_is_one_line_with_its_remedy(shell: Shell, bucket: str) 
     blocked.write_text("")
     refused(shell(*BACKFILL, STORE=str(blocked / "store")), str(blocked), "QUANT_ASSETS_STORE")
     assert blocked.read_text() == ""
-
-
-def test_weeks_apart_are_runs_of_their_own(shell: Shell) -> None:
-    """Stale weeks with weeks between them that have no cell: one run over all of them would fail."""
-    first = shell("backfill", "--exchange", "US", "--start", "2013-01-07", "--end", "2013-01-11")
-    assert first.returncode == 0, first.stderr
-    for folder in ("weekly_prices", "manifest/weekly_prices"):
-        assert (shell.store / folder).is_dir()
-        shutil.rmtree(shell.store / folder)
-    apart = shell("backfill", "--exchange", "US", "--start", "2013-02-04", "--end", "2013-02-08")
-    assert apart.returncode == 0, apart.stderr
-    weeks = sorted(file.name for file in (shell.store / "weekly_prices" / "exchange=US").iterdir())
-    assert weeks == ["week=2013-01-07.parquet", "week=2013-02-04.parquet"]
