@@ -71,10 +71,15 @@ def running_ui(home: Path, log: Path, environment: Mapping[str, str] | None = No
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     log.parent.mkdir(parents=True, exist_ok=True)
+    # What lies in the current folder is none of its business.
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    (elsewhere / "workspace.yaml").write_text("load_from:\n  - python_module: somebody_elses\n")
+    (elsewhere / "polars.py").write_text("raise ImportError('a module of the current folder')\n")
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "quant_assets.cli", "ui", *demo, "--port", str(port)],
-            cwd=ROOT,
+            [sys.executable, "-P", "-m", "quant_assets.cli", "ui", *demo, "--port", str(port)],
+            cwd=elsewhere,
             env={**os.environ, **(environment or {}), "QUANT_ASSETS_HOME": str(home)},
             stdout=output,
             stderr=subprocess.STDOUT,

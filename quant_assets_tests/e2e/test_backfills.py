@@ -6,7 +6,10 @@ One Dagster serves the whole module. The tests build on each other's cells only 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,18 +25,25 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from quant_assets.dev.demo import as_environment
 from quant_assets.local_runs import Runner
+from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
+from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
+from quant_assets.resources.source import HistoryRequest
+from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.defs.scheduler import turn_off_sensors
 from quant_assets_tests.e2e.stack import ARTIFACTS, find_chromium, graphql, processes_of, running_ui
-from quant_assets_tests.support import NOW, days_between
+from quant_assets_tests.support import NOW, days_between, quick_settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FIRST = date(2012, 3, 1)
 US = ["AAPL", "IBM"]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+PACE, LONDON = 5, 15
+"""Requests a second, and symbols of the exchange that has many."""
 PATIENCE = 240
 """Seconds in which a backfill has to end, on a busy machine."""
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"}
@@ -48,10 +58,15 @@ class Platform:
     instance: dg.DagsterInstance
     symbols: Mapping[str, Sequence[str]]
     store: Path
+    settings: Settings
 
     def launch(self, assets: Sequence[str], partitions: Sequence[str]) -> Backfill:
         """A backfill as the dialog asks for it, followed to its end."""
         self.source.reset_stats()
+        return self.follow(self.ask(assets, partitions))
+
+    def ask(self, assets: Sequence[str], partitions: Sequence[str]) -> str:
+        """Asks for a backfill as the dialog does; answers its id."""
         answer = graphql(
             self.url,
             """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
@@ -63,7 +78,7 @@ class Platform:
             },
         )["launchPartitionBackfill"]
         assert "backfillId" in answer, answer
-        return self.follow(answer["backfillId"])
+        return answer["backfillId"]
 
     def follow(self, backfill: str) -> Backfill:
         """Waits for the end of a backfill and answers what came of it."""
@@ -139,19 +154,21 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A year's grid of two exchanges with a few symbols each, empty but for its catalog."""
+    """A year's grid of two exchanges with a few symbols each and one with more, empty but for its catalog."""
     home = tmp_path_factory.mktemp("home")
     made_up = GeneratedExchange("ASX", symbols=3, seed=7, start=FIRST, end=NOW.date())
-    config = ReplayConfig(now=NOW, sampledata=True, generated=[made_up])
+    more = GeneratedExchange("LSE", symbols=60, seed=3, start=FIRST, end=NOW.date())
+    config = ReplayConfig(now=NOW, sampledata=True, generated=[made_up, more])
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         source = stack.enter_context(start(config))
         symbols = {"US": US, "ASX": sorted(e["symbol"] for e in source.catalog() if e["exchange"] == "ASX")}
+        symbols["LSE"] = _without_gaps(source, home)[:LONDON]
         universe = home / "universe.yaml"
         universe.write_text(yaml.safe_dump(symbols))
         settings = Settings(
-            home=home, exchanges=("ASX", "US"), universe=universe, start=FIRST, source_url=source.url,
-            requests_per_second=0, now=NOW, min_coverage={"*": 0.0},
+            home=home, exchanges=("ASX", "LSE", "US"), universe=universe, start=FIRST, source_url=source.url,
+            requests_per_second=PACE, now=NOW, min_coverage={"*": 0.0},
         )  # fmt: skip
         patch.setenv("DAGSTER_HOME", "")
         with Runner(settings) as runner:
@@ -162,7 +179,7 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", as_environment(settings)))
         stop_sensors(url)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
-        yield Platform(url, source, instance, symbols, Path(settings.store_location))
+        yield Platform(url, source, instance, symbols, Path(settings.store_location), settings)
     assert processes_of(home) == []
 
 
@@ -178,15 +195,27 @@ def stop_sensors(url: str) -> None:
             assert answer["instigationState"]["status"] == "STOPPED", answer
 
 
+def _without_gaps(source: ReplayHandle, home: Path) -> list[str]:
+    """The London symbols that traded on every session: each is asked for once, whatever range is wanted."""
+    symbols = [e["symbol"] for e in source.catalog() if e["exchange"] == "LSE"]
+    prices = YahooSource(quick_settings(home / "probe", source.url))
+    bars = {
+        result.symbol: result.bars.height
+        for result in prices.history([HistoryRequest(symbol, FIRST, "Europe/London") for symbol in symbols])
+    }
+    prices.close()
+    return sorted(symbol for symbol, count in bars.items() if count == max(bars.values()))
+
+
 def keys(code: str, first: date, last: date) -> list[str]:
     return [f"{day}|{code}" for day in days_between(first, last)]
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE, pause: float = 1) -> None:
     until = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < until, f"did not happen within {seconds:g} s"
-        time.sleep(1)
+        time.sleep(pause)
 
 
 def once(symbols: Sequence[str]) -> Counter[str]:
@@ -267,6 +296,72 @@ def test_weekly_alone_asks_for_nothing(platform: Platform) -> None:
     assert done.ranges == {WEEKLY: [f"{wanted[0]}...{wanted[-1]}"]}
     assert set(wanted) <= platform.cells(WEEKLY)
     assert done.requests == Counter()
+
+
+def test_a_cancelled_run_keeps_what_came_and_a_rerun_asks_only_for_the_rest(platform: Platform) -> None:
+    wanted = keys("LSE", date(2012, 4, 2), date(2012, 4, 13))
+    london = platform.symbols["LSE"]
+    assert len(london) == LONDON
+    platform.source.reset_stats()
+    backfill = platform.ask([DAILY], wanted)
+    wait_until(lambda: len(platform.source.log()) >= LONDON // 3, pause=0.1)
+    (run,) = platform.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
+    query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+    assert graphql(platform.url, query, id=run.run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    asked = len(platform.source.log())
+    cancelled = platform.follow(backfill)
+    (run,) = cancelled.runs
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    # Until the signal has reached the step's process it asks on at its pace; then only what is under way ends.
+    assert len(cancelled.requests) <= asked + platform.settings.concurrency + 2
+    assert len(cancelled.requests) < LONDON
+    assert set(cancelled.requests.values()) == {1}
+    manifest = Manifest(LocalObjectStore(platform.store), DAILY)
+    cells = [entry for entry in manifest.all("LSE") if entry.partition <= "2012-04-13"]
+    sessions = [entry for entry in cells if entry.state is not CellState.CLOSED]
+    assert len(cells) == len(wanted)
+    assert {entry.state for entry in sessions} == {CellState.PARTIAL}
+    assert {frozenset(m.symbol for m in entry.missing) for entry in sessions} == {
+        frozenset(london) - frozenset(cancelled.requests)
+    }
+    rest = platform.launch([DAILY], wanted)
+    assert rest.status == "COMPLETED_SUCCESS"
+    assert rest.requests == once([symbol for symbol in london if symbol not in cancelled.requests])
+    manifest = Manifest(LocalObjectStore(platform.store), DAILY)
+    assert {entry.state for entry in manifest.all("LSE")} == {CellState.COMPLETE, CellState.CLOSED}
+
+
+def test_two_backfills_and_a_command_at_once_keep_the_pace_and_ask_nothing_twice(platform: Platform) -> None:
+    first, last = date(2012, 5, 7), date(2012, 5, 18)
+    london, sydney = keys("LSE", first, last), keys("ASX", first, last)
+    platform.source.reset_stats()
+    command = [sys.executable, "-m", "quant_assets.cli", "backfill", "--exchange", "LSE"]
+    command += ["--start", str(first), "--end", str(last)]
+    environment = {**os.environ, **as_environment(platform.settings)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        backfills = [platform.ask([DAILY], london), platform.ask([DAILY], sydney)]
+        done = [platform.follow(backfill) for backfill in backfills]
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert {backfill.status for backfill in done} == {"COMPLETED_SUCCESS"}
+    assert {*london, *sydney} <= platform.cells()
+    asked = Counter(symbol for _, symbol in platform.source.log())
+    assert {symbol: asked[symbol] for symbol in platform.symbols["LSE"]} == dict.fromkeys(
+        platform.symbols["LSE"], 1
+    )
+    assert set(asked) == {*platform.symbols["LSE"], *platform.symbols["ASX"]}
+    moments = [moment for moment, _ in platform.source.log()]
+    busiest = {
+        seconds: max(sum(begin <= other < begin + seconds for other in moments) for begin in moments)
+        for seconds in (1, 3)
+    }
+    print(f"requests: {len(moments)}, most in a second: {busiest[1]}, in three: {busiest[3]}")
+    # A request that a busy machine delays on its way arrives nearer to the next one.
+    assert busiest[1] <= PACE + 2
+    assert busiest[3] <= 3 * PACE + 2
+    manifest = Manifest(LocalObjectStore(platform.store), DAILY)
+    sessions = [e for e in manifest.all("LSE") if str(first) <= e.partition <= str(last)]
+    assert {entry.state for entry in sessions} <= {CellState.COMPLETE, CellState.CLOSED}
 
 
 @pytest.fixture
