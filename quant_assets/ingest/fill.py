@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -114,17 +115,27 @@ class _Filling:
         quarantine = read_quarantine(self._store, self._code)
         if mode is not Mode.VERIFY:
             # Before the first request: what fails or is killed from here on was asked for all the same.
-            record_requested(self._store, self._code, asked_days)
+            record_requested(self._store, self._code, asked_days, next_day=False)
         requests_before = context.source.data_requests
-        with fetch(context, plan, listings, _decisions(quarantine)) as fetched:
-            report.requests = context.source.data_requests - requests_before
-            self._reconcile(plan, fetched, quarantine, report)
-            # A bar that is no longer served is asked about again while answers are compared.
-            report.requests = context.source.data_requests - requests_before
-            report.outcomes = fetched.outcomes
-            report.warnings += fetched.warnings
-            report.seconds |= fetched.seconds
+        try:
+            with fetch(context, plan, listings, _decisions(quarantine)) as fetched:
+                report.requests = context.source.data_requests - requests_before
+                self._reconcile(plan, fetched, quarantine, report)
+                # A bar that is no longer served is asked about again while answers are compared.
+                report.requests = context.source.data_requests - requests_before
+                report.outcomes = fetched.outcomes
+                report.warnings += fetched.warnings
+                report.seconds |= fetched.seconds
+        finally:
+            if mode is not Mode.VERIFY:
+                self._record_unanswered(plan.days.sessions, report)
         return report
+
+    def _record_unanswered(self, sessions: Sequence[date], report: FillReport) -> None:
+        """Sessions that have no object to tell that they were asked for are put on record."""
+        silent = [day for day in sessions if (cell := report.cells.get(day)) is None or not cell.version]
+        if silent:
+            record_requested(self._store, self._code, silent)
 
     def _reconcile(self, plan: Plan, fetched: Fetched, quarantine: pl.DataFrame, report: FillReport) -> None:
         started = time.perf_counter()

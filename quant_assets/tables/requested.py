@@ -1,7 +1,8 @@
 """Which days of an exchange have been asked for, whatever came of it: one small JSON object an exchange.
 
 `requested/exchange=….json`: `{"format": 1, "ranges": [["2012-12-24", "2013-01-08"], …]}`. It only grows, and is put
-before the first request of a run: so a range is known as asked for though the run was killed, or nothing came.
+before the first request of a run: so a range is known as asked for though the run was killed, or nothing came. The
+one session that a daily update adds is recorded by its cell; only where it gets none is it added here, after the run.
 """
 
 from __future__ import annotations
@@ -71,8 +72,13 @@ def read_requested(store: ObjectStore, exchange: str) -> Requested:
         return Requested()
 
 
-def record_requested(store: ObjectStore, exchange: str, days: Iterable[date]) -> None:
+def record_requested(
+    store: ObjectStore, exchange: str, days: Iterable[date], *, next_day: bool = True
+) -> None:
     """Adds days to what has been asked for; puts nothing where all of them are on record.
+
+    Args:
+        next_day: whether to put what adds nothing but one day after the last on record.
 
     Raises ObjectDamaged, NewerFormat, StoreUnavailable.
     """
@@ -80,8 +86,10 @@ def record_requested(store: ObjectStore, exchange: str, days: Iterable[date]) ->
 
     def decide(present: Blob | None) -> bytes | None:
         before = _parse(present, store) if present else Requested()
-        after = before.with_days(more)
-        return None if after == before else _dump(after)
+        new = [day for day in more if day not in before]
+        if not new or (not next_day and len(new) == 1 and before.last is not None and new[0] > before.last):
+            return None
+        return _dump(before.with_days(new))
 
     put_reconciled(store, requested_key(exchange), decide)
 

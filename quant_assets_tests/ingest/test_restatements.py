@@ -21,7 +21,7 @@ from quant_assets.resources.counters import WRITES, counted
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectInfo, StoreUnavailable
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.layout import DAILY, object_key, requested_key
+from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.quarantine import read_quarantine
 from quant_assets.tables.restatements import Ledger
@@ -440,7 +440,6 @@ def test_a_stored_bar_that_an_answer_leaves_out_by_accident_is_asked_about_again
     written = changed_files(before, tree(desk.home / "store"))
     assert {name for name in written if not name.startswith("manifest")} == {
         *cell_files(WEEK[-1]),
-        requested_key("US"),
     }
 
 

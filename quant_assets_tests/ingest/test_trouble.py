@@ -45,6 +45,19 @@ def test_nothing_but_what_was_asked_for_is_written_when_the_source_cannot_be_rea
     assert read_requested(desk.store, "US").ranges == ((WEEK[0], WEEK[-1]),)
 
 
+def test_a_session_after_those_on_record_is_recorded_by_its_cell_or_where_it_gets_none(
+    desk: Desk, market: ReplayHandle
+) -> None:
+    desk.fill(WEEK[:2])
+    before = desk.store.get(requested_key("US"))
+    desk.fill([WEEK[2]])
+    assert desk.store.get(requested_key("US")) == before
+    dead = Desk(desk.home, "http://127.0.0.1:9")
+    with pytest.raises(SourceUnavailable):
+        dead.fill([WEEK[3]], retry_wait_seconds=0.0)
+    assert WEEK[3] in read_requested(desk.store, "US")
+
+
 @pytest.mark.parametrize("unnoticed", [False, True])
 def test_a_damaged_cell_is_named_the_others_go_on_and_removed_it_is_made_anew(
     desk: Desk, market: ReplayHandle, unnoticed: bool

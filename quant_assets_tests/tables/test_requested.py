@@ -98,3 +98,16 @@ def test_the_first_day_is_that_of_the_record_or_of_a_cell_before_it(store: Local
     assert first_requested(store, "US") == date(2023, 6, 1)
     record_requested(store, "ASX", [FRIDAY])
     assert first_requested(store, "ASX") == FRIDAY
+
+
+def test_one_day_after_the_last_may_be_left_to_its_cell(store: LocalObjectStore) -> None:
+    record_requested(store, "US", [FRIDAY], next_day=False)
+    record_requested(store, "US", [MONDAY], next_day=False)
+    assert read_requested(store, "US").ranges == ((FRIDAY, FRIDAY),)
+    # More than one, or one before: whatever becomes of the run, they were asked for.
+    record_requested(store, "US", [MONDAY, date(2024, 3, 19)], next_day=False)
+    record_requested(store, "US", [date(2024, 3, 6)], next_day=False)
+    assert read_requested(store, "US").ranges == (
+        (date(2024, 3, 6), date(2024, 3, 6)),
+        (FRIDAY, date(2024, 3, 19)),
+    )
