@@ -43,7 +43,10 @@ class Retries:
         tries: dict[str, Tries] = {}
         try:
             for count, at, size, keys in value or ():  # type: ignore[attr-defined]
-                tries |= dict.fromkeys(keys, Tries(int(count), datetime.fromisoformat(at), int(size)))
+                moment = datetime.fromisoformat(at)
+                if moment.tzinfo is None:
+                    raise ValueError("a moment without a zone")
+                tries |= dict.fromkeys(keys, Tries(int(count), moment, int(size)))
         except (TypeError, ValueError, AttributeError):
             tries = {}
         return cls(pauses, forever=forever, tries=tries)

@@ -132,14 +132,16 @@ def new_symbols_sensor(
             catalog = read_table(store.open(), object_key(CATALOG))
         except ObjectNotFound:
             return dg.SkipReason(f"no catalog yet: materialize {CATALOG}")
+        except ObjectStoreError as error:
+            return dg.SkipReason(str(error))
         active = catalog.filter(catalog["is_active"])
         symbols = set(active["symbol"])
-        if context.cursor is None:
+        seen = _seen(context)
+        if seen is None:
             return dg.SensorResult(
                 skip_reason=dg.SkipReason(f"watching {len(symbols)} symbols from now on"),
                 cursor=_dumped(sorted(symbols)),
             )
-        seen: set[str] = set(orjson.loads(context.cursor))
         fresh = symbols - seen
         if not fresh:
             return dg.SkipReason(f"no symbol is new ({len(symbols)} known)")
@@ -199,11 +201,10 @@ def missing_sessions_sensor(
             if work := working.on(DAILY, code):
                 notes.append(f"{code}: waits for {work}")
                 continue
-            known: dict[str, Any] = cursor.get(code, {})
+            known = _part(cursor, code)
             try:
                 seen = catch_up.fingerprint(home, exchange, now)
-                again = known.get("next")
-                if known.get("seen") == seen and (again is None or datetime.fromisoformat(again) > now):
+                if known.get("seen") == seen and "note" in known and _is_later(known.get("next"), now):
                     notes.append(f"{code}: {known['note']}")
                     continue
                 missing = catch_up.missing_sessions(home, exchange, start, now)
@@ -261,7 +262,7 @@ def derived_tables_sensor(
         requests: list[dg.RunRequest] = []
         notes: list[str] = []
         for exchange in exchanges:
-            known: dict[str, Any] = cursor.get(exchange.code, {})
+            known = _part(cursor, exchange.code)
             try:
                 seen = automation.fingerprint(home, exchange, now)
                 if known.get("fresh") == seen:
@@ -315,6 +316,33 @@ def _cursor(context: dg.SensorEvaluationContext) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _part(cursor: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a sensor has kept of one exchange; nothing where another version has kept something else."""
+    value: object = cursor.get(name)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _seen(context: dg.SensorEvaluationContext) -> set[str] | None:
+    """The symbols that a sensor has kept; None where it has kept none, or something else than a list of them."""
+    try:
+        value: object = orjson.loads(context.cursor or "null")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in cast("list[object]", value)):
+        return None
+    return set(cast("list[str]", value))
+
+
+def _is_later(moment: object, now: datetime) -> bool:
+    """Whether a moment that a sensor has kept lies ahead; None is never, and what is no moment has passed."""
+    if moment is None:
+        return True
+    try:
+        return datetime.fromisoformat(str(moment)) > now
+    except (TypeError, ValueError):
+        return False
 
 
 def _skipped(reason: str, cursor: object) -> dg.SensorResult:

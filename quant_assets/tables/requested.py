@@ -122,6 +122,9 @@ def _parse(blob: Blob, store: ObjectStore) -> Requested:
         found = cast("dict[str, Any]", orjson.loads(blob.data))
         refuse_newer(found.get("format"), uri)
         ranges = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in found["ranges"]]
+        ends = [day for of in ranges for day in of]
+        if ends != sorted(ends):
+            raise ValueError("ranges not in order")
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ObjectDamaged(
             f"{uri}: unreadable ({error}); remove it, the next backfill makes it anew"

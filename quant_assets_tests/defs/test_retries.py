@@ -53,7 +53,8 @@ def test_retries_survive_in_a_cursor_and_strange_cursors_are_no_tries() -> None:
     dumped = retries.dump()
     assert len(dumped) == 2
     assert Retries.load(dumped, PAUSES).tries == retries.tries
-    for strange in (None, "", {"a": 1}, [["x", "y", "z", ["a"]]], [[1, NOW.isoformat()]], 7):
+    without_zone = [[1, NOW.replace(tzinfo=None).isoformat(), 1, ["a"]]]
+    for strange in (None, "", {"a": 1}, [["x", "y", "z", ["a"]]], [[1, NOW.isoformat()]], 7, without_zone):
         assert Retries.load(strange, PAUSES).tries == {}
 
 

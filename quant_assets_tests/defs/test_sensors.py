@@ -1,5 +1,6 @@
 """Whom the sensor of new symbols requests the history of, over which range, and how often."""
 
+import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from quant_assets.tables.layout import CATALOG, object_key
 from quant_assets.tables.parquet import encode
 from quant_assets_tests.defs.platform import Platform
+from quant_assets_tests.defs.scheduler import turn_on
 
 Listed = dict[str, tuple[str, bool]]
 KNOWN: Listed = {"AAPL": ("US", True), "AAA.AX": ("ASX", True)}
@@ -121,3 +123,54 @@ def test_new_symbols_run_key_tells_exchange_symbols_and_last_session(platform: P
         key("IBM", now=datetime(2013, 2, 28, 23, tzinfo=UTC)),
     ]
     assert len({one, *others}) == 5
+
+
+@pytest.mark.parametrize("kept", ["{", "{}", "17", '"AAPL"', "[1, 2]", '{"US": ["AAPL"]}'])
+def test_new_symbols_watches_anew_where_its_cursor_is_damaged_or_of_another_version(
+    platform: Platform, cursor: str, kept: str
+) -> None:
+    answer = sensed(platform, kept, KNOWN)
+    # To take every symbol for a new one would ask for the history of the whole universe.
+    assert asked(answer) == {}
+    assert answer.cursor == cursor
+
+
+def test_new_symbols_names_a_catalog_that_cannot_be_read_and_keeps_its_cursor(
+    platform: Platform, cursor: str
+) -> None:
+    platform.store.put(object_key(CATALOG), b"no table")
+    answer = platform.sense("new_symbols", cursor)
+    assert "symbol_catalog.parquet" in answer.skip_message
+    assert answer.cursor in (None, cursor)
+
+
+@pytest.mark.parametrize("sensor", ["missing_sessions", "derived_tables", "universe_file"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{",
+        "[]",
+        '{"US": 17, "day": [], "tries": 3, "exchange_profiles": {}}',
+        '{"US": {"seen": "", "fresh": 5, "next": "soon", "tries": {"a": 1}}, "tries": [[1, "x", 2, []]]}',
+        '{"US": {"next": "2013-03-02T00:00:00", "tries": [[1, "2013-03-02T00:00:00", 1, ["2013-03-01|US"]]]}}',
+    ],
+    ids=["damaged", "a list", "numbers", "no moments", "moments without zone"],
+)
+def test_sensors_start_anew_where_their_cursor_is_damaged_or_of_another_version(
+    platform: Platform, sensor: str, kept: str
+) -> None:
+    platform.follow(US=["AAPL", "IBM"])
+    turn_on(platform.instance, "US")
+    assert platform.days(date(2013, 2, 27), date(2013, 2, 28)).success
+    anew = platform.sense(sensor, None)
+    if kept.startswith('{"US": {"seen": ""') and sensor == "missing_sessions":
+        # As it would be had another version kept no note.
+        seen = json.loads(anew.cursor or "{}").get("US", {}).get("seen", "")
+        kept = json.dumps({"US": {"seen": seen, "next": "soon"}})
+    answer = platform.sense(sensor, kept)
+    if sensor == "universe_file":
+        # What it has kept of the day may be a day that is not today's.
+        assert len(answer.run_requests or []) <= 1
+    else:
+        assert [r.tags for r in answer.run_requests or []] == [r.tags for r in anew.run_requests or []]
+        assert answer.skip_message == anew.skip_message

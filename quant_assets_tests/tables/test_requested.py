@@ -70,7 +70,17 @@ def test_nothing_is_lost_of_many_writers(store: LocalObjectStore) -> None:
     assert all(day in read_requested(store, "US") for day in days)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"ranges": [["2024-01-02"]]}', b'{"format": 1}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b'{"ranges": [["2024-01-02"]]}',
+        b'{"format": 1}',
+        b'{"format": 1, "ranges": [["2024-01-09", "2024-01-02"]]}',
+        b'{"format": 1, "ranges": [["2024-02-01", "2024-02-02"], ["2024-01-01", "2024-01-03"]]}',
+    ],
+)
 def test_a_damaged_record_is_named(store: LocalObjectStore, data: bytes) -> None:
     store.put(requested_key("US"), data)
     for use in (read_requested, first_requested, lambda store, code: record_requested(store, code, [FRIDAY])):
