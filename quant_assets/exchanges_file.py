@@ -231,7 +231,7 @@ def _read(path: Path) -> ExchangesFile:
 def _parsed(text: str, file: str) -> ExchangesFile:
     try:
         document = yaml.load(text, Texts)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ExchangeConfigError(f"{file}: not readable as YAML ({error}); correct it there") from error
     try:
         return ExchangesFile.model_validate(document or {})

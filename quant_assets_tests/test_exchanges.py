@@ -262,6 +262,7 @@ def test_a_file_may_be_empty_or_only_name_suffixes(tmp_path: Path):
 MINE = "exchanges: {{ASX: {{{}}}}}".format
 WRONG = {
     "not YAML": ("exchanges: [", ["YAML"]),
+    "too deep": ("exchanges: " + "[" * 2000, ["YAML"]),
     "a list": ("- ASX", ["the file", "mapping", "exchanges"]),
     "a text": ("ASX", ["the file", "mapping"]),
     "top key": ("exchange: {}", ["exchange:", "unknown key", "did you mean exchanges"]),

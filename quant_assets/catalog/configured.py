@@ -82,7 +82,7 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
     try:
         # As texts, so that the symbols ON and NO are no booleans; a code that stands twice is refused.
         parsed: object = yaml.load(text, Texts)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise CatalogError(f"{name}: not readable as YAML ({error}); correct the file") from error
     if not isinstance(parsed, dict):
         raise CatalogError(f"{name}: expected exchange codes with lists of symbols, e.g. 'US: [AAPL]'")

@@ -68,7 +68,6 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None) -> dg.
         context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
     ) -> Answer:
         try:
-            read_universe(universe, list(exchanges))
             listed = universe_sha256(universe)
         except CatalogError as error:
             return dg.SkipReason(str(error))
@@ -89,6 +88,11 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None) -> dg.
             return _skipped("the catalog is that of the list", {"day": str(day)})
         if made_of == listed and cursor.get("day") == str(day):
             return _skipped("the catalog is that of the list, and of today", {"day": str(day)})
+        try:
+            # Only where there is something to make of it: a long list takes seconds to read.
+            read_universe(universe, list(exchanges))
+        except CatalogError as error:
+            return dg.SkipReason(str(error))
         if work := under_way(context.instance).on(CATALOG):
             return dg.SkipReason(f"the catalog is being made ({work})")
         retries = Retries.load(cursor.get("tries"), _CATALOG_PAUSES, forever=True)

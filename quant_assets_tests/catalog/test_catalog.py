@@ -117,6 +117,7 @@ def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: P
     ("text", "told"),
     [
         ("US: [AAPL", "not readable as YAML"),
+        pytest.param("US: " + "[" * 2000, "not readable as YAML", id="nested deeper than Python goes"),
         ("US: [AAPL]\nUS: [IBM]\n", "US is there twice"),
         ("", "lists of symbols"),
         ("- AAPL\n", "lists of symbols"),
