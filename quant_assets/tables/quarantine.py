@@ -99,7 +99,7 @@ def hold(
 def mark(
     store: ObjectStore, exchange: str, ids: Collection[str], decision: Decision, now: datetime, note: str = ""
 ) -> None:
-    """Keeps a decision about some bars."""
+    """Keeps a decision about some bars. One that somebody has taken meanwhile is not superseded."""
     if ids:
         put_reconciled(store, quarantine_key(exchange), _marking(store, exchange, ids, decision, now, note))
 
@@ -110,6 +110,9 @@ def _marking(
     def decide(present: Blob | None) -> bytes | None:
         standing = _standing(store, exchange, present)
         these = pl.col("id").is_in(sorted(ids)) & (pl.col("decision") != decision.value)
+        if decision is Decision.SUPERSEDED:
+            # A run knows what was pending when it began, and that was a long fetch ago.
+            these &= pl.col("decision") == Decision.PENDING.value
         if standing.filter(these).is_empty():
             return None
         return encode(

@@ -19,7 +19,7 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import quarantine_key
-from quant_assets.tables.quarantine import Decision, QuarantineError, read_quarantine
+from quant_assets.tables.quarantine import Decision, QuarantineError, mark, read_quarantine
 from quant_assets.tables.restatements import Ledger
 from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, told, truth
 from quant_assets_tests.support import NOW, listings, tree
@@ -258,3 +258,17 @@ def test_a_damaged_quarantine_stops_fills_by_name_and_no_reader(desk: Desk, mark
     assert read_daily(desk.store, "US").equals(rows)
     # The other exchange knows nothing of it.
     assert desk.fill(WEEK, listings("AAA.AX"), code="ASX").requests >= 1
+
+
+@pytest.mark.parametrize("decision", [Decision.ACCEPTED, Decision.REJECTED])
+def test_mark_supersedes_no_bar_that_somebody_has_decided_about_meanwhile(
+    desk: Desk, market: ReplayHandle, decision: Decision
+) -> None:
+    market.add_faults(high_low())
+    desk.live(market, WEEK[-1], WEEK)
+    (pending,) = read_quarantine(desk.store, "US")["id"]
+    mark(desk.store, "US", [pending], decision, NOW, "looked at")
+    # A run that saw it pending when it began got a good bar since.
+    mark(desk.store, "US", [pending], Decision.SUPERSEDED, NOW + timedelta(minutes=5))
+    (row,) = read_quarantine(desk.store, "US").rows(named=True)
+    assert (row["decision"], row["decided_at"], row["note"]) == (decision.value, NOW, "looked at")
