@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
 
 RESULT_TAG = "quant_assets/result"
+_UNDER_WAY = "under way "
 
 
 def rules_of(settings: Settings) -> dict[str, FillRules]:
@@ -64,11 +65,16 @@ def one_fill_at_a_time(log: dg.DagsterLogManager, spill_folder: Path, code: str)
     locks = spill_folder.parent / "locks"
     with one_at_a_time(locks / f"fill-{code}", on_wait):
         before = fill_turn(spill_folder, code)
-        _turn_file(spill_folder, code).write_text(uuid.uuid4().hex)
+        if before.startswith(_UNDER_WAY):
+            # That fill was killed: what was planned while it ran knows only part of what it has written.
+            before = uuid.uuid4().hex
+        _turn_file(spill_folder, code).write_text(_UNDER_WAY + uuid.uuid4().hex)
         try:
             yield before
         finally:
-            _turn_file(spill_folder, code).write_text(uuid.uuid4().hex)
+            # A full disk has been reported by then, and the next fill plans for itself.
+            with suppress(OSError):
+                _turn_file(spill_folder, code).write_text(uuid.uuid4().hex)
 
 
 def fill_turn(spill_folder: Path, code: str) -> str:
