@@ -143,6 +143,14 @@ class Settings(BaseSettings):
             raise ValueError(_ADDRESS)
         return value
 
+    @field_validator("now", mode="before")
+    @classmethod
+    def _now_is_no_number(cls, value: object) -> object:
+        # pydantic takes a number for seconds since 1970: 20130301 would be a day in August of that year.
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d.]+\s*", value):
+            raise ValueError("write a moment with its time zone, e.g. 2013-03-01T23:00:00Z")
+        return value
+
     @field_validator("now")
     @classmethod
     def _now_has_zone(cls, value: datetime | None) -> datetime | None:

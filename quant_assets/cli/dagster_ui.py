@@ -14,7 +14,7 @@ from types import FrameType
 
 from quant_assets.cli.console import console
 from quant_assets.cli.usage import UsageProblem
-from quant_assets.resources.settings import Settings
+from quant_assets.resources.settings import PREFIX, Settings
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ORDERLY_SECONDS = 40.0
@@ -43,9 +43,9 @@ def run_ui(settings: Settings, port: int, *, demo: bool) -> int:
             console.print(f"replay server on {server.url}, today is 2013-03-01", soft_wrap=True)
         home = str(prepare_instance(settings))
         environment = {
-            **os.environ,
-            **_environment(settings),
+            **environment_of(settings),
             "DAGSTER_HOME": home,
+            "PYTHONWARNINGS": "ignore",
             # The current folder may hold modules of any name.
             "PYTHONSAFEPATH": "1",
         }
@@ -125,7 +125,13 @@ def _refuse_port_in_use(port: int) -> None:
             ) from error
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment of this process, with these settings and no others.
+
+    What the demo leaves at its default must not come from what the user has set: a store, say, or exchanges.
+    """
     from quant_assets.dev.demo import as_environment
 
-    return {**as_environment(settings), "PYTHONWARNINGS": "ignore"}
+    ours = {PREFIX + name.upper() for name in Settings.model_fields}
+    inherited = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    return {**inherited, **as_environment(settings)}

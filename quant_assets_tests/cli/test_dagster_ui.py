@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from quant_assets.cli.dagster_ui import environment_of
+from quant_assets.dev.demo import demo_settings
+from quant_assets.resources.settings import load_settings
 from quant_assets_tests.cli.test_cli import Shell, misused, shell
 
 __all__ = ["shell"]
@@ -43,6 +46,26 @@ from quant_assets.cli import dagster_ui
 dagster_ui._LAST_SECONDS = 2
 sys.exit(dagster_ui.supervise([sys.executable, *sys.argv[1:]], os.environ))
 """
+
+
+def test_the_demo_is_served_with_its_own_settings_whatever_the_user_has_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # As the README has a user export them, and a store of the user's own.
+    monkeypatch.setenv("QUANT_ASSETS_EXCHANGES", "US")
+    monkeypatch.setenv("QUANT_ASSETS_STORE", str(tmp_path / "real"))
+    monkeypatch.setenv("QUANT_ASSETS_LOGS_BUCKET", "logs")
+    settings = demo_settings(tmp_path, "http://127.0.0.1:8765")
+    environment = environment_of(settings)
+    monkeypatch.delenv("QUANT_ASSETS_EXCHANGES")
+    monkeypatch.delenv("QUANT_ASSETS_STORE")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    served = load_settings()
+    assert served == settings
+    assert (served.store_location, served.exchanges) == (str(tmp_path / "demo" / "store"), ("ASX", "US"))
+    # It is Dagster's, not a setting of ours.
+    assert environment["QUANT_ASSETS_LOGS_BUCKET"] == "logs"
 
 
 @pytest.fixture

@@ -44,6 +44,13 @@ def test_an_owner_and_a_code_url_are_what_dagster_can_show(
         load_settings()
 
 
+@pytest.mark.parametrize("value", ["2013", "20130301", "1362178800", " -5.5 "])
+def test_now_is_a_moment_and_no_number(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_NOW", value)
+    with pytest.raises(SettingsError, match=r"QUANT_ASSETS_NOW=.*2013-03-01T23:00:00Z"):
+        load_settings()
+
+
 def test_values_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {
         "HOME": str(tmp_path),
