@@ -22,7 +22,7 @@ from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.daily import read_all, read_daily
-from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, WEEKLY, exchange_of, object_key
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import read_table
 from quant_assets.tables.restatements import Ledger
@@ -170,7 +170,12 @@ def _names(symbols: Symbols) -> list[str]:
 
 def _moment(value: datetime | date | str | None) -> datetime | None:
     if isinstance(value, str):
-        value = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        try:
+            value = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(
+                f"as_of={value!r} is no moment: write 2013-03-01 or 2013-03-01T23:00:00Z"
+            ) from None
     if value is None or isinstance(value, datetime):
         if value is not None and value.tzinfo is None:
             raise ValueError(f"as_of={value.isoformat()} has no time zone: add one, e.g. Z")
@@ -258,7 +263,15 @@ def universe(*, store: Store = None) -> pl.LazyFrame:
 
 def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
     """The symbol profiles of an exchange. Raises ObjectNotFound when they have not been materialized."""
-    return read_table(_open(store), object_key(PROFILES, exchange)).lazy()
+    home = _open(store)
+    try:
+        return read_table(home, object_key(PROFILES, exchange)).lazy()
+    except ObjectNotFound as error:
+        made = [exchange_of(found.key) or "" for found in home.list(f"{PROFILES}/")]
+        raise ObjectNotFound(
+            f"no profiles of {exchange!r} in {home.location}: there are those of "
+            f"{', '.join(filter(None, made)) or 'no exchange'}; a backfill of the exchange makes them"
+        ) from error
 
 
 def _catalog(store: ObjectStore) -> pl.DataFrame:
@@ -290,4 +303,9 @@ def _open(store: Store) -> ObjectStore:
 
 
 def _day(value: date | str | None) -> date | None:
-    return date.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no date: write YYYY-MM-DD") from None

@@ -246,10 +246,14 @@ def test_reads_are_the_latest_cells_whenever_the_year_was_compacted(
 
 def test_the_universe_and_the_profiles_are_read_whole(store: LocalObjectStore) -> None:
     assert universe(store=store).collect()["symbol"].to_list() == ["BHP.AX", "IBM", "MSFT", "NEW"]
-    with pytest.raises(ObjectNotFound, match=r"exchange=US\.parquet"):
+    with pytest.raises(ObjectNotFound, match=r"no profiles of 'US' in .*: there are those of no exchange"):
         profiles("US", store=store)
     store.put(object_key(PROFILES, "US"), encode(pl.DataFrame({"symbol": ["IBM"]}), {}))
     assert profiles("US", store=store).collect()["symbol"].to_list() == ["IBM"]
+    with pytest.raises(
+        ObjectNotFound, match=r"no profiles of 'LSE' in .*: there are those of US; a backfill"
+    ):
+        profiles("LSE", store=store)
 
 
 def test_weeks_are_bounded_by_their_mondays(store: LocalObjectStore) -> None:
@@ -384,8 +388,16 @@ def test_a_moment_without_its_zone_is_refused(store: LocalObjectStore) -> None:
     for naive in (datetime(2024, 1, 12, 9), "2024-01-12T09:00:00"):  # noqa: DTZ001
         with pytest.raises(ValueError, match=r"as_of=2024-01-12T09:00:00 has no time zone: add one, e.g. Z"):
             prices("IBM", as_of=naive, store=store)
-    with pytest.raises(ValueError, match="isoformat"):
+    with pytest.raises(ValueError, match=r"as_of='yesterday' is no moment: write 2013-03-01 or"):
         prices("IBM", as_of="yesterday", store=store)
+
+
+@pytest.mark.parametrize("text", ["2013-02-30", "2012", "soon"])
+def test_a_bound_that_is_no_date_is_named(store: LocalObjectStore, text: str) -> None:
+    for read in (prices, weekly):
+        for bounds in ((text,), (None, text)):
+            with pytest.raises(ValueError, match=f"'{text}' is no date: write YYYY-MM-DD"):
+                read("IBM", *bounds, store=store)
 
 
 # --- snapshots
