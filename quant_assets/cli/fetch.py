@@ -77,7 +77,8 @@ def backfill(
     first = read_date(start, "--start")
     last = read_date(end, "--end") if end else _last_session(found)
     if last < first:
-        raise UsageProblem(f"--start {first} is after --end {last}")
+        until = f"--end {last}" if end else f"the last session of {found.code} that is over, {last}"
+        raise UsageProblem(f"--start {first} is after {until}")
     _refuse_future(found, last, "--end")
     _refuse_before_grid(first, "--start")
     if asked_mode is Mode.VERIFY:

@@ -22,6 +22,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 _SENTENCES = ("reason", "rule")
 _WIDE = 180
+_EMPTY = {
+    "gaps": "no gaps",
+    "restatements": "no restatements",
+    "quarantine": "no bar waits in quarantine",
+}
 
 _quarantine = typer.Typer(
     no_args_is_help=True, help="Bars that break a rule and wait for a decision.", rich_markup_mode=None
@@ -191,7 +196,7 @@ def _show(table: pl.DataFrame, as_json: bool, title: str) -> None:
     from quant_assets.cli.console import console
 
     if table.is_empty():
-        console.print(f"no {title}")
+        console.print(_EMPTY[title])
         return
     shown: Any = Table(box=None, pad_edge=False)
     for name in table.columns:

@@ -122,7 +122,8 @@ def _bar(title: str) -> Generator[_Step]:
 
     from quant_assets.cli.console import errors
 
-    with Progress(console=errors, transient=True) as progress:
+    # Without a terminal there is no bar to redraw, and it would leave an empty line behind.
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task(title, total=None)
         yield _Step(lambda: progress.advance(task), lambda total: progress.update(task, total=total))
 

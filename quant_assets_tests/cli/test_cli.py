@@ -101,6 +101,10 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_is_touched(
         shell("update-daily", "--exchange", "US", "--date", "2013-02-13", NOW="2013-02-13T21:10:00Z"),
         "the session of US is not over before 2013-02-13 21:30 UTC", "the last session over is 2013-02-12",
     )  # fmt: skip
+    misused(
+        shell("backfill", "--exchange", "US", "--start", "2013-03-14"),
+        "--start 2013-03-14 is after the last session of US that is over, 2013-03-01",
+    )  # fmt: skip
     misused(shell(*BACKFILL, "--mode", "foo"), "--mode 'foo'", "incremental, force, verify")
     misused(shell(*BACKFILL, "--frobnicate"), "--frobnicate")
     misused(shell("replay", "--port", "http"), "--port", "a valid integer")

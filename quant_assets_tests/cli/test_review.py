@@ -127,6 +127,7 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     assert accepted.exit_code == 0, accepted.output
     assert command("quarantine", "reject", "--symbol", "MSFT").exit_code == 0
     assert listed(command("quarantine", "list", "--json")) == []
+    assert command("quarantine", "list").stdout == "no bar waits in quarantine\n"
     decided = {b["symbol"]: b for b in listed(command("quarantine", "list", "--all", "--json"))}
     assert (decided["IBM"]["decision"], decided["IBM"]["note"]) == ("accepted", "traded at nine")
     assert decided["MSFT"]["decision"] == "rejected"
