@@ -6,7 +6,7 @@ the manifest. All of it is pure but for reading the store, so that it can be ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -18,6 +18,7 @@ from quant_assets.exchanges import Exchange
 from quant_assets.ingest.plan import FillRequest, make_plan
 from quant_assets.maintenance.inventory import first_day
 from quant_assets.market.coverage import FINAL, CellState
+from quant_assets.market.weeks import weekday
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.listing_events import events_key, with_learned
@@ -42,6 +43,8 @@ class Missing:
     """All sessions that may still be lacking, whether asking now is worth it or not."""
     sessions: list[date]
     """All sessions looked at, in order."""
+    outside: list[date] = field(default_factory=list[date])
+    """Sessions that have no partition, since no exchange's `weekdays` name their weekday."""
 
 
 @dataclass
@@ -63,10 +66,17 @@ def fingerprint(store: ObjectStore, exchange: Exchange, now: datetime) -> str:
     return "|".join(parts)
 
 
-def missing_sessions(store: ObjectStore, exchange: Exchange, start: date, now: datetime) -> Missing | None:
+def missing_sessions(
+    store: ObjectStore,
+    exchange: Exchange,
+    start: date,
+    now: datetime,
+    weekdays: Collection[int] = range(7),
+) -> Missing | None:
     """The sessions that are over at `now`, from the first day ever asked for on, that are not as they should be.
 
-    Returns None where nothing was ever asked for, or nobody is followed. Raises ObjectDamaged, StoreUnavailable.
+    `start` and `weekdays` (0 is Sunday) are those of the grid. Returns None where nothing was ever asked for, nobody
+    is followed, or no session is over since. Raises ObjectDamaged, StoreUnavailable.
     """
     first, last = first_day(store, exchange.code), exchange.calendar().last_session_over(now, exchange.delay)
     if first is None or last is None:
@@ -78,7 +88,11 @@ def missing_sessions(store: ObjectStore, exchange: Exchange, start: date, now: d
     listings = with_learned(store, exchange.code, followed(catalog, exchange.code))
     if listings.is_empty():
         return None
-    sessions = exchange.calendar().sessions(max(first, start), last)
+    first = max(first, start)
+    every = list(exchange.calendar().sessions(first, last)) if first <= last else []
+    sessions = [session for session in every if weekday(session) in weekdays]
+    if not sessions:
+        return None
     plan = make_plan(exchange, store, FillRequest(sessions, listings), now, look_back=0)
     absent = {session for session in sessions if session not in plan.standing and session not in plan.damaged}
     lacking = {session: len(symbols) for session, symbols in plan.wanted.items()}
@@ -92,6 +106,7 @@ def missing_sessions(store: ObjectStore, exchange: Exchange, start: date, now: d
         absent,
         unresolved | absent | lacking.keys(),
         sessions,
+        [session for session in every if weekday(session) not in weekdays],
     )
 
 
@@ -133,6 +148,11 @@ def choose(exchange: Exchange, missing: Missing, retries: Retries, now: datetime
     if given_up:
         notes.append(
             f"{_named(given_up)} asked for {len(PAUSES)} times in vain, and not again (`quant-assets gaps` tells why)"
+        )
+    if missing.outside:
+        notes.append(
+            f"{_named(missing.outside)} cannot be asked for: no exchange's `weekdays` name that weekday; add it to "
+            f"those of {exchange.code} (QUANT_ASSETS_EXCHANGES_FILE)"
         )
     wanted.note = "; ".join(notes) or f"nothing is missing through {missing.sessions[-1]}"
     return wanted

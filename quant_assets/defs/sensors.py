@@ -34,7 +34,8 @@ from quant_assets.defs.partition_keys import daily_key
 from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.schedules import daily_schedule_name
 from quant_assets.defs.under_way import under_way
-from quant_assets.exchanges import Exchange
+from quant_assets.exchanges import Exchange, grid_weekdays
+from quant_assets.market.weeks import weekday, weekdays_of_cron
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStoreError
@@ -121,6 +122,7 @@ def new_symbols_sensor(
     The symbols seen so far are the cursor. The first catalog it sees is taken as known: to have a whole universe
     filled is for a person to ask for.
     """
+    weekdays = weekdays_of_cron(grid_weekdays(exchanges))
 
     @dg.sensor(
         name="new_symbols",
@@ -153,6 +155,9 @@ def new_symbols_sensor(
         for exchange in exchanges:
             new = sorted(set(active.filter(active["exchange"] == exchange.code)["symbol"]) & fresh)
             last = exchange.calendar().last_session_over(clock.now(), exchange.delay)
+            while last is not None and last > start and weekday(last) not in weekdays:
+                # It has no partition (see `catch_up`), and a run over a range that ends with it would fail.
+                last -= timedelta(days=1)
             if not new or last is None or last < start:
                 continue
             requests.append(
@@ -178,6 +183,7 @@ def missing_sessions_sensor(
 
     Nothing is requested of an exchange while a run or backfill of its cells is queued or in progress.
     """
+    weekdays = weekdays_of_cron(grid_weekdays(exchanges))
 
     @dg.sensor(
         name="missing_sessions",
@@ -211,12 +217,12 @@ def missing_sessions_sensor(
                 if known.get("seen") == seen and "note" in known and _is_later(known.get("next"), now):
                     notes.append(f"{code}: {known['note']}")
                     continue
-                missing = catch_up.missing_sessions(home, exchange, start, now)
+                missing = catch_up.missing_sessions(home, exchange, start, now, weekdays)
             except ObjectStoreError as error:
                 notes.append(f"{code}: {error}")
                 continue
             if missing is None:
-                notes.append(f"{code}: nothing was ever asked for, so nothing is missing")
+                notes.append(f"{code}: nothing was asked for up to now, so nothing is missing")
                 continue
             retries = Retries.load(known.get("tries"), catch_up.PAUSES)
             wanted = catch_up.choose(exchange, missing, retries, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.clock import ClockResource
 from quant_assets.tables.layout import DAILY
-from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.requested import record_requested
 from quant_assets_tests.defs.platform import Platform
 from quant_assets_tests.defs.scheduler import turn_on, waiting_run
 
@@ -185,3 +187,40 @@ def test_a_symbol_taken_out_of_the_list_again_fails_no_past_cell(
     assert run_all(day, ticked) == [f"{MONDAY}|US .. {FRIDAY}|US"]
     assert {e.state for e in Manifest(platform.store, DAILY).all("US")} == {CellState.COMPLETE}
     assert not market.stats()["chart_data"]
+
+
+def test_nothing_is_missing_while_no_session_is_over_since_the_first_day_asked_for(
+    platform: Platform,
+) -> None:
+    platform.follow(US=["AAPL"])
+    turn_on(platform.instance, "US")
+    holiday = date(2013, 2, 18)
+    Manifest(platform.store, DAILY).record("US", [Entry(str(holiday), CellState.CLOSED)])
+    noticed = at(platform, datetime(2013, 2, 18, 22, tzinfo=UTC)).sense("missing_sessions", None)
+    assert not noticed.run_requests
+    assert "US: nothing was asked for up to now" in noticed.skip_message
+
+
+def test_a_session_on_a_weekday_without_partitions_is_named_and_asked_for_by_no_sensor(
+    platform: Platform, tmp_path: Path
+) -> None:
+    # As of an exchange that trades from Sunday to Thursday, until it changes its week (Tel Aviv, January 2026).
+    file = tmp_path / "exchanges.yaml"
+    file.write_text("exchanges: {US: {weekdays: 0-4}}")
+    changes = {"exchanges": ("US",), "exchanges_file": file, "start": MONDAY, "now": EVENING}
+    alone = Platform(platform.settings.model_copy(update=changes), platform.instance)
+    alone.follow(US=["AAPL"])
+    turn_on(alone.instance, "US")
+    record_requested(alone.store, "US", [MONDAY])
+    (history,) = alone.sense("new_symbols", "[]").run_requests
+    ticked = alone.sense("missing_sessions", None)
+    (request,) = ticked.run_requests
+    for tags in (history.tags, request.tags):
+        assert tags["dagster/asset_partition_range_end"] == f"{THURSDAY}|US"
+    assert alone.run(request.job_name, tags=request.tags).success
+    done = alone.sense("missing_sessions", ticked.cursor)
+    assert not done.run_requests
+    assert (
+        "2013-02-15 cannot be asked for: no exchange's `weekdays` name that weekday; add it to those of US"
+        in done.skip_message
+    )
