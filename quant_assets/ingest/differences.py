@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,7 +22,7 @@ from quant_assets.market.restatements import (
     restate,
     vanished,
 )
-from quant_assets.resources.object_store import ObjectDamaged, get_many
+from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, get_many
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Manifest
@@ -142,12 +141,18 @@ class _Comparing:
             return empty_daily()
         few = symbols if len(symbols) <= _FEW_SYMBOLS else None
         rows: pl.DataFrame | None = None
-        if len(days) > _CELLS_READ_SINGLY:
-            rows = read_daily(self._store, self._exchange, days[0], days[-1], symbols=few)
-        elif few is not None and len(days) > 2:
-            # Of few symbols the history gives the rows in two short reads; what is damaged is found below, by name.
-            with contextlib.suppress(ObjectDamaged):
+        many = len(days) > _CELLS_READ_SINGLY
+        if many or (few is not None and len(days) > 2):
+            # Of few symbols the history gives the rows in two short reads.
+            try:
                 rows = read_daily(self._store, self._exchange, days[0], days[-1], symbols=few)
+            except ObjectNotFound:
+                # A cell between them has been removed, and nobody has asked for its day since.
+                pass
+            except ObjectDamaged:
+                if many:
+                    raise
+                # It is found below, by name.
         if rows is None:
             rows = pl.concat([empty_daily(), *self._cells(days)])
         return rows.filter(pl.col("symbol").is_in(symbols), pl.col("date").is_in(list(days)))
@@ -160,20 +165,21 @@ class _Comparing:
                 if isinstance(blob, Exception):
                     raise blob
                 yield decode(blob.data, self._store.uri(key))
+            except ObjectNotFound:
+                continue
             except ObjectDamaged as error:
                 self._notes.append(str(error))
 
     def _covers_all(self, symbols: Collection[str]) -> bool:
         """Whether nothing of these symbols stands before what was compared: then no change can reach back further."""
-        first = next(
-            (e.partition for e in Manifest(self._store, DAILY).all(self._exchange) if e.version), None
-        )
-        if first is None or not self._scope or self._scope[0].isoformat() <= first:
+        stored = [
+            date.fromisoformat(e.partition)
+            for e in Manifest(self._store, DAILY).all(self._exchange)
+            if e.version
+        ]
+        if not stored or not self._scope or self._scope[0] <= stored[0]:
             return True
-        before = read_daily(
-            self._store, self._exchange, date.fromisoformat(first), self._scope[0], symbols=sorted(symbols)
-        )
-        return before.filter(pl.col("date") < self._scope[0]).is_empty()
+        return self._standing([day for day in stored if day < self._scope[0]], sorted(symbols)).is_empty()
 
     def _vanished(self, absent: pl.DataFrame) -> pl.DataFrame:
         """Of standing bars that are not in the answers those that are confirmed to be gone, and not on record yet."""

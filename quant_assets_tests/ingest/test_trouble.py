@@ -14,6 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState, Missing
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.source import SourceUnavailable
@@ -87,6 +88,33 @@ def test_a_damaged_cell_is_named_the_others_go_on_and_removed_it_is_made_anew(
     assert (report.written, report.states) == (1, {"complete": 5})
     again = desk.cell().filter(pl.col("symbol") != "FB")
     assert again.drop("fetched_at").equals(whole.drop("fetched_at"))
+
+
+@pytest.mark.parametrize(
+    ("first", "days"),
+    [
+        (WEEK[0], WEEK),
+        (WEEK[0], [date(2013, 2, 19)]),
+        (date(2012, 10, 1), days_between(date(2012, 10, 1), WEEK[-1])),
+    ],
+    ids=["filled again", "in the look-back", "in a long range"],
+)
+@pytest.mark.parametrize("mode", [Mode.INCREMENTAL, Mode.FORCE])
+def test_a_cell_removed_by_hand_stops_no_fill_of_the_days_around_it(
+    desk: Desk, market: ReplayHandle, first: date, days: list[date], mode: Mode
+) -> None:
+    before = days_between(first, WEEK[-1])
+    desk.fill(before)
+    whole = desk.cell()
+    desk.path().unlink()
+    report = desk.fill(days, mode=mode)
+    assert report.states.keys() <= {"complete", "closed"}
+    assert report.restatements.is_empty()
+    if DAY in days:
+        assert desk.cell().equals(whole)
+    else:
+        # It is asked for by a run over its day.
+        assert not desk.path().exists()
 
 
 def test_cells_that_a_killed_run_left_unrecorded_are_found_again(desk: Desk, market: ReplayHandle) -> None:
