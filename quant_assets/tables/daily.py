@@ -175,6 +175,11 @@ def _of_its_year(
 def read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]:
     """Whole tables, several read at once, in the order of `keys`. Raises ObjectNotFound, ObjectDamaged."""
     for key, blob in get_many(store, keys):
+        if isinstance(blob, ObjectNotFound):
+            raise ObjectNotFound(
+                f"{store.uri(key)}: recorded in the manifest, and gone; backfill its partition, or have "
+                "`quant-assets rebuild-manifest` forget it"
+            ) from blob
         if isinstance(blob, Exception):
             raise blob
         yield decode(blob.data, store.uri(key))

@@ -11,6 +11,7 @@ import pytest
 
 from quant_assets.market.bars import content_sha256
 from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectNotFound
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import DAILY, HISTORY, object_key
 from quant_assets.tables.manifest import Manifest
@@ -72,3 +73,11 @@ def test_read_daily_has_a_cell_newer_than_the_history_though_the_shard_is_gone(
     assert before.filter(pl.col("date") == OLD)["symbol"].to_list() == ["A", "B", "C"]
     lose(store, "shard")
     assert read_daily(store, "US").equals(before)
+
+
+def test_a_cell_that_the_manifest_knows_and_nobody_has_is_named_with_its_remedy(
+    store: LocalObjectStore,
+) -> None:
+    lose(store, "cell", "history")
+    with pytest.raises(ObjectNotFound, match=rf"{OLD}\.parquet: recorded in the manifest, and gone; backfill"):
+        read_daily(store, "US")
