@@ -124,12 +124,12 @@ def write_cells(location: str, process: int, cells: int, together: Any, tell: An
 
             def decide(present: Blob | None, key: str = key, incoming: pl.DataFrame = incoming) -> bytes:
                 nonlocal entry
-                standing = decode(present.data, key) if present else empty_daily()
-                rows = merge(standing, incoming)
+                stored = decode(present.data, key) if present else empty_daily()
+                rows = merge(stored, incoming)
                 entry = cell(incoming["date"][0], rows)
                 return encode(rows, entry.facts())
 
-            info = put_reconciled(store, key, decide, first_look=False)
+            info = put_reconciled(store, key, decide, read_first=False)
             assert info is not None
             assert entry is not None
             Manifest(store, DAILY).record(CODE, [Entry.from_facts(entry.facts(), info)])

@@ -114,7 +114,7 @@ class Runner:
         shown = self._shown(DAILY)
         unshown = {
             day
-            for day, entry in plan.standing.items()
+            for day, entry in plan.stored.items()
             if day in asked
             and entry.state is not CellState.FAILED
             and daily_key(exchange.code, day) not in shown
@@ -125,7 +125,7 @@ class Runner:
                 *(plan.wanted.keys() & asked),
                 *plan.damaged,
                 *unshown,
-                *(d for d in plan.days.closed if d not in plan.standing),
+                *(d for d in plan.days.closed if d not in plan.stored),
             }
         )
         if not needed and not listings.is_empty():

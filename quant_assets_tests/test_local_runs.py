@@ -26,7 +26,7 @@ from quant_assets.resources.open_store import open_store
 from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
 from quant_assets_tests.gcs_proxy import Fault, FaultProxy, fault_proxy
-from quant_assets_tests.ingest.desk import WEEK
+from quant_assets_tests.ingest.harness import WEEK
 from quant_assets_tests.support import days_between, listings, quick_settings
 
 

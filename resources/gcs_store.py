@@ -102,8 +102,8 @@ class GcsObjectStore:
                 )
             except exceptions.RequestRangeNotSatisfiable:
                 # Past the end: of this version, or of a shorter one that has taken its place.
-                standing = self.head(key)
-                if standing is not None and standing.version == version:
+                stored = self.head(key)
+                if stored is not None and stored.version == version:
                     return b""
                 raise ObjectChanged(f"{self.uri(key)}: replaced since it was looked at") from None
             # Not every server honours the generation in the question; all name theirs in the answer.
@@ -159,12 +159,12 @@ class GcsObjectStore:
                 )
             except exceptions.PreconditionFailed as error:
                 # An upload whose answer was lost is retried by the client and then fails on its own work.
-                standing = self._bucket().get_blob(self._prefix + key, timeout=_TIMEOUT, retry=self._retry)
-                written_by: dict[str, str] = (standing.metadata if standing is not None else None) or {}
+                stored = self._bucket().get_blob(self._prefix + key, timeout=_TIMEOUT, retry=self._retry)
+                written_by: dict[str, str] = (stored.metadata if stored is not None else None) or {}
                 if written_by.get(_WRITER) != mine:
                     raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
                 count(WRITES)
-                return self._info(standing)
+                return self._info(stored)
             count(WRITES)
             return ObjectInfo(key, len(data), _version(blob.generation))
 

@@ -97,8 +97,8 @@ class LocalObjectStore:
                 _make_folder(path.parent)
                 with self._locked(key):
                     present = self._stat(path)
-                    standing = _version(present) if present else ABSENT
-                    if if_version is not None and standing != if_version:
+                    stored = _version(present) if present else ABSENT
+                    if if_version is not None and stored != if_version:
                         raise ObjectChanged(f"{path}: another writer was faster")
                     now = time.time_ns()
                     stamp = max(now, present.st_mtime_ns + 1) if present else now

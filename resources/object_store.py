@@ -194,7 +194,7 @@ def put_reconciled(
     key: str,
     decide: Callable[[Blob | None], bytes | None],
     *,
-    first_look: bool = True,
+    read_first: bool = True,
     attempts: int = 50,
 ) -> ObjectInfo | None:
     """Replaces an object by what `decide` makes of the object that stands there now.
@@ -206,7 +206,7 @@ def put_reconciled(
     Returns the new object's facts, or None when nothing was written.
     Raises ObjectChanged after `attempts` lost races.
     """
-    look = first_look
+    look = read_first
     for _ in range(attempts):
         present: Blob | None = None
         if look:

@@ -89,11 +89,11 @@ class Settings(BaseSettings):
     def _split_coverage(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        told: dict[str, str] = {}
+        shares: dict[str, str] = {}
         for part in filter(None, (piece.strip() for piece in value.split(","))):
             code, equals, percent = part.rpartition("=")
-            told[code.strip() if equals else "*"] = percent.strip()
-        return {"*": 95.0, **told}
+            shares[code.strip() if equals else "*"] = percent.strip()
+        return {"*": 95.0, **shares}
 
     @field_validator("min_coverage")
     @classmethod

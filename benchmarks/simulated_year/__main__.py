@@ -64,7 +64,7 @@ class Read:
 
 
 @dataclass
-class Desk:
+class Harness:
     """A home with a store, filled from the replay server as it is at the clock."""
 
     home: Path
@@ -140,34 +140,36 @@ def evenings(scenario: Scenario, exchanges: list[Exchange]) -> Iterator[tuple[da
     yield from sorted(found, key=lambda evening: (evening[0], evening[1].code))
 
 
-def live(scenario: Scenario, desk: Desk, chance: random.Random) -> list[Read]:
+def live(scenario: Scenario, harness: Harness, chance: random.Random) -> list[Read]:
     """The year day by day; answers what a reader got at random moments of it."""
-    days = list(evenings(scenario, desk.exchanges))
+    days = list(evenings(scenario, harness.exchanges))
     reading = set(chance.sample(range(len(days)), READS))
     reads: list[Read] = []
     for at, (moment, exchange, session, number) in enumerate(days):
-        desk.set_clock(moment)
-        desk.read_catalog()
-        desk.fill(exchange, [session])
+        harness.set_clock(moment)
+        harness.read_catalog()
+        harness.fill(exchange, [session])
         if number % SWEEP_EVERY == 0:
-            desk.sweep(exchange, number // SWEEP_EVERY)
+            harness.sweep(exchange, number // SWEEP_EVERY)
         if number % HEAL_EVERY == HEAL_EVERY - 1:
-            desk.fill(exchange, stored_days(desk.store, exchange.code))
+            harness.fill(exchange, stored_days(harness.store, exchange.code))
         if at in reading:
             later = days[at + 1][0] if at + 1 < len(days) else moment + timedelta(hours=1)
             known = moment + (later - moment) * chance.random() * 0.99
             how: Adjust = chance.choice(("none", "split", "total_return"))
-            catalog = read_table(desk.store, object_key(CATALOG))
+            catalog = read_table(harness.store, object_key(CATALOG))
             symbols = sorted(chance.sample(catalog["symbol"].to_list(), chance.randint(1, catalog.height)))
-            frame = prices(symbols, adjust=how, store=desk.store).collect()
-            reads.append(Read(known, symbols, how, frame, snapshot_id(symbols, adjust=how, store=desk.store)))
+            frame = prices(symbols, adjust=how, store=harness.store).collect()
+            reads.append(
+                Read(known, symbols, how, frame, snapshot_id(symbols, adjust=how, store=harness.store))
+            )
     return reads
 
 
-def heal(desk: Desk) -> None:
+def heal(harness: Harness) -> None:
     """Asks for what is missing until nothing is that could still come."""
     for _ in range(_HEALS):
-        reports = [desk.fill(one, stored_days(desk.store, one.code)) for one in desk.exchanges]
+        reports = [harness.fill(one, stored_days(harness.store, one.code)) for one in harness.exchanges]
         if not any(report.requests for report in reports):
             return
 
@@ -200,39 +202,41 @@ def main(arguments: list[str] | None = None) -> int:
 def live_and_judge(scenario: Scenario, server: ReplayHandle, root: Path, seed: int) -> Judged:
     """The year, its end, and the verdict."""
     exchanges = enabled(EXCHANGES)
-    desk = Desk(root / "day-by-day", server, exchanges)
-    reads = live(scenario, desk, random.Random(seed))
-    print(f"simulate: lived through, {desk.requests} requests", flush=True)
+    harness = Harness(root / "day-by-day", server, exchanges)
+    reads = live(scenario, harness, random.Random(seed))
+    print(f"simulate: lived through, {harness.requests} requests", flush=True)
     # On a second day, too: a suspension is called one when it has been stated twice.
-    heal(desk)
-    desk.set_clock(desk.now + timedelta(days=1))
-    heal(desk)
-    judged = judge(scenario, desk.store, exchanges)
-    judged.requests = desk.requests
+    heal(harness)
+    harness.set_clock(harness.now + timedelta(days=1))
+    heal(harness)
+    judged = judge(scenario, harness.store, exchanges)
+    judged.requests = harness.requests
 
-    before, writes = desk.requests, counted(WRITES)
+    before, writes = harness.requests, counted(WRITES)
     for one in exchanges:
-        desk.fill(one, list(scenario.sessions[one.code]))
-    judged.expect(desk.requests == before and counted(WRITES) == writes, "a rerun asked or wrote something")
+        harness.fill(one, list(scenario.sessions[one.code]))
+    judged.expect(
+        harness.requests == before and counted(WRITES) == writes, "a rerun asked or wrote something"
+    )
 
     for read in reads:
-        again = prices(read.symbols, adjust=read.adjust, as_of=read.moment, store=desk.store).collect()
+        again = prices(read.symbols, adjust=read.adjust, as_of=read.moment, store=harness.store).collect()
         judged.expect(
             again.equals(read.frame), f"as of {read.moment} another thing is read than was read then"
         )
         replayed = prices(
-            read.symbols, adjust=read.adjust, snapshot=read.snapshot, store=desk.store
+            read.symbols, adjust=read.adjust, snapshot=read.snapshot, store=harness.store
         ).collect()
         judged.expect(replayed.equals(read.frame), f"snapshot {read.snapshot} gives another thing")
 
-    once = Desk(root / "at-once", server, exchanges, desk.now)
+    once = Harness(root / "at-once", server, exchanges, harness.now)
     once.read_catalog()
     for later in range(2):
-        once.set_clock(desk.now + timedelta(days=later))
+        once.set_clock(harness.now + timedelta(days=later))
         for one in exchanges:
             once.fill(one, list(scenario.sessions[one.code]))
         heal(once)
-    judged.compare(desk.store, once.store, exchanges)
+    judged.compare(harness.store, once.store, exchanges)
     return judged
 
 

@@ -252,7 +252,7 @@ def _fill(
             # After a failure this only says that there is nothing to sum up.
             if not problems:
                 problems.append(error)
-    states = _say(asked, restated)
+    states = _print(asked, restated)
     failed = [f"{entry.partition}|{code}: {entry.reason}" for code, entry in asked if entry.state == "failed"]
     if failed and not problems:
         # Nothing was asked this time: the source has stated it before, on the same day.
@@ -267,7 +267,7 @@ def _fill(
         sys.exit(2)
 
 
-def _say(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
+def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
     """Prints what is missing and the counts; answers the cells by state."""
     from quant_assets.cli.console import console
     from quant_assets.maintenance.inventory import worst_holes

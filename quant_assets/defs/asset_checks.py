@@ -219,16 +219,16 @@ def summary(verdicts: Mapping[str, Verdict]) -> Verdict:
         reverse=True,
     )
     if not bad:
-        only = next(iter(verdicts.values())).says if len(verdicts) == 1 else "all passed"
+        only = next(iter(verdicts.values())).summary if len(verdicts) == 1 else "all passed"
         return Verdict(f"{len(verdicts)} cell(s): {only}")
     errors = sum(verdict.is_error for _, verdict in bad)
     counts = [f"{n} {word}" for n, word in ((errors, "ERROR"), (len(bad) - errors, "WARN")) if n]
     key, worst = bad[0]
     return Verdict(
-        f"{len(verdicts)} cell(s): {', '.join(counts)}; {key}: {worst.says}",
+        f"{len(verdicts)} cell(s): {', '.join(counts)}; {key}: {worst.summary}",
         worst.severity,
         pl.DataFrame(
-            [(key, str(verdict.severity), verdict.says) for key, verdict in bad[:MOST_OF_A_KIND]],
+            [(key, str(verdict.severity), verdict.summary) for key, verdict in bad[:MOST_OF_A_KIND]],
             schema=["partition", "severity", "reason"],
             orient="row",
         ),
@@ -238,7 +238,7 @@ def summary(verdicts: Mapping[str, Verdict]) -> Verdict:
 def cell_line(verdicts: Verdicts) -> str:
     """All verdicts on a cell in one line, for its metadata."""
     bad = [
-        f"{name} {verdict.severity}: {verdict.says}"
+        f"{name} {verdict.severity}: {verdict.summary}"
         for name, verdict in verdicts.items()
         if not verdict.passed
     ]

@@ -94,11 +94,11 @@ def missing_sessions(
     if not sessions:
         return None
     plan = make_plan(exchange, store, FillRequest(sessions, listings), now, look_back=0)
-    absent = {session for session in sessions if session not in plan.standing and session not in plan.damaged}
+    absent = {session for session in sessions if session not in plan.stored and session not in plan.damaged}
     lacking = {session: len(symbols) for session, symbols in plan.wanted.items()}
     unresolved = {
         session
-        for session, entry in plan.standing.items()
+        for session, entry in plan.stored.items()
         if entry.state is CellState.FAILED or any(hole.outcome not in FINAL for hole in entry.missing)
     }
     return Missing(

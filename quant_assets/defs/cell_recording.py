@@ -132,7 +132,7 @@ class CellRecorder:
         }
         for name in self._checks:
             of_run = summary({key: of_key[name] for key, of_key in results.items()})
-            self._report(name, of_run.says, of_run, None)
+            self._report(name, of_run.summary, of_run, None)
         failed = failed_partitions(
             self._context.instance, [check_key(name) for name in self._checks], results.keys()
         )
@@ -163,7 +163,7 @@ class CellRecorder:
                 self._results[of_exchange[day]][FRESHNESS] = verdict
 
     def _record(self, key: str, name: str, verdict: Verdict) -> None:
-        self._report(name, f"{key}: {verdict.says}", verdict, key)
+        self._report(name, f"{key}: {verdict.summary}", verdict, key)
 
     def _report(self, name: str, text: str, verdict: Verdict, partition: str | None) -> None:
         evaluation = dg.AssetCheckEvaluation(

@@ -125,7 +125,7 @@ def run_tags(reports: Sequence[FillReport]) -> dict[str, str]:
     }
 
 
-def tell(
+def log_report(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, report: FillReport, exchange: Exchange
 ) -> None:
     """Writes to the run's log what came of a fill: warnings, restatements and what they affect, counts."""

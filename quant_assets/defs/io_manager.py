@@ -305,30 +305,30 @@ def _put(
         ),
         datetime.now(UTC),
     )
-    standing: Entry | None = None
+    stored: Entry | None = None
 
     def decide(present: Blob | None) -> bytes | None:
-        nonlocal standing
+        nonlocal stored
         if present is not None:
             # What is damaged can be made anew from the cells, so it is simply replaced.
             with contextlib.suppress(ObjectDamaged):
-                standing = Entry.from_facts(read_facts(present.data, store.uri(key)), present.info)
-                if _says(standing) == _says(entry):
+                stored = Entry.from_facts(read_facts(present.data, store.uri(key)), present.info)
+                if _identity(stored) == _identity(entry):
                     return None
         return encode(frame, {**entry.facts(), **output.facts})
 
     info = None
-    if known is not None and _says(known) != _says(entry):
+    if known is not None and _identity(known) != _identity(entry):
         # What is recorded differs, so nothing has to be read, unless somebody has replaced the object meanwhile.
         with contextlib.suppress(ObjectChanged):
             info = store.put(key, encode(frame, {**entry.facts(), **output.facts}), if_version=known.version)
     if info is None:
         info = put_reconciled(store, key, decide)
     if info is None:
-        assert standing is not None
-        return standing, False
+        assert stored is not None
+        return stored, False
     return replace(entry, size=info.size, version=info.version), True
 
 
-def _says(entry: Entry) -> tuple[str, str, CellState]:
+def _identity(entry: Entry) -> tuple[str, str, CellState]:
     return entry.content_sha256, entry.inputs_sha256, entry.state

@@ -15,10 +15,10 @@ from quant_assets.defs.cell_recording import CellRecorder
 from quant_assets.defs.fill_run import (
     RESULT_TAG,
     listeners,
+    log_report,
     one_fill_at_a_time,
     run_tags,
     symbols_of,
-    tell,
 )
 from quant_assets.defs.handover import handed_over
 from quant_assets.defs.progress import listener
@@ -161,7 +161,7 @@ def _run(
         finally:
             prices.close()
         handed.reports.append(report)
-        tell(context, report, exchange)
+        log_report(context, report, exchange)
         listener().differ(report.restatements)
         differs = verify and not report.restatements.is_empty()
         result = "DIFFERS" if differs else report.result

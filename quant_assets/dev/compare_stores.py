@@ -31,8 +31,8 @@ def compare_stores(left: ObjectStore, right: ObjectStore) -> Comparison:
     keys = _keys(left), _keys(right)
     differing = sorted(keys[0] ^ keys[1])
     both = sorted(keys[0] & keys[1])
-    for key, said, other in zip(both, _said(left, both), _said(right, both), strict=True):
-        if said != other:
+    for key, one, other in zip(both, _contents(left, both), _contents(right, both), strict=True):
+        if one != other:
             differing.append(key)
     return Comparison(len(keys[0] | keys[1]), sorted(differing))
 
@@ -41,7 +41,7 @@ def _keys(store: ObjectStore) -> set[str]:
     return {info.key for info in store.list("") if not info.key.startswith(_DIARY)}
 
 
-def _said(store: ObjectStore, keys: list[str]) -> Iterator[object]:
+def _contents(store: ObjectStore, keys: list[str]) -> Iterator[object]:
     for key, blob in get_many(store, keys):
         if isinstance(blob, Exception):
             raise blob

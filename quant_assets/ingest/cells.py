@@ -98,7 +98,7 @@ class CellWriter:
                     before = Entry.from_facts(read_facts(present.data, uri), present.info)
             settled = settle(rows, news.old, news.new, news.fresh)
             entry = self._entry(session, expected, settled, news.missing, before, now)
-            if before is not None and settled.equals(rows) and _says_the_same(entry, before):
+            if before is not None and settled.equals(rows) and _same_facts(entry, before):
                 # The day of the last question and the count of answers move on in the manifest alone.
                 if entry.missing != before.missing:
                     before = replace(before, missing=entry.missing, recorded_at=entry.recorded_at)
@@ -107,8 +107,8 @@ class CellWriter:
             result = Written(entry, not settled.is_empty())
             return encode(settled, entry.facts()) if result.put else None
 
-        look_first = recorded is not None and bool(recorded.version)
-        info = put_reconciled(self.store, key, decide, first_look=look_first)
+        read_first = recorded is not None and bool(recorded.version)
+        info = put_reconciled(self.store, key, decide, read_first=read_first)
         if info is None:
             return result
         return Written(replace(result.entry, size=info.size, version=info.version), True)
@@ -127,7 +127,7 @@ class CellWriter:
         received = len(expected) - len(lacking)
         earlier = {m.symbol: m for m in before.missing} if before else {}
         missing = tuple(
-            _told(symbol, news.get(symbol), earlier.get(symbol), now).judged(received, len(expected))
+            _missing_now(symbol, news.get(symbol), earlier.get(symbol), now).judged(received, len(expected))
             for symbol in lacking
         )
         excused = sum(m.excused(received, len(expected)) for m in missing)
@@ -155,7 +155,7 @@ def damaged_cell(session: date, why: str) -> Entry:
     return Entry(session.isoformat(), CellState.FAILED, reason=why)
 
 
-def _told(symbol: str, news: Missing | None, earlier: Missing | None, now: datetime) -> Missing:
+def _missing_now(symbol: str, news: Missing | None, earlier: Missing | None, now: datetime) -> Missing:
     """What is known of a hole after a run: a question that brought no answer takes nothing back."""
     if news is None:
         return earlier or Missing(symbol, NOT_ASKED, "not asked for yet", now.date())
@@ -166,12 +166,12 @@ def _told(symbol: str, news: Missing | None, earlier: Missing | None, now: datet
     ):
         return earlier
     counted = news.after(earlier)
-    heard_again = earlier is not None and earlier.outcome == SUSPENDED and counted.gap > 0
-    return replace(counted, outcome=SUSPENDED) if heard_again else counted
+    seen_again = earlier is not None and earlier.outcome == SUSPENDED and counted.gap > 0
+    return replace(counted, outcome=SUSPENDED) if seen_again else counted
 
 
-def _says_the_same(entry: Entry, before: Entry) -> bool:
-    def told(e: Entry) -> object:
+def _same_facts(entry: Entry, before: Entry) -> bool:
+    def facts(e: Entry) -> object:
         return (
             e.state,
             e.expected_sha256,
@@ -179,7 +179,7 @@ def _says_the_same(entry: Entry, before: Entry) -> bool:
             [(m.symbol, m.outcome, m.reason) for m in e.missing],
         )
 
-    return told(entry) == told(before)
+    return facts(entry) == facts(before)
 
 
 def _reason(

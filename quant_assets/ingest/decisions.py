@@ -90,10 +90,10 @@ def settle_quarantine(
 
 def _accepted(store: ObjectStore, exchange: str, day: date, rows: pl.DataFrame) -> CellNews:
     try:
-        standing = read_table(store, object_key(DAILY, exchange, day.isoformat()))
+        stored = read_table(store, object_key(DAILY, exchange, day.isoformat()))
     except ObjectNotFound:
-        standing = pl.DataFrame(schema=DAILY_SCHEMA)
-    found = compare(standing, rows.select(list(ANSWER_SCHEMA)))
+        stored = pl.DataFrame(schema=DAILY_SCHEMA)
+    found = compare(stored, rows.select(list(ANSWER_SCHEMA)))
     # A decision about one bar is about that bar, whatever the others of the symbol say.
     judged = restate(found.pairs, whole=True)
     old = pl.concat([found.bare.select(list(DAILY_SCHEMA)), judged.old])

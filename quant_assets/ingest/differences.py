@@ -79,9 +79,7 @@ class _Comparing:
         self._ledger, self._now = Ledger(context.store, context.code), context.clock()
         self._notes: list[str] = []
         self._scope = sorted(
-            day
-            for day in {*plan.wanted, *plan.look_back}
-            if day in plan.standing and plan.standing[day].version
+            day for day in {*plan.wanted, *plan.look_back} if day in plan.stored and plan.stored[day].version
         )
 
     def run(self) -> Differences:
@@ -133,10 +131,10 @@ class _Comparing:
     ) -> Compared:
         """The answers beside what stands of the answered symbols on `days`, as far as they were asked about it."""
         asked = sorted(self._fetched.answered if symbols is None else symbols)
-        standing = self._standing(days, asked)
-        return compare(standing, answers)
+        stored = self._stored(days, asked)
+        return compare(stored, answers)
 
-    def _standing(self, days: Sequence[date], symbols: list[str]) -> pl.DataFrame:
+    def _stored(self, days: Sequence[date], symbols: list[str]) -> pl.DataFrame:
         if not days or not symbols:
             return empty_daily()
         few = symbols if len(symbols) <= _FEW_SYMBOLS else None
@@ -179,7 +177,7 @@ class _Comparing:
         ]
         if not stored or not self._scope or self._scope[0] <= stored[0]:
             return True
-        return self._standing([day for day in stored if day < self._scope[0]], sorted(symbols)).is_empty()
+        return self._stored([day for day in stored if day < self._scope[0]], sorted(symbols)).is_empty()
 
     def _vanished(self, absent: pl.DataFrame) -> pl.DataFrame:
         """Of standing bars that are not in the answers those that are confirmed to be gone, and not on record yet."""
@@ -213,7 +211,7 @@ class _Comparing:
         suspended = pl.DataFrame(
             [
                 (missing.symbol, day)
-                for day, entry in self._plan.standing.items()
+                for day, entry in self._plan.stored.items()
                 for missing in entry.missing
                 if missing.outcome == SUSPENDED
             ],

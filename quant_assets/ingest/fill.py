@@ -97,11 +97,11 @@ class _Filling:
                 look_back=context.rules.look_back,
             )
         report.seconds["plan"] += time.perf_counter() - started
-        self._writer.expected_sets.known(entry.expected_sha256 for entry in plan.standing.values())
+        self._writer.expected_sets.known(entry.expected_sha256 for entry in plan.stored.values())
         context.listeners.plan(plan)
         report.too_early = plan.days.too_early
         asked_days = {*plan.days.sessions, *plan.days.closed}
-        report.cells |= {day: entry for day, entry in plan.standing.items() if day in asked_days}
+        report.cells |= {day: entry for day, entry in plan.stored.items() if day in asked_days}
         report.cells |= {day: damaged_cell(day, why) for day, why in plan.damaged.items()}
         if mode is not Mode.VERIFY:
             self._record_closed(plan, report)
@@ -166,7 +166,7 @@ class _Filling:
         self, plan: Plan, fetched: Fetched, found: Differences, new: pl.DataFrame, report: FillReport
     ) -> None:
         listings = with_learned(self._store, self._code, self._catalog)
-        before = plan.standing
+        before = plan.stored
         asked_days = {*plan.days.sessions}
         for year in sorted({session.year for session in plan.wanted} | _years(found.old)):
             news = self._news(year, plan, fetched, found, new)
@@ -214,17 +214,17 @@ class _Filling:
 
     def _is_news(self, session: date, cell: CellNews, plan: Plan) -> bool:
         """Whether a cell may have to be written: most of those that are forced have not."""
-        entry = plan.standing.get(session)
+        entry = plan.stored.get(session)
         if plan.mode is Mode.INCREMENTAL or entry is None or not entry.version:
             return True
-        said = {m.symbol for m in entry.missing}
-        return bool(cell.fresh.height or cell.old.height or said & cell.missing.keys())
+        recorded = {m.symbol for m in entry.missing}
+        return bool(cell.fresh.height or cell.old.height or recorded & cell.missing.keys())
 
     def _record_closed(self, plan: Plan, report: FillReport) -> None:
         fresh: list[Entry] = []
         calendar = self._context.exchange.calendar()
         for day in plan.days.closed:
-            if day not in plan.standing:
+            if day not in plan.stored:
                 reason = f"{self._code} did not trade on {day}"
                 if not calendar.knows(day):
                     reason = f"before {calendar.first_day}, where the calendar of {self._code} begins"

@@ -72,7 +72,7 @@ class Plan:
     wanted: dict[date, set[str]]
     """Per session the symbols to ask for; sessions that want none are left out."""
     mode: Mode = Mode.INCREMENTAL
-    standing: dict[date, Entry] = field(default_factory=dict[date, Entry])
+    stored: dict[date, Entry] = field(default_factory=dict[date, Entry])
     """What the manifest knows of the sessions and closed days, and of the look-back window."""
     look_back: list[date] = field(default_factory=list[date])
     """Sessions before the wanted ones, with a cell, that are reconciled with what the answers say of them."""
@@ -84,8 +84,8 @@ class Plan:
     def of_days(self, days: Collection[date]) -> Plan:
         """The same plan for some of the days that were asked for, which hold all that is wanted of them."""
         keep = set(days)
-        told = Days(*([day for day in some if day in keep] for some in self.days.by_kind()))
-        return replace(self, days=told, damaged={d: why for d, why in self.damaged.items() if d in keep})
+        kinds = Days(*([day for day in some if day in keep] for some in self.days.by_kind()))
+        return replace(self, days=kinds, damaged={d: why for d, why in self.damaged.items() if d in keep})
 
     def starts(self) -> dict[str, date]:
         """Per symbol the earliest session wanted, in the order in which to ask: see `asking_order`."""
@@ -130,21 +130,21 @@ def _by_need(best: frozenset[str], left: Counter[frozenset[str]], names: list[st
     return sorted(names, key=lambda symbol: -needed[symbol])
 
 
-def tell_apart(exchange: Exchange, days: Sequence[date], now: datetime) -> Days:
+def classify_days(exchange: Exchange, days: Sequence[date], now: datetime) -> Days:
     """Which of `days` are sessions that are over at `now`, closed days, and sessions still to come."""
     calendar = exchange.calendar()
-    told = Days([], [], [])
+    kinds = Days([], [], [])
     if not days:
-        return told
+        return kinds
     sessions = set(calendar.sessions(min(days), max(days)))
     for day in sorted(set(days)):
         if day not in sessions:
-            told.closed.append(day)
+            kinds.closed.append(day)
         elif calendar.is_over(day, now, exchange.delay):
-            told.sessions.append(day)
+            kinds.sessions.append(day)
         else:
-            told.too_early.append(day)
-    return told
+            kinds.too_early.append(day)
+    return kinds
 
 
 def make_plan(
@@ -169,31 +169,31 @@ class _Planning:
         self._days, self._listings, self._mode = request.days, request.listings, request.mode
         self._only = None if request.only is None else set(request.only)
         self._expected = Expected(store, exchange.code)
-        self._standing: dict[date, Entry] = {}
+        self._stored: dict[date, Entry] = {}
         self._damaged: dict[date, str] = {}
 
     def plan(self, look_back: int) -> Plan:
-        told = tell_apart(self._exchange, self._days, self._now)
-        self._learn([*told.sessions, *told.closed])
+        kinds = classify_days(self._exchange, self._days, self._now)
+        self._learn([*kinds.sessions, *kinds.closed])
         wanted: dict[date, set[str]] = {}
-        for session in told.sessions:
+        for session in kinds.sessions:
             asked, outdated = self._wanted(session)
             if asked or outdated:
                 wanted[session] = asked
-        damaged = {day: why for day, why in self._damaged.items() if day in told.sessions}
+        damaged = {day: why for day, why in self._damaged.items() if day in kinds.sessions}
         window: list[date] = []
         asked_for = {symbol for symbols in wanted.values() for symbol in symbols}
         if asked_for and self._mode is Mode.INCREMENTAL and look_back:
             window = self._window(max(s for s, symbols in wanted.items() if symbols), look_back)
             self._learn(window)
-            window = [s for s in window if s in self._standing and s not in wanted]
+            window = [s for s in window if s in self._stored and s not in wanted]
             for session in window:
                 # Whoever is asked anyway fills the holes just before, too.
                 missing, outdated = self._wanted(session)
                 if missing & asked_for or outdated:
                     wanted[session] = missing & asked_for
         return Plan(
-            told, wanted, self._mode, self._standing, window, damaged, _suspended(self._standing),
+            kinds, wanted, self._mode, self._stored, window, damaged, _suspended(self._stored),
         )  # fmt: skip
 
     def _window(self, last: date, length: int) -> list[date]:
@@ -211,14 +211,14 @@ class _Planning:
     def _learn(self, days: Sequence[date]) -> None:
         """What the manifest knows of some days."""
         manifest = Manifest(self._store, DAILY)
-        unknown = {day.year for day in days if day not in self._standing}
+        unknown = {day.year for day in days if day not in self._stored}
         for year in sorted(unknown):
             # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
             unusable: dict[str, str] = {}
             record = self._mode is not Mode.VERIFY
             entries = manifest.refresh(self._exchange.code, year, record=record, damaged=unusable)
             self._damaged |= {day: unusable[day.isoformat()] for day in days if day.isoformat() in unusable}
-            self._standing |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
+            self._stored |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
 
     def _wanted(self, session: date) -> tuple[set[str], bool]:
         """The symbols to ask for in a session, and whether its cell was filled for others than are expected now."""
@@ -230,14 +230,14 @@ class _Planning:
         except ObjectDamaged as error:
             self._damaged[session] = str(error)
             return set(), False
-        entry = self._standing.get(session)
+        entry = self._stored.get(session)
         # Also with nobody to ask for: a cell that nobody is expected in, or one filled for other symbols than
         # those expected now (a delisting has become known), has to say so.
         outdated = not expected if entry is None else entry.expected_sha256 != symbols_sha256(expected)
         return asked if self._only is None else asked & self._only, outdated
 
     def _missing(self, session: date, expected: Sequence[str]) -> set[str]:
-        entry = self._standing.get(session)
+        entry = self._stored.get(session)
         if entry is None or entry.state is CellState.CLOSED:
             return set(expected)
         settled = {m.symbol for m in entry.missing if not m.worth_asking(self._now.date())}
@@ -257,9 +257,9 @@ class _Planning:
         return set(cell.filter(pl.col("close").is_not_null())["symbol"])
 
 
-def _suspended(standing: dict[date, Entry]) -> dict[str, set[date]]:
+def _suspended(stored: dict[date, Entry]) -> dict[str, set[date]]:
     found: dict[str, set[date]] = {}
-    for session, entry in standing.items():
+    for session, entry in stored.items():
         for missing in entry.missing:
             if missing.outcome in FINAL:
                 found.setdefault(missing.symbol, set()).add(session)

@@ -104,9 +104,9 @@ class _Verifying:
                 _, facts = decode_with_facts(blob.data, uri)
                 table = str(table_of(key))
                 lies_at = partition_of(table, key) if table in TIME_DIMENSION else None
-                says = facts.get("partition", lies_at)
-                if lies_at is not None and says != lies_at:
-                    return f"{uri}: holds the rows of {says}"
+                holds = facts.get("partition", lies_at)
+                if lies_at is not None and holds != lies_at:
+                    return f"{uri}: holds the rows of {holds}"
                 if lies_at is not None:
                     self._facts[key] = {name: facts.get(name) for name in ("content_sha256", "inputs_sha256")}
             else:

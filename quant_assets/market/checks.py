@@ -46,7 +46,7 @@ class Severity(StrEnum):
 class Verdict:
     """What a check says: `severity` None when it passed, a sentence, and the rows that it is about."""
 
-    says: str
+    summary: str
     severity: Severity | None = None
     table: pl.DataFrame | None = None
 
@@ -103,13 +103,13 @@ def calendar(cell: CellFacts, rows: pl.DataFrame | None) -> Verdict:
             return Verdict(f"{rows.height} row(s) on {cell.day}, a day without trading", Severity.ERROR)
         strays = rows.filter(pl.col("date").ne_missing(pl.lit(cell.day)))
         if not strays.is_empty():
-            said = f"{strays.height} row(s) in the cell of {cell.day} have another date"
-            return Verdict(said, Severity.ERROR, strays.select(KEYS))
+            summary = f"{strays.height} row(s) in the cell of {cell.day} have another date"
+            return Verdict(summary, Severity.ERROR, strays.select(KEYS))
     if not cell.is_session:
         return Verdict("no session, and no rows")
     if cell.state is CellState.CLOSED:
-        said = f"recorded as closed, but the calendar has a session on {cell.day}"
-        return Verdict(said, Severity.ERROR)
+        summary = f"recorded as closed, but the calendar has a session on {cell.day}"
+        return Verdict(summary, Severity.ERROR)
     if not cell.over:
         return Verdict("the session is not over")
     if cell.state is None:
@@ -152,8 +152,8 @@ def validity(
             return Verdict("its columns are not those of a daily bar", Severity.ERROR)
         if refused is not None and not refused.is_empty():
             rules = sorted(set(refused["rule"]))
-            said = f"{refused.height} stored row(s) break a rule: {_few(rules)}"
-            return Verdict(said, Severity.ERROR, refused.select(*KEYS, "rule"))
+            summary = f"{refused.height} stored row(s) break a rule: {_few(rules)}"
+            return Verdict(summary, Severity.ERROR, refused.select(*KEYS, "rule"))
         if not rows.select(KEYS).equals(rows.select(KEYS).sort(KEYS)):
             return Verdict("its rows are not sorted by symbol and date", Severity.ERROR)
     if not pending.is_empty():
@@ -187,11 +187,13 @@ def jumps_explained(rows: pl.DataFrame | None, before: pl.DataFrame | None, prev
     )
     if jumps.is_empty():
         return Verdict(f"no unexplained move since {previous}")
-    told = [
+    jumped = [
         f"{symbol} from {was:g} to {now:g}{_like_a_split(now * ratio / was)}"
         for symbol, was, now, ratio in jumps.select("symbol", "before", "close", "split_ratio").rows()
     ]
-    return Verdict(f"{len(told)} unexplained move(s) since {previous}: {_few(told)}", Severity.WARN, jumps)
+    return Verdict(
+        f"{len(jumped)} unexplained move(s) since {previous}: {_few(jumped)}", Severity.WARN, jumps
+    )
 
 
 def _like_a_split(move: float) -> str:
@@ -219,10 +221,10 @@ def freshness(day: date, latest: date | None, last_whole: date | None, over: Seq
         return Verdict(f"judged on the latest cell, {latest}" if latest else "no cell yet")
     behind = sum(session > last_whole for session in over) if last_whole else len(over)
     last = over[-1] if over else None
-    said = f"last whole session {last_whole}, last session over {last}: {behind} behind"
+    summary = f"last whole session {last_whole}, last session over {last}: {behind} behind"
     if behind > STALE_ERROR:
-        return Verdict(said, Severity.ERROR)
-    return Verdict(said, Severity.WARN if behind > STALE_WARN else None)
+        return Verdict(summary, Severity.ERROR)
+    return Verdict(summary, Severity.WARN if behind > STALE_WARN else None)
 
 
 def restatements_today(restatements: pl.DataFrame, day: date, now: datetime) -> Verdict:
@@ -241,7 +243,7 @@ def restatements_today(restatements: pl.DataFrame, day: date, now: datetime) -> 
 
 def usable(verdicts: Mapping[str, Verdict]) -> Verdict:
     """Whether something may be made from the cell: none of the verdicts given is an ERROR."""
-    errors = [f"{name}: {verdict.says}" for name, verdict in verdicts.items() if verdict.is_error]
+    errors = [f"{name}: {verdict.summary}" for name, verdict in verdicts.items() if verdict.is_error]
     return Verdict("; ".join(errors), Severity.ERROR) if errors else Verdict("nothing speaks against it")
 
 

@@ -109,10 +109,10 @@ class Missing:
         `received` and `expected` count the symbols of the session: when most of the market has no bar, the session
         itself is missing.
         """
-        told_twice = self.answers >= 2 and (
+        answered_twice = self.answers >= 2 and (
             self.gap > SHORT_GAP or (self.since is not None and self.since < self.asked_on)
         )
-        if self.outcome != NO_BAR or not self.gap or not told_twice or 2 * received < expected:
+        if self.outcome != NO_BAR or not self.gap or not answered_twice or 2 * received < expected:
             return self
         return replace(self, outcome=SUSPENDED)
 

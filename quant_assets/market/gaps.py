@@ -117,8 +117,8 @@ def find_gaps(
     """
     there, bare = set(asked), set(empty)
     rows: list[tuple[object, ...]] = [
-        (GapKind.MARKET, None, run.sessions[0], run.sessions[-1], len(run.sessions), *said, None, None, False)
-        for days, said in (
+        (GapKind.MARKET, None, run.sessions[0], run.sessions[-1], len(run.sessions), *why, None, None, False)
+        for days, why in (
             ({s for s in sessions if s in there}, ("not_asked", "never asked for")),
             ({s for s in sessions if s not in bare}, ("failed", "no symbol has a bar")),
         )
@@ -130,20 +130,20 @@ def find_gaps(
     inside = [s for s in sessions if s in there and s not in bare]
     of_symbols = missing.filter(pl.col("date").is_in(inside)).sort("symbol", "date")
     for (symbol,), holes in of_symbols.group_by("symbol", maintain_order=True):
-        told = {row["date"]: row for row in holes.iter_rows(named=True)}
+        recorded = {row["date"]: row for row in holes.iter_rows(named=True)}
         first, last = listed.get(str(symbol), (None, None))
-        bars = {s for s in inside if s not in told and s >= (first or s) and s <= (last or s)}
+        bars = {s for s in inside if s not in recorded and s >= (first or s) and s <= (last or s)}
         # What nobody has a bar of, or was never asked for, neither ends a gap nor belongs to it.
         for run in runs_without_bar(sessions, bars):
-            if known := [s for s in run.sessions if s in told]:
-                rows.append(_gap(str(symbol), known, told, bars))
+            if known := [s for s in run.sessions if s in recorded]:
+                rows.append(_gap(str(symbol), known, recorded, bars))
     return pl.DataFrame(rows, schema=GAPS_SCHEMA, orient="row").sort("symbol", "first", nulls_last=False)
 
 
 def _gap(
-    symbol: str, sessions: list[date], told: dict[date, dict[str, object]], bars: set[date]
+    symbol: str, sessions: list[date], recorded: dict[date, dict[str, object]], bars: set[date]
 ) -> tuple[object, ...]:
-    rows = [told[s] for s in sessions]
+    rows = [recorded[s] for s in sessions]
     outcomes = sorted({str(row["outcome"]) for row in rows})
     if outcomes == [SUSPENDED]:
         kind = GapKind.SUSPENDED

@@ -108,22 +108,22 @@ class Compared:
     absent: pl.DataFrame
 
 
-def compare(standing: pl.DataFrame, answer: pl.DataFrame) -> Compared:
+def compare(stored: pl.DataFrame, answer: pl.DataFrame) -> Compared:
     """Lays an answer (ANSWER_SCHEMA) beside what stands (DAILY_SCHEMA); both unique by (symbol, date)."""
     # Seen on an earlier day, a row's S(t) had the splits up to that day alone.
     scaled = answer.sort(KEYS).with_columns(
         scale_old=pl.col("scale") / pl.col("scale").cum_max(reverse=True).over("symbol")
     )
-    joined = standing.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
+    joined = stored.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
     bar, new_bar = pl.col("close").is_not_null(), pl.col(f"close{_NEW}").is_not_null()
     return Compared(
-        fresh=answer.join(standing, on=KEYS, how="anti"),
+        fresh=answer.join(stored, on=KEYS, how="anti"),
         bare=joined.filter(~bar & new_bar),
         # A bar that stands beside an answer that only has the action is a bar that is absent from it.
         pairs=joined.filter(bar == new_bar).with_columns(
             differs=pl.any_horizontal(differing(name) for name in VALUES)
         ),
-        absent=standing.filter(bar).join(answer.filter(bar), on=KEYS, how="anti"),
+        absent=stored.filter(bar).join(answer.filter(bar), on=KEYS, how="anti"),
     )
 
 
@@ -134,15 +134,15 @@ def new_row(joined: pl.DataFrame) -> pl.DataFrame:
     ).select(list(DAILY_SCHEMA))
 
 
-def settle(standing: pl.DataFrame, old: pl.DataFrame, new: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
+def settle(stored: pl.DataFrame, old: pl.DataFrame, new: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
     """A cell's rows after what was decided about it, whatever has been put there meanwhile.
 
     Each row of `new` takes the place of the row of `old` with its key, if that very row (its moment included) still
     stands; `fresh` rows are added where nothing stands, or only an action. All DAILY_SCHEMA; the result is sorted.
     """
     columns = list(DAILY_SCHEMA)
-    still = old.join(standing, on=columns, how="semi", nulls_equal=True)
+    still = old.join(stored, on=columns, how="semi", nulls_equal=True)
     taken = new.join(still, on=KEYS, how="semi")
-    kept = standing.join(taken, on=KEYS, how="anti")
+    kept = stored.join(taken, on=KEYS, how="anti")
     beside = fresh.join(pl.concat([kept, taken]).filter(pl.col("close").is_not_null()), on=KEYS, how="anti")
     return merge(kept, taken, beside)

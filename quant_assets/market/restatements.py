@@ -287,10 +287,10 @@ class _Symbol:
         following = self._pairs.filter((pl.col("at") > end) & pl.col("q").is_not_null())
         if not following.is_empty():
             at, day = int(following["at"][0]), following["date"][0]
-            stands, comes = self._jump(at), self._jump(at, "_new")
-            assert stands is not None
-            assert comes is not None
-            proves = _likely(stands / ratio) and _likely(comes) and not _likely(stands)
+            old_jump, new_jump = self._jump(at), self._jump(at, "_new")
+            assert old_jump is not None
+            assert new_jump is not None
+            proves = _likely(old_jump / ratio) and _likely(new_jump) and not _likely(old_jump)
             seen_live = self._pairs["fetched_at"][end] < self._pairs["fetched_at"][at]
             if proves and seen_live:
                 # What stands was fetched on its day: it is what was traded, and the split is what was not known.

@@ -49,8 +49,8 @@ def series_under(states: Sequence[Fault], series: YahooSeries) -> YahooSeries:
     for fault in states:
         if fault.kind is FaultKind.UNSCALED_HISTORY and fault.date is not None:
             dates, ratios = series.splits
-            told = dates != np.datetime64(fault.date, "D")
-            series = replace(series, splits=(dates[told], ratios[told]))
+            kept = dates != np.datetime64(fault.date, "D")
+            series = replace(series, splits=(dates[kept], ratios[kept]))
     return series
 
 

@@ -155,15 +155,15 @@ def start(config: ReplayConfig, timeout: float = 60.0) -> ReplayHandle:
         process.stdin.flush()
     reader.join(timeout)
     try:
-        said = json.loads(answer[0]) if answer and answer[0] else {}
+        message = json.loads(answer[0]) if answer and answer[0] else {}
     except ValueError:
-        said = {"error": f"unexpected output: {answer[0]!r}"}
-    if "url" not in said:
+        message = {"error": f"unexpected output: {answer[0]!r}"}
+    if "url" not in message:
         process.kill()
         process.wait()
-        reason = said.get("error", "it ended without a word" if answer else f"silent for {timeout:g} s")
+        reason = message.get("error", "it ended without a word" if answer else f"silent for {timeout:g} s")
         raise LaunchError(f"the replay server did not start: {reason}")
-    handle = ReplayHandle(url=said["url"], process=process)
+    handle = ReplayHandle(url=message["url"], process=process)
     handle.health()
     return handle
 
@@ -247,10 +247,10 @@ class ReplayHandle:
             with opener.open(request, timeout=30) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
+            message = error.read().decode(errors="replace")
             with contextlib.suppress(ValueError):
-                said = json.loads(said)["error"]
-            raise LaunchError(f"the replay server refused {method} {path}: {said}") from error
+                message = json.loads(message)["error"]
+            raise LaunchError(f"the replay server refused {method} {path}: {message}") from error
         except OSError as error:
             raise LaunchError(f"the replay server at {self.url} does not answer: {error}") from error
 
@@ -283,16 +283,16 @@ def run_as_child(parent: int) -> int:
 
     out = sys.stdout
 
-    def say(**words: str) -> None:
+    def report(**words: str) -> None:
         out.write(json.dumps(words) + "\n")
         out.flush()
 
     config = ReplayConfig.from_json(sys.stdin.readline())
     end_with_parent(parent, sys.stdin.fileno())
     try:
-        serve(config, on_ready=lambda url: say(url=url))
+        serve(config, on_ready=lambda url: report(url=url))
     except ReplayError as error:
-        say(error=str(error))
+        report(error=str(error))
         return 1
     return 0
 

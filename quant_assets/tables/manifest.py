@@ -212,14 +212,14 @@ class Manifest:
         for year, added in sorted(by_year.items()):
 
             def decide(present: Blob | None, year: int = year, added: list[Entry] = added) -> bytes | None:
-                standing = self._parse(present) if present else {}
+                stored = self._parse(present) if present else {}
                 # Of a year that has objects and no shard all are recorded: half a shard would hide the others.
-                merged = dict(standing) if present else self._of_objects(exchange, year, added, damaged={})
+                merged = dict(stored) if present else self._of_objects(exchange, year, added, damaged={})
                 for entry in added:
                     other = merged.get(entry.partition)
                     if other is None or entry.beats(other):
                         merged[entry.partition] = entry
-                return None if merged == standing else _dump(merged)
+                return None if merged == stored else _dump(merged)
 
             put_reconciled(self._store, self.shard_key(exchange, year), decide)
 
@@ -256,8 +256,8 @@ class Manifest:
         self, exchange: str, year: int, known: Iterable[Entry] = (), *, damaged: dict[str, str] | None = None
     ) -> dict[str, Entry]:
         """What a year's objects tell of themselves, but for those that are `known`; `damaged` as in `refresh`."""
-        told = {entry.partition: entry for entry in known}
-        _, _, fresh = self._caught_up(exchange, year, told, damaged)
+        by_partition = {entry.partition: entry for entry in known}
+        _, _, fresh = self._caught_up(exchange, year, by_partition, damaged)
         return {entry.partition: entry for entry in fresh}
 
     def _caught_up(
@@ -321,16 +321,16 @@ class Expected:
         if sha256 not in self._known:
             key = self._key(sha256)
             try:
-                told: object = orjson.loads(self._store.get(key).data)
+                value: object = orjson.loads(self._store.get(key).data)
             except ObjectNotFound:
-                told = None
+                value = None
             except orjson.JSONDecodeError:
-                told = ""
-            if told is not None and (
-                not isinstance(told, list) or symbols_sha256(cast("list[str]", told)) != sha256
+                value = ""
+            if value is not None and (
+                not isinstance(value, list) or symbols_sha256(cast("list[str]", value)) != sha256
             ):
                 raise ObjectDamaged(f"{self._store.uri(key)}: not the symbols of its name; remove it")
-            self._known[sha256] = None if told is None else frozenset(cast("list[str]", told))
+            self._known[sha256] = None if value is None else frozenset(cast("list[str]", value))
         return self._known[sha256]
 
     def known(self, sha256s: Iterable[str]) -> None:

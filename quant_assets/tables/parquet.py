@@ -53,8 +53,8 @@ def encode(frame: pl.DataFrame, facts: Mapping[str, Any]) -> bytes:
 def _sealed(data: bytes) -> bytes:
     footer = int.from_bytes(data[-8:-4], "little") + 8
     body, tail = data[:-footer], data[-footer:]
-    told = b"".join(_sums(body)) + len(body).to_bytes(8, "little")
-    return body + told + checksum(told + tail).to_bytes(4, "little") + _MARK + tail
+    sums = b"".join(_sums(body)) + len(body).to_bytes(8, "little")
+    return body + sums + checksum(sums + tail).to_bytes(4, "little") + _MARK + tail
 
 
 def _sums(data: bytes) -> list[bytes]:
@@ -77,12 +77,12 @@ class _Seal:
             raise self._damaged()
         fixed = read(before_footer - _FIXED, _FIXED)
         self.body = int.from_bytes(fixed[:8], "little")
-        told = before_footer - _FIXED - self.body
-        if told != -(-self.body // _BLOCK) * 4 or fixed[12:] != _MARK:
+        length = before_footer - _FIXED - self.body
+        if length != -(-self.body // _BLOCK) * 4 or fixed[12:] != _MARK:
             raise self._damaged()
         self.tail = read(self.body, size - self.body)
-        self._sums = [self.tail[at : at + 4] for at in range(0, told, 4)]
-        rest = self.tail[: told + 8] + self.tail[told + _FIXED :]
+        self._sums = [self.tail[at : at + 4] for at in range(0, length, 4)]
+        rest = self.tail[: length + 8] + self.tail[length + _FIXED :]
         if checksum(rest).to_bytes(4, "little") != fixed[8:12]:
             raise self._damaged()
 

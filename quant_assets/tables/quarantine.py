@@ -74,11 +74,11 @@ def hold(
     """
     if refused.is_empty():
         return 0
-    told = {symbol: orjson.dumps(dict(said), default=str).decode() for symbol, said in facts.items()}
+    encoded = {symbol: orjson.dumps(dict(values), default=str).decode() for symbol, values in facts.items()}
     rows = refused.with_columns(
         id=pl.Series(_ids(exchange, refused), dtype=pl.String),
         decision=pl.lit(Decision.PENDING.value),
-        facts=pl.col("symbol").replace_strict(told, default="{}", return_dtype=pl.String),
+        facts=pl.col("symbol").replace_strict(encoded, default="{}", return_dtype=pl.String),
         run=pl.lit(run),
         decided_at=pl.lit(None, QUARANTINE_SCHEMA["decided_at"]),
         note=pl.lit(""),
@@ -87,10 +87,10 @@ def hold(
 
     def decide(present: Blob | None) -> bytes | None:
         nonlocal added
-        standing = _standing(store, exchange, present)
-        news = rows.unique("id", keep="first", maintain_order=True).join(standing, on="id", how="anti")
+        stored = _stored(store, exchange, present)
+        news = rows.unique("id", keep="first", maintain_order=True).join(stored, on="id", how="anti")
         added = news.height
-        return encode(pl.concat([standing, news]).sort(*KEYS, "id"), {}) if added else None
+        return encode(pl.concat([stored, news]).sort(*KEYS, "id"), {}) if added else None
 
     put_reconciled(store, quarantine_key(exchange), decide)
     return added
@@ -108,15 +108,15 @@ def _marking(
     store: ObjectStore, exchange: str, ids: Collection[str], decision: Decision, now: datetime, note: str
 ) -> Callable[[Blob | None], bytes | None]:
     def decide(present: Blob | None) -> bytes | None:
-        standing = _standing(store, exchange, present)
+        stored = _stored(store, exchange, present)
         these = pl.col("id").is_in(sorted(ids)) & (pl.col("decision") != decision.value)
         if decision is Decision.SUPERSEDED:
             # A run knows what was pending when it began, and that was a long fetch ago.
             these &= pl.col("decision") == Decision.PENDING.value
-        if standing.filter(these).is_empty():
+        if stored.filter(these).is_empty():
             return None
         return encode(
-            standing.with_columns(
+            stored.with_columns(
                 pl.when(these).then(pl.lit(decision.value)).otherwise("decision").alias("decision"),
                 pl.when(these).then(pl.lit(now)).otherwise("decided_at").cast(QUARANTINE_SCHEMA["decided_at"]).alias("decided_at"),
                 pl.when(these).then(pl.lit(note)).otherwise("note").alias("note"),
@@ -133,7 +133,7 @@ def superseded(quarantine: pl.DataFrame, rows: pl.DataFrame) -> list[str]:
     return pending.join(rows.filter(pl.col("close").is_not_null()), on=KEYS, how="semi")["id"].to_list()
 
 
-def _standing(store: ObjectStore, exchange: str, present: Blob | None) -> pl.DataFrame:
+def _stored(store: ObjectStore, exchange: str, present: Blob | None) -> pl.DataFrame:
     if present is None:
         return pl.DataFrame(schema=QUARANTINE_SCHEMA)
     return decode(present.data, store.uri(quarantine_key(exchange)))

@@ -109,13 +109,9 @@ class Ledger:
         def decide(present: Blob | None) -> bytes | None:
             if present is None:
                 return encode(rows, {})
-            standing = decode(present.data, self._store.uri(where))
-            added = news(rows, standing)
-            return (
-                None
-                if added.is_empty()
-                else encode(pl.concat([standing, added.select(standing.columns)]), {})
-            )
+            stored = decode(present.data, self._store.uri(where))
+            added = news(rows, stored)
+            return None if added.is_empty() else encode(pl.concat([stored, added.select(stored.columns)]), {})
 
         return decide
 
@@ -130,28 +126,28 @@ class Ledger:
                 yield read_table(self._store, info.key)
 
 
-def _without(rows: pl.DataFrame, standing: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
-    return rows.join(standing, on=key, how="anti", nulls_equal=True)
+def _without(rows: pl.DataFrame, stored: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    return rows.join(stored, on=key, how="anti", nulls_equal=True)
 
 
-def _with_last(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+def _with_last(events: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """`events` beside the last thing that `standing` says of their value: `_old` and `_new`."""
-    ordered = standing.sort("detected_at", maintain_order=True)
+    ordered = stored.sort("detected_at", maintain_order=True)
     last = ordered.group_by(_EVENT).agg(_old=pl.col("old").last(), _new=pl.col("new").last())
     return events.join(last, on=_EVENT, how="left", nulls_equal=True, maintain_order="left")
 
 
-def _unrecorded(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+def _unrecorded(events: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Those that are not the last thing `standing` says of their value: that one is only waiting for its cell."""
-    said = (
+    recorded = (
         pl.col("old").eq_missing(pl.col("_old"))
         & pl.col("new").eq_missing(pl.col("_new"))
         & pl.col("_new").is_not_null()
     )
-    return _with_last(events, standing).filter(~said.fill_null(False)).drop("_old", "_new")
+    return _with_last(events, stored).filter(~recorded.fill_null(False)).drop("_old", "_new")
 
 
-def _overtaken(events: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+def _overtaken(events: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Those of whose value `standing` last says that something else was to come of it."""
     other = pl.col("old").eq_missing(pl.col("_old")) & pl.col("new").ne_missing(pl.col("_new"))
-    return _with_last(events, standing).filter(other, pl.col("_new").is_not_null())
+    return _with_last(events, stored).filter(other, pl.col("_new").is_not_null())

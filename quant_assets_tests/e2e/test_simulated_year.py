@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulated_year.__main__ import Desk, heal
+from benchmarks.simulated_year.__main__ import Harness, heal
 from benchmarks.simulated_year.judge import judge
 from benchmarks.simulated_year.scenario import EXCHANGES, make_scenario
 from quant_assets.defs.maintenance_jobs import stored_days
@@ -31,26 +31,26 @@ def test_a_year_seen_twice_is_true_and_every_change_is_on_record(tmp_path: Path)
     )
     with start(config) as server:
         exchanges = enabled(EXCHANGES)
-        desk = Desk(tmp_path / "home", server, exchanges)
+        harness = Harness(tmp_path / "home", server, exchanges)
         for moment in (MIDSUMMER, YEARS_END):
-            desk.set_clock(moment)
-            desk.read_catalog()
+            harness.set_clock(moment)
+            harness.read_catalog()
             for one in exchanges:
                 sessions = [day for day in scenario.sessions[one.code] if day < moment.date()]
-                desk.fill(one, sessions)
-            heal(desk)
+                harness.fill(one, sessions)
+            heal(harness)
         # What the look-back window does not reach is found by asking for everything again.
         for one in exchanges:
-            while desk.fill(one, stored_days(desk.store, one.code), mode=Mode.FORCE).not_verified:
+            while harness.fill(one, stored_days(harness.store, one.code), mode=Mode.FORCE).not_verified:
                 pass
         # A suspension is called one once it has been stated on two days.
-        desk.set_clock(YEARS_END + timedelta(days=1))
-        heal(desk)
-        judged = judge(scenario, desk.store, exchanges)
+        harness.set_clock(YEARS_END + timedelta(days=1))
+        heal(harness)
+        judged = judge(scenario, harness.store, exchanges)
         found = {
             (row["symbol"], row["date"], row["field"], row["class"])
             for one in exchanges
-            for row in Ledger(desk.store, one.code).restatements().iter_rows(named=True)
+            for row in Ledger(harness.store, one.code).restatements().iter_rows(named=True)
         }
         # Only what was served wrong at midsummer could be stored wrong.
         seen = {
@@ -58,12 +58,12 @@ def test_a_year_seen_twice_is_true_and_every_change_is_on_record(tmp_path: Path)
             for p in scenario.planted
             if p.date < MIDSUMMER.date() and p.told_at > MIDSUMMER
         }
-        before, writes = desk.requests, counted(WRITES)
+        before, writes = harness.requests, counted(WRITES)
         for one in exchanges:
-            desk.fill(one, stored_days(desk.store, one.code))
+            harness.fill(one, stored_days(harness.store, one.code))
     assert (judged.holes, judged.wrong_values, judged.false_delistings) == (0, 0, 0)
     assert judged.cells == sum(len(days) for days in scenario.sessions.values())
     assert len(seen) >= 2
     assert found == seen
     assert judged.false_restatements == 0
-    assert (desk.requests, counted(WRITES)) == (before, writes)
+    assert (harness.requests, counted(WRITES)) == (before, writes)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets_tests.ingest.desk import Desk
+from quant_assets_tests.ingest.harness import Harness
 
 
 @pytest.fixture
-def desk(market: ReplayHandle, tmp_path: Path) -> Desk:
-    return Desk(tmp_path, market.url)
+def harness(market: ReplayHandle, tmp_path: Path) -> Harness:
+    return Harness(tmp_path, market.url)

@@ -13,7 +13,7 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.listing_events import read_events
 from quant_assets.tables.quarantine import read_quarantine
-from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, sessions, truth
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, bars, sessions, truth
 from quant_assets_tests.support import NOW, listings
 
 TUESDAY = date(2013, 2, 19)
@@ -22,21 +22,21 @@ LISTED = date(2012, 5, 18)
 
 
 def test_answers_in_another_currency_than_the_list_names_are_held_back_whole(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     catalog = listings(*SYMBOLS).with_columns(
         currency=pl.when(pl.col("symbol") == "IBM").then(pl.lit("EUR")).otherwise(pl.lit("USD"))
     )
-    report = desk.fill(catalog=catalog)
+    report = harness.fill(catalog=catalog)
     assert report.states == {"partial": 5}
     assert report.quarantined == 5
     words = "a currency that the exchange or the catalog does not name"
     for day in WEEK:
-        assert desk.cell(day)["symbol"].to_list() == ["AAPL", "MSFT"]
-        assert [(m.symbol, m.outcome, m.reason) for m in desk.entry(day).missing] == [
+        assert harness.cell(day)["symbol"].to_list() == ["AAPL", "MSFT"]
+        assert [(m.symbol, m.outcome, m.reason) for m in harness.entry(day).missing] == [
             ("IBM", "refused", f"refused: {words}")
         ]
-    held = read_quarantine(desk.store, "US")
+    held = read_quarantine(harness.store, "US")
     assert held.select("symbol", "date", "rule", "currency", "decision").rows() == [
         ("IBM", day, words, "USD", "pending") for day in WEEK
     ]
@@ -45,106 +45,108 @@ def test_answers_in_another_currency_than_the_list_names_are_held_back_whole(
 
 
 def test_bars_from_before_the_stated_listing_are_held_back_and_nothing_is_stored_before_it(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     stated = date(2012, 5, 23)
     days = sessions(date(2012, 5, 14), date(2012, 5, 29))
-    report = desk.fill(days, listings("AAPL", FB=stated))
+    report = harness.fill(days, listings("AAPL", FB=stated))
     assert report.states == {"complete": len(days)}
     early = [day for day in days if LISTED <= day < stated]
     assert report.quarantined == len(early) == 3
-    held = read_quarantine(desk.store, "US")
+    held = read_quarantine(harness.store, "US")
     assert held.select("symbol", "date", "rule").rows() == [
         ("FB", day, "outside the dates of the listing") for day in early
     ]
     assert any("FB: 3 bar(s) from 2012-05-18 on are not stored" in warning for warning in report.warnings)
-    facebook = read_daily(desk.store, "US", symbols=["FB"])
+    facebook = read_daily(harness.store, "US", symbols=["FB"])
     assert facebook["date"].to_list() == [day for day in days if day >= stated]
     for day in days:
-        assert desk.entry(day).expected == (2 if day >= stated else 1)
+        assert harness.entry(day).expected == (2 if day >= stated else 1)
     # Held once.
-    again = desk.fill(days, listings("AAPL", FB=stated), now=NOW + timedelta(days=1), only=["FB"])
-    assert (again.requests, read_quarantine(desk.store, "US").height) == (0, 3)
+    again = harness.fill(days, listings("AAPL", FB=stated), now=NOW + timedelta(days=1), only=["FB"])
+    assert (again.requests, read_quarantine(harness.store, "US").height) == (0, 3)
 
 
-def test_bars_after_the_stated_delisting_are_held_back(desk: Desk, market: ReplayHandle) -> None:
+def test_bars_after_the_stated_delisting_are_held_back(harness: Harness, market: ReplayHandle) -> None:
     catalog = listings(*SYMBOLS).with_columns(delisted_on=pl.when(pl.col("symbol") == "IBM").then(WEEK[2]))
-    report = desk.fill(catalog=catalog)
+    report = harness.fill(catalog=catalog)
     assert report.states == {"complete": 5}
-    rows = read_daily(desk.store, "US", symbols=["IBM"])
+    rows = read_daily(harness.store, "US", symbols=["IBM"])
     assert rows["date"].to_list() == WEEK[:3]
-    held = read_quarantine(desk.store, "US")
+    held = read_quarantine(harness.store, "US")
     assert set(held["rule"]) == {"outside the dates of the listing"}
     assert set(WEEK[3:]) <= set(held["date"])
 
 
 def test_a_learned_listing_is_what_the_source_states_and_a_stated_one_wins(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     days = sessions(date(2012, 5, 16), date(2012, 5, 22))
-    desk.fill(days, listings("AAPL", "FB"))
-    events = read_events(desk.store, "US").filter(pl.col("symbol") == "FB")
+    harness.fill(days, listings("AAPL", "FB"))
+    events = read_events(harness.store, "US").filter(pl.col("symbol") == "FB")
     assert events["date"].to_list() == [LISTED]
-    assert {day: desk.entry(day).expected for day in days} == {day: 2 if day >= LISTED else 1 for day in days}
+    assert {day: harness.entry(day).expected for day in days} == {
+        day: 2 if day >= LISTED else 1 for day in days
+    }
 
 
 def test_a_listing_stated_before_the_first_trade_leaves_named_holes_that_are_asked_about_once_a_day(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     days = sessions(date(2012, 5, 14), date(2012, 5, 22))
     catalog = listings("AAPL", FB=date(2012, 5, 16))
-    desk.fill(days, catalog)
+    harness.fill(days, catalog)
     for day in days:
         expected = [("FB", "no_bar", f"no bar: first traded on {LISTED}")]
-        told = [(m.symbol, m.outcome, m.reason) for m in desk.entry(day).missing]
+        told = [(m.symbol, m.outcome, m.reason) for m in harness.entry(day).missing]
         assert told == (expected if date(2012, 5, 16) <= day < LISTED else [])
     market.reset_stats()
-    assert desk.fill(days, catalog).requests == 0
+    assert harness.fill(days, catalog).requests == 0
     # Never a suspension, however often it is said.
     for later in (1, 2):
-        assert desk.fill(days, catalog, now=NOW + timedelta(days=later)).requests == 1
-    assert [m.outcome for m in desk.entry(date(2012, 5, 17)).missing] == ["no_bar"]
+        assert harness.fill(days, catalog, now=NOW + timedelta(days=later)).requests == 1
+    assert [m.outcome for m in harness.entry(date(2012, 5, 17)).missing] == ["no_bar"]
     # Once the list is right, nothing is missing.
-    report = desk.fill(days, listings("AAPL", FB=LISTED), now=NOW + timedelta(days=3))
+    report = harness.fill(days, listings("AAPL", FB=LISTED), now=NOW + timedelta(days=3))
     assert (report.requests, report.states) == (0, {"complete": len(days)})
 
 
-def test_an_answer_for_another_symbol_is_nobodys(desk: Desk, market: ReplayHandle) -> None:
+def test_an_answer_for_another_symbol_is_nobodys(harness: Harness, market: ReplayHandle) -> None:
     market.add_faults({"kind": "wrong_symbol", "symbol": "AAPL", "other": "FB", "times": None})
-    report = desk.fill()
+    report = harness.fill()
     assert report.states == {"partial": 5}
     for day in WEEK:
-        assert desk.cell(day)["symbol"].to_list() == ["IBM", "MSFT"]
-        (missing,) = desk.entry(day).missing
+        assert harness.cell(day)["symbol"].to_list() == ["IBM", "MSFT"]
+        (missing,) = harness.entry(day).missing
         assert (missing.symbol, missing.outcome) == ("AAPL", "failed")
         assert "another symbol: 'FB'" in missing.reason
-    assert read_quarantine(desk.store, "US").is_empty()
+    assert read_quarantine(harness.store, "US").is_empty()
 
 
 def test_of_two_symbols_with_one_history_neither_is_stored_once_both_are_asked(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     """The newer one was asked alone at first, when there was nothing to compare it with."""
     market.add_faults({"kind": "other_history", "symbol": "AAPL", "other": "IBM"})
-    desk.live(market, WEEK[-1], WEEK, only=["IBM", "MSFT"])
-    desk.live(market, WEEK[-1], WEEK, only=["AAPL"])
-    report = desk.live(market, TUESDAY)
-    assert desk.entry(TUESDAY).state is CellState.PARTIAL
-    assert {m.symbol: (m.outcome, m.reason) for m in desk.entry(TUESDAY).missing} == {
+    harness.live(market, WEEK[-1], WEEK, only=["IBM", "MSFT"])
+    harness.live(market, WEEK[-1], WEEK, only=["AAPL"])
+    report = harness.live(market, TUESDAY)
+    assert harness.entry(TUESDAY).state is CellState.PARTIAL
+    assert {m.symbol: (m.outcome, m.reason) for m in harness.entry(TUESDAY).missing} == {
         one: ("refused", f"refused: {SAME_HISTORY.format(other)}")
         for one, other in (("AAPL", "IBM"), ("IBM", "AAPL"))
     }
-    assert desk.cell(TUESDAY)["symbol"].to_list() == ["MSFT"]
+    assert harness.cell(TUESDAY)["symbol"].to_list() == ["MSFT"]
     assert sum("the same history as" in warning for warning in report.warnings) == 2
     assert report.restatements.is_empty()
     # Whose it was shows when they are told apart again: the one that was wrong is not taken for a restatement.
     market.clear_faults()
-    desk.live(market, date(2013, 2, 20))
-    assert {day: desk.entry(day).state for day in (TUESDAY, date(2013, 2, 20))} == {
+    harness.live(market, date(2013, 2, 20))
+    assert {day: harness.entry(day).state for day in (TUESDAY, date(2013, 2, 20))} == {
         TUESDAY: CellState.COMPLETE, date(2013, 2, 20): CellState.COMPLETE,
     }  # fmt: skip
-    assert_frame_equal(bars(desk.cell(TUESDAY)), truth(SYMBOLS, [TUESDAY]), check_exact=True)
+    assert_frame_equal(bars(harness.cell(TUESDAY)), truth(SYMBOLS, [TUESDAY]), check_exact=True)
     assert (
-        desk.cell().filter(pl.col("symbol") == "IBM")["close"].to_list()
+        harness.cell().filter(pl.col("symbol") == "IBM")["close"].to_list()
         == truth(["IBM"], [DAY])["close"].to_list()
     )

@@ -12,18 +12,18 @@ from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.daily import read_daily
-from quant_assets_tests.ingest.desk import DAY, WEEK, Desk, evening, sessions, told, truth
+from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, evening, sessions, told, truth
 
 CHRISTMAS, JANUARY = date(2012, 12, 27), date(2013, 1, 3)
 
 
 @pytest.mark.parametrize("mode", [Mode.INCREMENTAL, Mode.FORCE])
 def test_find_differences_of_a_january_run_corrects_the_cell_of_december(
-    desk: Desk, market: ReplayHandle, mode: Mode
+    harness: Harness, market: ReplayHandle, mode: Mode
 ) -> None:
     days = sessions(date(2012, 12, 10), date(2013, 1, 2))
-    desk.live(market, days[-1], days)
-    before = desk.cell(CHRISTMAS)
+    harness.live(market, days[-1], days)
+    before = harness.cell(CHRISTMAS)
     (old,) = truth(["AAPL"], [CHRISTMAS])["close"]
     low = truth(["AAPL"], [CHRISTMAS])["low"].item()
     market.add_faults(
@@ -32,19 +32,19 @@ def test_find_differences_of_a_january_run_corrects_the_cell_of_december(
         }
     )  # fmt: skip
     asked = [JANUARY] if mode is Mode.INCREMENTAL else [*days, JANUARY]
-    report = desk.live(market, JANUARY, asked, mode=mode)
-    assert told(desk.restatements()) == [("AAPL", CHRISTMAS, "close", str(old), str(low), "correction")]
+    report = harness.live(market, JANUARY, asked, mode=mode)
+    assert told(harness.restatements()) == [("AAPL", CHRISTMAS, "close", str(old), str(low), "correction")]
     # The ledger and the cell tell the same: the value is the new one, known from January on.
     assert CHRISTMAS in report.changed
     apple = pl.col("symbol") == "AAPL"
-    after = desk.cell(CHRISTMAS)
+    after = harness.cell(CHRISTMAS)
     assert after.filter(apple).select("close", "fetched_at").rows() == [(low, evening(JANUARY))]
     assert after.filter(~apple).equals(before.filter(~apple))
-    assert read_daily(desk.store, "US", CHRISTMAS, CHRISTMAS).equals(after)
-    assert read_daily(desk.store, "US", CHRISTMAS, CHRISTMAS, as_of=evening(days[-1])).equals(before)
+    assert read_daily(harness.store, "US", CHRISTMAS, CHRISTMAS).equals(after)
+    assert read_daily(harness.store, "US", CHRISTMAS, CHRISTMAS, as_of=evening(days[-1])).equals(before)
     # The manifest of both years knows what was written.
-    assert desk.entry(CHRISTMAS).version == report.changed[CHRISTMAS].version
-    assert desk.entry(JANUARY).state is CellState.COMPLETE
+    assert harness.entry(CHRISTMAS).version == report.changed[CHRISTMAS].version
+    assert harness.entry(JANUARY).state is CellState.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -59,31 +59,31 @@ def test_find_differences_of_a_january_run_corrects_the_cell_of_december(
 )
 @pytest.mark.parametrize("answered", [1, 2], ids=["both questions fail", "the second question fails"])
 def test_find_differences_records_no_vanished_row_when_it_cannot_ask_again(
-    desk: Desk, market: ReplayHandle, trouble: dict[str, Any], answered: int
+    harness: Harness, market: ReplayHandle, trouble: dict[str, Any], answered: int
 ) -> None:
-    desk.live(market, WEEK[-2], WEEK[:-1])
-    cell = desk.cell()
+    harness.live(market, WEEK[-2], WEEK[:-1])
+    cell = harness.cell()
     market.add_faults(
         {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None},
         {**trouble, "symbol": "AAPL", "after": answered, "times": None},
     )
-    report = desk.live(market, WEEK[-1])
+    report = harness.live(market, WEEK[-1])
     # Once or twice the bar was left out; that it is gone has been confirmed by nobody.
     assert report.restatements.is_empty()
-    assert desk.restatements().is_empty()
-    assert desk.cell().equals(cell)
-    assert desk.entry(WEEK[-1]).state is CellState.COMPLETE
+    assert harness.restatements().is_empty()
+    assert harness.cell().equals(cell)
+    assert harness.entry(WEEK[-1]).state is CellState.COMPLETE
 
 
 def test_find_differences_of_two_symbols_records_the_vanished_row_of_the_one_that_answers(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.live(market, WEEK[-2], WEEK[:-1])
+    harness.live(market, WEEK[-2], WEEK[:-1])
     market.add_faults(
         {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None},
         {"kind": "missing_session", "symbol": "IBM", "date": str(DAY), "times": None},
         {"kind": "server_error_500_html", "symbol": "AAPL", "after": 1, "times": None},
     )
-    report = desk.live(market, WEEK[-1])
+    report = harness.live(market, WEEK[-1])
     assert [event[0] for event in told(report.restatements)] == ["IBM"]
-    assert told(desk.restatements()) == [("IBM", DAY, "row", "there", "not there", "vanished_row")]
+    assert told(harness.restatements()) == [("IBM", DAY, "row", "there", "not there", "vanished_row")]

@@ -14,7 +14,7 @@ from quant_assets.replay.faults import FaultKind
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.listing_events import FIRST_TRADE, read_events
 from quant_assets.tables.quarantine import read_quarantine
-from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, bars, truth
 from quant_assets_tests.support import (
     NOW,
     listings,
@@ -71,16 +71,16 @@ def test_every_kind_of_fault_is_tested() -> None:
 @pytest.mark.parametrize("times", [1, "persistent"], ids=["once", "persistent"])
 @pytest.mark.parametrize("kind", list(FAULTS))
 def test_no_fault_leaves_a_hole_unnamed_or_a_symbol_delisted(
-    desk: Desk, market: ReplayHandle, kind: FaultKind, times: Any
+    harness: Harness, market: ReplayHandle, kind: FaultKind, times: Any
 ) -> None:
     more, once, always, everywhere, words = FAULTS[kind]
     market.add_faults({"kind": kind, "symbol": "AAPL", "times": times, **more})
-    report = desk.fill(timeout_seconds=0.7, attempts=2)
+    report = harness.fill(timeout_seconds=0.7, attempts=2)
     assert market.stats()["faults"][kind] >= 1
     state = once if times == 1 else always
-    assert desk.entry().state == state
+    assert harness.entry().state == state
     for day in WEEK:
-        entry, rows = desk.entry(day), desk.cell(day)
+        entry, rows = harness.entry(day), harness.cell(day)
         assert report.cells[day].state == entry.state
         lacking = {missing.symbol for missing in entry.missing}
         # What is not there is named, and what is named is not there.
@@ -101,73 +101,75 @@ def test_no_fault_leaves_a_hole_unnamed_or_a_symbol_delisted(
             expected = expected.with_columns(close=pl.when(apple).then(468.0).otherwise("close"))
         assert_frame_equal(bars(rows), expected, check_exact=True)
     # No fault is evidence of a listing's end, or of another start.
-    events = read_events(desk.store, "US").filter(pl.col("symbol") == "AAPL")
+    events = read_events(harness.store, "US").filter(pl.col("symbol") == "AAPL")
     assert set(events.select("event", "date").rows()) <= {(FIRST_TRADE, date(2000, 3, 1))}
     # Once the trouble is over, the next day's run makes all of it whole.
     market.clear_faults()
-    desk.fill(now=NOW + timedelta(days=1))
-    assert {desk.entry(day).state for day in WEEK} == {CellState.COMPLETE}
+    harness.fill(now=NOW + timedelta(days=1))
+    assert {harness.entry(day).state for day in WEEK} == {CellState.COMPLETE}
 
 
 @pytest.mark.parametrize("times", [1, "persistent"], ids=["once", "persistent"])
 def test_of_two_symbols_with_one_history_neither_is_stored(
-    desk: Desk, market: ReplayHandle, times: Any
+    harness: Harness, market: ReplayHandle, times: Any
 ) -> None:
     market.add_faults({"kind": "other_history", "symbol": "AAPL", "other": "IBM", "times": times})
-    report = desk.fill()
+    report = harness.fill()
     assert report.states == {"partial": 5}
     for day in WEEK:
-        assert desk.cell(day)["symbol"].to_list() == ["MSFT"]
-        told = {m.symbol: (m.outcome, m.reason) for m in desk.entry(day).missing}
+        assert harness.cell(day)["symbol"].to_list() == ["MSFT"]
+        told = {m.symbol: (m.outcome, m.reason) for m in harness.entry(day).missing}
         assert told.keys() == {"AAPL", "IBM"}
         for symbol, other in (("AAPL", "IBM"), ("IBM", "AAPL")):
             assert told[symbol][0] == "refused"
             assert f"the same history as {other}" in told[symbol][1]
-    held = read_quarantine(desk.store, "US")
+    held = read_quarantine(harness.store, "US")
     assert set(held["symbol"]) == {"AAPL", "IBM"}
     assert set(held["decision"]) == {"pending"}
     # Once they differ, both are there again, and nothing waits for a decision any more.
     market.clear_faults()
-    assert desk.fill(now=NOW + timedelta(days=1)).states == {"complete": 5}
-    assert_frame_equal(bars(desk.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
-    assert set(read_quarantine(desk.store, "US")["decision"]) == {"superseded"}
+    assert harness.fill(now=NOW + timedelta(days=1)).states == {"complete": 5}
+    assert_frame_equal(bars(harness.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
+    assert set(read_quarantine(harness.store, "US")["decision"]) == {"superseded"}
 
 
 def test_a_session_missing_for_everyone_is_a_failed_cell_without_an_object(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     market.add_faults({"kind": "missing_session", "date": str(DAY), "times": "persistent"})
-    report = desk.fill()
+    report = harness.fill()
     assert report.states == {"complete": 4, "failed": 1}
     assert report.cells[DAY].reason == "nothing received: 3 no_bar"
-    assert [m.symbol for m in desk.entry().missing] == list(SYMBOLS)
-    assert not desk.path().exists()
+    assert [m.symbol for m in harness.entry().missing] == list(SYMBOLS)
+    assert not harness.path().exists()
     market.clear_faults()
-    desk.fill(now=NOW + timedelta(days=1))
-    assert desk.entry().state is CellState.COMPLETE
-    assert_frame_equal(bars(desk.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
+    harness.fill(now=NOW + timedelta(days=1))
+    assert harness.entry().state is CellState.COMPLETE
+    assert_frame_equal(bars(harness.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
 
 
-def test_a_passing_gap_is_asked_about_once_more_and_heals(desk: Desk, market: ReplayHandle) -> None:
+def test_a_passing_gap_is_asked_about_once_more_and_heals(harness: Harness, market: ReplayHandle) -> None:
     market.add_faults({"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": 1})
-    report = desk.fill()
+    report = harness.fill()
     assert report.states == {"complete": 5}
     assert market.stats()["chart_data"] == {"AAPL": 2, "IBM": 1, "MSFT": 1}
     assert report.requests == 4
 
 
-def test_when_the_second_question_fails_the_first_answer_stands(desk: Desk, market: ReplayHandle) -> None:
+def test_when_the_second_question_fails_the_first_answer_stands(
+    harness: Harness, market: ReplayHandle
+) -> None:
     market.add_faults(
         {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": 1},
         {"kind": "hang", "symbol": "AAPL", "after": 1, "times": "persistent"},
     )
-    report = desk.fill(timeout_seconds=0.5, attempts=2)
+    report = harness.fill(timeout_seconds=0.5, attempts=2)
     assert report.states == {"complete": 4, "partial": 1}
-    (missing,) = desk.entry().missing
+    (missing,) = harness.entry().missing
     assert (missing.symbol, missing.outcome) == ("AAPL", "no_bar")
 
 
-def test_bars_that_break_a_rule_are_refused_and_named(desk: Desk, market: ReplayHandle) -> None:
+def test_bars_that_break_a_rule_are_refused_and_named(harness: Harness, market: ReplayHandle) -> None:
     def corrected(symbol: str, field: str, value: float) -> dict[str, Any]:
         return {
             "kind": "corrected_bar", "symbol": symbol, "date": str(DAY), "field": field, "value": value,
@@ -176,10 +178,10 @@ def test_bars_that_break_a_rule_are_refused_and_named(desk: Desk, market: Replay
     market.add_faults(
         corrected("AAPL", "low", 900.0), corrected("IBM", "open", -1.0), corrected("MSFT", "high", 1.0)
     )
-    report = desk.fill(WEEK, listings(*SYMBOLS, "GOOG"))
+    report = harness.fill(WEEK, listings(*SYMBOLS, "GOOG"))
     assert report.states == {"complete": 4, "partial": 1}
-    assert desk.cell()["symbol"].to_list() == ["GOOG"]
-    reasons = {m.symbol: (m.outcome, m.reason) for m in desk.entry().missing}
+    assert harness.cell()["symbol"].to_list() == ["GOOG"]
+    reasons = {m.symbol: (m.outcome, m.reason) for m in harness.entry().missing}
     assert {outcome for outcome, _ in reasons.values()} == {"refused"}
     assert reasons["AAPL"][1] == "refused: low is above open, close or high"
     assert "open is not positive" in reasons["IBM"][1]

@@ -11,7 +11,7 @@ import pytest
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
-from quant_assets_tests.ingest.desk import DAY, Desk, sessions
+from quant_assets_tests.ingest.harness import DAY, Harness, sessions
 from quant_assets_tests.support import NOW, listings
 
 LISTED = date(2012, 5, 18)
@@ -20,43 +20,43 @@ LISTED = date(2012, 5, 18)
 
 @pytest.mark.parametrize(("length", "requests"), [(1, 2), (4, 2), (5, 2), (6, 1)])
 def test_fetch_asks_again_about_a_gap_of_up_to_five_sessions_and_about_no_longer_one(
-    desk: Desk, market: ReplayHandle, length: int, requests: int
+    harness: Harness, market: ReplayHandle, length: int, requests: int
 ) -> None:
     days = sessions(date(2013, 1, 14), date(2013, 2, 8))
     gone = days[5 : 5 + length]
     market.add_faults(
         *({"kind": "missing_session", "symbol": "AAPL", "date": str(day), "times": None} for day in gone)
     )
-    desk.live(market, days[-1], days)
+    harness.live(market, days[-1], days)
     assert market.stats()["chart_data"] == {"AAPL": requests, "IBM": 1, "MSFT": 1}
     for day in gone:
-        (missing,) = desk.entry(day).missing
+        (missing,) = harness.entry(day).missing
         assert (missing.outcome, missing.gap, missing.answers) == ("no_bar", length, requests)
 
 
-def test_fetch_names_a_hole_on_the_day_of_the_first_trade(desk: Desk, market: ReplayHandle) -> None:
+def test_fetch_names_a_hole_on_the_day_of_the_first_trade(harness: Harness, market: ReplayHandle) -> None:
     days = sessions(date(2012, 5, 14), date(2012, 5, 22))
     market.add_faults({"kind": "missing_session", "symbol": "FB", "date": str(LISTED), "times": None})
-    desk.live(market, days[-1], days, catalog=listings("AAPL", "FB"))
-    entry = desk.entry(LISTED)
+    harness.live(market, days[-1], days, catalog=listings("AAPL", "FB"))
+    entry = harness.entry(LISTED)
     assert (entry.state, entry.expected, entry.received) == (CellState.PARTIAL, 2, 1)
     (missing,) = entry.missing
     assert (missing.symbol, missing.outcome, missing.answers) == ("FB", "no_bar", 2)
     assert missing.reason == f"no bar before {date(2012, 5, 21)}"
     # On the day before nobody expected it.
-    assert (desk.entry(date(2012, 5, 17)).state, desk.entry(date(2012, 5, 17)).expected) == (
+    assert (harness.entry(date(2012, 5, 17)).state, harness.entry(date(2012, 5, 17)).expected) == (
         CellState.COMPLETE, 1,
     )  # fmt: skip
 
 
 def test_fetch_names_a_hole_of_a_symbol_that_failed_on_the_day_of_its_stated_listing(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     days = sessions(date(2012, 5, 16), date(2012, 5, 18))
     market.add_faults({"kind": "server_error_500_html", "symbol": "FB", "times": None})
-    desk.live(market, days[-1], days, catalog=listings("AAPL", FB=LISTED))
-    assert [(m.symbol, m.outcome) for m in desk.entry(LISTED).missing] == [("FB", "failed")]
-    assert desk.entry(days[1]).missing == ()
+    harness.live(market, days[-1], days, catalog=listings("AAPL", FB=LISTED))
+    assert [(m.symbol, m.outcome) for m in harness.entry(LISTED).missing] == [("FB", "failed")]
+    assert harness.entry(days[1]).missing == ()
 
 
 HEADER = "symbol,date,open,high,low,close,volume,dividend,split_ratio"
@@ -81,20 +81,20 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayHandle]:
 def test_fetch_takes_no_two_symbols_without_trades_for_one_history(
     alike: ReplayHandle, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, alike.url)
-    report = desk.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*QUIET))
+    harness = Harness(tmp_path, alike.url)
+    report = harness.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*QUIET))
     assert (report.states, report.quarantined) == ({"complete": 25}, 0)
-    assert desk.cell(DAY).select("symbol", "close", "volume").rows() == [(name, 5.0, 0) for name in QUIET]
+    assert harness.cell(DAY).select("symbol", "close", "volume").rows() == [(name, 5.0, 0) for name in QUIET]
 
 
 def test_fetch_takes_two_symbols_with_the_same_trades_for_one_history(
     alike: ReplayHandle, tmp_path: Path
 ) -> None:
-    desk = Desk(tmp_path, alike.url)
-    report = desk.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*LIVELY))
+    harness = Harness(tmp_path, alike.url)
+    report = harness.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*LIVELY))
     assert (report.states, report.quarantined) == ({"failed": 25}, 50)
     # Nineteen days alike are too few to tell.
-    young = Desk(tmp_path / "young", alike.url)
+    young = Harness(tmp_path / "young", alike.url)
     few = young.live(alike, DAYS[18], DAYS[:5], catalog=listings(*LIVELY))
     assert (few.states, few.quarantined) == ({"complete": 5}, 0)
     again = young.live(alike, DAYS[19], [*DAYS[:5], DAYS[19]], catalog=listings(*LIVELY), mode=Mode.FORCE)

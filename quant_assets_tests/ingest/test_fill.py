@@ -11,7 +11,7 @@ from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.quarantine import Decision
-from quant_assets_tests.ingest.desk import DAY, WEEK, Desk, evening
+from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, evening
 
 TUESDAY = date(2013, 2, 19)
 NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
@@ -19,31 +19,31 @@ NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 @pytest.mark.parametrize("mode", [Mode.FORCE, Mode.VERIFY])
 def test_fill_cells_names_as_not_verified_only_who_did_not_answer(
-    desk: Desk, market: ReplayHandle, mode: Mode
+    harness: Harness, market: ReplayHandle, mode: Mode
 ) -> None:
-    catalog = desk.put_catalog(*NAMES)
+    catalog = harness.put_catalog(*NAMES)
     low = {"kind": "corrected_bar", "date": str(DAY), "field": "low", "value": 900.0}
     market.add_faults({**low, "symbol": "IBM"}, {**low, "symbol": "MSFT"})
-    desk.live(market, WEEK[-1], WEEK, catalog=catalog)
+    harness.live(market, WEEK[-1], WEEK, catalog=catalog)
     settle_quarantine(
-        desk.store, exchange("US"), Choice(Decision.REJECTED, symbols=["MSFT"]),
+        harness.store, exchange("US"), Choice(Decision.REJECTED, symbols=["MSFT"]),
         now=evening(WEEK[-1]), min_coverage=0.0,
     )  # fmt: skip
-    assert {m.symbol: m.outcome for m in desk.entry().missing} == {"IBM": "refused", "MSFT": "rejected"}
+    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"IBM": "refused", "MSFT": "rejected"}
     market.add_faults(
         {"kind": "server_error_500_html", "symbol": "AAPL", "times": None},
         {"kind": "not_found_404", "symbol": "FB", "times": None},
         {"kind": "missing_session", "symbol": "GOOG", "date": str(DAY), "times": None},
     )
-    report = desk.fill(WEEK, catalog, now=evening(TUESDAY) + timedelta(hours=1), mode=mode)
+    report = harness.fill(WEEK, catalog, now=evening(TUESDAY) + timedelta(hours=1), mode=mode)
     # Not found is an answer; so are a bar that is left out, one that breaks a rule and one that was rejected.
     assert list(report.not_verified) == ["AAPL"]
     assert "500" in report.not_verified["AAPL"]
     assert report.result == "PARTIAL"
 
 
-def test_fill_cells_verifies_everybody_when_all_answer(desk: Desk, market: ReplayHandle) -> None:
-    desk.live(market, WEEK[-1], WEEK)
+def test_fill_cells_verifies_everybody_when_all_answer(harness: Harness, market: ReplayHandle) -> None:
+    harness.live(market, WEEK[-1], WEEK)
     market.add_faults({"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None})
     for mode in (Mode.VERIFY, Mode.FORCE):
-        assert desk.live(market, TUESDAY, WEEK, mode=mode).not_verified == {}
+        assert harness.live(market, TUESDAY, WEEK, mode=mode).not_verified == {}

@@ -21,7 +21,7 @@ from quant_assets.resources.object_store import Blob
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.listing_events import FIRST_TRADE, read_events
 from quant_assets.tables.manifest import Manifest
-from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, sessions, truth
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, bars, evening, sessions, truth
 from quant_assets_tests.support import NOW, listings
 
 TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
@@ -31,13 +31,13 @@ def missing(day: date, symbol: str = "AAPL", **more: Any) -> dict[str, Any]:
     return {"kind": "missing_session", "symbol": symbol, "date": str(day), "times": None, **more}
 
 
-def hole(desk: Desk, day: date = DAY, symbol: str = "AAPL") -> Missing:
-    (found,) = [m for m in desk.entry(day).missing if m.symbol == symbol]
+def hole(harness: Harness, day: date = DAY, symbol: str = "AAPL") -> Missing:
+    (found,) = [m for m in harness.entry(day).missing if m.symbol == symbol]
     return found
 
 
-def gaps(desk: Desk, now: Any = NOW) -> list[tuple[Any, ...]]:
-    found = exchange_gaps(desk.store, exchange("US"), now)
+def gaps(harness: Harness, now: Any = NOW) -> list[tuple[Any, ...]]:
+    found = exchange_gaps(harness.store, exchange("US"), now)
     return found.select("kind", "symbol", "first", "last", "sessions", "settled").rows()
 
 
@@ -46,136 +46,137 @@ def gaps(desk: Desk, now: Any = NOW) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("length", [6, 5])
 def test_a_gap_between_bars_is_a_suspension_once_it_is_stated_on_two_days(
-    desk: Desk, market: ReplayHandle, length: int
+    harness: Harness, market: ReplayHandle, length: int
 ) -> None:
     days = sessions(date(2013, 1, 14), date(2013, 2, 8))
     suspended = days[5 : 5 + length]
     market.add_faults(*(missing(day) for day in suspended))
-    desk.fill(days, min_coverage=0.95)
+    harness.fill(days, min_coverage=0.95)
     for day in suspended:
-        assert (hole(desk, day).outcome, hole(desk, day).gap) == ("no_bar", length)
+        assert (hole(harness, day).outcome, hole(harness, day).gap) == ("no_bar", length)
         assert (
-            hole(desk, day).reason == f"no bar for {length} sessions between {days[4]} and {days[5 + length]}"
+            hole(harness, day).reason
+            == f"no bar for {length} sessions between {days[4]} and {days[5 + length]}"
         )
-    desk.fill(days, now=NOW + timedelta(days=1), min_coverage=0.95)
-    assert {hole(desk, day).outcome for day in suspended} == {"suspended"}
-    assert {desk.entry(day).state for day in suspended} == {CellState.PARTIAL}
+    harness.fill(days, now=NOW + timedelta(days=1), min_coverage=0.95)
+    assert {hole(harness, day).outcome for day in suspended} == {"suspended"}
+    assert {harness.entry(day).state for day in suspended} == {CellState.PARTIAL}
     # What is settled is not asked about again.
     market.reset_stats()
-    desk.fill(days, now=NOW + timedelta(days=2))
+    harness.fill(days, now=NOW + timedelta(days=2))
     assert market.stats()["chart_data"] == {}
 
 
 def test_a_short_gap_is_a_suspension_after_statements_of_two_days_however_often_it_is_said_on_one(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     market.add_faults(missing(DAY))
-    desk.live(market, WEEK[-1], WEEK)
-    first = hole(desk)
+    harness.live(market, WEEK[-1], WEEK)
+    first = hole(harness)
     # Forced, the same day says it over and over.
     for minutes in (1, 2):
-        desk.fill(WEEK, now=evening(WEEK[-1]) + timedelta(minutes=minutes), mode=Mode.FORCE)
-    again = hole(desk)
+        harness.fill(WEEK, now=evening(WEEK[-1]) + timedelta(minutes=minutes), mode=Mode.FORCE)
+    again = hole(harness)
     assert (first.outcome, again.outcome) == ("no_bar", "no_bar")
     assert again.answers > first.answers >= 2
-    desk.live(market, TUESDAY)
-    found = hole(desk)
+    harness.live(market, TUESDAY)
+    found = hole(harness)
     assert (found.outcome, found.since, found.asked_on) == ("suspended", WEEK[-1], TUESDAY)
-    assert desk.entry().state is CellState.PARTIAL
+    assert harness.entry().state is CellState.PARTIAL
     market.reset_stats()
-    desk.live(market, WEDNESDAY)
+    harness.live(market, WEDNESDAY)
     assert market.stats()["chart_data"] == dict.fromkeys(SYMBOLS, 1)
-    assert hole(desk) == found
+    assert hole(harness) == found
 
 
 def test_nobody_is_suspended_in_a_session_in_which_most_of_the_market_has_no_bar(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     market.add_faults(missing(DAY, "AAPL"), missing(DAY, "IBM"), missing(WEEK[3], "AAPL"))
     for day in (WEEK[-1], TUESDAY, WEDNESDAY):
-        desk.live(market, day, WEEK)
-    assert {m.symbol: m.outcome for m in desk.entry().missing} == {"AAPL": "no_bar", "IBM": "no_bar"}
-    assert hole(desk).answers >= 6
+        harness.live(market, day, WEEK)
+    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"AAPL": "no_bar", "IBM": "no_bar"}
+    assert hole(harness).answers >= 6
     # The day after it, one of three is missing.
-    assert hole(desk, WEEK[3]).outcome == "suspended"
+    assert hole(harness, WEEK[3]).outcome == "suspended"
 
 
 def test_a_suspension_in_progress_is_an_early_end_and_a_suspension_once_it_is_over(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.put_catalog(*SYMBOLS)
+    harness.put_catalog(*SYMBOLS)
     market.add_faults(*(missing(day) for day in WEEK[2:]))
-    desk.live(market, WEEK[-1], WEEK)
-    assert {(hole(desk, day).outcome, hole(desk, day).gap) for day in WEEK[2:]} == {("no_bar", 0)}
-    assert gaps(desk, evening(WEEK[-1])) == [("early_end", "AAPL", DAY, WEEK[-1], 3, False)]
-    desk.live(market, TUESDAY)
-    assert {hole(desk, day).outcome for day in WEEK[2:]} == {"suspended"}
-    assert gaps(desk, evening(TUESDAY)) == [("suspended", "AAPL", DAY, WEEK[-1], 3, True)]
+    harness.live(market, WEEK[-1], WEEK)
+    assert {(hole(harness, day).outcome, hole(harness, day).gap) for day in WEEK[2:]} == {("no_bar", 0)}
+    assert gaps(harness, evening(WEEK[-1])) == [("early_end", "AAPL", DAY, WEEK[-1], 3, False)]
+    harness.live(market, TUESDAY)
+    assert {hole(harness, day).outcome for day in WEEK[2:]} == {"suspended"}
+    assert gaps(harness, evening(TUESDAY)) == [("suspended", "AAPL", DAY, WEEK[-1], 3, True)]
 
 
-def test_an_end_of_trading_is_never_taken_for_a_delisting(desk: Desk, market: ReplayHandle) -> None:
-    desk.put_catalog(*SYMBOLS)
+def test_an_end_of_trading_is_never_taken_for_a_delisting(harness: Harness, market: ReplayHandle) -> None:
+    harness.put_catalog(*SYMBOLS)
     days = sessions(date(2013, 1, 14), date(2013, 2, 15))
     after = days[8:]
     market.add_faults(*(missing(day) for day in after))
     for day in days[-6:]:
-        desk.live(market, day, days[: days.index(day) + 1])
+        harness.live(market, day, days[: days.index(day) + 1])
     for day in after:
-        entry = desk.entry(day)
+        entry = harness.entry(day)
         assert (entry.state, entry.expected, entry.received) == (CellState.PARTIAL, 3, 2)
-        assert hole(desk, day).outcome == "no_bar"
-        assert hole(desk, day).reason == f"no bar after {days[7]}"
-    assert gaps(desk, evening(days[-1])) == [("early_end", "AAPL", after[0], after[-1], len(after), False)]
-    assert set(read_events(desk.store, "US")["event"]) == {FIRST_TRADE}
+        assert hole(harness, day).outcome == "no_bar"
+        assert hole(harness, day).reason == f"no bar after {days[7]}"
+    assert gaps(harness, evening(days[-1])) == [("early_end", "AAPL", after[0], after[-1], len(after), False)]
+    assert set(read_events(harness.store, "US")["event"]) == {FIRST_TRADE}
     # It is asked about every day, and comes as soon as there is something.
     market.clear_faults()
-    assert desk.live(market, TUESDAY, days).states == {"complete": len(days)}
+    assert harness.live(market, TUESDAY, days).states == {"complete": len(days)}
 
 
 # Healing.
 
 
 def test_the_daily_run_fills_the_holes_before_it_of_the_symbols_that_it_asks_anyway(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     market.add_faults(
         {"kind": "server_error_500_html", "symbol": "AAPL", "times": None, "until": "2013-02-14T00:00:00Z"}
     )
-    desk.live(market, DAY, WEEK[:3])
-    assert {desk.entry(day).state for day in WEEK[:3]} == {CellState.PARTIAL}
-    report = desk.live(market, WEEK[3])
+    harness.live(market, DAY, WEEK[:3])
+    assert {harness.entry(day).state for day in WEEK[:3]} == {CellState.PARTIAL}
+    report = harness.live(market, WEEK[3])
     assert report.requests == 3
     assert (list(report.cells), list(report.also_changed)) == ([WEEK[3]], WEEK[:3])
-    assert {desk.entry(day).state for day in WEEK[:4]} == {CellState.COMPLETE}
-    rows = pl.concat([desk.cell(day) for day in WEEK[:4]])
+    assert {harness.entry(day).state for day in WEEK[:4]} == {CellState.COMPLETE}
+    rows = pl.concat([harness.cell(day) for day in WEEK[:4]])
     assert_frame_equal(bars(rows), truth(SYMBOLS, WEEK[:4]), check_exact=True)
-    assert desk.restatements().is_empty()
+    assert harness.restatements().is_empty()
 
 
-def test_a_hole_of_a_symbol_that_is_not_asked_is_left_alone(desk: Desk, market: ReplayHandle) -> None:
-    desk.live(market, DAY, WEEK[:3], only=["IBM", "MSFT"])
-    report = desk.live(market, WEEK[3], only=["IBM"])
+def test_a_hole_of_a_symbol_that_is_not_asked_is_left_alone(harness: Harness, market: ReplayHandle) -> None:
+    harness.live(market, DAY, WEEK[:3], only=["IBM", "MSFT"])
+    report = harness.live(market, WEEK[3], only=["IBM"])
     assert report.requests == 1
     assert report.also_changed == {}
-    assert {m.symbol: m.outcome for m in desk.entry().missing} == {"AAPL": "not_asked"}
+    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"AAPL": "not_asked"}
 
 
 def test_a_delisting_that_becomes_known_makes_its_cells_whole_without_a_request(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     market.add_faults(*(missing(day, "MSFT") for day in WEEK[2:]))
-    desk.live(market, WEEK[-1], WEEK)
-    before = {day: desk.cell(day) for day in WEEK}
-    assert {desk.entry(day).state for day in WEEK[2:]} == {CellState.PARTIAL}
+    harness.live(market, WEEK[-1], WEEK)
+    before = {day: harness.cell(day) for day in WEEK}
+    assert {harness.entry(day).state for day in WEEK[2:]} == {CellState.PARTIAL}
     market.reset_stats()
     stated = listings(*SYMBOLS).with_columns(delisted_on=pl.when(pl.col("symbol") == "MSFT").then(WEEK[1]))
-    report = desk.live(market, WEEK[-1], WEEK, catalog=stated)
+    report = harness.live(market, WEEK[-1], WEEK, catalog=stated)
     assert (report.requests, set(report.changed)) == (0, set(WEEK[2:]))
     assert market.stats()["requests"] == {}
     for day in WEEK:
-        assert desk.cell(day).equals(before[day])
-        assert (desk.entry(day).state, desk.entry(day).missing) == (CellState.COMPLETE, ())
-    assert desk.live(market, WEEK[-1], WEEK, catalog=stated).written == 0
+        assert harness.cell(day).equals(before[day])
+        assert (harness.entry(day).state, harness.entry(day).missing) == (CellState.COMPLETE, ())
+    assert harness.live(market, WEEK[-1], WEEK, catalog=stated).written == 0
 
 
 class Counting(LocalObjectStore):
@@ -196,15 +197,15 @@ class Counting(LocalObjectStore):
 
 @pytest.mark.parametrize("known", [True, False], ids=["sets kept", "sets removed"])
 def test_a_new_symbol_is_planned_for_without_reading_a_cell(
-    desk: Desk, market: ReplayHandle, known: bool
+    harness: Harness, market: ReplayHandle, known: bool
 ) -> None:
     days = sessions(date(2013, 1, 14), date(2013, 2, 15))
     market.add_faults(missing(DAY, "IBM"), {"kind": "not_found_404", "symbol": "MSFT", "times": None})
-    desk.fill(days, listings("AAPL", "IBM", "MSFT"))
+    harness.fill(days, listings("AAPL", "IBM", "MSFT"))
     if not known:
-        for info in list(desk.store.list("expected_symbols/")):
-            desk.store.delete(info.key)
-    store = Counting(desk.home / "store")
+        for info in list(harness.store.list("expected_symbols/")):
+            harness.store.delete(info.key)
+    store = Counting(harness.home / "store")
     request = FillRequest(days, listings("AAPL", "GOOG", "IBM", "MSFT"))
     plan = make_plan(exchange("US"), store, request, NOW)
     # Today the source has said its word about the others.
@@ -216,10 +217,10 @@ def test_a_new_symbol_is_planned_for_without_reading_a_cell(
         assert tomorrow.wanted[day] == {"GOOG", "MSFT"} | ({"IBM"} if day == DAY else set())
 
 
-def test_a_finished_range_is_planned_without_reading_a_cell(desk: Desk, market: ReplayHandle) -> None:
-    desk.fill()
-    store = Counting(desk.home / "store")
-    report = desk.fill(store=store)
+def test_a_finished_range_is_planned_without_reading_a_cell(harness: Harness, market: ReplayHandle) -> None:
+    harness.fill()
+    store = Counting(harness.home / "store")
+    report = harness.fill(store=store)
     assert report.requests == 0
     assert store.reads["daily_prices"] == 0
 
@@ -227,9 +228,11 @@ def test_a_finished_range_is_planned_without_reading_a_cell(desk: Desk, market: 
 # The gaps of an exchange, from what its cells tell.
 
 
-def test_the_gaps_of_a_store_are_named_by_kind_with_their_sessions(desk: Desk, market: ReplayHandle) -> None:
+def test_the_gaps_of_a_store_are_named_by_kind_with_their_sessions(
+    harness: Harness, market: ReplayHandle
+) -> None:
     days = sessions(date(2012, 5, 14), date(2012, 7, 13))
-    catalog = desk.put_catalog("AAPL", "FB", "GOOG", "IBM", "MSFT")
+    catalog = harness.put_catalog("AAPL", "FB", "GOOG", "IBM", "MSFT")
     now = evening(days[-1])
     first_days = [date(2012, 5, 18), date(2012, 5, 21)]
     suspended, ended = days[15:22], days[-3:]
@@ -242,10 +245,10 @@ def test_the_gaps_of_a_store_are_named_by_kind_with_their_sessions(desk: Desk, m
         *(missing(empty, symbol) for symbol in ("AAPL", "FB", "GOOG", "IBM", "MSFT")),
     )
     market.set_clock(now)
-    desk.fill([day for day in days if day not in {*unasked, failed}], catalog, now=now)
+    harness.fill([day for day in days if day not in {*unasked, failed}], catalog, now=now)
     market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": None})
-    desk.fill([failed], catalog, now=now, look_back=0)
-    assert gaps(desk, now) == [
+    harness.fill([failed], catalog, now=now, look_back=0)
+    assert gaps(harness, now) == [
         ("market", None, empty, empty, 1, False),
         ("market", None, unasked[0], unasked[-1], 2, False),
         ("hole", "AAPL", failed, failed, 1, False),
@@ -254,7 +257,7 @@ def test_the_gaps_of_a_store_are_named_by_kind_with_their_sessions(desk: Desk, m
         ("early_end", "IBM", ended[0], ended[-1], len(ended), False),
         ("hole", "MSFT", days[12], days[12], 1, False),
     ]
-    told = exchange_gaps(desk.store, exchange("US"), now, symbols=["MSFT", "AAPL"])
+    told = exchange_gaps(harness.store, exchange("US"), now, symbols=["MSFT", "AAPL"])
     assert told.select("symbol", "outcome", "asked_on", "answers").rows() == [
         ("AAPL", "failed", now.date(), 1),
         ("MSFT", "no_bar", now.date(), 2),
@@ -265,22 +268,24 @@ def test_the_gaps_of_a_store_are_named_by_kind_with_their_sessions(desk: Desk, m
     market.clear_faults()
     later = now + timedelta(days=1)
     market.set_clock(later)
-    desk.fill(days, catalog, now=later)
-    assert gaps(desk, now) == [("suspended", "GOOG", suspended[0], suspended[-1], len(suspended), True)]
+    harness.fill(days, catalog, now=later)
+    assert gaps(harness, now) == [("suspended", "GOOG", suspended[0], suspended[-1], len(suspended), True)]
 
 
-def test_an_empty_store_has_no_gaps(desk: Desk) -> None:
-    assert gaps(desk) == []
+def test_an_empty_store_has_no_gaps(harness: Harness) -> None:
+    assert gaps(harness) == []
 
 
-def test_sessions_after_the_last_cell_are_a_gap_once_they_are_over(desk: Desk, market: ReplayHandle) -> None:
-    desk.put_catalog(*SYMBOLS)
-    desk.fill()
-    assert gaps(desk, evening(TUESDAY) - timedelta(hours=3)) == []
-    assert gaps(desk, evening(WEDNESDAY)) == [("market", None, TUESDAY, WEDNESDAY, 2, False)]
+def test_sessions_after_the_last_cell_are_a_gap_once_they_are_over(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.put_catalog(*SYMBOLS)
+    harness.fill()
+    assert gaps(harness, evening(TUESDAY) - timedelta(hours=3)) == []
+    assert gaps(harness, evening(WEDNESDAY)) == [("market", None, TUESDAY, WEDNESDAY, 2, False)]
     # A closed day is none, asked for or not.
-    desk.fill([date(2013, 2, 18)])
-    assert gaps(desk, evening(WEDNESDAY)) == [("market", None, TUESDAY, WEDNESDAY, 2, False)]
-    entries = Manifest(desk.store, DAILY).year("US", 2013)
+    harness.fill([date(2013, 2, 18)])
+    assert gaps(harness, evening(WEDNESDAY)) == [("market", None, TUESDAY, WEDNESDAY, 2, False)]
+    entries = Manifest(harness.store, DAILY).year("US", 2013)
     assert set(entries) == {str(day) for day in [*WEEK, date(2013, 2, 18)]}
-    assert desk.store.head(object_key(DAILY, "US", "2013-02-18")) is None
+    assert harness.store.head(object_key(DAILY, "US", "2013-02-18")) is None

@@ -22,7 +22,7 @@ from quant_assets.tables.fetch_reports import read_reports
 from quant_assets.tables.layout import DAILY
 from quant_assets.tables.lineage import with_rows
 from quant_assets.tables.manifest import Manifest
-from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, evening, sessions, truth
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, bars, evening, sessions, truth
 from quant_assets_tests.support import NOW, listings
 
 LISTED = date(2012, 5, 18)
@@ -35,11 +35,11 @@ def refusing(after: int) -> dict[str, Any]:
     return {"kind": "rate_limited_429", "times": None, "after_total": after}
 
 
-def stopped(desk: Desk, market: ReplayHandle, after: int, **more: Any) -> FillReport:
+def stopped(harness: Harness, market: ReplayHandle, after: int, **more: Any) -> FillReport:
     """A run whose source refuses every request after so many."""
     market.add_faults(refusing(after))
     # One question at a time, so that the order of the answers is the order of the questions.
-    return desk.fill(
+    return harness.fill(
         DAYS, EVERYBODY, concurrency=1, rate_limit_budget_seconds=0.05, cool_down_seconds=0.02, **more
     )
 
@@ -47,24 +47,26 @@ def stopped(desk: Desk, market: ReplayHandle, after: int, **more: Any) -> FillRe
 # Rate limits that do not end.
 
 
-def test_a_run_that_is_refused_stops_within_its_budget_of_waiting(desk: Desk, market: ReplayHandle) -> None:
-    report = stopped(desk, market, 0)
+def test_a_run_that_is_refused_stops_within_its_budget_of_waiting(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    report = stopped(harness, market, 0)
     # 0.02 s and, as it goes on, 0.04 s: more than may be waited. Nobody else is asked.
     assert market.stats()["chart_status"] == {"429": 2}
     assert report.requests == 2
     assert report.outcomes == {"rate_limited": 5}
     assert report.result == "FAILED"
     assert {entry.state for entry in report.cells.values()} == {CellState.FAILED}
-    assert {m.outcome for m in desk.entry(DAYS[-1]).missing} == {"rate_limited"}
+    assert {m.outcome for m in harness.entry(DAYS[-1]).missing} == {"rate_limited"}
     # They are asked again at once.
     market.clear_faults()
-    assert desk.fill(DAYS, EVERYBODY).result == "COMPLETE"
+    assert harness.fill(DAYS, EVERYBODY).result == "COMPLETE"
 
 
 def test_what_was_answered_completes_the_most_cells_and_the_others_name_who_is_missing(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    report = stopped(desk, market, 4)
+    report = stopped(harness, market, 4)
     before = [day for day in DAYS if day < LISTED]
     assert {day: entry.state for day, entry in report.cells.items()} == {
         day: CellState.COMPLETE if day < LISTED else CellState.PARTIAL for day in DAYS
@@ -72,7 +74,7 @@ def test_what_was_answered_completes_the_most_cells_and_the_others_name_who_is_m
     assert len(before) == 4
     assert (report.result, report.outcomes) == ("PARTIAL", {"ok": 4, "rate_limited": 1})
     for day in DAYS:
-        entry, rows = desk.entry(day), desk.cell(day)
+        entry, rows = harness.entry(day), harness.cell(day)
         assert_frame_equal(bars(rows), truth(["AAPL", "GOOG", "IBM", "MSFT"], [day]), check_exact=True)
         assert [(m.symbol, m.outcome) for m in entry.missing] == (
             [] if day < LISTED else [("FB", "rate_limited")]
@@ -83,18 +85,18 @@ def test_what_was_answered_completes_the_most_cells_and_the_others_name_who_is_m
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_after_any_number_of_answers_no_cell_is_complete_that_lacks_a_symbol(
-    desk: Desk, market: ReplayHandle, after: int
+    harness: Harness, market: ReplayHandle, after: int
 ) -> None:
-    report = stopped(desk, market, after)
+    report = stopped(harness, market, after)
     assert report.outcomes == {"ok": after, "rate_limited": 5 - after}
     assert report.result == "PARTIAL"
     for day in DAYS:
-        entry = desk.entry(day)
+        entry = harness.entry(day)
         assert (entry.state, entry.received) == (CellState.PARTIAL, after)
         assert len(entry.missing) == entry.expected - after
     market.clear_faults()
     market.reset_stats()
-    again = desk.fill(DAYS, EVERYBODY)
+    again = harness.fill(DAYS, EVERYBODY)
     assert (again.result, again.requests) == ("COMPLETE", 5 - after)
     assert sum(market.stats()["chart_data"].values()) == 5 - after
 
@@ -139,13 +141,13 @@ def test_of_symbols_that_were_listed_one_after_another_no_alphabet_completes_mor
 
 
 def test_the_report_of_a_run_tells_what_was_asked_and_what_came_of_it(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.fill(DAYS[:2], EVERYBODY, only=["MSFT"])
+    harness.fill(DAYS[:2], EVERYBODY, only=["MSFT"])
     market.add_faults({"kind": "not_found_404", "symbol": "GOOG", "times": None})
     market.reset_stats()
-    desk.fill(DAYS[:2], EVERYBODY, now=NOW + timedelta(minutes=1), run="abcdef0123", min_coverage=0.5)
-    (told,) = read_reports(desk.store, "US")
+    harness.fill(DAYS[:2], EVERYBODY, now=NOW + timedelta(minutes=1), run="abcdef0123", min_coverage=0.5)
+    (told,) = read_reports(harness.store, "US")
     seconds = told.pop("seconds")
     assert set(seconds) >= {"plan", "source", "transform", "compare", "store"}
     assert all(value >= 0 for value in seconds.values())
@@ -168,22 +170,22 @@ def test_the_report_of_a_run_tells_what_was_asked_and_what_came_of_it(
         "not_verified": {},
         "warnings": [],
     }
-    (key,) = [info.key for info in desk.store.list("fetch_reports/") if "abcdef01" in info.key]
+    (key,) = [info.key for info in harness.store.list("fetch_reports/") if "abcdef01" in info.key]
     assert key == "fetch_reports/exchange=US/2013-03-01T23-01-00.000000Z-abcdef01.json"
-    assert orjson.loads(desk.store.get(key).data)["run"] == "abcdef0123"
+    assert orjson.loads(harness.store.get(key).data)["run"] == "abcdef0123"
 
 
 def test_a_report_counts_failures_by_outcome_restatements_by_class_and_bars_held_back(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.live(market, WEEK[-2], WEEK[:-1])
+    harness.live(market, WEEK[-2], WEEK[:-1])
     market.add_faults(
         {"kind": "corrected_bar", "symbol": "AAPL", "date": str(DAY), "field": "volume", "value": 7},
         {"kind": "corrected_bar", "symbol": "IBM", "date": str(WEEK[-1]), "field": "low", "value": 900.0},
         {"kind": "server_error_500_html", "symbol": "MSFT", "times": None},
     )
-    desk.live(market, WEEK[-1])
-    (told,) = read_reports(desk.store, "US")
+    harness.live(market, WEEK[-1])
+    (told,) = read_reports(harness.store, "US")
     assert (told["requested"], told["succeeded"], told["failed"]) == (3, 2, {"failed": 1})
     assert (told["restatements"], told["quarantined"]) == ({"correction": 1}, 1)
     assert told["changed"] == [str(DAY), str(WEEK[-1])]
@@ -191,70 +193,72 @@ def test_a_report_counts_failures_by_outcome_restatements_by_class_and_bars_held
     assert "IBM: 1 bar(s) from 2013-02-15 on are not stored: low is above" in told["warnings"][0]
 
 
-def test_a_run_that_had_nothing_to_do_leaves_no_report(desk: Desk) -> None:
-    desk.fill()
-    (first,) = read_reports(desk.store, "US", last=9)
-    desk.fill(now=NOW + timedelta(days=1))
-    assert read_reports(desk.store, "US", last=9) == [first]
+def test_a_run_that_had_nothing_to_do_leaves_no_report(harness: Harness) -> None:
+    harness.fill()
+    (first,) = read_reports(harness.store, "US", last=9)
+    harness.fill(now=NOW + timedelta(days=1))
+    assert read_reports(harness.store, "US", last=9) == [first]
 
 
 # Too few symbols.
 
 
 def test_below_the_least_coverage_a_cell_has_failed_and_keeps_its_rows_and_nothing_rests_on_it(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
     market.add_faults(
         {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None},
     )
-    report = desk.fill(min_coverage=0.95)
+    report = harness.fill(min_coverage=0.95)
     assert {day: entry.state for day, entry in report.cells.items()} == {
         day: CellState.FAILED if day == DAY else CellState.COMPLETE for day in WEEK
     }
     assert report.result == "PARTIAL"
-    assert desk.entry().reason == "2 of 3 symbols received, less than 95%: 1 no_bar"
-    assert desk.entry().rows == 2
-    assert with_rows(Manifest(desk.store, DAILY).year("US", 2013)) == [str(day) for day in WEEK if day != DAY]
+    assert harness.entry().reason == "2 of 3 symbols received, less than 95%: 1 no_bar"
+    assert harness.entry().rows == 2
+    assert with_rows(Manifest(harness.store, DAILY).year("US", 2013)) == [
+        str(day) for day in WEEK if day != DAY
+    ]
     # Who asks for prices gets what there is.
-    rows = read_daily(desk.store, "US", DAY, DAY)
+    rows = read_daily(harness.store, "US", DAY, DAY)
     assert_frame_equal(bars(rows), truth(["IBM", "MSFT"], [DAY]), check_exact=True)
     # Once it is there, the cell is like any other.
     market.clear_faults()
-    assert desk.fill(min_coverage=0.95, now=NOW + timedelta(days=1)).result == "COMPLETE"
-    assert len(with_rows(Manifest(desk.store, DAILY).year("US", 2013))) == 5
+    assert harness.fill(min_coverage=0.95, now=NOW + timedelta(days=1)).result == "COMPLETE"
+    assert len(with_rows(Manifest(harness.store, DAILY).year("US", 2013))) == 5
 
 
 @pytest.mark.parametrize(("least", "state"), [(0.6, CellState.PARTIAL), (0.67, CellState.FAILED)])
 def test_the_least_coverage_is_that_of_the_setting(
-    desk: Desk, market: ReplayHandle, least: float, state: CellState
+    harness: Harness, market: ReplayHandle, least: float, state: CellState
 ) -> None:
     market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": None})
-    report = desk.fill(min_coverage=least)
+    report = harness.fill(min_coverage=least)
     assert {entry.state for entry in report.cells.values()} == {state}
     assert report.result == ("PARTIAL" if state is CellState.PARTIAL else "FAILED")
 
 
 def test_symbols_that_nobody_has_asked_for_or_that_were_suspended_do_not_count(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    report = desk.fill(only=["AAPL"], min_coverage=0.95)
+    report = harness.fill(only=["AAPL"], min_coverage=0.95)
     assert {entry.state for entry in report.cells.values()} == {CellState.PARTIAL}
     market.add_faults({"kind": "missing_session", "symbol": "IBM", "date": str(DAY), "times": None})
-    desk.fill(only=["IBM", "AAPL"], min_coverage=0.95, now=NOW + timedelta(minutes=1))
+    harness.fill(only=["IBM", "AAPL"], min_coverage=0.95, now=NOW + timedelta(minutes=1))
     # Asked for and not come, of two that were asked.
-    assert desk.entry().state is CellState.FAILED
-    desk.fill(min_coverage=0.95, now=NOW + timedelta(days=1))
-    assert {m.symbol: m.outcome for m in desk.entry().missing} == {"IBM": "suspended"}
-    assert desk.entry().state is CellState.PARTIAL
-    assert len(with_rows(Manifest(desk.store, DAILY).year("US", 2013))) == 5
+    assert harness.entry().state is CellState.FAILED
+    harness.fill(min_coverage=0.95, now=NOW + timedelta(days=1))
+    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"IBM": "suspended"}
+    assert harness.entry().state is CellState.PARTIAL
+    assert len(with_rows(Manifest(harness.store, DAILY).year("US", 2013))) == 5
 
 
 def test_a_verifying_run_that_is_refused_names_whom_it_could_not_ask(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.fill()
+    harness.fill()
     market.add_faults(refusing(1))
-    report = desk.fill(
+    report = harness.fill(
         mode=Mode.VERIFY, now=evening(date(2013, 3, 4)), concurrency=1,
         rate_limit_budget_seconds=0.0, cool_down_seconds=0.01,
     )  # fmt: skip

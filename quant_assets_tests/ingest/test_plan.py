@@ -9,7 +9,7 @@ import pytest
 
 from quant_assets.market.coverage import CellState, symbols_sha256
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness
 from quant_assets_tests.support import listings
 
 MONDAY, TUESDAY = WEEK[0], WEEK[1]
@@ -20,39 +20,41 @@ def delisted(symbol: str, last: date) -> pl.DataFrame:
 
 
 def test_make_plan_brings_outdated_cells_of_the_look_back_up_to_date_without_a_request_of_their_own(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.live(market, DAY, WEEK[:3])
-    before = {day: desk.cell(day) for day in WEEK[:3]}
+    harness.live(market, DAY, WEEK[:3])
+    before = {day: harness.cell(day) for day in WEEK[:3]}
     market.reset_stats()
     # It becomes known that Monday was Microsoft's last day: of Tuesday and Wednesday it is expected no more.
-    report = desk.live(market, WEEK[3], catalog=delisted("MSFT", MONDAY))
+    report = harness.live(market, WEEK[3], catalog=delisted("MSFT", MONDAY))
     assert market.stats()["chart_data"] == {"AAPL": 1, "IBM": 1}
     two = symbols_sha256(["AAPL", "IBM"])
     for day in (TUESDAY, DAY):
-        assert (desk.entry(day).expected, desk.entry(day).expected_sha256) == (2, two)
-        assert desk.entry(day).state is CellState.COMPLETE
+        assert (harness.entry(day).expected, harness.entry(day).expected_sha256) == (2, two)
+        assert harness.entry(day).state is CellState.COMPLETE
         # What was traded was traded.
-        assert desk.cell(day).equals(before[day])
-    assert desk.entry(MONDAY).expected == 3
+        assert harness.cell(day).equals(before[day])
+    assert harness.entry(MONDAY).expected == 3
     assert set(report.also_changed) == {TUESDAY, DAY}
-    assert desk.live(market, WEEK[4], catalog=delisted("MSFT", MONDAY)).also_changed == {}
+    assert harness.live(market, WEEK[4], catalog=delisted("MSFT", MONDAY)).also_changed == {}
 
 
-def test_make_plan_leaves_outdated_cells_alone_before_the_look_back(desk: Desk, market: ReplayHandle) -> None:
-    desk.live(market, DAY, WEEK[:3])
-    report = desk.live(market, WEEK[3], catalog=delisted("MSFT", MONDAY), look_back=1)
+def test_make_plan_leaves_outdated_cells_alone_before_the_look_back(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, DAY, WEEK[:3])
+    report = harness.live(market, WEEK[3], catalog=delisted("MSFT", MONDAY), look_back=1)
     assert set(report.also_changed) == {DAY}
-    assert desk.entry(TUESDAY).expected == 3
+    assert harness.entry(TUESDAY).expected == 3
 
 
 @pytest.mark.parametrize("look_back", [0, 15])
 def test_make_plan_names_a_symbol_that_joined_in_the_cells_of_the_look_back(
-    desk: Desk, market: ReplayHandle, look_back: int
+    harness: Harness, market: ReplayHandle, look_back: int
 ) -> None:
-    desk.live(market, DAY, WEEK[:3], catalog=listings("AAPL", "IBM"))
-    desk.live(market, WEEK[3], catalog=listings(*SYMBOLS), look_back=look_back)
+    harness.live(market, DAY, WEEK[:3], catalog=listings("AAPL", "IBM"))
+    harness.live(market, WEEK[3], catalog=listings(*SYMBOLS), look_back=look_back)
     # Whoever is asked anyway fills the cells just before, too.
     expected = 3 if look_back else 2
     for day in WEEK[:3]:
-        assert (desk.entry(day).expected, desk.cell(day).height) == (expected, expected)
+        assert (harness.entry(day).expected, harness.cell(day).height) == (expected, expected)

@@ -22,7 +22,7 @@ from quant_assets.tables.layout import DAILY, object_key, requested_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import read_facts
 from quant_assets.tables.requested import read_requested
-from quant_assets_tests.ingest.desk import DAY, SYMBOLS, WEEK, Desk, bars, truth
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, bars, truth
 from quant_assets_tests.support import (
     NOW,
     days_between,
@@ -33,39 +33,41 @@ from quant_assets_tests.support import (
 # Trouble with the source, the store, and each other.
 
 
-def test_nothing_but_what_was_asked_for_is_written_when_the_source_cannot_be_reached(desk: Desk) -> None:
-    desk.fill(WEEK[:2])
-    before = tree(desk.home / "store")
-    away = Desk(desk.home, "http://127.0.0.1:9")
+def test_nothing_but_what_was_asked_for_is_written_when_the_source_cannot_be_reached(
+    harness: Harness,
+) -> None:
+    harness.fill(WEEK[:2])
+    before = tree(harness.home / "store")
+    away = Harness(harness.home, "http://127.0.0.1:9")
     with pytest.raises(SourceUnavailable, match=r"http://127\.0\.0\.1:9 does not answer"):
         away.fill()
-    after = tree(desk.home / "store")
+    after = tree(harness.home / "store")
     assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == {
         requested_key("US")
     }
-    assert read_requested(desk.store, "US").ranges == ((WEEK[0], WEEK[-1]),)
+    assert read_requested(harness.store, "US").ranges == ((WEEK[0], WEEK[-1]),)
 
 
 def test_a_session_after_those_on_record_is_recorded_by_its_cell_or_where_it_gets_none(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    desk.fill(WEEK[:2])
-    before = desk.store.get(requested_key("US"))
-    desk.fill([WEEK[2]])
-    assert desk.store.get(requested_key("US")) == before
-    dead = Desk(desk.home, "http://127.0.0.1:9")
+    harness.fill(WEEK[:2])
+    before = harness.store.get(requested_key("US"))
+    harness.fill([WEEK[2]])
+    assert harness.store.get(requested_key("US")) == before
+    dead = Harness(harness.home, "http://127.0.0.1:9")
     with pytest.raises(SourceUnavailable):
         dead.fill([WEEK[3]], retry_wait_seconds=0.0)
-    assert WEEK[3] in read_requested(desk.store, "US")
+    assert WEEK[3] in read_requested(harness.store, "US")
 
 
 @pytest.mark.parametrize("unnoticed", [False, True])
 def test_a_damaged_cell_is_named_the_others_go_on_and_removed_it_is_made_anew(
-    desk: Desk, market: ReplayHandle, unnoticed: bool
+    harness: Harness, market: ReplayHandle, unnoticed: bool
 ) -> None:
-    desk.fill()
-    whole = desk.cell()
-    path = desk.path()
+    harness.fill()
+    whole = harness.cell()
+    path = harness.path()
     stamp = path.stat().st_mtime_ns
     flipped = bytearray(path.read_bytes())
     flipped[len(flipped) // 2] ^= 1
@@ -74,19 +76,19 @@ def test_a_damaged_cell_is_named_the_others_go_on_and_removed_it_is_made_anew(
     if unnoticed:
         os.utime(path, ns=(stamp, stamp))
     damaged = path.read_bytes()
-    report = desk.fill(catalog=listings(*SYMBOLS, "FB"))
+    report = harness.fill(catalog=listings(*SYMBOLS, "FB"))
     assert (report.written, report.states) == (4, {"complete": 4, "failed": 1})
     assert re.search(f"{path}: .* Remove the object and run the backfill", report.cells[DAY].reason)
     assert path.read_bytes() == damaged
-    assert all("FB" in set(desk.cell(day)["symbol"]) for day in WEEK if day != DAY)
+    assert all("FB" in set(harness.cell(day)["symbol"]) for day in WEEK if day != DAY)
     # What is recorded of the damaged cell is what was known of it.
-    assert (desk.entry().state, desk.entry().rows) == (CellState.COMPLETE, 3)
+    assert (harness.entry().state, harness.entry().rows) == (CellState.COMPLETE, 3)
     # The remedy that the message names.
     path.unlink()
     market.reset_stats()
-    report = desk.fill(catalog=listings(*SYMBOLS, "FB"), now=NOW + timedelta(days=1))
+    report = harness.fill(catalog=listings(*SYMBOLS, "FB"), now=NOW + timedelta(days=1))
     assert (report.written, report.states) == (1, {"complete": 5})
-    again = desk.cell().filter(pl.col("symbol") != "FB")
+    again = harness.cell().filter(pl.col("symbol") != "FB")
     assert again.drop("fetched_at").equals(whole.drop("fetched_at"))
 
 
@@ -101,39 +103,41 @@ def test_a_damaged_cell_is_named_the_others_go_on_and_removed_it_is_made_anew(
 )
 @pytest.mark.parametrize("mode", [Mode.INCREMENTAL, Mode.FORCE])
 def test_a_cell_removed_by_hand_stops_no_fill_of_the_days_around_it(
-    desk: Desk, market: ReplayHandle, first: date, days: list[date], mode: Mode
+    harness: Harness, market: ReplayHandle, first: date, days: list[date], mode: Mode
 ) -> None:
     before = days_between(first, WEEK[-1])
-    desk.fill(before)
-    whole = desk.cell()
-    desk.path().unlink()
-    report = desk.fill(days, mode=mode)
+    harness.fill(before)
+    whole = harness.cell()
+    harness.path().unlink()
+    report = harness.fill(days, mode=mode)
     assert report.states.keys() <= {"complete", "closed"}
     assert report.restatements.is_empty()
     if DAY in days:
-        assert desk.cell().equals(whole)
+        assert harness.cell().equals(whole)
     else:
         # It is asked for by a run over its day.
-        assert not desk.path().exists()
+        assert not harness.path().exists()
 
 
-def test_cells_that_a_killed_run_left_unrecorded_are_found_again(desk: Desk, market: ReplayHandle) -> None:
-    desk.fill()
-    shard = Path(desk.store.uri(Manifest(desk.store, DAILY).shard_key("US", 2013)))
-    recorded_entries = Manifest(desk.store, DAILY).year("US", 2013)
+def test_cells_that_a_killed_run_left_unrecorded_are_found_again(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.fill()
+    shard = Path(harness.store.uri(Manifest(harness.store, DAILY).shard_key("US", 2013)))
+    recorded_entries = Manifest(harness.store, DAILY).year("US", 2013)
     shard.unlink()
     market.reset_stats()
-    report = desk.fill()
+    report = harness.fill()
     assert (report.requests, report.states) == (0, {"complete": 5})
-    assert Manifest(desk.store, DAILY).year("US", 2013) == recorded_entries
+    assert Manifest(harness.store, DAILY).year("US", 2013) == recorded_entries
 
 
-def test_the_footer_tells_what_the_manifest_tells(desk: Desk, market: ReplayHandle) -> None:
+def test_the_footer_tells_what_the_manifest_tells(harness: Harness, market: ReplayHandle) -> None:
     market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": "persistent"})
-    desk.fill()
-    blob = desk.store.get(object_key(DAILY, "US", str(DAY)))
+    harness.fill()
+    blob = harness.store.get(object_key(DAILY, "US", str(DAY)))
     facts = read_facts(blob.data, "cell")
-    assert Entry.from_facts(facts, blob.info) == desk.entry()
+    assert Entry.from_facts(facts, blob.info) == harness.entry()
     assert (facts["source"], facts["state"], facts["expected"], facts["received"]) == (
         "yahoo",
         "partial",
@@ -171,13 +175,15 @@ print(report.written, flush=True)
 """
 
 
-def test_two_processes_over_the_same_cells_at_once_lose_nothing(desk: Desk, market: ReplayHandle) -> None:
+def test_two_processes_over_the_same_cells_at_once_lose_nothing(
+    harness: Harness, market: ReplayHandle
+) -> None:
     days = days_between(date(2013, 1, 2), date(2013, 2, 15))
     sessions = exchange("US").calendar().sessions(days[0], days[-1])
     # Both wait for the slow first answer, and so write at the same time.
     market.add_faults({"kind": "slow", "seconds": 1.0})
     with subprocess.Popen(
-        [sys.executable, "-c", ANOTHER_RUN, str(desk.home), market.url],
+        [sys.executable, "-c", ANOTHER_RUN, str(harness.home), market.url],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as other:  # fmt: skip
         assert other.stdout is not None
@@ -185,11 +191,11 @@ def test_two_processes_over_the_same_cells_at_once_lose_nothing(desk: Desk, mark
         assert other.stdout.readline() == "ready\n"
         other.stdin.write("go\n")
         other.stdin.flush()
-        mine = desk.fill(days, only=["IBM", "MSFT"])
+        mine = harness.fill(days, only=["IBM", "MSFT"])
         theirs = int(other.stdout.readline())
     assert other.returncode == 0
     assert (mine.written, theirs) == (len(sessions), len(sessions))
-    rows = pl.concat([desk.cell(day) for day in sessions])
+    rows = pl.concat([harness.cell(day) for day in sessions])
     assert_frame_equal(bars(rows), truth(SYMBOLS, sessions), check_exact=True)
-    assert {desk.entry(day).state for day in sessions} == {CellState.COMPLETE}
-    assert desk.fill(days).requests == 0
+    assert {harness.entry(day).state for day in sessions} == {CellState.COMPLETE}
+    assert harness.fill(days).requests == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets_tests.ingest.desk import Desk
+from quant_assets_tests.ingest.harness import Harness
 
 
 @pytest.fixture
-def desk(market: ReplayHandle, tmp_path: Path) -> Desk:
+def harness(market: ReplayHandle, tmp_path: Path) -> Harness:
     """An empty home against the replay server."""
-    return Desk(tmp_path, market.url)
+    return Harness(tmp_path, market.url)

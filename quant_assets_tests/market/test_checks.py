@@ -60,7 +60,7 @@ def test_coverage_is_an_error_when_failed_and_a_warning_when_a_gap_is_not_settle
 
 def test_coverage_names_who_is_missing_with_outcome_reason_and_dates() -> None:
     verdict = checks.coverage(cell(CellState.PARTIAL, "suspended", "no_bar"))
-    assert verdict.says == "1 symbol(s) missing: S1 (why)"
+    assert verdict.summary == "1 symbol(s) missing: S1 (why)"
     assert verdict.table is not None
     assert verdict.table.rows() == [
         ("S0", "suspended", "why", BEFORE, DAY, 3),
@@ -116,13 +116,13 @@ def test_validity_is_an_error_for_what_is_stored_and_a_warning_for_what_waits() 
     assert checks.validity(rows, None, "", NONE_HELD).passed
     assert checks.validity(None, None, "", NONE_HELD).passed
     waits = checks.validity(rows, None, "", held)
-    assert (waits.severity, waits.says) == (WARN, "1 bar(s) wait in quarantine: C (too high; abc)")
+    assert (waits.severity, waits.summary) == (WARN, "1 bar(s) wait in quarantine: C (too high; abc)")
     broken = checks.validity(rows, refused, "", held)
-    assert (broken.severity, broken.says) == (ERROR, "1 stored row(s) break a rule: too low")
+    assert (broken.severity, broken.summary) == (ERROR, "1 stored row(s) break a rule: too low")
     assert checks.validity(rows.reverse(), None, "", NONE_HELD).severity is ERROR
     assert checks.validity(rows.drop("volume"), None, "", NONE_HELD).severity is ERROR
     damaged = checks.validity(None, None, "/a/path: torn", held)
-    assert (damaged.severity, damaged.says) == (ERROR, "/a/path: torn")
+    assert (damaged.severity, damaged.summary) == (ERROR, "/a/path: torn")
 
 
 # Jumps.
@@ -167,9 +167,9 @@ def test_a_jump_near_a_simple_ratio_is_said_to_look_like_that_split(
     was: float, now: float, ratio: float, words: str
 ) -> None:
     rows = bars(A=now).with_columns(split_ratio=pl.lit(ratio))
-    says = checks.jumps_explained(rows, bars(BEFORE, A=was), BEFORE).says
-    assert f"A from {was:g} to {now:g}" in says
-    assert (words in says) if words else ("looks like" not in says)
+    summary = checks.jumps_explained(rows, bars(BEFORE, A=was), BEFORE).summary
+    assert f"A from {was:g} to {now:g}" in summary
+    assert (words in summary) if words else ("looks like" not in summary)
 
 
 def test_only_bars_on_both_sides_are_compared() -> None:
@@ -227,4 +227,4 @@ def test_an_error_alone_makes_a_cell_unusable() -> None:
     fine, odd, bad = Verdict("fine"), Verdict("odd", WARN), Verdict("bad", ERROR)
     assert checks.usable({"coverage": odd, "validity": fine}).passed
     verdict = checks.usable({"coverage": bad, "calendar": odd, "validity": bad})
-    assert (verdict.severity, verdict.says) == (ERROR, "coverage: bad; validity: bad")
+    assert (verdict.severity, verdict.summary) == (ERROR, "coverage: bad; validity: bad")

@@ -152,10 +152,10 @@ def test_a_bar_that_was_given_its_action_wins_over_itself_without_it(ratio: floa
 
 
 @given(tables, tables)
-def test_a_comparison_holds_every_row_once(standing: pl.DataFrame, other: pl.DataFrame) -> None:
-    found = compare(standing, answered(other))
+def test_a_comparison_holds_every_row_once(stored: pl.DataFrame, other: pl.DataFrame) -> None:
+    found = compare(stored, answered(other))
     keys = {name: by_key(part) for name, part in vars_of(found).items()}
-    old, new = by_key(standing), by_key(other)
+    old, new = by_key(stored), by_key(other)
     assert sum(part.height for part in vars_of(found).values()) == sum(len(k) for k in keys.values())
     assert keys["fresh"].keys() == new.keys() - old.keys()
     both = new.keys() & old.keys()
@@ -180,9 +180,9 @@ def vars_of(found: Any) -> dict[str, pl.DataFrame]:
 
 @given(tables, tables)
 def test_the_new_rows_of_joined_ones_are_those_of_the_answer(
-    standing: pl.DataFrame, other: pl.DataFrame
+    stored: pl.DataFrame, other: pl.DataFrame
 ) -> None:
-    found = compare(standing, answered(other))
+    found = compare(stored, answered(other))
     for part in (found.pairs, found.bare):
         assert_frame_equal(new_row(part), other.join(part, on=KEYS, how="semi").sort(KEYS))
         assert new_row(part).schema == DAILY_SCHEMA
@@ -213,18 +213,18 @@ def test_the_new_rows_of_joined_ones_are_those_of_the_answer(
 def test_a_real_change_differs_at_every_scale(name: str, old: Any, new: Any, scale: float) -> None:
     # A bar's own presence is what close tells, so a price that goes is looked at beside one that stays.
     name = "open" if name == "close" and new is None else name
-    standing, other = frame(row(**{name: old})), frame(row(**{name: new}))
-    assert compare(standing, answered(other, scale)).pairs["differs"].to_list() == [True]
-    assert compare(standing, answered(standing, scale)).pairs["differs"].to_list() == [False]
+    stored, other = frame(row(**{name: old})), frame(row(**{name: new}))
+    assert compare(stored, answered(other, scale)).pairs["differs"].to_list() == [True]
+    assert compare(stored, answered(stored, scale)).pairs["differs"].to_list() == [False]
 
 
 def test_a_volume_may_differ_by_what_the_source_rounds_off_and_no_more() -> None:
-    standing = frame(row(volume=1_000_004))
+    stored = frame(row(volume=1_000_004))
     near, far = frame(row(volume=1_000_000)), frame(row(volume=1_000_020))
-    assert compare(standing, answered(near, 0.1)).pairs["differs"].to_list() == [False]
-    assert compare(standing, answered(far, 0.1)).pairs["differs"].to_list() == [True]
+    assert compare(stored, answered(near, 0.1)).pairs["differs"].to_list() == [False]
+    assert compare(stored, answered(far, 0.1)).pairs["differs"].to_list() == [True]
     # Of a volume that was not rescaled, each share is known.
-    assert compare(standing, answered(near, 1.0)).pairs["differs"].to_list() == [True]
+    assert compare(stored, answered(near, 1.0)).pairs["differs"].to_list() == [True]
 
 
 def looked_at(cents: int, volume: int, ratios: tuple[float, ...]) -> pl.DataFrame:
@@ -263,8 +263,8 @@ def test_a_bar_seen_before_and_after_any_splits_is_no_difference(
 ) -> None:
     first, second = looked_at(cents, volume, tuple(ratios[:known])), looked_at(cents, volume, tuple(ratios))
     bar = pl.col("date") == date(2024, 3, 1)
-    standing = first.filter(bar).select(list(DAILY_SCHEMA))
-    pairs = compare(standing, second).pairs
+    stored = first.filter(bar).select(list(DAILY_SCHEMA))
+    pairs = compare(stored, second).pairs
     assert pairs.height == 1
     assert pairs["differs"].to_list() == [False], pairs.row(0, named=True)
 
@@ -273,8 +273,8 @@ def test_a_volume_rounded_off_by_an_earlier_look_is_no_difference() -> None:
     # Seen after a 1:10 reverse split it came in tens of shares; a later 10:1 split brings every share back.
     first, second = looked_at(1_000, 1_234_564, (0.1,)), looked_at(1_000, 1_234_564, (0.1, 10.0))
     assert (first["volume"][0], second["volume"][0]) == (1_234_560, 1_234_564)
-    standing = first[:1].select(list(DAILY_SCHEMA))
-    assert compare(standing, second).pairs["differs"].to_list() == [False]
+    stored = first[:1].select(list(DAILY_SCHEMA))
+    assert compare(stored, second).pairs["differs"].to_list() == [False]
 
 
 def test_a_price_halfway_between_two_ticks_may_be_rounded_to_either() -> None:
@@ -326,16 +326,16 @@ def test_round_trips_of_every_scale_are_no_difference() -> None:
 
 @given(tables, tables, tables, tables)
 def test_settling_replaces_only_the_very_row_that_was_judged_and_loses_nothing(
-    standing: pl.DataFrame, judged: pl.DataFrame, other: pl.DataFrame, fresh: pl.DataFrame
+    stored: pl.DataFrame, judged: pl.DataFrame, other: pl.DataFrame, fresh: pl.DataFrame
 ) -> None:
     # What stands now is partly what was judged, partly what another run has put there meanwhile.
-    old = merge(judged, frame(*standing.rows(named=True)[::2])) if standing.height else judged
+    old = merge(judged, frame(*stored.rows(named=True)[::2])) if stored.height else judged
     new = other.join(old, on=KEYS, how="semi")
     old = old.join(new, on=KEYS, how="semi")
-    settled = settle(standing, old, new, fresh)
+    settled = settle(stored, old, new, fresh)
     assert settled.schema == DAILY_SCHEMA
     assert_frame_equal(settled, settled.sort(KEYS))
-    stands, was, comes, added = by_key(standing), by_key(old), by_key(new), by_key(fresh)
+    stands, was, comes, added = by_key(stored), by_key(old), by_key(new), by_key(fresh)
     result = by_key(settled)
     assert settled.height == len(result)
     assert result.keys() == stands.keys() | added.keys()
@@ -360,16 +360,16 @@ def test_a_row_with_another_moment_is_not_the_row_that_was_judged() -> None:
 
 
 def test_a_fresh_row_never_overwrites_a_bar_however_late_it_became_known() -> None:
-    standing = frame(row())
+    stored = frame(row())
     fresh = frame(row(close=11.0, fetched_at=MOMENTS[2]), row("B"))
-    settled = settle(standing, empty_daily(), empty_daily(), fresh)
+    settled = settle(stored, empty_daily(), empty_daily(), fresh)
     assert_frame_equal(settled, frame(row(), row("B")))
 
 
 def test_a_fresh_bar_takes_over_the_action_that_stood_alone() -> None:
-    standing = frame(row(close=None, dividend=0.5, split_ratio=0.1))
+    stored = frame(row(close=None, dividend=0.5, split_ratio=0.1))
     bar = row(close=9.0, fetched_at=MOMENTS[1])
-    settled = settle(standing, empty_daily(), empty_daily(), frame(bar))
+    settled = settle(stored, empty_daily(), empty_daily(), frame(bar))
     assert settled.row(0, named=True) == {**bar, "dividend": 0.5, "split_ratio": 0.1}
 
 

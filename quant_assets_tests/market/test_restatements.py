@@ -103,20 +103,22 @@ def put(rows: pl.DataFrame, number: int, symbol: str = "A", **values: Any) -> pl
     )
 
 
-def judge(standing: pl.DataFrame, answer: pl.DataFrame, *, whole: bool = True) -> Restated:
-    return restate(compare(standing, answer).pairs, whole=whole)
+def judge(stored_rows: pl.DataFrame, answer: pl.DataFrame, *, whole: bool = True) -> Restated:
+    return restate(compare(stored_rows, answer).pairs, whole=whole)
 
 
 def told(found: Restated) -> list[tuple[date, str, str]]:
     return found.events.sort(KEYS).select("date", "field", "class").rows()
 
 
-def applied(standing: pl.DataFrame, answer: pl.DataFrame, found: Restated) -> pl.DataFrame:
-    return settle(standing, found.old, found.new, compare(standing, answer).fresh.select(list(DAILY_SCHEMA)))
+def applied(stored_rows: pl.DataFrame, answer: pl.DataFrame, found: Restated) -> pl.DataFrame:
+    return settle(
+        stored_rows, found.old, found.new, compare(stored_rows, answer).fresh.select(list(DAILY_SCHEMA))
+    )
 
 
-def says_the_same(standing: pl.DataFrame, answer: pl.DataFrame) -> bool:
-    found = compare(standing, answer)
+def same(stored_rows: pl.DataFrame, answer: pl.DataFrame) -> bool:
+    found = compare(stored_rows, answer)
     return found.pairs.filter("differs").is_empty() and found.pairs.height == answer.height
 
 
@@ -133,36 +135,36 @@ def nothing_changes(found: Restated) -> None:
 
 def test_a_split_that_becomes_known_on_rows_fetched_before_it_is_one_event_on_one_row() -> None:
     truth = history(splits={20: 4.0})
-    standing = put(truth, 20, split_ratio=1.0)
-    found = judge(standing, later(truth, 4.0))
+    stored_rows = put(truth, 20, split_ratio=1.0)
+    found = judge(stored_rows, later(truth, 4.0))
     assert found.events.rows() == [
         ("A", day(20), "split_ratio", "1.0", "4.0", "late_split", day(20), 1),
     ]
     assert found.old["date"].to_list() == [day(20)]
-    assert says_the_same(applied(standing, later(truth), found), later(truth))
+    assert same(applied(stored_rows, later(truth), found), later(truth))
 
 
 @pytest.mark.parametrize("ratio", [2.0, 1.5, 7.0, 0.1, 0.04])
 def test_a_late_split_heals_the_whole_history_it_proves_wrong_as_one_event(ratio: float) -> None:
     truth = history(splits={20: ratio})
-    standing = rescaled(put(truth, 20, split_ratio=1.0), 1 / ratio, before=20)
+    stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 1 / ratio, before=20)
     answer = later(truth, ratio)
-    found = judge(standing, answer)
+    found = judge(stored_rows, answer)
     assert found.events.rows() == [
         ("A", day(20), "split_ratio", "1.0", repr(ratio), "late_split", day(0), 21),
     ]
     assert found.refused.is_empty()
     assert found.reaches_back == []
-    healed = applied(standing, answer, found)
-    assert says_the_same(healed, answer)
+    healed = applied(stored_rows, answer, found)
+    assert same(healed, answer)
     assert healed.filter(pl.col("fetched_at") == KNOWN)["date"].to_list() == [day(n) for n in range(21, N)]
 
 
 def test_a_late_split_seen_in_a_part_of_the_history_asks_for_all_of_it_and_says_nothing_else() -> None:
     truth = history(splits={20: 2.0})
-    standing = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
     # A correction beside it has to wait for the whole history as well.
-    found = judge(put(standing, 25, volume=7), later(truth, 2.0), whole=False)
+    found = judge(put(stored_rows, 25, volume=7), later(truth, 2.0), whole=False)
     assert found.reaches_back == ["A"]
     assert found.events.is_empty()
     assert found.old.is_empty()
@@ -186,10 +188,10 @@ def test_a_late_split_on_the_first_row_compared_is_taken_on_that_row() -> None:
 @pytest.mark.parametrize("stale", [True, False], ids=["history rescaled", "rows unchanged"])
 def test_corrections_beside_a_late_split_are_events_of_their_own(stale: bool) -> None:
     truth = history(splits={20: 2.0})
-    standing = put(truth, 20, split_ratio=1.0)
-    standing = rescaled(standing, 0.5, before=20) if stale else standing
-    wrong = put(put(standing, 25, volume=7), 10, close=24.9 if stale else 49.8)
-    assert wrong.filter(pl.col("date") == day(10))["close"].item() != standing["close"][10]
+    stored_rows = put(truth, 20, split_ratio=1.0)
+    stored_rows = rescaled(stored_rows, 0.5, before=20) if stale else stored_rows
+    wrong = put(put(stored_rows, 25, volume=7), 10, close=24.9 if stale else 49.8)
+    assert wrong.filter(pl.col("date") == day(10))["close"].item() != stored_rows["close"][10]
     answer = later(truth, 2.0)
     found = judge(wrong, answer)
     events = [event for event in told(found) if event[0] != day(10)]
@@ -197,13 +199,13 @@ def test_corrections_beside_a_late_split_are_events_of_their_own(stale: bool) ->
     assert (day(10), "close", "correction") in told(found)
     if not stale:
         assert len(told(found)) == 3
-    assert says_the_same(applied(wrong, answer, found), answer)
+    assert same(applied(wrong, answer, found), answer)
 
 
 def test_a_correction_on_the_ex_date_itself_is_told_beside_the_late_split() -> None:
     truth = history(splits={20: 2.0})
-    standing = put(truth, 20, split_ratio=1.0, volume=7)
-    found = judge(standing, later(truth, 2.0))
+    stored_rows = put(truth, 20, split_ratio=1.0, volume=7)
+    found = judge(stored_rows, later(truth, 2.0))
     assert sorted(told(found)) == [(day(20), "split_ratio", "late_split"), (day(20), "volume", "correction")]
     assert found.new.height == 1
 
@@ -217,20 +219,20 @@ def test_two_late_splits_at_once_are_two_events_and_heal_what_each_proves_wrong(
     first: int, stale: tuple[bool, bool]
 ) -> None:
     truth = history(splits={first: 2.0, 20: 3.0})
-    standing = put(put(truth, first, split_ratio=1.0), 20, split_ratio=1.0)
+    stored_rows = put(put(truth, first, split_ratio=1.0), 20, split_ratio=1.0)
     if stale[0]:
-        standing = rescaled(standing, 1 / 2.0, before=first)
+        stored_rows = rescaled(stored_rows, 1 / 2.0, before=first)
     if stale[1]:
-        standing = rescaled(standing, 1 / 3.0, before=20)
+        stored_rows = rescaled(stored_rows, 1 / 3.0, before=20)
     answer = later(truth, 6.0)
-    found = judge(standing, answer)
+    found = judge(stored_rows, answer)
     assert told(found) == [
         (day(first), "split_ratio", "late_split"),
         (day(20), "split_ratio", "late_split"),
     ]
     assert found.refused.is_empty()
     assert found.old.height == found.old.unique(KEYS).height == found.events["rows"].sum()
-    assert says_the_same(applied(standing, answer, found), answer)
+    assert same(applied(stored_rows, answer, found), answer)
 
 
 # --- splits that the answer does not name
@@ -239,14 +241,14 @@ def test_two_late_splits_at_once_are_two_events_and_heal_what_each_proves_wrong(
 def test_a_split_seen_live_is_inferred_from_what_stands_when_the_source_rescales_without_a_word() -> None:
     truth = history(splits={20: 2.0})
     on_their_day = [KNOWN + timedelta(days=n) for n in range(N)]
-    standing = put(truth, 20, split_ratio=1.0).with_columns(
+    stored_rows = put(truth, 20, split_ratio=1.0).with_columns(
         pl.Series("fetched_at", on_their_day, dtype=pl.Datetime("us", "UTC"))
     )
-    answer = later(rescaled(standing, 0.5, before=20))
-    found = judge(standing, answer, whole=False)
+    answer = later(rescaled(stored_rows, 0.5, before=20))
+    found = judge(stored_rows, answer, whole=False)
     assert found.events.rows() == [("A", day(20), "split_ratio", "1.0", "2.0", "late_split", day(20), 1)]
     assert found.new["split_ratio"].to_list() == [2.0]
-    healed = applied(standing, answer, found)
+    healed = applied(stored_rows, answer, found)
     assert_frame_equal(healed.drop("fetched_at"), truth.drop("fetched_at"))
     # The source goes on without a word: that is the same knowledge, not news.
     again = judge(healed, answer)
@@ -256,21 +258,21 @@ def test_a_split_seen_live_is_inferred_from_what_stands_when_the_source_rescales
 
 def test_a_jump_fetched_in_one_go_and_repaired_by_the_source_is_taken() -> None:
     # The bars before the split came as they were traded, without it; now the source has rescaled them.
-    standing = put(history(splits={20: 2.0}), 20, split_ratio=1.0)
-    answer = later(rescaled(standing, 0.5, before=20))
-    found = judge(standing, answer)
+    stored_rows = put(history(splits={20: 2.0}), 20, split_ratio=1.0)
+    answer = later(rescaled(stored_rows, 0.5, before=20))
+    found = judge(stored_rows, answer)
     assert found.events.select("date", "field", "class", "first_date", "rows").rows() == [
         (day(20), "close", "late_split", day(0), 20)
     ]
-    assert says_the_same(applied(standing, answer, found), answer)
-    assert judge(standing, answer, whole=False).reaches_back == ["A"]
+    assert same(applied(stored_rows, answer, found), answer)
+    assert judge(stored_rows, answer, whole=False).reaches_back == ["A"]
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_history_rescaled_without_a_split_that_explains_it_is_refused(whole: bool) -> None:
-    standing = history()
-    answer = later(rescaled(standing, 0.5, before=20))
-    found = judge(standing, answer, whole=whole)
+    stored_rows = history()
+    answer = later(rescaled(stored_rows, 0.5, before=20))
+    found = judge(stored_rows, answer, whole=whole)
     assert found.events.is_empty()
     assert found.old.is_empty()
     assert found.reaches_back == []
@@ -281,52 +283,52 @@ def test_a_history_rescaled_without_a_split_that_explains_it_is_refused(whole: b
 
 
 def test_a_history_rescaled_up_to_its_last_row_is_refused() -> None:
-    standing = history()
-    found = judge(standing, later(rescaled(standing, 0.5)))
+    stored_rows = history()
+    found = judge(stored_rows, later(rescaled(stored_rows, 0.5)))
     assert found.events.is_empty()
     assert found.refused.height == N
 
 
 def test_an_answer_that_leaves_out_a_known_split_and_rescales_by_it_changes_nothing() -> None:
-    standing = history(splits={20: 4.0})
-    answer = later(rescaled(put(standing, 20, split_ratio=1.0), 0.25, before=20))
-    found = judge(standing, answer)
+    stored_rows = history(splits={20: 4.0})
+    answer = later(rescaled(put(stored_rows, 20, split_ratio=1.0), 0.25, before=20))
+    found = judge(stored_rows, answer)
     nothing_changes(found)
     assert found.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
 
 
 def test_an_answer_that_leaves_out_a_known_split_and_does_not_rescale_changes_nothing() -> None:
-    standing = history(splits={20: 4.0})
-    found = judge(standing, later(put(standing, 20, split_ratio=1.0)))
+    stored_rows = history(splits={20: 4.0})
+    found = judge(stored_rows, later(put(stored_rows, 20, split_ratio=1.0)))
     nothing_changes(found)
     assert found.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
 
 
 @pytest.mark.parametrize("rescales", [True, False])
 def test_an_answer_that_leaves_out_two_known_splits_changes_nothing(rescales: bool) -> None:
-    standing = history(splits=TWO)
-    answer = put(put(standing, 10, split_ratio=1.0), 20, split_ratio=1.0)
+    stored_rows = history(splits=TWO)
+    answer = put(put(stored_rows, 10, split_ratio=1.0), 20, split_ratio=1.0)
     if rescales:
         answer = rescaled(rescaled(answer, 1 / 2.0, before=10), 1 / 3.0, before=20)
-    found = judge(standing, later(answer))
+    found = judge(stored_rows, later(answer))
     nothing_changes(found)
     assert found.notes
 
 
 def test_a_correction_on_the_day_of_a_split_that_is_left_out_is_taken_without_losing_the_split() -> None:
-    standing = history(splits={20: 4.0})
-    answer = later(put(standing, 20, split_ratio=1.0, volume=7))
-    found = judge(standing, answer)
+    stored_rows = history(splits={20: 4.0})
+    answer = later(put(stored_rows, 20, split_ratio=1.0, volume=7))
+    found = judge(stored_rows, answer)
     assert told(found) == [(day(20), "volume", "correction")]
     assert found.new.select("volume", "split_ratio").rows() == [(7, 4.0)]
 
 
 def test_a_split_that_no_price_shows_is_retracted_as_a_correction() -> None:
     truth = history()
-    standing = put(truth, 20, split_ratio=4.0)
-    found = judge(standing, later(truth))
+    stored_rows = put(truth, 20, split_ratio=4.0)
+    found = judge(stored_rows, later(truth))
     assert found.events.rows() == [("A", day(20), "split_ratio", "4.0", "1.0", "correction", day(20), 1)]
-    assert applied(standing, later(truth), found)["split_ratio"].to_list() == [1.0] * N
+    assert applied(stored_rows, later(truth), found)["split_ratio"].to_list() == [1.0] * N
 
 
 def test_another_ratio_of_a_known_split_is_a_correction_where_the_rows_stay() -> None:
@@ -342,27 +344,27 @@ def test_another_ratio_of_a_known_split_is_a_correction_where_the_rows_stay() ->
 @pytest.mark.parametrize("currency", ["GBP", "GBp"])
 @pytest.mark.parametrize("up_to", [N, 20])
 def test_a_hundredfold_is_a_change_of_unit_and_one_event(unit: float, currency: str, up_to: int) -> None:
-    standing = history(currency="GBP")
-    moved = standing.with_columns(
+    stored_rows = history(currency="GBP")
+    moved = stored_rows.with_columns(
         *(
             pl.when(pl.col("date") < day(up_to)).then((pl.col(n) * unit).round(4)).otherwise(n).alias(n)
             for n in PRICES
         ),
         currency=pl.when(pl.col("date") < day(up_to)).then(pl.lit(currency)).otherwise("currency"),
     )
-    found = judge(standing, later(moved))
+    found = judge(stored_rows, later(moved))
     name = "currency" if currency != "GBP" else "close"
     row = (up_to - 1, name)
-    values = (str(standing.item(*row)), str(moved.item(*row)))
+    values = (str(stored_rows.item(*row)), str(moved.item(*row)))
     assert found.events.rows() == [("A", day(up_to - 1), name, *values, "unit_change", day(0), up_to)]
-    assert says_the_same(applied(standing, later(moved), found), later(moved))
-    assert judge(standing, later(moved), whole=False).reaches_back == ["A"]
+    assert same(applied(stored_rows, later(moved), found), later(moved))
+    assert judge(stored_rows, later(moved), whole=False).reaches_back == ["A"]
 
 
 def test_a_single_bar_in_another_unit_is_a_change_of_unit_that_reaches_nowhere() -> None:
-    standing = history()
-    hundred = {name: standing[name][7] * 100 for name in PRICES}
-    found = judge(standing, later(put(standing, 7, **hundred)), whole=False)
+    stored_rows = history()
+    hundred = {name: stored_rows[name][7] * 100 for name in PRICES}
+    found = judge(stored_rows, later(put(stored_rows, 7, **hundred)), whole=False)
     assert told(found) == [(day(7), "close", "unit_change")]
     assert found.old.height == 1
 
@@ -371,11 +373,11 @@ def test_a_single_bar_in_another_unit_is_a_change_of_unit_that_reaches_nowhere()
 def test_a_renamed_currency_reaches_back_when_it_holds_from_the_first_row_compared(
     whole: bool, first: int
 ) -> None:
-    standing = history(currency="GBX")
-    renamed = standing.with_columns(
+    stored_rows = history(currency="GBX")
+    renamed = stored_rows.with_columns(
         currency=pl.when(pl.col("date") >= day(first)).then(pl.lit("GBp")).otherwise("currency")
     )
-    found = judge(standing, later(renamed), whole=whole)
+    found = judge(stored_rows, later(renamed), whole=whole)
     if not whole and not first:
         assert found.reaches_back == ["A"]
         assert found.events.is_empty()
@@ -385,23 +387,23 @@ def test_a_renamed_currency_reaches_back_when_it_holds_from_the_first_row_compar
     assert found.events.rows() == [
         ("A", day(N - 1), "currency", "GBX", "GBp", "unit_change", day(first), N - first)
     ]
-    assert says_the_same(applied(standing, later(renamed), found), later(renamed))
+    assert same(applied(stored_rows, later(renamed), found), later(renamed))
 
 
 @pytest.mark.parametrize(("rows", "kind"), [(4, "correction"), (5, "unit_change")])
 def test_a_currency_is_renamed_when_five_rows_say_so(rows: int, kind: str) -> None:
-    standing = history(currency="GBX")
-    renamed = standing.with_columns(
+    stored_rows = history(currency="GBX")
+    renamed = stored_rows.with_columns(
         currency=pl.when(pl.col("date") < day(rows)).then(pl.lit("GBp")).otherwise("currency")
     )
-    found = judge(standing, later(renamed))
+    found = judge(stored_rows, later(renamed))
     assert set(found.events["class"]) == {kind}
     assert found.new.height == rows
 
 
 def test_pounds_are_not_pence_whatever_the_numbers_say() -> None:
-    standing = history(currency="GBp")
-    found = judge(standing, later(put(standing, 7, currency="GBP")))
+    stored_rows = history(currency="GBp")
+    found = judge(stored_rows, later(put(stored_rows, 7, currency="GBP")))
     assert found.events.rows() == [("A", day(7), "currency", "GBp", "GBP", "correction", day(7), 1)]
 
 
@@ -410,23 +412,23 @@ def test_pounds_are_not_pence_whatever_the_numbers_say() -> None:
 
 @pytest.mark.parametrize(("new", "differs"), [(0.285714, True), (0.2857005, False), (0.285702, True)])
 def test_a_dividend_differs_from_the_sixth_decimal_on(new: float, differs: bool) -> None:
-    standing = put(history(), 12, dividend=0.2857)
-    found = judge(standing, later(put(standing, 12, dividend=new)))
+    stored_rows = put(history(), 12, dividend=0.2857)
+    found = judge(stored_rows, later(put(stored_rows, 12, dividend=new)))
     assert (found.events.height == 1) is differs
 
 
 def test_a_dividend_that_becomes_known_is_late() -> None:
-    standing = history()
-    answer = later(put(standing, 12, dividend=0.5))
-    found = judge(standing, answer)
+    stored_rows = history()
+    answer = later(put(stored_rows, 12, dividend=0.5))
+    found = judge(stored_rows, answer)
     assert found.events.rows() == [("A", day(12), "dividend", "0.0", "0.5", "late_dividend", day(12), 1)]
-    assert says_the_same(applied(standing, answer, found), answer)
+    assert same(applied(stored_rows, answer, found), answer)
 
 
 @pytest.mark.parametrize("now", [0.4, 0.0])
 def test_a_dividend_that_changes_or_goes_is_a_correction(now: float) -> None:
-    standing = history(dividends={12: 0.5})
-    found = judge(standing, later(put(standing, 12, dividend=now)))
+    stored_rows = history(dividends={12: 0.5})
+    found = judge(stored_rows, later(put(stored_rows, 12, dividend=now)))
     assert found.events.rows() == [("A", day(12), "dividend", "0.5", repr(now), "correction", day(12), 1)]
 
 
@@ -434,34 +436,34 @@ def test_a_dividend_that_changes_or_goes_is_a_correction(now: float) -> None:
 
 
 def test_a_corrected_value_is_told_with_both_values() -> None:
-    standing = history()
-    found = judge(standing, later(put(standing, 3, close=50.5)))
-    old = repr(standing["close"][3])
+    stored_rows = history()
+    found = judge(stored_rows, later(put(stored_rows, 3, close=50.5)))
+    old = repr(stored_rows["close"][3])
     assert found.events.rows() == [("A", day(3), "close", old, "50.5", "correction", day(3), 1)]
     assert found.events.schema == RESTATEMENTS_SCHEMA
 
 
 def test_several_corrected_values_of_a_row_are_several_events_and_one_row() -> None:
-    standing = history()
-    answer = later(put(standing, 3, open=50.1, volume=5, dividend=0.2))
-    found = judge(standing, answer)
+    stored_rows = history()
+    answer = later(put(stored_rows, 3, open=50.1, volume=5, dividend=0.2))
+    found = judge(stored_rows, answer)
     assert sorted(told(found)) == [
         (day(3), "dividend", "late_dividend"),
         (day(3), "open", "correction"),
         (day(3), "volume", "correction"),
     ]
-    assert found.old.equals(standing[3:4])
+    assert found.old.equals(stored_rows[3:4])
     assert found.new.equals(answer[3:4].select(list(DAILY_SCHEMA)))
 
 
 def test_few_rows_with_one_ratio_are_corrections_and_no_rescaling() -> None:
     # One corrected price has a ratio to the old one as well; so do the first four.
-    standing = history()
-    answer = later(rescaled(standing, 0.9, before=4))
-    found = judge(standing, answer)
+    stored_rows = history()
+    answer = later(rescaled(stored_rows, 0.9, before=4))
+    found = judge(stored_rows, answer)
     assert {kind for *_, kind in told(found)} == {"correction"}
     assert found.old.height == 4
-    assert says_the_same(applied(standing, answer, found), answer)
+    assert same(applied(stored_rows, answer, found), answer)
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -470,21 +472,21 @@ def test_a_tick_of_a_penny_stock_is_a_correction_and_a_split_of_it_still_late(sp
     prices = [0.013 if n < 20 else 0.039 for n in range(N)]
     truth = history(prices, splits={20: 1 / 3} if split else {})
     if split:
-        standing = rescaled(put(truth, 20, split_ratio=1.0), 3.0, before=20)
+        stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 3.0, before=20)
         expected = [(day(20), "split_ratio", "late_split")]
     else:
-        standing = put(truth, 5, close=0.014)
+        stored_rows = put(truth, 5, close=0.014)
         expected = [(day(5), "close", "correction")]
-    found = judge(standing, later(truth))
+    found = judge(stored_rows, later(truth))
     assert told(found) == expected
-    assert says_the_same(applied(standing, later(truth), found), later(truth))
+    assert same(applied(stored_rows, later(truth), found), later(truth))
 
 
 def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None:
     truth = history([0.051, 0.052, 0.049] * 10, splits={20: 2.0})
     # The source's own rounding to four decimals stands: 0.0255 twice is 0.051, and 0.0245 is 0.049.
-    standing = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
-    found = judge(standing, later(truth))
+    stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    found = judge(stored_rows, later(truth))
     assert found.events.select("class", "rows").rows() == [("late_split", 21)]
 
 
@@ -492,9 +494,9 @@ def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None
 
 
 def test_another_history_is_refused_and_what_stands_stays() -> None:
-    standing = history()
+    stored_rows = history()
     other = history([20.0 + n % 7 for n in range(N)])
-    found = judge(standing, later(other))
+    found = judge(stored_rows, later(other))
     assert found.events.is_empty()
     assert found.old.is_empty()
     assert found.refused["rule"].unique().to_list() == [OTHER_HISTORY]
@@ -503,9 +505,9 @@ def test_another_history_is_refused_and_what_stands_stays() -> None:
 
 
 def test_a_few_days_of_other_prices_are_not_yet_another_history() -> None:
-    standing = history()
+    stored_rows = history()
     other = history([20.0 + n % 7 for n in range(N)])
-    found = judge(standing, later(pl.concat([standing[:21], other[21:]])))
+    found = judge(stored_rows, later(pl.concat([stored_rows[:21], other[21:]])))
     assert found.refused.is_empty()
     assert found.old["date"].to_list() == [day(n) for n in range(21, N)]
 
@@ -534,7 +536,7 @@ def test_every_symbol_is_judged_by_its_own_rows() -> None:
     split = history(symbol="S", splits={20: 2.0})
     part = history(symbol="P")
     other = history([20.0 + n % 7 for n in range(N)], symbol="O")
-    standing = pl.concat(
+    stored_rows = pl.concat(
         [
             quiet,
             rescaled(put(split, 20, "S", split_ratio=1.0), 0.5, before=20),
@@ -542,7 +544,7 @@ def test_every_symbol_is_judged_by_its_own_rows() -> None:
             history(symbol="O"),
         ]
     )
-    found = judge(standing, later(pl.concat([part, other, quiet, split])))
+    found = judge(stored_rows, later(pl.concat([part, other, quiet, split])))
     assert found.events.select("symbol", "class", "rows").sort("symbol").rows() == [
         ("P", "correction", 1),
         ("S", "late_split", 21),
@@ -556,19 +558,19 @@ def test_every_symbol_is_judged_by_its_own_rows() -> None:
 def test_a_symbol_that_reaches_back_holds_up_no_other() -> None:
     split = history(symbol="S", splits={20: 2.0})
     part = history(symbol="P")
-    standing = pl.concat(
+    stored_rows = pl.concat(
         [rescaled(put(split, 20, "S", split_ratio=1.0), 0.5, before=20), put(part, 4, "P", volume=3)]
     )
-    found = judge(standing, later(pl.concat([split, part])), whole=False)
+    found = judge(stored_rows, later(pl.concat([split, part])), whole=False)
     assert found.reaches_back == ["S"]
     assert found.events["symbol"].to_list() == ["P"]
     assert found.old["symbol"].to_list() == ["P"]
 
 
 def test_nothing_that_differs_is_nothing_to_say() -> None:
-    standing = history(splits={20: 2.0}, dividends={3: 0.1})
-    nothing_changes(judge(standing, later(standing, 2.0)))
-    nothing_changes(judge(standing.clear(), later(standing.clear())))
+    stored_rows = history(splits={20: 2.0}, dividends={3: 0.1})
+    nothing_changes(judge(stored_rows, later(stored_rows, 2.0)))
+    nothing_changes(judge(stored_rows.clear(), later(stored_rows.clear())))
 
 
 # --- the source's rescaling, forwards: what Yahoo serves of a truth at a moment
@@ -630,8 +632,8 @@ def test_ordinary_splits_and_dividends_between_two_looks_are_never_a_restatement
 ) -> None:
     first = data.draw(st.integers(0, len(truth) - 1), label="first look")
     second = data.draw(st.integers(first, len(truth) - 1), label="second look")
-    standing, answer = stored(seen(truth, first, KNOWN)), seen(truth, second, LATER)
-    found = compare(standing, answer)
+    stored_rows, answer = stored(seen(truth, first, KNOWN)), seen(truth, second, LATER)
+    found = compare(stored_rows, answer)
     assert found.pairs.height == first + 1
     assert found.pairs.filter("differs").is_empty()
     nothing_changes(restate(found.pairs, whole=True))
@@ -656,7 +658,7 @@ def test_planted_errors_are_the_events_and_nothing_else_is(
     last = len(truth) - 1
     first = data.draw(st.integers(11, last), label="first look")
     answer = seen(truth, data.draw(st.integers(first, last), label="second look"), LATER)
-    standing = stored(seen(truth, first, KNOWN))
+    stored_rows = stored(seen(truth, first, KNOWN))
     # Fewer rows than a constant ratio needs to be one.
     planted = data.draw(
         st.dictionaries(
@@ -665,19 +667,19 @@ def test_planted_errors_are_the_events_and_nothing_else_is(
         label="planted",
     )
     for at, names in planted.items():
-        standing = put(standing, at, **{name: WRONG[name](standing[name][at]) for name in names})
-    found = judge(standing, answer, whole=data.draw(st.booleans(), label="whole"))
+        stored_rows = put(stored_rows, at, **{name: WRONG[name](stored_rows[name][at]) for name in names})
+    found = judge(stored_rows, answer, whole=data.draw(st.booleans(), label="whole"))
     assert sorted(told(found)) == sorted(
         (day(at), name, "correction") for at, names in planted.items() for name in names
     )
     assert found.reaches_back == []
     assert found.refused.is_empty()
-    assert found.old.equals(standing.filter(pl.col("date").is_in([day(at) for at in planted])).sort(KEYS))
+    assert found.old.equals(stored_rows.filter(pl.col("date").is_in([day(at) for at in planted])).sort(KEYS))
     assert found.new.select(KEYS).equals(found.old.select(KEYS))
-    assert says_the_same(applied(standing, answer, found), answer)
+    assert same(applied(stored_rows, answer, found), answer)
     for event in found.events.iter_rows(named=True):
         of_day = pl.col("date") == event["date"]
-        row, new = standing.filter(of_day), answer.filter(of_day)
+        row, new = stored_rows.filter(of_day), answer.filter(of_day)
         assert (event["old"], event["new"]) == (
             str(row[event["field"]].item()),
             str(new[event["field"]].item()),
@@ -695,25 +697,25 @@ def test_whatever_becomes_known_of_splits_what_is_taken_is_what_the_answer_says(
     )
     stale = data.draw(st.booleans(), label="rescaled")
     answer = seen(truth, len(truth) - 1, LATER)
-    standing = stored(answer).with_columns(fetched_at=pl.lit(KNOWN).cast(pl.Datetime("us", "UTC")))
+    stored_rows = stored(answer).with_columns(fetched_at=pl.lit(KNOWN).cast(pl.Datetime("us", "UTC")))
     for n in sorted(unknown):
         ratio = truth[n][3]
-        standing = put(standing, n, split_ratio=1.0)
-        standing = rescaled(standing, 1 / ratio, before=n) if stale else standing
-    found = judge(standing, answer)
+        stored_rows = put(stored_rows, n, split_ratio=1.0)
+        stored_rows = rescaled(stored_rows, 1 / ratio, before=n) if stale else stored_rows
+    found = judge(stored_rows, answer)
     assert {event[0] for event in told(found) if event[2] == "late_split"} == {
         day(n) for n in unknown if truth[n][3] != 1.0
     }
     assert found.old.select(KEYS).equals(found.new.select(KEYS))
     assert found.old.select(KEYS).is_unique().all()
     assert found.refused.is_empty()
-    assert says_the_same(applied(standing, answer, found), answer)
+    assert same(applied(stored_rows, answer, found), answer)
 
 
 def test_the_pairs_of_a_comparison_are_all_that_is_judged() -> None:
     # A bar that comes where an action alone stood is no restatement, nor is a bar that is not answered.
-    standing = put(history(), 4, open=None, high=None, low=None, close=None, volume=0, dividend=0.5)
-    found: Compared = compare(standing, later(history())[:-1])
+    stored_rows = put(history(), 4, open=None, high=None, low=None, close=None, volume=0, dividend=0.5)
+    found: Compared = compare(stored_rows, later(history())[:-1])
     assert found.bare["date"].to_list() == [day(4)]
     assert found.absent["date"].to_list() == [day(N - 1)]
     nothing_changes(restate(found.pairs, whole=True))

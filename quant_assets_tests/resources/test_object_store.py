@@ -88,7 +88,7 @@ def test_without_a_first_look_an_object_that_stands_is_still_found(store: Object
         seen.append(present.data if present else None)
         return (present.data if present else b"") + b"new"
 
-    assert put_reconciled(store, "k", decide, first_look=False) is not None
+    assert put_reconciled(store, "k", decide, read_first=False) is not None
     assert seen == [None, b"old "]
     assert store.get("k").data == b"old new"
 

@@ -20,7 +20,7 @@ from quant_assets.tables.layout import DAILY
 from quant_assets.tables.listing_events import read_events
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.quarantine import read_quarantine
-from quant_assets_tests.ingest.desk import Desk, sessions
+from quant_assets_tests.ingest.harness import Harness, sessions
 from quant_assets_tests.support import days_between, listings, tree
 
 RELEASE = Path(__file__).with_name("release_1")
@@ -33,21 +33,21 @@ SNAPSHOT = "20130109T230000.000000Z-f61250ce22c0af3d69543c7e5f2bae7d"
 
 
 @pytest.fixture
-def desk(tmp_path: Path, market: ReplayHandle) -> Desk:
+def harness(tmp_path: Path, market: ReplayHandle) -> Harness:
     shutil.copytree(RELEASE / "store", tmp_path / "store")
-    return Desk(tmp_path, market.url)
+    return Harness(tmp_path, market.url)
 
 
 def read(name: str) -> pl.DataFrame:
     return pl.read_parquet(RELEASE / f"{name}.parquet")
 
 
-def states(desk: Desk, code: str) -> dict[str, CellState]:
-    return {entry.partition: entry.state for entry in Manifest(desk.store, DAILY).all(code)}
+def states(harness: Harness, code: str) -> dict[str, CellState]:
+    return {entry.partition: entry.state for entry in Manifest(harness.store, DAILY).all(code)}
 
 
-def test_it_reads_as_the_release_read_it(desk: Desk) -> None:
-    store = desk.store
+def test_it_reads_as_the_release_read_it(harness: Harness) -> None:
+    store = harness.store
     assert_frame_equal(prices(EVERYBODY, store=store).collect(), read("prices"), check_exact=True)
     known = prices(EVERYBODY, as_of="2013-01-08T23:30:00+00:00", store=store).collect()
     assert_frame_equal(known, read("prices_as_of_2013-01-08"), check_exact=True)
@@ -59,63 +59,63 @@ def test_it_reads_as_the_release_read_it(desk: Desk) -> None:
         assert profiles(code, store=store).collect()["symbol"].to_list() == list(names)
 
 
-def test_it_reads_the_same_without_its_manifest(desk: Desk) -> None:
-    shutil.rmtree(desk.home / "store" / "manifest")
-    assert_frame_equal(prices(EVERYBODY, store=desk.store).collect(), read("prices"), check_exact=True)
-    assert_frame_equal(weekly(EVERYBODY, store=desk.store).collect(), read("weekly"), check_exact=True)
+def test_it_reads_the_same_without_its_manifest(harness: Harness) -> None:
+    shutil.rmtree(harness.home / "store" / "manifest")
+    assert_frame_equal(prices(EVERYBODY, store=harness.store).collect(), read("prices"), check_exact=True)
+    assert_frame_equal(weekly(EVERYBODY, store=harness.store).collect(), read("weekly"), check_exact=True)
 
 
-def test_its_records_are_read(desk: Desk) -> None:
-    assert desk.restatements()["date"].to_list() == [date(2012, 12, 31)]
-    assert read_quarantine(desk.store, "US").height == 1
-    assert read_events(desk.store, "ASX").height == 3
-    found = states(desk, "US")
+def test_its_records_are_read(harness: Harness) -> None:
+    assert harness.restatements()["date"].to_list() == [date(2012, 12, 31)]
+    assert read_quarantine(harness.store, "US").height == 1
+    assert read_events(harness.store, "ASX").height == 3
+    found = states(harness, "US")
     assert found["2012-12-25"] is CellState.CLOSED
     assert found["2012-12-27"] is CellState.PARTIAL
-    assert (found["2012-12-28"], desk.entry(date(2012, 12, 28)).rows) == (CellState.FAILED, 1)
-    assert (found["2013-01-04"], desk.entry(date(2013, 1, 4)).rows) == (CellState.FAILED, 0)
+    assert (found["2012-12-28"], harness.entry(date(2012, 12, 28)).rows) == (CellState.FAILED, 1)
+    assert (found["2013-01-04"], harness.entry(date(2013, 1, 4)).rows) == (CellState.FAILED, 0)
 
 
-def test_it_is_found_sound_and_its_manifest_can_be_made_anew(desk: Desk) -> None:
-    before = {code: list(Manifest(desk.store, DAILY).all(code)) for code in SYMBOLS}
+def test_it_is_found_sound_and_its_manifest_can_be_made_anew(harness: Harness) -> None:
+    before = {code: list(Manifest(harness.store, DAILY).all(code)) for code in SYMBOLS}
     # A copy's files have other versions than those that the manifest recorded, and are the same objects.
-    assert verify_store(desk.store).sound
-    rebuild_manifest(desk.store)
-    assert verify_store(desk.store).sound
+    assert verify_store(harness.store).sound
+    rebuild_manifest(harness.store)
+    assert verify_store(harness.store).sound
     for code, entries in before.items():
-        after: list[Entry] = list(Manifest(desk.store, DAILY).all(code))
+        after: list[Entry] = list(Manifest(harness.store, DAILY).all(code))
         assert [(e.partition, e.state, e.content_sha256) for e in after] == [
             (e.partition, e.state, e.content_sha256) for e in entries
         ]
 
 
 def test_it_is_continued_and_nothing_that_is_there_is_asked_for_again(
-    desk: Desk, market: ReplayHandle
+    harness: Harness, market: ReplayHandle
 ) -> None:
-    rebuild_manifest(desk.store)
-    before = tree(desk.home / "store")
+    rebuild_manifest(harness.store)
+    before = tree(harness.home / "store")
     for code, names in SYMBOLS.items():
         market.set_clock(EVENING)
-        again = desk.fill(RANGE, listings(*names), code=code, now=EVENING, min_coverage=0.5)
+        again = harness.fill(RANGE, listings(*names), code=code, now=EVENING, min_coverage=0.5)
         assert (again.requests, again.written) == (0, 0)
-    assert tree(desk.home / "store") == before
+    assert tree(harness.home / "store") == before
 
     market.set_clock("2013-01-10T23:00:00Z")
     later = datetime(2013, 1, 10, 23, tzinfo=UTC)
     days = days_between(RANGE[0], date(2013, 1, 10))
     for code, names in SYMBOLS.items():
-        report = desk.fill(days, listings(*names), code=code, now=later, min_coverage=0.5)
+        report = harness.fill(days, listings(*names), code=code, now=later, min_coverage=0.5)
         # The new session of each, and what was missing, in one question a symbol.
         assert report.requests == len(names)
         assert report.cells[date(2013, 1, 10)].state is CellState.COMPLETE
     assert market.stats()["chart_data"] == dict.fromkeys(EVERYBODY, 1)
     # The market is without the faults of that time: what was missing is filled, the old correction taken back.
-    assert desk.entry(date(2012, 12, 28)).state is CellState.COMPLETE
-    assert desk.entry(date(2013, 1, 4)).state is CellState.COMPLETE
-    assert sorted(desk.restatements()["date"]) == [date(2012, 12, 27), *[date(2012, 12, 31)] * 2]
-    assert verify_store(desk.store).sound
-    same = desk.fill(days, listings(*SYMBOLS["US"]), now=later, mode=Mode.VERIFY)
+    assert harness.entry(date(2012, 12, 28)).state is CellState.COMPLETE
+    assert harness.entry(date(2013, 1, 4)).state is CellState.COMPLETE
+    assert sorted(harness.restatements()["date"]) == [date(2012, 12, 27), *[date(2012, 12, 31)] * 2]
+    assert verify_store(harness.store).sound
+    same = harness.fill(days, listings(*SYMBOLS["US"]), now=later, mode=Mode.VERIFY)
     assert same.restatements.is_empty()
-    assert {day for day, state in states(desk, "US").items() if state is not CellState.CLOSED} == {
+    assert {day for day, state in states(harness, "US").items() if state is not CellState.CLOSED} == {
         day.isoformat() for day in sessions(days[0], days[-1])
     }

@@ -79,5 +79,7 @@ def test_a_cell_that_the_manifest_knows_and_nobody_has_is_named_with_its_remedy(
     store: LocalObjectStore,
 ) -> None:
     lose(store, "cell", "history")
-    with pytest.raises(ObjectNotFound, match=rf"{OLD}\.parquet: recorded in the manifest, and gone; backfill"):
+    with pytest.raises(
+        ObjectNotFound, match=rf"{OLD}\.parquet: recorded in the manifest, and gone; backfill"
+    ):
         read_daily(store, "US")

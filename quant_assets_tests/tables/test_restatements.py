@@ -19,7 +19,7 @@ from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.restatements import LEDGER_SCHEMA, REPLACED_SCHEMA, Ledger
-from quant_assets_tests.ingest.desk import DAY, WEEK, Desk, evening
+from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, evening
 from quant_assets_tests.support import tree
 
 KNOWN = datetime(2013, 2, 15, 22, tzinfo=UTC)
@@ -166,48 +166,48 @@ def test_what_stood_at_any_moment_can_be_put_back(
 
 
 @pytest.fixture
-def restated(desk: Desk, market: ReplayHandle) -> pl.DataFrame:
+def restated(harness: Harness, market: ReplayHandle) -> pl.DataFrame:
     """Rows with a restatement in their past."""
-    desk.put_catalog("AAPL", "IBM", "MSFT")
-    desk.live(market, WEEK[-2], WEEK[:-1])
+    harness.put_catalog("AAPL", "IBM", "MSFT")
+    harness.live(market, WEEK[-2], WEEK[:-1])
     market.add_faults(
         {"kind": "corrected_bar", "symbol": "AAPL", "date": str(DAY), "field": "volume", "value": 7}
     )
-    desk.live(market, WEEK[-1])
-    return read_daily(desk.store, "US")
+    harness.live(market, WEEK[-1])
+    return read_daily(harness.store, "US")
 
 
 @pytest.mark.parametrize("table", ["restatements", "replaced_rows"])
 def test_a_damaged_ledger_fails_those_who_need_it_by_name_and_no_others(
-    desk: Desk, market: ReplayHandle, restated: pl.DataFrame, table: str
+    harness: Harness, market: ReplayHandle, restated: pl.DataFrame, table: str
 ) -> None:
     from quant_assets.reader import prices, snapshot_id
 
-    snapshot = snapshot_id("AAPL", store=desk.store)
-    path = Path(desk.store.uri(f"{table}/exchange=US/year=2013.parquet"))
+    snapshot = snapshot_id("AAPL", store=harness.store)
+    path = Path(harness.store.uri(f"{table}/exchange=US/year=2013.parquet"))
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
     named = rf"{table}/exchange=US/year=2013\.parquet"
-    assert read_daily(desk.store, "US").equals(restated)
+    assert read_daily(harness.store, "US").equals(restated)
     apple = restated.filter(pl.col("symbol") == "AAPL")
-    assert prices("AAPL", store=desk.store).collect().equals(apple)
-    ledger = Ledger(desk.store, "US")
+    assert prices("AAPL", store=harness.store).collect().equals(apple)
+    ledger = Ledger(harness.store, "US")
     if table == "restatements":
         with pytest.raises(ObjectDamaged, match=named):
             ledger.restatements()
-        assert prices("AAPL", as_of=evening(WEEK[-2]), store=desk.store).collect().height == 4
+        assert prices("AAPL", as_of=evening(WEEK[-2]), store=harness.store).collect().height == 4
     else:
         assert ledger.restatements().height == 1
         for read in ({"as_of": evening(WEEK[-2])}, {"as_of": "2013-02-15"}, {"snapshot": snapshot}):
             with pytest.raises(ObjectDamaged, match=named):
-                prices("AAPL", store=desk.store, **read)  # type: ignore[arg-type]
+                prices("AAPL", store=harness.store, **read)  # type: ignore[arg-type]
     # A run that has something to record says so before it changes a cell.
     market.add_faults(
         {"kind": "corrected_bar", "symbol": "IBM", "date": str(DAY), "field": "volume", "value": 7}
     )
-    cells = {name: told for name, told in tree(desk.home / "store").items() if name.startswith("daily")}
+    cells = {name: told for name, told in tree(harness.home / "store").items() if name.startswith("daily")}
     with pytest.raises(ObjectDamaged, match=named):
-        desk.live(market, date(2013, 2, 19))
-    after = {name: told for name, told in tree(desk.home / "store").items() if name.startswith("daily")}
+        harness.live(market, date(2013, 2, 19))
+    after = {name: told for name, told in tree(harness.home / "store").items() if name.startswith("daily")}
     assert after == cells

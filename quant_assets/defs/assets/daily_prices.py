@@ -9,7 +9,7 @@ import polars as pl
 from quant_assets.defs.asset_checks import check_specs
 from quant_assets.defs.cell_recording import CellRecorder, judge_again
 from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
-from quant_assets.defs.fill_run import listeners, one_fill_at_a_time, run_tags, symbols_of, tell
+from quant_assets.defs.fill_run import listeners, log_report, one_fill_at_a_time, run_tags, symbols_of
 from quant_assets.defs.handover import handed_over
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
@@ -95,18 +95,18 @@ def make_daily_prices(
                     if interrupted():
                         break
                     symbols = symbols_of(symbol_catalog, code, config.symbols)
-                    hear = listeners(code, recorder.cells)
+                    listen = listeners(code, recorder.cells)
                     given = handed_over(run_id)
                     with one_fill_at_a_time(context.log, rules[code].spill_folder, code) as turn:
                         report = fill_cells(
-                            FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, hear),
+                            FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, listen),
                             FillRequest(wanted, symbols, config.symbols or None, Mode(config.mode)),
                             given.plan_for(wanted, turn, home),
                         )
                     given.reports.append(report)
                     reports.append(report)
                     recorder.rest(report)
-                    tell(context, report, by_code[code])
+                    log_report(context, report, by_code[code])
             except (SourceUnavailable, ObjectStoreError, Interrupted) as unavailable:
                 error = unavailable
             finally:
@@ -120,8 +120,8 @@ def make_daily_prices(
             if error is not None:
                 raise dg.Failure(str(error), allow_retries=False) from error
             context.instance.add_run_tags(run_id, run_tags(reports))
-            if said := what_failed(reports):
-                raise dg.Failure(said, allow_retries=False)
+            if reasons := what_failed(reports):
+                raise dg.Failure(reasons, allow_retries=False)
         yield output_without_materialization(DAILY)
 
     return daily_prices
@@ -150,11 +150,11 @@ def what_failed(reports: Sequence[FillReport]) -> str:
         for day, entry in sorted(report.cells.items()):
             if entry.state is CellState.FAILED:
                 failed[daily_key(report.exchange, day)] = entry.reason
-    said = [failure_text(DAILY, failed)] if failed else []
+    reasons = [failure_text(DAILY, failed)] if failed else []
     not_verified = {s: reason for report in reports for s, reason in report.not_verified.items()}
     if not_verified:
         few = "; ".join(f"{symbol}: {reason}" for symbol, reason in list(not_verified.items())[:5])
-        said.append(
+        reasons.append(
             f"{len(not_verified)} symbol(s) could not be asked again, their rows stand as they were: {few}"
         )
-    return "; ".join(said)
+    return "; ".join(reasons)

@@ -41,7 +41,7 @@ SYMBOLS = ("AAPL", "IBM", "MSFT")
 
 
 @dataclass
-class Desk:
+class Harness:
     """A home folder, and runs over it; every run opens its own source, as in life."""
 
     home: Path
