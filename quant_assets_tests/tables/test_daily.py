@@ -78,6 +78,7 @@ def test_read_daily_has_a_cell_newer_than_the_history_though_the_shard_is_gone(
 def test_a_cell_that_the_manifest_knows_and_nobody_has_is_named_with_its_remedy(
     store: LocalObjectStore,
 ) -> None:
+    put_cell(store, date(2022, 12, 29), "A")
     lose(store, "cell", "history")
     with pytest.raises(
         ObjectNotFound, match=rf"{OLD}\.parquet: recorded in the manifest, and gone; backfill"
