@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     started = time.monotonic()
     print(f"gcs-faults: seed={asked.seed}", flush=True)
-    for name in ("dagster_gcp.gcs", "google.cloud.storage", "dataframely", "pandas", "stamina", "yfinance",
+    for name in ("dagster_gcp.gcs", "google.cloud.storage", "dataframely", "pandas", "yfinance",
                  "pyrate_limiter", "quant_assets.market.validation",
                  "quant_assets.resources.yahoo_session"):  # fmt: skip
         importlib.import_module(name)

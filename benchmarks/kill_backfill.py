@@ -456,7 +456,7 @@ def _warm_up() -> None:
     """Imports, definitions and calendars that every life would otherwise pay for."""
     warnings.simplefilter("ignore", dg.BetaWarning)
     for name in (
-        "dataframely", "numpy", "pandas", "pyarrow.parquet", "pyrate_limiter", "stamina", "yfinance",
+        "dataframely", "numpy", "pandas", "pyarrow.parquet", "pyrate_limiter", "yfinance",
         "quant_assets.market.validation", "quant_assets.resources.yahoo_session",
     ):  # fmt: skip
         importlib.import_module(name)

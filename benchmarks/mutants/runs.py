@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.mutants.changes import ROOT, Mutant
 
-HEAVY = ("pytest", "hypothesis", "polars.testing", "pandas", "dataframely", "yfinance", "curl_cffi", "stamina",
+HEAVY = ("pytest", "hypothesis", "polars.testing", "pandas", "dataframely", "yfinance", "curl_cffi",
          "orjson", "pandas_market_calendars", "pydantic_settings", "yaml", "filelock", "pyrate_limiter",
          "bokeh_sampledata", "google.cloud.storage", "dagster", "xdist.plugin", "httpx")  # fmt: skip
 """What the tests import besides our own code: imported once, each run being a fork."""
