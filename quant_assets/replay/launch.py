@@ -140,7 +140,7 @@ def start(config: ReplayConfig, timeout: float = 60.0) -> ReplayHandle:
     with the server's own words when it cannot start, or after `timeout` seconds.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "quant_assets.replay", "--child-of", str(os.getpid())],
+        [sys.executable, "-P", "-m", "quant_assets.replay", "--child-of", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
