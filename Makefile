@@ -25,7 +25,7 @@ ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server bes
 	$(BIN)/quant-assets ui --demo
 
 test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and resources/.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=95
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 browser:  ## Installs Chromium for the browser test, where that is possible.
 	@sh scripts/install_browser.sh
