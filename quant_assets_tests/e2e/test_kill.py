@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from quant_assets_tests.e2e.processes import run_to_end
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,22 +18,20 @@ ROOT = Path(__file__).parents[2]
 def test_killed_backfills_end_as_undisturbed_ones() -> None:
     """In a process of its own, because it forks, which one with threads must not. KILL_SEED repeats a run."""
     command = [sys.executable, "-m", "benchmarks.kill_backfill", "--kills", "21", "--dagster-kills", "4"]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
-    )
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout
-    last = done.stdout.strip().splitlines()[-1]
+    code, output = run_to_end(command, ROOT, 600)
+    print(output)
+    assert code == 0, output
+    last = output.strip().splitlines()[-1]
     facts = dict(re.findall(r"(\w+)=(\d+)", last))
     assert last.startswith("kill: ok")
     assert facts["kills"] == "25"
     assert facts["wrong"] == "0"
 
     # A test that killed only sleepers, or read only empty stores, would prove nothing.
-    stages = _counts(done.stdout, "kills by stage")
+    stages = _counts(output, "kills by stage")
     assert {"fetch", "price_history"} <= stages.keys()
     assert stages.keys() & {"cells", "record"}
-    reads = _counts(done.stdout, "reads")
+    reads = _counts(output, "reads")
     assert 0 < reads["cell, absent"] < reads["cell"]
     assert 0 < reads["history, absent"] < reads["history"]
     assert reads["prices"] > 50
