@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -19,11 +19,20 @@ SERVED_SCHEMA = pl.Schema(
         "high": pl.Float64(),
         "low": pl.Float64(),
         "close": pl.Float64(),
+        "adj_close": pl.Float64(),
         "volume": pl.Int64(),
     }
 )
+"""Bars as a source serves them. `adj_close` is the close adjusted by the source for the dividends it knows of, null
+where it gives none; nothing else is null."""
 SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
-DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
+DIVIDENDS_SCHEMA = pl.Schema(
+    {"date": pl.Date(), "amount": pl.Float64(), "kind": pl.String(), "currency": pl.String()}
+)
+"""One row an event as served, several on one date left apart. `kind` is "dividend" or "capital_gain"; `currency` is
+null where it is the listing's own."""
+
+ActionKind = Literal["split", "dividend", "capital_gain"]
 
 
 class Outcome(StrEnum):
@@ -47,13 +56,42 @@ class HistoryRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Meta:
+    """What an answer says of the listing today; each None where it says nothing that can be read.
+
+    `price` is the last trade, `price_at` its moment (UTC); `low_52_weeks` and `high_52_weeks` the range of the past
+    year. In the listing's currency, split-adjusted to now.
+    """
+
+    price: float | None = None
+    price_at: datetime | None = None
+    low_52_weeks: float | None = None
+    high_52_weeks: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableEvent:
+    """An event that the source lists in a form nobody can use: its ex-date where that much can be read, and its
+    ratio or amount (or the whole event) as served."""
+
+    date: date | None
+    kind: ActionKind
+    text: str
+
+    def __str__(self) -> str:
+        kind = self.kind.replace("_", " ")
+        return f"a {kind} that cannot be read ({self.date or 'without a date'}: {self.text})"
+
+
+@dataclass(frozen=True, slots=True)
 class FetchResult:
     """One symbol's answer.
 
     `bars` (SERVED_SCHEMA), `splits` and `dividends` are split-adjusted to now, as the source serves them; bars
     have one row a date. `dropped` names the dates whose bar the source gave in a form nobody can use (null values,
-    two different bars for one session), with the reason; `reason` says what went wrong when the outcome is not OK.
-    `facts` are the raw facts for reports: status, attempts, seconds.
+    two different bars for one session), with the reason; `unreadable` are the events in such a form. `shifted` are
+    the sessions whose bar was stamped on the evening before and has been put on its session. `reason` says what went
+    wrong when the outcome is not OK. `facts` are the raw facts for reports: status, attempts, seconds.
     """
 
     symbol: str
@@ -65,6 +103,9 @@ class FetchResult:
     dropped: dict[date, str] = field(default_factory=dict[date, str])
     currency: str | None = None
     first_trade: date | None = None
+    meta: Meta = Meta()
+    unreadable: list[UnreadableEvent] = field(default_factory=list[UnreadableEvent])
+    shifted: list[date] = field(default_factory=list[date])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

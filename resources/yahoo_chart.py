@@ -15,7 +15,16 @@ from zoneinfo import ZoneInfo
 import orjson
 import polars as pl
 
-from quant_assets.resources.source import DIVIDENDS_SCHEMA, SERVED_SCHEMA, SPLITS_SCHEMA, FetchResult, Outcome
+from quant_assets.resources.source import (
+    DIVIDENDS_SCHEMA,
+    SERVED_SCHEMA,
+    SPLITS_SCHEMA,
+    ActionKind,
+    FetchResult,
+    Meta,
+    Outcome,
+    UnreadableEvent,
+)
 
 _QUOTE = ("open", "high", "low", "close", "volume")
 
@@ -130,24 +139,25 @@ def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[s
             "the source has no data in the range",
             currency=currency,
             first_trade=first_trade,
+            meta=_meta_of(meta),
             facts=facts,
         )
     # An ex-date without a bar comes as an answer without timestamps, and must not be lost.
     bars, dropped = (
         _bars(result, zone) if result.get("timestamp") else (pl.DataFrame(schema=SERVED_SCHEMA), {})
     )
-    splits, dividends, foreign = _events(events, zone, currency)
-    # A bar whose dividend cannot be stored in the listing's currency is not the whole truth of its day.
-    dropped |= foreign
+    splits, dividends, unreadable = _events(events, zone, currency)
     return FetchResult(
         symbol,
         Outcome.OK,
-        bars=bars.filter(~pl.col("date").is_in(list(dropped))),
+        bars=bars,
         splits=splits,
         dividends=dividends,
         dropped=dropped,
         currency=currency,
         first_trade=first_trade,
+        meta=_meta_of(meta),
+        unreadable=unreadable,
         facts=facts,
     )
 
@@ -176,14 +186,17 @@ def _bars(result: Mapping[str, Any], zone: str) -> tuple[pl.DataFrame, dict[date
         .dt.replace_time_zone("UTC")
         .dt.convert_time_zone(zone)
         .dt.date()
-        .alias("date")
+        .alias("date"),
+        _adjusted(result, raw.height),
     ).drop("timestamp")
     dropped: dict[date, str] = {}
     nulls = rows.filter(pl.any_horizontal(pl.col(_QUOTE).is_null()))
     for day in nulls["date"]:
         dropped[day] = "null values in the bar"
     # The same bar twice is one bar; two bars that differ leave no way to know which one was traded.
-    unique = rows.unique()
+    unique = rows.sort("adj_close", nulls_last=True).unique(
+        ["date", *_QUOTE], keep="first", maintain_order=True
+    )
     for day in unique.filter(pl.col("date").is_duplicated())["date"].unique():
         dropped.setdefault(day, "two different bars for one session")
     volume = pl.col("volume")
@@ -194,37 +207,120 @@ def _bars(result: Mapping[str, Any], zone: str) -> tuple[pl.DataFrame, dict[date
     return bars.select(pl.col(name).cast(dtype) for name, dtype in SERVED_SCHEMA.items()), dropped
 
 
+def _adjusted(result: Mapping[str, Any], length: int) -> pl.Series:
+    """The served Adj Close, null where there is none that can be read. It is a witness: without it bars are bars."""
+    blocks = _mapping(result.get("indicators")).get("adjclose")
+    block = _mapping(cast("list[Any]", blocks)[0]) if isinstance(blocks, list) and blocks else {}
+    values = block.get("adjclose")
+    none = pl.Series("adj_close", [None] * length, dtype=pl.Float64)
+    if not isinstance(values, list) or len(cast("list[Any]", values)) != length:
+        return none
+    try:
+        served = pl.Series("adj_close", cast("list[Any]", values), dtype=pl.Float64, strict=False)
+    except _BUILD_ERRORS:
+        return none
+    return served.set(~served.is_finite(), None)
+
+
+def _meta_of(meta: Mapping[str, Any]) -> Meta:
+    at = meta.get("regularMarketTime")
+    try:
+        price_at = None if at is None else datetime.fromtimestamp(at, tz=UTC)
+    except _NO_MOMENT:
+        price_at = None
+    return Meta(
+        price=_price(meta.get("regularMarketPrice")),
+        price_at=price_at,
+        low_52_weeks=_price(meta.get("fiftyTwoWeekLow")),
+        high_52_weeks=_price(meta.get("fiftyTwoWeekHigh")),
+    )
+
+
+def _price(value: object) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return float(cast("float", value)) if known else None
+
+
+_KINDS: tuple[tuple[str, ActionKind], ...] = (
+    ("splits", "split"),
+    ("dividends", "dividend"),
+    ("capitalGains", "capital_gain"),
+)
+
+
 def _events(
     events: Mapping[str, Any], zone: str, currency: str
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[date, str]]:
+) -> tuple[pl.DataFrame, pl.DataFrame, list[UnreadableEvent]]:
+    """Splits, dividends, and the events that cannot be read. An event of its own fails nothing but itself."""
     splits: list[tuple[date, float]] = []
-    dividends: list[tuple[date, float]] = []
-    foreign: dict[date, str] = {}
-    try:
-        for event in _optional(events, "splits").values():
-            ratio = float(event["numerator"]) / float(event["denominator"])
-            if not 0 < ratio < float("inf"):
-                raise _Unusable(f"a split with ratio {event.get('splitRatio')!r}")
-            splits.append((_day(event["date"], zone), ratio))
-        # A fund's capital gains leave its price as a dividend does, and Yahoo adjusts for both alike.
-        for kind in ("dividends", "capitalGains"):
-            for event in _optional(events, kind).values():
+    dividends: list[tuple[date, float, str, str | None]] = []
+    unreadable: list[UnreadableEvent] = []
+    for block, kind in _KINDS:
+        for key, served in _optional(events, block).items():
+            event = _mapping(served)
+            try:
                 day = _day(event["date"], zone)
-                if event.get("currency") not in (None, "", currency):
-                    foreign[day] = f"a dividend in {event['currency']}, prices in {currency}"
-                    continue
-                amount = float(event["amount"])
-                if not math.isfinite(amount):
-                    raise _Unusable(f"a dividend of {event['amount']!r}")
-                dividends.append((day, amount))
-    except (KeyError, ZeroDivisionError, AttributeError, *_NO_MOMENT) as error:
-        raise _Unusable("events that cannot be read") from error
+                if kind == "split":
+                    splits.append((day, _ratio(event)))
+                else:
+                    dividends.append((day, _amount(event), kind, _other_currency(event, currency)))
+            except (KeyError, *_NO_MOMENT):
+                unreadable.append(UnreadableEvent(_stated_day(event, key, zone), kind, _text(served, kind)))
     return (
         pl.DataFrame(splits, schema=SPLITS_SCHEMA, orient="row"),
         pl.DataFrame(dividends, schema=DIVIDENDS_SCHEMA, orient="row"),
-        foreign,
+        unreadable,
     )
 
+
+def _ratio(event: Mapping[str, Any]) -> float:
+    """New shares per old. Raises KeyError, TypeError, ValueError, OverflowError."""
+    denominator = float(event["denominator"])
+    ratio = float(event["numerator"]) / denominator if denominator else math.inf
+    if not 0 < ratio < math.inf:
+        raise ValueError("a ratio that no shares can have")
+    return ratio
+
+
+def _amount(event: Mapping[str, Any]) -> float:
+    """Raises KeyError, TypeError, ValueError, OverflowError."""
+    amount = float(event["amount"])
+    if not math.isfinite(amount):
+        raise ValueError("an amount that nobody can be paid")
+    return amount
+
+
+def _other_currency(event: Mapping[str, Any], currency: str) -> str | None:
+    """The currency that the event names, None for the listing's own. Raises TypeError."""
+    named = event.get("currency")
+    if named is not None and not isinstance(named, str):
+        raise TypeError("a currency that is no text")
+    return named if named and named != currency else None
+
+
+def _stated_day(event: Mapping[str, Any], key: str, zone: str) -> date | None:
+    """The date of an unreadable event: its own, or the one that Yahoo lists it under."""
+    for stamp in (event.get("date"), key):
+        try:
+            return _day(int(cast("Any", stamp)), zone)
+        except _NO_MOMENT:
+            continue
+    return None
+
+
+def _text(served: object, kind: ActionKind) -> str:
+    """What the source wrote for the ratio or the amount; the whole event where that is not what is wrong."""
+    event = _mapping(served)
+    names = ("numerator", "denominator") if kind == "split" else ("amount",)
+    try:
+        _ratio(event) if kind == "split" else _amount(event)
+    except (KeyError, *_NO_MOMENT):
+        if all(name in event for name in names):
+            return ":".join(str(event[name]) for name in names)[:_LONGEST_TEXT]
+    return orjson.dumps(served).decode()[:_LONGEST_TEXT]
+
+
+_LONGEST_TEXT = 200
 
 _NO_MOMENT = (TypeError, ValueError, OverflowError, OSError)
 

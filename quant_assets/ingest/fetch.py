@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -169,11 +169,23 @@ class _Fetching:
         return pl.concat(answers) if answers else pl.DataFrame(schema=ANSWER_SCHEMA)
 
     def _read(self, result: FetchResult) -> _Answer:
+        splits = [event for event in result.unreadable if event.kind == "split"]
+        if splits:
+            # Which shares the prices before it are of is then anybody's guess.
+            result = replace(
+                result,
+                outcome=Outcome.FAILED,
+                reason="; ".join(map(str, splits)),
+                bars=result.bars.clear(),
+                splits=result.splits.clear(),
+                dividends=result.dividends.clear(),
+            )
         if result.outcome is not Outcome.OK:
             return _Answer(result, pl.DataFrame(schema=ANSWER_SCHEMA), [])
         from quant_assets.market.validation import with_context
 
-        rows = as_traded(result.bars, result.splits, result.dividends).with_columns(
+        own = result.dividends.filter(pl.col("currency").is_null())
+        rows = as_traded(result.bars, result.splits, own).with_columns(
             pl.lit(result.symbol).alias("symbol"),
             pl.lit(result.currency).alias("currency"),
             pl.lit(self._clock()).alias("fetched_at"),
@@ -244,6 +256,7 @@ class _Fetching:
             self._fingerprint(symbol, answer.rows)
             self._batch.append(self._relevant(symbol, answer.rows))
             self._fetched.facts[symbol] = result.facts
+            self._left_out(result)
         else:
             outcome = NO_DATA if result.outcome is Outcome.NO_DATA else result.outcome.value
             for session in due:
@@ -251,6 +264,15 @@ class _Fetching:
         self._fetched.seconds["transform"] += time.perf_counter() - started
         if sum(rows.height for rows in self._batch) >= _BATCH_ROWS:
             self._flush()
+
+    def _left_out(self, result: FetchResult) -> None:
+        """Warns of the dividends that are in no row: unreadable ones, and those in another currency."""
+        events = [str(event) for event in result.unreadable]
+        foreign = result.dividends.filter(pl.col("currency").is_not_null())
+        for day, amount, kind, currency in foreign.iter_rows():
+            what = f"a {kind.replace('_', ' ')} of {amount:g} {currency} on {day}"
+            events.append(f"{what} beside prices in {result.currency}")
+        self._fetched.warnings += [f"{result.symbol}: not stored: {event}" for event in events]
 
     def _relevant(self, symbol: str, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows of wanted and compared sessions, and those on days that should have none."""

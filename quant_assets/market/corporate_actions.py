@@ -49,7 +49,7 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
     Args:
         served: date, open, high, low, close (split-adjusted to now, float32 widened), volume (split-adjusted).
         splits: date (ex-date), ratio (new shares per old), reaching through now.
-        dividends: date (ex-date), amount (per share, split-adjusted to now).
+        dividends: date (ex-date), amount (per share, split-adjusted to now); a capital gain is one of them.
 
     Returns:
         `AS_TRADED_COLUMNS` sorted by date, one row a date: volume Int64, dividend as declared (0.0), split_ratio

@@ -452,7 +452,10 @@ def as_yfinance_shows(history: Any) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "date": [stamp.date() for stamp in history.index],
-            **{name.lower(): history[name].tolist() for name in ("Open", "High", "Low", "Close", "Volume")},
+            **{
+                name.lower().replace(" ", "_"): history[name].tolist()
+                for name in ("Open", "High", "Low", "Close", "Adj Close", "Volume")
+            },
         },
         schema_overrides={"volume": pl.Int64},
     )
@@ -485,5 +488,8 @@ def test_on_good_answers_we_read_what_the_package_reads(
         paid = history[history[column] != 0][column]
         return [(stamp.date(), float(value)) for stamp, value in paid.items()]
 
-    assert ours.dividends.filter(pl.col("date") >= first).sort("date").rows() == events("Dividends")
+    paid = ours.dividends.filter(pl.col("date") >= first).sort("date")
+    assert paid.select("date", "amount").rows() == events("Dividends")
+    assert set(paid["kind"]) <= {"dividend"}
+    assert ours.meta.price == inside["close"][-1]
     assert ours.splits.filter(pl.col("date") >= first).sort("date").rows() == events("Stock Splits")
