@@ -4,7 +4,7 @@
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 
-.PHONY: help demo demo-gcs ui test browser screenshots lint types check bench kill-test simulate-year determinism bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test browser screenshots lint types check bench kill-test simulate-year lies determinism bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and comp
 
 simulate-year: .venv/.dev  ## A year lived day by day under faults, splits and corrections, against the truth (SEED=n).
 	$(BIN)/python -m benchmarks.simulated_year --seed $(or $(SEED),1)
+
+lies: .venv/.dev  ## A source that lies and stops: what is stored of it, every evening and after (SEED=n, KIND=…).
+	$(BIN)/python -m benchmarks.lies --seed $(or $(SEED),1) $(if $(KIND),--kind $(KIND))
 
 determinism: .venv/.dev  ## Derived tables made 1,000 times with 1, 2 and 8 threads, compared to the bit (RUNS=n).
 	$(BIN)/python -m benchmarks.determinism --runs $(or $(RUNS),1000)
