@@ -76,6 +76,11 @@ class Exchange:
         """The usual local close today; a given session's is `calendar().closes_at(session)`."""
         return self.rules.close
 
+    @property
+    def latest_close(self) -> time:
+        """The latest local close of any of its days: the usual one, or that of an extra open day."""
+        return max([self.rules.close, *(close for _, close in self.rules.open)])
+
     def calendar(self) -> TradingCalendar:
         """The exchange's trading days; one per process."""
         return trading_calendar(self.rules)

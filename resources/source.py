@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -53,6 +53,10 @@ class HistoryRequest:
     start: date
     zone: str
     """IANA zone of the exchange: the zone of the sessions' dates, checked against the answer's."""
+    close: time | None = None
+    """The exchange's latest usual local close: a bar stamped hours after it is not of that day."""
+    sessions: Sequence[date] = ()
+    """The exchange's sessions in order, from `start` through today. With none no day is known to be closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,14 @@ class YahooSource:
         except _NoAnswer as error:
             facts = {"status": 0, "unanswered": True, "unreachable": error.unreachable}
             raise _Passing(FetchResult(request.symbol, Outcome.FAILED, str(error), facts=facts)) from error
-        result = read_chart(status, body, symbol=request.symbol, zone=request.zone)
+        result = read_chart(
+            status,
+            body,
+            symbol=request.symbol,
+            zone=request.zone,
+            close=request.close,
+            sessions=request.sessions,
+        )
         if result.outcome is Outcome.RATE_LIMITED:
             seconds = retry_after
             if seconds is None:

@@ -7,10 +7,10 @@ to the row before, so the raw answer is what we read. Pure: no request is made h
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 import orjson
 import polars as pl
@@ -25,6 +25,7 @@ from quant_assets.resources.source import (
     Outcome,
     UnreadableEvent,
 )
+from quant_assets.resources.yahoo_stamps import Stamping
 
 _QUOTE = ("open", "high", "low", "close", "volume")
 
@@ -44,7 +45,15 @@ class _Unusable(Exception):
     """The body is no answer to the request; the message is the reason."""
 
 
-def read_chart(status: int, body: bytes, *, symbol: str, zone: str) -> FetchResult:
+def read_chart(
+    status: int,
+    body: bytes,
+    *,
+    symbol: str,
+    zone: str,
+    close: time | None = None,
+    sessions: Sequence[date] = (),
+) -> FetchResult:
     """The result of one chart request.
 
     Args:
@@ -52,6 +61,8 @@ def read_chart(status: int, body: bytes, *, symbol: str, zone: str) -> FetchResu
         body: the body as received.
         symbol: the symbol that was asked for; an answer for another is a failure.
         zone: the exchange's IANA zone; an answer in another zone is a failure (its dates would be another day's).
+        close: the exchange's latest usual local close; without it every stamp's local date is its session.
+        sessions: the exchange's sessions in order, from the start of the range asked for through today.
 
     Returns:
         OK with bars in session dates of `zone`; NO_DATA, NOT_FOUND, RATE_LIMITED or FAILED with the reason. Never
@@ -76,7 +87,7 @@ def read_chart(status: int, body: bytes, *, symbol: str, zone: str) -> FetchResu
     if status != 200 or error_text:
         return ended(Outcome.FAILED, f"status {status}: {error_text or 'no reason given'}")
     try:
-        return _read_result(chart, symbol, zone, facts)
+        return _read_result(chart, symbol, Stamping(zone, close, sessions), facts)
     except _Unusable as error:
         return ended(Outcome.FAILED, str(error))
 
@@ -113,7 +124,9 @@ def _error_text(chart: Mapping[str, Any]) -> str:
     return str(_mapping(error).get("description") or error)
 
 
-def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[str, Any]) -> FetchResult:
+def _read_result(
+    chart: Mapping[str, Any], symbol: str, stamping: Stamping, facts: dict[str, Any]
+) -> FetchResult:
     results = chart.get("result")
     if not isinstance(results, list) or not results:
         raise _Unusable("the chart holds no result")
@@ -121,14 +134,19 @@ def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[s
     meta = _mapping(result.get("meta"))
     if str(meta.get("symbol", "")).upper() != symbol.upper():
         raise _Unusable(f"answer for another symbol: {meta.get('symbol')!r}")
-    if meta.get("exchangeTimezoneName") != zone:
-        raise _Unusable(f"answer in zone {meta.get('exchangeTimezoneName')!r}, the exchange is in {zone}")
+    if meta.get("exchangeTimezoneName") != stamping.zone:
+        raise _Unusable(
+            f"answer in zone {meta.get('exchangeTimezoneName')!r}, the exchange is in {stamping.zone}"
+        )
+    today = _meta_of(meta)
+    if today.price_at is not None:
+        stamping = replace(stamping, live_at=int(today.price_at.timestamp()))
     currency = meta.get("currency")
     if not isinstance(currency, str) or not currency:
         raise _Unusable("answer without a currency")
     first = meta.get("firstTradeDate")
     try:
-        first_trade = None if first is None else _day(first, zone)
+        first_trade = None if first is None else stamping.day(first, {})
     except _NO_MOMENT as error:
         raise _Unusable(f"a first trade date that is no moment: {first!r}") from error
     events = _optional(result, "events")
@@ -139,14 +157,17 @@ def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[s
             "the source has no data in the range",
             currency=currency,
             first_trade=first_trade,
-            meta=_meta_of(meta),
+            meta=today,
             facts=facts,
         )
     # An ex-date without a bar comes as an answer without timestamps, and must not be lost.
-    bars, dropped = (
-        _bars(result, zone) if result.get("timestamp") else (pl.DataFrame(schema=SERVED_SCHEMA), {})
-    )
-    splits, dividends, unreadable = _events(events, zone, currency)
+    rows, placed, shifted = stamping.put(_quotes(result))
+    bars, dropped = _bars(rows)
+
+    def day(stamp: Any) -> date:
+        return stamping.day(stamp, placed)
+
+    splits, dividends, unreadable = _events(events, day, currency)
     return FetchResult(
         symbol,
         Outcome.OK,
@@ -156,13 +177,19 @@ def _read_result(chart: Mapping[str, Any], symbol: str, zone: str, facts: dict[s
         dropped=dropped,
         currency=currency,
         first_trade=first_trade,
-        meta=_meta_of(meta),
+        meta=today,
         unreadable=unreadable,
+        shifted=shifted,
         facts=facts,
     )
 
 
-def _bars(result: Mapping[str, Any], zone: str) -> tuple[pl.DataFrame, dict[date, str]]:
+def _quotes(result: Mapping[str, Any]) -> pl.DataFrame:
+    """timestamp, the quote's columns and adj_close as served, one row a stamp. Raises _Unusable."""
+    if not result.get("timestamp"):
+        return pl.DataFrame(
+            schema={"timestamp": pl.Int64, **dict.fromkeys([*_QUOTE, "adj_close"], pl.Float64)}
+        )
     quotes = _mapping(result.get("indicators")).get("quote")
     if not isinstance(quotes, list) or not quotes:
         raise _Unusable("timestamps without quotes")
@@ -181,14 +208,11 @@ def _bars(result: Mapping[str, Any], zone: str) -> tuple[pl.DataFrame, dict[date
         raise _Unusable("quotes that are no numbers") from error
     if not raw["timestamp"].is_between(-_FAR, _FAR).fill_null(False).all():
         raise _Unusable("timestamps that are no moments")
-    rows = raw.with_columns(
-        pl.from_epoch("timestamp")
-        .dt.replace_time_zone("UTC")
-        .dt.convert_time_zone(zone)
-        .dt.date()
-        .alias("date"),
-        _adjusted(result, raw.height),
-    ).drop("timestamp")
+    return raw.with_columns(_adjusted(result, raw.height))
+
+
+def _bars(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[date, str]]:
+    """The bars (SERVED_SCHEMA) of dated rows, and the dates whose bar nobody can use, with the reason."""
     dropped: dict[date, str] = {}
     nulls = rows.filter(pl.any_horizontal(pl.col(_QUOTE).is_null()))
     for day in nulls["date"]:
@@ -249,7 +273,7 @@ _KINDS: tuple[tuple[str, ActionKind], ...] = (
 
 
 def _events(
-    events: Mapping[str, Any], zone: str, currency: str
+    events: Mapping[str, Any], day_of: Callable[[Any], date], currency: str
 ) -> tuple[pl.DataFrame, pl.DataFrame, list[UnreadableEvent]]:
     """Splits, dividends, and the events that cannot be read. An event of its own fails nothing but itself."""
     splits: list[tuple[date, float]] = []
@@ -259,13 +283,13 @@ def _events(
         for key, served in _optional(events, block).items():
             event = _mapping(served)
             try:
-                day = _day(event["date"], zone)
+                day = day_of(event["date"])
                 if kind == "split":
                     splits.append((day, _ratio(event)))
                 else:
                     dividends.append((day, _amount(event), kind, _other_currency(event, currency)))
             except (KeyError, *_NO_MOMENT):
-                unreadable.append(UnreadableEvent(_stated_day(event, key, zone), kind, _text(served, kind)))
+                unreadable.append(UnreadableEvent(_stated_day(event, key, day_of), kind, _text(served, kind)))
     return (
         pl.DataFrame(splits, schema=SPLITS_SCHEMA, orient="row"),
         pl.DataFrame(dividends, schema=DIVIDENDS_SCHEMA, orient="row"),
@@ -298,11 +322,11 @@ def _other_currency(event: Mapping[str, Any], currency: str) -> str | None:
     return named if named and named != currency else None
 
 
-def _stated_day(event: Mapping[str, Any], key: str, zone: str) -> date | None:
+def _stated_day(event: Mapping[str, Any], key: str, day_of: Callable[[Any], date]) -> date | None:
     """The date of an unreadable event: its own, or the one that Yahoo lists it under."""
     for stamp in (event.get("date"), key):
         try:
-            return _day(int(cast("Any", stamp)), zone)
+            return day_of(int(cast("Any", stamp)))
         except _NO_MOMENT:
             continue
     return None
@@ -323,8 +347,3 @@ def _text(served: object, kind: ActionKind) -> str:
 _LONGEST_TEXT = 200
 
 _NO_MOMENT = (TypeError, ValueError, OverflowError, OSError)
-
-
-def _day(timestamp: int, zone: str) -> date:
-    """The date in `zone` of an epoch second. Raises one of _NO_MOMENT."""
-    return datetime.fromtimestamp(timestamp, tz=UTC).astimezone(ZoneInfo(zone)).date()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -113,6 +114,7 @@ class _Fetching:
                 self._wanted_by_symbol.setdefault(symbol, []).append(session)
         self._bars_wanted = sum(map(len, self._wanted_by_symbol.values()))
         self._sessions: list[date] = []
+        self._traded: list[date] = []
         self._fingerprints: dict[int, list[str]] = defaultdict(list)
         known = self._listings.filter(pl.col("listed_on").is_not_null())
         self._listed_on: dict[str, date] = dict(known.select("symbol", "listed_on").iter_rows())
@@ -124,6 +126,8 @@ class _Fetching:
             self._sessions = calendar.sessions(min(plan.wanted) - LEAD, last)
             # The answer may hold the bar of a session that is not over; that it is one is no fault of the bar's.
             soon = calendar.sessions(last, last + timedelta(days=7))
+            today = self._clock().astimezone(ZoneInfo(self._exchange.zone)).date()
+            self._traded = [*self._sessions, *(day for day in soon if last < day <= today)]
             self._calendar = pl.Series([*self._sessions, *soon], dtype=pl.Date)
 
     def _sessions_of(self, symbol: str) -> list[date]:
@@ -151,7 +155,11 @@ class _Fetching:
             raise Interrupted
 
     def _ask(self, symbols: list[str]) -> Iterator[_Answer]:
-        requests = [HistoryRequest(s, self._starts[s] - LEAD, self._exchange.zone) for s in symbols]
+        exchange = self._exchange
+        requests = [
+            HistoryRequest(s, self._starts[s] - LEAD, exchange.zone, exchange.latest_close, self._traded)
+            for s in symbols
+        ]
         results = self._source.history(requests)
         while True:
             started = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -422,6 +422,26 @@ def test_dates_are_the_exchanges_own_on_both_sides_of_a_clock_change(
     got = read(body, zone=zone)
     assert got.bars["date"].to_list() == days
     assert got.dividends["date"].to_list() == [days[1]]
+
+
+def test_bars_and_events_of_the_evening_before_are_put_on_their_session_and_named() -> None:
+    body = answer()
+    evening = opening(date(2024, 3, 10), hour=23, minute=0)
+    result_of(body)["timestamp"][1] = evening
+    result_of(body)["meta"]["firstTradeDate"] = evening
+    result_of(body)["events"] = {
+        "dividends": {str(evening): {"date": evening, "amount": 0.24}},
+        "splits": {str(evening): {"date": evening, "numerator": 2, "denominator": 1}},
+        "capitalGains": {str(evening): {"date": evening, "amount": "much"}},
+    }
+    whole = json.dumps(body).encode()
+    got = read_chart(200, whole, symbol="AAPL", zone=NEW_YORK, close=time(16), sessions=DAYS)
+    assert got.bars.equals(read(answer()).bars)
+    assert (got.shifted, got.first_trade) == ([DAYS[1]], DAYS[1])
+    assert got.dividends["date"].to_list() == got.splits["date"].to_list() == [DAYS[1]]
+    assert got.unreadable == [UnreadableEvent(DAYS[1], "capital_gain", "much")]
+    # Nothing is known of the exchange's hours: the local date stands.
+    assert (read(body).bars["date"].to_list()[1], read(body).shifted) == (date(2024, 3, 10), [])
 
 
 # Whatever a server may send.
