@@ -81,7 +81,7 @@ def write_history(store: ObjectStore, symbols: int) -> str:
         frame = frame.with_columns(
             pl.col("close").alias("open"), pl.col("close").alias("high"), pl.col("close").alias("low"),
             pl.Series("volume", chance.integers(1, 100_000, close.size) * 100),
-            dividend=0.0, split_ratio=1.0, currency=pl.lit("AUD"), fetched_at=pl.lit(FETCHED),
+            dividend=0.0, split_ratio=1.0, currency=pl.lit("AUD"), flags=pl.lit(""), fetched_at=pl.lit(FETCHED),
         )  # fmt: skip
         cells = {day.isoformat(): f"content-{day}" for day in days}
         entries = [Entry(d, CellState.COMPLETE, version="1", content_sha256=c) for d, c in cells.items()]

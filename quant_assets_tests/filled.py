@@ -23,7 +23,7 @@ def bars(day: date, symbols: Iterable[str], fetched_at: datetime = KNOWN) -> pl.
     """One bar a symbol, no two alike."""
     rows = [
         (symbol, day, 10.0, 12.0 + number, 9.0, 11.0 + day.toordinal() % 997 / 100, 1000 + number,
-         0.0, 1.0, "USD", fetched_at)
+         0.0, 1.0, "USD", "", fetched_at)
         for number, symbol in enumerate(symbols)
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=DAILY_SCHEMA, orient="row")

@@ -61,6 +61,7 @@ def bar(symbol: str, day: date, close: float | None, **more: Any) -> dict[str, A
         "dividend": 0.0,
         "split_ratio": 1.0,
         "currency": "AUD" if symbol.endswith(".AX") else "USD",
+        "flags": "",
         "fetched_at": KNOWN,
         **more,
     }

@@ -142,9 +142,9 @@ class Scenario:
 def truth(scenario: Scenario) -> pl.DataFrame:
     """What was traded: one row of every (symbol, session) of the year that has a bar, sorted.
 
-    The columns of the daily table but currency and fetched_at.
+    The columns of the daily table but currency, flags and fetched_at.
     """
-    columns = [name for name in DAILY_SCHEMA if name not in ("currency", "fetched_at")]
+    columns = [name for name in DAILY_SCHEMA if name not in ("currency", "flags", "fetched_at")]
     return scenario.history.frame.filter(pl.col("date") >= FIRST).select(columns)
 
 

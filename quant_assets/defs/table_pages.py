@@ -49,10 +49,11 @@ _DAILY_COLUMNS = {
     "high": "Highest price, as traded, in `currency`; null as `open` is.",
     "low": "Lowest price, as traded, in `currency`; null as `open` is.",
     "close": "Last price, as traded, in `currency`; null as `open` is. Not adjusted for anything.",
-    "volume": "Shares traded, as traded; 0 on a row without a bar.",
-    "dividend": "Cash per share as declared, in `currency`, on its ex-date; 0.0 where none.",
+    "volume": "Shares traded, as traded; 0 on a row without a bar; null beside a bar: nobody knows.",
+    "dividend": "Cash per share as declared, in `currency`, on its ex-date; 0.0 where none; null: in doubt, held.",
     "split_ratio": "New shares per old share, on the ex-date; 1.0 where none.",
     "currency": "Currency and unit of the prices as the source reports them: London's `GBp` is pence.",
+    "flags": "What is odd about the row: codes joined by commas, e.g. `no_trade,stale_price`; most have none.",
     "fetched_at": "When these values became known, UTC. A row whose values are only confirmed keeps it.",
 }
 

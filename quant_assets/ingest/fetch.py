@@ -19,6 +19,7 @@ from quant_assets.ingest.spill import Spill, spill_room
 from quant_assets.market.bars import ANSWER_SCHEMA, conform
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
+from quant_assets.market.flags import NONE
 from quant_assets.market.gaps import BarlessSessions, runs_without_bar
 from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
@@ -196,6 +197,7 @@ class _Fetching:
         rows = as_traded(result.bars, result.splits, own).with_columns(
             pl.lit(result.symbol).alias("symbol"),
             pl.lit(result.currency).alias("currency"),
+            pl.lit(NONE).alias("flags"),
             pl.lit(self._clock()).alias("fetched_at"),
         )
         rows = conform(rows, ANSWER_SCHEMA)

@@ -32,19 +32,26 @@ DAILY_SCHEMA = pl.Schema(
         "dividend": pl.Float64(),
         "split_ratio": pl.Float64(),
         "currency": pl.String(),
+        "flags": pl.String(),
         "fetched_at": pl.Datetime("us", "UTC"),
     }
 )
-"""`dividend` is per share as declared (0.0 where none), `split_ratio` new shares per old (1.0 where none).
+"""`dividend` is per share as declared (0.0 where none, null where it is in doubt), `split_ratio` new shares per old
+(1.0 where none), `flags` what is odd about the row (`market.flags`; "" where nothing is).
 
-A row whose prices are null and whose volume is 0 carries an action with an ex-date but no bar.
+A row whose prices are null and whose volume is 0 carries an action with an ex-date but no bar. Beside a bar a null
+volume is one that nobody knows.
 """
 
 ANSWER_SCHEMA = pl.Schema({**DAILY_SCHEMA, "scale": pl.Float64()})
 """Daily bars as a source has just answered them: `scale` is the S(t) by which the served numbers were multiplied."""
 
 VALUES = ("open", "high", "low", "close", "volume", "dividend", "split_ratio", "currency")
-"""The columns that say what was traded: all but the key and `fetched_at`."""
+"""The columns that say what was traded: all but the key, `fetched_at`, and `flags`, which are remarks."""
+
+_SILENT = {"flags": ""}
+"""Columns that tables of earlier releases do not have, and what they hold there: as much as they said without."""
+_BEFORE_FLAGS = frozenset(DAILY_SCHEMA) - _SILENT.keys()
 
 MAX_DECIMALS = 4
 _SURE_DECIMALS = ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0))
@@ -53,6 +60,17 @@ _SURE_DECIMALS = ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0))
 def empty_daily() -> pl.DataFrame:
     """No rows, with `DAILY_SCHEMA`."""
     return pl.DataFrame(schema=DAILY_SCHEMA)
+
+
+def with_flags(rows: pl.DataFrame) -> pl.DataFrame:
+    """Daily bars (their columns and more) that an earlier release wrote, with the column `flags`: "", and in its
+    place before `fetched_at`. Every other frame as it is."""
+    if "flags" in rows.columns or not _BEFORE_FLAGS.issubset(rows.columns):
+        return rows
+    at = rows.get_column_index("fetched_at")
+    return rows.with_columns(flags=pl.lit(_SILENT["flags"])).select(
+        *rows.columns[:at], "flags", *rows.columns[at:]
+    )
 
 
 def conform_daily(rows: pl.DataFrame) -> pl.DataFrame:
@@ -114,11 +132,12 @@ def tick(price: pl.Expr) -> pl.Expr:
 def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_at",)) -> str:
     """Hash of what a table says, whatever its file's bytes: names, types, nulls and values in row order.
 
-    `leave_out` names columns that do not count (when a row became known is not what it says).
+    `leave_out` names columns that do not count (when a row became known is not what it says). A column `flags`
+    without any flag does not count either: so a table has the hash that it had before there was that column.
     """
     import numpy as np
 
-    skipped = set(leave_out)
+    skipped = {*leave_out, *(name for name, said in _SILENT.items() if _says_only(frame, name, said))}
     digest = hashlib.sha256()
     for column in frame.get_columns():
         if column.name in skipped:
@@ -140,3 +159,7 @@ def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_
             values = values.fill_null(0) if column.null_count() else values
             digest.update(np.ascontiguousarray(values.to_numpy()).tobytes())
     return digest.hexdigest()
+
+
+def _says_only(frame: pl.DataFrame, name: str, text: str) -> bool:
+    return name in frame.columns and frame[name].eq_missing(text).all()

@@ -3,9 +3,9 @@
 The precedence, in full:
 
 1. A row that only one side has is kept; no row is ever lost, none is there twice.
-2. A row with a bar beats one that only carries an action; the action stays with the bar.
+2. A row with a bar beats one that only carries an action; the action stays with the bar, and so do its flags.
 3. Of several bars, the one that became known last says what was traded.
-4. Values said again are no news: the row keeps the moment at which they became known.
+4. Values said again are no news: the row keeps the moment at which they became known, and its flags.
 
 Whether two values are the same is judged at the precision of what was served (`differing`): a float32 price, a volume
 counted in today's shares.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES, tick
+from quant_assets.market.flags import NONE, joined
 
 _NEW = "_new"
 _HALF_ULP = 2.0**-23
@@ -52,9 +53,14 @@ def merge(*versions: pl.DataFrame) -> pl.DataFrame:
         _run=(~same_as_before).cast(pl.Int64).cum_sum().over(KEYS),
         _dividend=pl.col("dividend").filter(bare).max().over(KEYS),
         _split_ratio=pl.col("split_ratio").filter(bare & (pl.col("split_ratio") != 1.0)).max().over(KEYS),
+        _of_action=_all_flags(bare),
     )
     last_run = runs.filter(pl.col("_run") == pl.col("_run").max().over(KEYS))
-    first_of_it = last_run.unique(KEYS, keep="first", maintain_order=True)
+    # Flags are no values: of a row that came in one moment with several, all are kept.
+    known = pl.col("fetched_at") == pl.col("fetched_at").min().over(KEYS)
+    first_of_it = last_run.with_columns(flags=_all_flags(known)).unique(
+        KEYS, keep="first", maintain_order=True
+    )
     return first_of_it.with_columns(
         pl.when(pl.col("close").is_not_null() & (pl.col("dividend") == 0.0))
         .then(pl.col("_dividend").fill_null(0.0))
@@ -64,7 +70,13 @@ def merge(*versions: pl.DataFrame) -> pl.DataFrame:
         .then(pl.col("_split_ratio").fill_null(1.0))
         .otherwise("split_ratio")
         .alias("split_ratio"),
+        joined(pl.col("flags"), pl.when(pl.col("close").is_not_null()).then("_of_action")),
     ).select(list(DAILY_SCHEMA))
+
+
+def _all_flags(which: pl.Expr) -> pl.Expr:
+    """The flags of some of the rows of a key, in any order and number, for all of its rows."""
+    return pl.col("flags").filter(which & (pl.col("flags") != NONE)).str.join(",").over(KEYS)
 
 
 def differing(name: str) -> pl.Expr:

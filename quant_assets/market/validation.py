@@ -11,6 +11,7 @@ import dataframely as dy
 import polars as pl
 
 from quant_assets.market.bars import ANSWER_SCHEMA, KEYS
+from quant_assets.market.flags import DIVIDEND_HELD, VOLUME_UNKNOWN, has
 from quant_assets.market.moves import (
     BELIEVABLE,
     exceeds,
@@ -33,6 +34,8 @@ _ROW_RULES = {
     "high_is_highest": "high is below open or close",
     "whole_bar": "some prices are missing",
     "empty_bar_trades_nothing": "volume without prices",
+    "unknown_volume_is_flagged": "no volume",
+    "held_dividend_is_flagged": "no dividend",
     "on_a_session": "the exchange was closed that day",
     "in_a_known_currency": "a currency that the exchange or the catalog does not name",
     "while_listed": "outside the dates of the listing",
@@ -65,10 +68,11 @@ class DailyBar(dy.Schema):
     high = _price()
     low = _price()
     close = _price()
-    volume = dy.Int64(min=0)
-    dividend = dy.Float64(min=0.0)
+    volume = dy.Int64(nullable=True, min=0)
+    dividend = dy.Float64(nullable=True, min=0.0)
     split_ratio = dy.Float64(min_exclusive=0.0)
     currency = dy.String()
+    flags = dy.String()
     fetched_at = dy.Datetime(time_zone="UTC", time_unit="us")
 
     @dy.rule()
@@ -88,7 +92,15 @@ class DailyBar(dy.Schema):
 
     @dy.rule()
     def empty_bar_trades_nothing(cls) -> pl.Expr:
-        return pl.col("close").is_not_null() | (pl.col("volume") == 0)
+        return pl.col("close").is_not_null() | pl.col("volume").eq_missing(0)
+
+    @dy.rule()
+    def unknown_volume_is_flagged(cls) -> pl.Expr:
+        return pl.col("volume").is_not_null() | has(VOLUME_UNKNOWN)
+
+    @dy.rule()
+    def held_dividend_is_flagged(cls) -> pl.Expr:
+        return pl.col("dividend").is_not_null() | has(DIVIDEND_HELD)
 
 
 class AnsweredBar(DailyBar):

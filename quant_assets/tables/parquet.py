@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from quant_assets.market.bars import content_sha256
+from quant_assets.market.bars import content_sha256, with_flags
 from quant_assets.resources.object_store import (
     FORMAT,
     ObjectDamaged,
@@ -102,18 +102,17 @@ def _verify(data: bytes, uri: str) -> None:
 
 
 def decode(data: bytes, uri: str) -> pl.DataFrame:
-    """The table in Parquet bytes.
+    """The table in Parquet bytes; daily bars of earlier releases come with `flags` (`with_flags`).
 
     Raises ObjectDamaged, naming `uri`, when they are not what was written; NewerFormat.
     """
-    read_facts(data, uri)
-    return pl.read_parquet(io.BytesIO(data), use_statistics=False)
+    return decode_with_facts(data, uri)[0]
 
 
 def decode_with_facts(data: bytes, uri: str) -> tuple[pl.DataFrame, dict[str, Any]]:
     """The table in Parquet bytes and the facts in its footer. Raises as `decode` does."""
     facts = read_facts(data, uri)
-    return pl.read_parquet(io.BytesIO(data), use_statistics=False), facts
+    return with_flags(pl.read_parquet(io.BytesIO(data), use_statistics=False)), facts
 
 
 def read_facts(data: bytes, uri: str) -> dict[str, Any]:
@@ -252,7 +251,7 @@ def read_symbols(
     names = table.column("symbol")
     # Filtered before it is made a polars frame: a group has thousands of rows, a symbol's year some 250.
     mine = compute.is_in(names, value_set=arrow.array(wanted, type=names.type))
-    return pl.DataFrame(table.filter(mine)), facts
+    return with_flags(pl.DataFrame(table.filter(mine))), facts
 
 
 def _place(group: Any) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from quant_assets.market.bars import (
     ANSWER_SCHEMA,
@@ -23,6 +24,7 @@ from quant_assets.market.bars import (
     round_to_tick,
     shortest_float32,
     tick,
+    with_flags,
 )
 
 KNOWN = datetime(2024, 3, 15, 22, tzinfo=UTC)
@@ -41,6 +43,7 @@ def daily(**columns: Any) -> pl.DataFrame:
         "dividend": [0.0, 0.5],
         "split_ratio": [1.0, 1.0],
         "currency": ["USD", "USD"],
+        "flags": ["", ""],
         "fetched_at": [KNOWN] * 2,
         **columns,
     }
@@ -202,6 +205,25 @@ def test_the_hash_changes_with_any_value_or_null_of_any_column(column: str) -> N
     emptied = daily(**{column: [None, daily()[column][1]]})
     assert first is not None
     assert len({content_sha256(frame) for frame in (daily(), changed, emptied)}) == 3
+
+
+def test_a_table_whose_rows_have_no_flags_has_the_hash_that_it_had_without_the_column() -> None:
+    before = daily().drop("flags")
+    assert content_sha256(with_flags(before)) == content_sha256(before)
+    assert content_sha256(daily(flags=["", "no_trade"])) != content_sha256(before)
+    assert content_sha256(daily(flags=["no_trade", ""])) != content_sha256(daily(flags=["", "no_trade"]))
+
+
+def test_daily_bars_of_an_earlier_release_are_given_the_column_in_its_place_and_no_other_table_is() -> None:
+    before = daily().drop("flags")
+    assert_frame_equal(with_flags(before), daily())
+    assert "flags" not in before.columns
+    assert with_flags(before.clear()).schema == DAILY_SCHEMA
+    held = before.with_columns(rule=pl.lit("why")).select("rule", *before.columns)
+    assert with_flags(held).columns == ["rule", *DAILY_SCHEMA]
+    flagged, other = daily(flags=["no_trade", ""]), before.drop("split_ratio")
+    assert with_flags(flagged) is flagged
+    assert with_flags(other) is other
 
 
 def test_the_hash_changes_with_the_order_of_rows() -> None:

@@ -23,7 +23,8 @@ def bars(day: date = DAY, **closes: float | None) -> pl.DataFrame:
             "symbol": list(closes), "date": day,
             **{name: list(closes.values()) for name in ("open", "high", "low", "close")},
             "volume": [0 if close is None else 10 for close in closes.values()],
-            "dividend": 0.0, "split_ratio": 1.0, "currency": "USD", "fetched_at": NOW,
+            "dividend": 0.0, "split_ratio": 1.0, "currency": "USD", "flags": "",
+            "fetched_at": NOW,
         },
         schema=DAILY_SCHEMA,
     )  # fmt: skip

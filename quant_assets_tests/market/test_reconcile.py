@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES, empty_daily
 from quant_assets.market.corporate_actions import as_traded
+from quant_assets.market.flags import codes
 from quant_assets.market.reconcile import compare, merge, new_row, settle
 
 KNOWN = datetime(2024, 3, 18, 22, tzinfo=UTC)
@@ -30,6 +31,7 @@ def row(symbol: str = "A", day: int = 1, close: float | None = 10.0, **more: Any
         "dividend": 0.0,
         "split_ratio": 1.0,
         "currency": "USD",
+        "flags": "",
         "fetched_at": KNOWN,
         **more,
     }
@@ -58,6 +60,7 @@ rows_drawn = st.builds(
     close=st.sampled_from([None, 10.0, 11.0]),
     dividend=st.sampled_from([0.0, 0.5]),
     split_ratio=st.sampled_from([1.0, 1.0, 2.0, 0.1]),
+    flags=st.sampled_from(["", "", "no_trade", "no_trade,stale_price", "volume_unknown"]),
     fetched_at=st.sampled_from(MOMENTS),
 )
 tables = st.lists(rows_drawn, max_size=8, unique_by=lambda r: (r["symbol"], r["date"])).map(
@@ -107,13 +110,15 @@ def test_each_row_is_the_one_that_takes_precedence(one: pl.DataFrame, other: pl.
             assert kept == first.get(key, second.get(key))
             continue
         early, late = sorted((first[key], second[key]), key=lambda r: r["fetched_at"])
+        both = ",".join(sorted({*codes(early["flags"]), *codes(late["flags"])}))
         if values(early) == values(late):
-            assert kept == early
+            at_once = early["fetched_at"] == late["fetched_at"]
+            assert kept == {**early, "flags": both if at_once else early["flags"]}
         elif (early["close"] is None) != (late["close"] is None):
             bar, bare = (early, late) if late["close"] is None else (late, early)
             dividend = bar["dividend"] or bare["dividend"]
             ratio = bar["split_ratio"] if bar["split_ratio"] != 1.0 else bare["split_ratio"]
-            assert kept == {**bar, "dividend": dividend, "split_ratio": ratio}
+            assert kept == {**bar, "dividend": dividend, "split_ratio": ratio, "flags": both}
         elif early["fetched_at"] < late["fetched_at"]:
             assert kept == late
 
@@ -243,9 +248,9 @@ def looked_at(cents: int, volume: int, ratios: tuple[float, ...]) -> pl.DataFram
         pl.DataFrame(schema={"date": pl.Date, "amount": pl.Float64}),
     )
     known = pl.lit(KNOWN).cast(pl.Datetime("us", "UTC"))
-    return rows.with_columns(symbol=pl.lit("A"), currency=pl.lit("USD"), fetched_at=known).select(
-        list(ANSWER_SCHEMA)
-    )
+    return rows.with_columns(
+        symbol=pl.lit("A"), currency=pl.lit("USD"), flags=pl.lit(""), fetched_at=known
+    ).select(list(ANSWER_SCHEMA))
 
 
 SCALES = (0.1, 0.04, 0.5, 1.5, 2.0, 3.0, 7.0, 20.0, 112.0)
@@ -301,6 +306,7 @@ def test_round_trips_of_every_scale_are_no_difference() -> None:
             "dividend": 0.0,
             "split_ratio": 1.0,
             "currency": "USD",
+            "flags": "",
             "fetched_at": KNOWN,
         },
         schema=DAILY_SCHEMA,
@@ -315,7 +321,7 @@ def test_round_trips_of_every_scale_are_no_difference() -> None:
         split = pl.DataFrame({"date": [date(2024, 3, 4)], "ratio": [scale]})
         rows = as_traded(served, split, none).filter(pl.col("close").is_not_null())
         answer = pl.concat(
-            [base.select("symbol", "currency", "fetched_at"), rows], how="horizontal"
+            [base.select("symbol", "currency", "flags", "fetched_at"), rows], how="horizontal"
         ).select(list(ANSWER_SCHEMA))  # fmt: skip
         wrong = compare(base, answer).pairs.filter("differs")
         assert wrong.is_empty(), (scale, wrong.row(0, named=True))

@@ -70,6 +70,7 @@ def history(
             "dividend": [(dividends or {}).get(n, 0.0) for n in rows],
             "split_ratio": [(splits or {}).get(n, 1.0) for n in rows],
             "currency": [currency] * len(prices),
+            "flags": [""] * len(prices),
             "fetched_at": [known] * len(prices) if isinstance(known, datetime) else known,
         },
         schema=DAILY_SCHEMA,
@@ -615,6 +616,7 @@ def seen(truth: Sequence[tuple[float, int, float, float]], now: int, known: date
         rows.with_columns(
             symbol=pl.lit("A"),
             currency=pl.lit("USD"),
+            flags=pl.lit(""),
             fetched_at=pl.lit(known).cast(pl.Datetime("us", "UTC")),
         ),
         ANSWER_SCHEMA,

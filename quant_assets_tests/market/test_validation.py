@@ -26,6 +26,7 @@ GOOD: dict[str, Any] = {
     "dividend": 0.0,
     "split_ratio": 1.0,
     "currency": "USD",
+    "flags": "",
     "fetched_at": datetime(2024, 3, 15, 22, tzinfo=UTC),
 }
 EMPTY = {**GOOD, **dict.fromkeys(PRICES), "volume": 0, "dividend": 0.5}
@@ -42,6 +43,9 @@ def frame(*rows: dict[str, Any]) -> pl.DataFrame:
         EMPTY,
         {**GOOD, **dict.fromkeys(PRICES, 5.0)},
         {**GOOD, "volume": 0},
+        {**GOOD, "volume": None, "flags": "volume_unknown"},
+        {**GOOD, "dividend": None, "flags": "dividend_held,no_trade"},
+        {**EMPTY, "dividend": None, "flags": "dividend_held"},
         {**GOOD, "dividend": 0.37, "split_ratio": 0.1},
     ],
 )
@@ -68,6 +72,9 @@ BROKEN = [
     (dict.fromkeys(PRICES), "volume without prices"),
     ({"volume": -1}, "volume is negative"),
     ({"volume": None}, "no volume"),
+    ({"volume": None, "flags": "no_trade,volume_unknown_to_us"}, "no volume"),
+    ({**dict.fromkeys(PRICES), "volume": None, "flags": "volume_unknown"}, "volume without prices"),
+    ({"flags": None}, "no flags"),
     ({"dividend": -0.1}, "dividend is negative"),
     ({"dividend": math.nan}, "dividend is not a number"),
     ({"dividend": None}, "no dividend"),

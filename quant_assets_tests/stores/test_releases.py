@@ -13,12 +13,14 @@ from polars.testing import assert_frame_equal
 from quant_assets.ingest.plan import Mode
 from quant_assets.maintenance.rebuild import rebuild_manifest
 from quant_assets.maintenance.verify import verify_store
+from quant_assets.market.bars import DAILY_SCHEMA, content_sha256, with_flags
 from quant_assets.market.coverage import CellState
 from quant_assets.reader import prices, profiles, snapshot_id, universe, weekly
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.tables.layout import DAILY
+from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.listing_events import read_events
 from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.parquet import read_table
 from quant_assets.tables.quarantine import read_quarantine
 from quant_assets_tests.ingest.harness import Harness, sessions
 from quant_assets_tests.support import days_between, listings, tree
@@ -39,7 +41,8 @@ def harness(tmp_path: Path, market: ReplayHandle) -> Harness:
 
 
 def read(name: str) -> pl.DataFrame:
-    return pl.read_parquet(RELEASE / f"{name}.parquet")
+    """What the release read; it knew no flags."""
+    return with_flags(pl.read_parquet(RELEASE / f"{name}.parquet"))
 
 
 def states(harness: Harness, code: str) -> dict[str, CellState]:
@@ -63,6 +66,15 @@ def test_it_reads_the_same_without_its_manifest(harness: Harness) -> None:
     shutil.rmtree(harness.home / "store" / "manifest")
     assert_frame_equal(prices(EVERYBODY, store=harness.store).collect(), read("prices"), check_exact=True)
     assert_frame_equal(weekly(EVERYBODY, store=harness.store).collect(), read("weekly"), check_exact=True)
+
+
+def test_its_rows_have_no_flags_and_the_content_that_it_recorded(harness: Harness) -> None:
+    rows = prices(EVERYBODY, store=harness.store).collect()
+    assert rows["flags"].unique().to_list() == [""]
+    for entry in Manifest(harness.store, DAILY).all("US"):
+        if entry.version:
+            cell = read_table(harness.store, object_key(DAILY, "US", entry.partition))
+            assert (cell.schema, content_sha256(cell)) == (DAILY_SCHEMA, entry.content_sha256)
 
 
 def test_its_records_are_read(harness: Harness) -> None:

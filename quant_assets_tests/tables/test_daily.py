@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import polars as pl
 import pytest
 
-from quant_assets.market.bars import content_sha256
+from quant_assets.market.bars import DAILY_SCHEMA, content_sha256
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectNotFound
 from quant_assets.tables.daily import read_daily
@@ -22,7 +23,10 @@ OLD, NEW = date(2022, 12, 30), date(2023, 1, 3)
 
 
 def put_cell(store: LocalObjectStore, day: date, *symbols: str) -> None:
-    rows = bars(day, symbols)
+    put_rows(store, day, bars(day, symbols))
+
+
+def put_rows(store: LocalObjectStore, day: date, rows: pl.DataFrame) -> None:
     entry = cell(day, rows)
     info = store.put(object_key(DAILY, "US", str(day)), encode(rows, entry.facts()))
     Manifest(store, DAILY).record("US", [replace(entry, version=info.version, size=info.size)])
@@ -73,6 +77,33 @@ def test_read_daily_has_a_cell_newer_than_the_history_though_the_shard_is_gone(
     assert before.filter(pl.col("date") == OLD)["symbol"].to_list() == ["A", "B", "C"]
     lose(store, "shard")
     assert read_daily(store, "US").equals(before)
+
+
+@pytest.mark.parametrize("symbols", [None, ["B"]], ids=["all symbols", "some symbols"])
+def test_a_year_of_cells_with_and_without_the_column_of_flags_is_read_as_one(
+    store: LocalObjectStore, symbols: list[str] | None
+) -> None:
+    # The history and this cell are those of an earlier release, the newer cell has a flag.
+    older, newer = date(2022, 12, 28), date(2022, 12, 29)
+    put_rows(store, older, bars(older, ["A", "B"]).drop("flags"))
+    put_rows(store, newer, bars(newer, ["A", "B"]).with_columns(flags=pl.lit("no_trade")))
+    compacted = bars(OLD, ["A", "B"]).drop("flags")
+    facts = cell(OLD, compacted).facts() | {
+        "partition": "2022",
+        "cells": {str(OLD): content_sha256(compacted)},
+    }
+    store.put(object_key(HISTORY, "US", "2022"), encode(compacted, facts))
+    rows = read_daily(store, "US", symbols=symbols).filter(pl.col("symbol") == "B")
+    assert rows.schema == DAILY_SCHEMA
+    assert rows["date"].to_list() == [older, newer, OLD, NEW]
+    assert rows["flags"].to_list() == ["", "no_trade", "", ""]
+
+
+def test_other_programs_find_the_column_in_what_is_written(store: LocalObjectStore) -> None:
+    put_rows(store, NEW, bars(NEW, ["A"]).with_columns(flags=pl.lit("no_trade")))
+    path = store.uri(object_key(DAILY, "US", str(NEW)))
+    assert pl.read_parquet(path)["flags"].to_list() == ["no_trade"]
+    assert pd.read_parquet(path)["flags"].tolist() == ["no_trade"]
 
 
 def test_a_cell_that_the_manifest_knows_and_nobody_has_is_named_with_its_remedy(

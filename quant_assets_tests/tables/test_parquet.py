@@ -58,6 +58,7 @@ def year_of_bars(symbols: int, sessions: int, seed: int = 0) -> pl.DataFrame:
             "dividend": np.where(random.random(count) < 0.008, 0.25, 0.0),
             "split_ratio": np.ones(count),
             "currency": ["AUD"] * count,
+            "flags": [""] * count,
             "fetched_at": [datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)] * count,
         },
         schema=DAILY_SCHEMA,

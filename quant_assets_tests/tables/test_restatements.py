@@ -28,7 +28,7 @@ EVENTS = pl.Schema({**RESTATEMENTS_SCHEMA, "detected_at": LEDGER_SCHEMA["detecte
 
 
 def row(close: float, at: datetime = KNOWN, symbol: str = "A", day: date = DAY) -> pl.DataFrame:
-    bar: tuple[Any, ...] = (symbol, day, *[close] * 4, 100, 0.0, 1.0, "USD", at)
+    bar: tuple[Any, ...] = (symbol, day, *[close] * 4, 100, 0.0, 1.0, "USD", "", at)
     return pl.DataFrame([bar], schema=DAILY_SCHEMA, orient="row")
 
 
