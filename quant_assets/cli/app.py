@@ -129,8 +129,11 @@ def replay(
         typer.Option(help="A made-up exchange, CODE:SYMBOLS:START:END[:SEED]; repeatable."),
     ] = None,
     faults: Annotated[
-        Path | None, typer.Option(help="JSON list of faults (docs/replay.md describes them).")
+        Path | None, typer.Option(help="JSON list of faults; --list-faults and docs/replay.md describe them.")
     ] = None,
+    list_faults: Annotated[
+        bool, typer.Option("--list-faults", help="Lists the kinds of fault with their fields, and ends.")
+    ] = False,
     exchanges_file: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +145,11 @@ def replay(
     from quant_assets.cli.console import console
     from quant_assets.replay.launch import ReplayConfig, parse_generated, serve
 
+    if list_faults:
+        from quant_assets.replay.kinds import listing
+
+        console.print(listing(), soft_wrap=True, markup=False, highlight=False)
+        return
     if convention not in ("as_traded", "yahoo"):
         raise UsageProblem(f"--convention {convention!r}: write as_traded or yahoo")
     config = ReplayConfig(

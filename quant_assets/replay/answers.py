@@ -6,17 +6,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import numpy as np
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from quant_assets.replay import effects
+from quant_assets.replay.chart_effects import Asked, chart_under
 from quant_assets.replay.convention import YahooSeries, to_yahoo
-from quant_assets.replay.faults import STATES, Fault, FaultBook, FaultKind
-from quant_assets.replay.history import SymbolInfo, SymbolTruth, open_timestamps
+from quant_assets.replay.fault_book import FaultBook
+from quant_assets.replay.faults import Fault
+from quant_assets.replay.history import SymbolTruth
+from quant_assets.replay.kinds import STATES, FaultKind
 from quant_assets.replay.protocol import (
     NOT_FOUND,
     Chart,
@@ -26,6 +27,8 @@ from quant_assets.replay.protocol import (
     no_data_body,
     render_chart,
 )
+from quant_assets.replay.series_effects import series_under
+from quant_assets.replay.truth_effects import basis_under, truth_under
 from quant_assets.replay.world import World
 
 Drop = Callable[[tuple[str, int]], None]
@@ -70,29 +73,33 @@ class ChartAnswers:
             message = f"Invalid input - interval={query.interval} is not supported"
             return _json(error_body("chart", "Unprocessable Entity", message), 422)
         info = self._world.listing(symbol)
-        truth = None if info is None else effects.truth_under(states, self._world.history, symbol)
-        if info is None or truth is None:
+        basis = None if info is None else basis_under(states, self._world.history, symbol)
+        if info is None or basis is None:
             return _json(NOT_FOUND, 404)
-        answer = chart(self._world, info, self._series(truth, states), query)
+        today = self._world.as_of(info.venue).actions_through
+        truth = truth_under(states, basis, today)
+        quoted = self._series(basis)
+        told = quoted if truth is basis else self._series(truth)
+        series = series_under(states, told, truth, today)
+        # A wrong bar is no reason for a wrong price of today: that comes from elsewhere.
+        answer = chart(self._world, info, series, query, quoted)
         # The live bar comes first: what is wrong with the bars is wrong with it too.
         if bend is not None and bend.kind is FaultKind.LIVE_PARTIAL_BAR:
             answer = self._with_live_bar(truth, answer)
         for fault in states if bend is None else [*states, bend]:
-            answer = effects.chart_under(fault, answer, _position(info, answer, fault.date))
+            answer = chart_under(fault, answer, Asked(info, query, series))
         # A session that has no bar yet may already have its ex-date: then there is something to tell.
         if query.period1 is not None and not (len(answer.timestamps) or answer.dividends or answer.splits):
             period2 = query.period2 if query.period2 is not None else int(self._world.now.timestamp())
             return _json(no_data_body(query, period2), 400)
         return _json(render_chart(answer))
 
-    def _series(self, truth: SymbolTruth, states: list[Fault]) -> YahooSeries:
+    def _series(self, truth: SymbolTruth) -> YahooSeries:
         info = truth.info
         if truth is self._world.history.truth(info.symbol):
-            series = self._world.series(info.symbol)
-        else:
-            state = self._world.as_of(info.venue)
-            series = to_yahoo(truth, state.actions_through, state.bars_through)
-        return effects.series_under(states, series)
+            return self._world.series(info.symbol)
+        state = self._world.as_of(info.venue)
+        return to_yahoo(truth, state.actions_through, state.bars_through)
 
     def _with_live_bar(self, truth: SymbolTruth, answer: Chart) -> Chart:
         """Add today's unfinished bar, as Yahoo does: stamped now, with half the day's range and volume."""
@@ -164,14 +171,6 @@ _FIXED: dict[FaultKind, tuple[int, bytes | str, str]] = {
     ),
     FaultKind.EMPTY_BODY: (200, b"", "application/json"),
 }
-
-
-def _position(info: SymbolInfo, answer: Chart, day: date | None) -> int | None:
-    if day is None:
-        return None
-    stamp = open_timestamps(info.venue, np.array([day], dtype="datetime64[D]"))[0]
-    at = np.flatnonzero(answer.timestamps == stamp)
-    return int(at[0]) if at.size else None
 
 
 def _json(body: bytes, status: int = 200) -> Response:

@@ -18,7 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from quant_assets.replay.history import SymbolTruth
+from quant_assets.replay.history import Events, SymbolTruth
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class YahooSeries:
     prices: np.ndarray
     adjclose: np.ndarray
     volume: np.ndarray
-    dividends: tuple[np.ndarray, np.ndarray]
-    splits: tuple[np.ndarray, np.ndarray]
+    dividends: Events
+    splits: Events
 
 
 def suffix_products(factors: np.ndarray) -> np.ndarray:
@@ -61,7 +61,9 @@ def to_yahoo(truth: SymbolTruth, today: date, bars_through: date | None = None) 
     n = int(np.searchsorted(truth.dates, np.datetime64(bars_through or today, "D"), side="right"))
     dates, raw = truth.dates[:n], truth.prices[:, :n]
     split_dates, ratios = _through(truth.splits, now)
-    paid_dates, paid = _through(truth.dividends, now)
+    told_dates, told = _through(truth.dividends, now)
+    followed = truth.dividends if truth.adjusted_for is None else truth.adjusted_for
+    paid_dates, paid = _a_day(_through(followed, now))
 
     scale = later_product(dates, split_dates, ratios)
     adjusted = raw / scale
@@ -78,14 +80,22 @@ def to_yahoo(truth: SymbolTruth, today: date, bars_through: date | None = None) 
         prices=adjusted.astype(np.float32).astype(np.float64),
         adjclose=close * later_product(dates, paid_dates, steps),
         volume=np.rint(truth.volume[:n] * scale).astype(np.int64),
-        dividends=(paid_dates, amounts),
+        dividends=(told_dates, told / later_product(told_dates, split_dates, ratios)),
         splits=(split_dates, ratios),
     )
 
 
-def _through(events: tuple[np.ndarray, np.ndarray], last: np.datetime64) -> tuple[np.ndarray, np.ndarray]:
+def _through(events: Events, last: np.datetime64) -> Events:
     n = int(np.searchsorted(events[0], last, side="right"))
     return events[0][:n], events[1][:n]
+
+
+def _a_day(events: Events) -> Events:
+    """One event a day: two payments of one day leave the price as their sum."""
+    days, which = np.unique(events[0], return_inverse=True)
+    if len(days) == len(events[0]):
+        return events
+    return days, np.bincount(which, weights=events[1], minlength=len(days))
 
 
 def split_fraction(ratio: float) -> tuple[int, int]:

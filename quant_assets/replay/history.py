@@ -32,6 +32,8 @@ SCHEMA = pl.Schema(
     }
 )
 PRICES = ("open", "high", "low", "close")
+Events = tuple[np.ndarray, np.ndarray]
+"""Dates (datetime64[D], sorted) and values."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,17 @@ class SymbolTruth:
 
     `dates` (datetime64[D]) with `prices` (4 × n: open, high, low, close; listing currency) and
     `volume` (int64) hold the bars; `dividends` and `splits` are (dates, values), with or without
-    a bar on their ex-date.
+    a bar on their ex-date. `adjusted_for` are the dividends that the adjusted close follows, when they are
+    others than those told: a truth with a fault in it.
     """
 
     info: SymbolInfo
     dates: np.ndarray
     prices: np.ndarray
     volume: np.ndarray
-    dividends: tuple[np.ndarray, np.ndarray]
-    splits: tuple[np.ndarray, np.ndarray]
+    dividends: Events
+    splits: Events
+    adjusted_for: Events | None = None
 
     @cached_property
     def timestamps(self) -> np.ndarray:
@@ -78,12 +82,6 @@ class SymbolTruth:
         dates, ratios = self.splits
         kept = dates != np.datetime64(ex_date, "D")
         return self if kept.all() else replace(self, splits=(dates[kept], ratios[kept]))
-
-    def without_dividend(self, ex_date: date) -> SymbolTruth:
-        """The same bars without the dividends of `ex_date`; unchanged when there are none."""
-        dates, amounts = self.dividends
-        kept = dates != np.datetime64(ex_date, "D")
-        return self if kept.all() else replace(self, dividends=(dates[kept], amounts[kept]))
 
     def with_extra_bar(self, day: date) -> SymbolTruth:
         """The last bar before `day` once more, on `day`; unchanged when `day` has a bar, or none is before."""

@@ -83,7 +83,7 @@ def _plain(value: Any) -> str:
 def build(config: ReplayConfig) -> ReplayApp:
     """The application for `config`, not yet listening; ReplayError when something in it is wrong."""
     from quant_assets.replay.errors import ReplayError
-    from quant_assets.replay.faults import FaultBook
+    from quant_assets.replay.fault_book import FaultBook
     from quant_assets.replay.history import History
     from quant_assets.replay.server import ReplayApp, parse_faults
     from quant_assets.replay.world import World, parse_moment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from quant_assets.replay.convention import YahooSeries, split_fraction
-from quant_assets.replay.history import SymbolInfo, open_timestamps
+from quant_assets.replay.history import Events, SymbolInfo, open_timestamps
 from quant_assets.replay.venues import Venue, session_open
 from quant_assets.replay.world import World
 
@@ -43,9 +43,22 @@ class ChartQuery:
         )
 
     @property
+    def wants_splits(self) -> bool:
+        """Whether splits are asked for."""
+        return bool(self.events & {"split", "splits"})
+
+    @property
     def is_probe(self) -> bool:
         """Whether this only asks for the metadata (how yfinance learns the time zone)."""
         return self.range == "1d"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A dividend's amount or a split's ratio, stamped with the session's open, epoch seconds."""
+
+    stamp: int
+    value: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +66,7 @@ class Chart:
     """One answer before it becomes JSON.
 
     `timestamps` epoch seconds; `prices` 4 x n (open, high, low, close), `adjclose`, `volume`;
-    `nulls` are positions whose values are all null; `dividends` and `splits` are (epoch, value).
+    `nulls` are positions whose values are all null.
     """
 
     meta: dict[str, Any]
@@ -61,8 +74,8 @@ class Chart:
     prices: np.ndarray
     adjclose: np.ndarray
     volume: np.ndarray
-    dividends: list[tuple[int, float]]
-    splits: list[tuple[int, float]]
+    dividends: list[Event]
+    splits: list[Event]
     nulls: frozenset[int] = field(default_factory=frozenset)
 
     def take(self, positions: np.ndarray) -> Chart:
@@ -77,26 +90,24 @@ class Chart:
         )
 
 
-def chart(world: World, info: SymbolInfo, series: YahooSeries, query: ChartQuery) -> Chart:
-    """The part of `series` that `query` asks for."""
+def chart(
+    world: World, info: SymbolInfo, series: YahooSeries, query: ChartQuery, quoted: YahooSeries | None = None
+) -> Chart:
+    """The part of `series` that `query` asks for; price and ranges in its metadata are of `quoted`, if given."""
     low, high = _bounds(world, info.venue, series, query)
     a, b = np.searchsorted(series.timestamps, [low, high])
     if query.range in ("1d", "5d"):
         a = max(0, b - int(query.range[0]))
         low = int(series.timestamps[a]) if a < b else high
     return Chart(
-        meta=_meta(world, info, series, query),
+        meta=_meta(world, info, series if quoted is None else quoted, query),
         timestamps=series.timestamps[a:b],
         prices=series.prices[:, a:b],
         adjclose=series.adjclose[a:b],
         volume=series.volume[a:b],
         dividends=_events(info.venue, series.dividends, low, high) if "div" in query.events else [],
-        splits=_events(info.venue, series.splits, low, high) if _wants_splits(query) else [],
+        splits=_events(info.venue, series.splits, low, high) if query.wants_splits else [],
     )
-
-
-def _wants_splits(query: ChartQuery) -> bool:
-    return bool(query.events & {"split", "splits"})
 
 
 def _bounds(world: World, where: Venue, series: YahooSeries, query: ChartQuery) -> tuple[int, int]:
@@ -127,14 +138,12 @@ def _months_before(day: date, months: int) -> date:
     raise AssertionError("every month has 28 days")
 
 
-def _events(
-    where: Venue, events: tuple[np.ndarray, np.ndarray], low: int, high: int
-) -> list[tuple[int, float]]:
+def _events(where: Venue, events: Events, low: int, high: int) -> list[Event]:
     if not len(events[0]):
         return []
     stamps = open_timestamps(where, events[0])
     inside = (stamps >= low) & (stamps < high)
-    return list(zip(stamps[inside].tolist(), events[1][inside].tolist(), strict=True))
+    return [Event(*event) for event in zip(stamps[inside].tolist(), events[1][inside].tolist(), strict=True)]
 
 
 def _meta(world: World, info: SymbolInfo, series: YahooSeries, query: ChartQuery) -> dict[str, Any]:
@@ -199,11 +208,9 @@ def render_chart(answer: Chart) -> bytes:
         result["timestamp"] = answer.timestamps
     events: dict[str, Any] = {}
     if answer.dividends:
-        events["dividends"] = {
-            str(stamp): {"amount": amount, "date": stamp} for stamp, amount in answer.dividends
-        }
+        events["dividends"] = _by_stamp(answer.dividends, _dividend_event)
     if answer.splits:
-        events["splits"] = {str(stamp): _split_event(stamp, ratio) for stamp, ratio in answer.splits}
+        events["splits"] = _by_stamp(answer.splits, _split_event)
     if events:
         result["events"] = events
     if len(answer.timestamps):
@@ -225,9 +232,26 @@ def _with_nulls(values: np.ndarray, nulls: frozenset[int]) -> list[Any]:
     return out
 
 
-def _split_event(stamp: int, ratio: float) -> dict[str, Any]:
-    up, down = split_fraction(ratio)
-    return {"date": stamp, "numerator": float(up), "denominator": float(down), "splitRatio": f"{up}:{down}"}
+def _by_stamp(
+    events: Sequence[Event], render: Callable[[Event], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The events under their stamps; of two with the same one the second is stamped a second later."""
+    out: dict[str, dict[str, Any]] = {}
+    for event in events:
+        while str(event.stamp) in out:
+            event = replace(event, stamp=event.stamp + 1)
+        out[str(event.stamp)] = render(event)
+    return out
+
+
+def _dividend_event(event: Event) -> dict[str, Any]:
+    return {"amount": event.value, "date": event.stamp}
+
+
+def _split_event(event: Event) -> dict[str, Any]:
+    up, down = split_fraction(event.value)
+    words = {"numerator": float(up), "denominator": float(down), "splitRatio": f"{up}:{down}"}
+    return {"date": event.stamp, **words}
 
 
 def error_body(root: str, code: str, description: str) -> bytes:

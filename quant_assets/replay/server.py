@@ -27,7 +27,8 @@ from starlette.routing import Route
 from quant_assets.replay import discovery
 from quant_assets.replay.answers import ChartAnswers
 from quant_assets.replay.errors import LaunchError, ReplayError
-from quant_assets.replay.faults import Fault, FaultBook
+from quant_assets.replay.fault_book import FaultBook
+from quant_assets.replay.faults import Fault
 from quant_assets.replay.protocol import ChartQuery, error_body
 from quant_assets.replay.world import World, parse_moment
 
