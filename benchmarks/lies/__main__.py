@@ -20,12 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.lies.cases import HONEST, Case, Cases, Choice, make_cases, symbols_of
+from benchmarks.lies.honest_markets import Honest, honest_markets
 from benchmarks.lies.market import EVENINGS, RIGHT_AGAIN, STARTS
 from benchmarks.lies.tell import Played, Store, Telling
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
 
 LIVE, LIVE_QUICK = 15, 4
 """Sessions captured day by day before the first lie."""
+MOST_HELD = 1e-4
+"""The share of honest symbol-sessions that may be held for more than three sessions."""
 
 
 def play(made: Cases, server: ReplayHandle, root: Path, *, live: int) -> Played:
@@ -118,7 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
         config = ReplayConfig(history_files=[(root / "lies.csv", "as_traded")], now="2024-01-01")
         with start(config) as server:
             played = play(made, server, root, live=LIVE_QUICK if asked.quick else LIVE)
-    return _conclude(made, played, asked.report, time.monotonic() - started)
+        markets: list[Honest] = []
+        if asked.kind in ("*", HONEST) and asked.case == "*":
+            markets = list(honest_markets(root / "honest", seed=asked.seed, quick=asked.quick))
+    return _conclude(made, played, markets, asked.report, time.monotonic() - started)
 
 
 def _list(made: Cases) -> None:
@@ -127,8 +133,12 @@ def _list(made: Cases) -> None:
         print("\t".join([case.name, case.symbol, *reasons]))
 
 
-def _conclude(made: Cases, played: Played, report: Path | None, seconds: float) -> int:
-    lines = table(played)
+def _conclude(
+    made: Cases, played: Played, markets: Sequence[Honest], report: Path | None, seconds: float
+) -> int:
+    lines = [*table(played), *(str(one) for one in markets)]
+    held = played.held_long + sum(one.held for one in markets)
+    sessions = played.symbol_sessions + sum(one.sessions for one in markets)
     if report is not None:
         report.write_text("\n".join([*summary(played), "", *lines]) + "\n")
     for line in lines[:60]:
@@ -140,19 +150,19 @@ def _conclude(made: Cases, played: Played, report: Path | None, seconds: float) 
     if made.absent:
         print(f"lies: the replay server does not tell {', '.join(made.absent)}")
     spent = " ".join(f"{name}={value:.0f}" for name, value in played.seconds.items())
-    print(f"lies: seconds={seconds:.0f} {spent} honest_symbol_sessions={played.symbol_sessions}")
+    print(f"lies: seconds={seconds:.0f} {spent} honest_symbol_sessions={sessions}")
     kinds = len({case.kind.name for case in made.cases} - {HONEST})
     counts = (
         f"kinds={kinds} cases={played.cases} wrong_stored={played.count('wrong')} "
-        f"undetectable={played.undetectable} unhealed={played.count('unhealed')} false_holds={played.held_long}"
+        f"undetectable={played.undetectable} unhealed={played.count('unhealed')} false_holds={held}"
     )
-    allowed = played.symbol_sessions / 10_000
     others = [one for one in played.findings if one.what != "late"]
-    if not others and not made.absent and played.held_long <= allowed:
+    for_good = sum(one.for_good + one.wrong for one in markets)
+    if not others and not made.absent and not for_good and held <= sessions * MOST_HELD:
         print(f"lies: ok {counts}")
         return 0
     unsaid = sum(played.count(what) for what in ("unnamed", "result", "raised"))
-    print(f"lies: FAILED {counts} unsaid={unsaid}")
+    print(f"lies: FAILED {counts} unsaid={unsaid} held_for_good_or_wrong={for_good}")
     return 1
 
 

@@ -76,11 +76,13 @@ class Store:
     symbols: Sequence[str]
     truth: pl.DataFrame
     seconds: defaultdict[str, float]
+    begin: int = -1
 
     def __post_init__(self) -> None:
         self.store = LocalObjectStore(self.home / "store")
         self.truth = self.truth.filter(pl.col("symbol").is_in(list(self.symbols)))
-        self.begin = max(0, self.market.telling - HISTORY)
+        if self.begin < 0:
+            self.begin = max(0, self.market.telling - HISTORY)
 
     def fill(
         self,
@@ -116,7 +118,13 @@ class Store:
         key = object_key(CATALOG)
         if (self.home / "store" / key).exists():
             return
-        listed = {self.market.code: [ConfiguredSymbol(symbol=symbol) for symbol in self.symbols]}
+        # Symbols that are listed later are in it from the beginning: of those nothing is expected before.
+        gone = {row["symbol"]: row["delisted_on"] for row in self.server.catalog()}
+        listed = {
+            self.market.code: [
+                ConfiguredSymbol(symbol=one, delisted_on=gone.get(one)) for one in self.symbols
+            ]
+        }
         self.store.put(key, encode(build_catalog(listed, [self.market.exchange], None, moment.date()), {}))
 
     def judge(self, now: int) -> tuple[pl.DataFrame, pl.DataFrame]:
