@@ -52,8 +52,8 @@ bench: .venv/.dev  ## Where the time of a large backfill goes (several minutes).
 kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and compares with an undisturbed run.
 	$(BIN)/python -m benchmarks.kill_backfill
 
-simulate-year: .venv/.dev  ## A year lived day by day under faults, splits and corrections, against the truth (SEED=n).
-	$(BIN)/python -m benchmarks.simulated_year --seed $(or $(SEED),1)
+simulate-year: .venv/.dev  ## A year lived day by day under faults, splits and corrections, against the truth (SEED=n, LIES=1).
+	$(BIN)/python -m benchmarks.simulated_year --seed $(or $(SEED),1) $(if $(LIES),--lies)
 
 lies: .venv/.dev  ## A source that lies and stops: what is stored of it, every evening and after (SEED=n, KIND=…).
 	$(BIN)/python -m benchmarks.lies --seed $(or $(SEED),1) $(if $(KIND),--kind $(KIND))

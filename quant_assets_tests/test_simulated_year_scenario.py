@@ -431,3 +431,17 @@ def test_for_a_week_nothing_is_answered(served: Served) -> None:
     moments = (week.since - second, week.since, week.until - second, week.until)
     symbol = next(s for s in served.year.history.symbols if s not in served.year.listings)
     assert [served.get(symbol, now).status_code for now in moments] == [200, 429, 429, 200]
+
+
+def test_lies_change_nothing_but_what_is_told() -> None:
+    honest, lying = make_scenario(3), make_scenario(3, lies=True)
+    assert lying.history.frame.equals(honest.history.frame)
+    assert lying.faults[: len(honest.faults)] == honest.faults
+    assert len(lying.lies) > 24
+    in_force = {(p.symbol, p.date, p.told_at.date()) for p in lying.planted}
+    for lie in lying.lies:
+        market = lie.symbol.market
+        first, last = market.day(lie.at), market.day(lie.at + lie.evenings)
+        assert not any(name == lie.symbol.name and a <= last and first <= b for name, a, b in in_force)
+    for fault in lying.faults:
+        Fault.from_dict(fault)

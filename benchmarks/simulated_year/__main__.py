@@ -23,7 +23,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.simulated_year.judge import Judged, judge
+from benchmarks.simulated_year.judge import Evenings, Judged, judge
 from benchmarks.simulated_year.scenario import EXCHANGES, Scenario, make_scenario
 from quant_assets.catalog.build import build_catalog, followed
 from quant_assets.catalog.configured import ConfiguredSymbol
@@ -72,6 +72,8 @@ class Harness:
     exchanges: list[Exchange]
     now: datetime = field(default_factory=lambda: datetime.fromisoformat("2023-01-01T00:00:00+00:00"))
     requests: int = 0
+    changed: set[date] = field(default_factory=set[date])
+    """The sessions whose cells were put since somebody last looked."""
 
     @property
     def store(self) -> LocalObjectStore:
@@ -121,6 +123,7 @@ class Harness:
         finally:
             source.close()
         self.requests += report.requests
+        self.changed |= set(report.changed)
         return report
 
     def sweep(self, exchange: Exchange, turn: int) -> None:
@@ -140,8 +143,10 @@ def evenings(scenario: Scenario, exchanges: list[Exchange]) -> Iterator[tuple[da
     yield from sorted(found, key=lambda evening: (evening[0], evening[1].code))
 
 
-def live(scenario: Scenario, harness: Harness, chance: random.Random) -> list[Read]:
-    """The year day by day; answers what a reader got at random moments of it."""
+def live(
+    scenario: Scenario, harness: Harness, chance: random.Random, watch: Evenings | None = None
+) -> list[Read]:
+    """The year day by day; answers what a reader got at random moments of it. `watch` looks at every evening."""
     days = list(evenings(scenario, harness.exchanges))
     reading = set(chance.sample(range(len(days)), READS))
     reads: list[Read] = []
@@ -153,6 +158,9 @@ def live(scenario: Scenario, harness: Harness, chance: random.Random) -> list[Re
             harness.sweep(exchange, number // SWEEP_EVERY)
         if number % HEAL_EVERY == HEAL_EVERY - 1:
             harness.fill(exchange, stored_days(harness.store, exchange.code))
+        if watch is not None:
+            watch.look(harness.store, exchange.code, harness.changed)
+        harness.changed.clear()
         if at in reading:
             later = days[at + 1][0] if at + 1 < len(days) else moment + timedelta(hours=1)
             known = moment + (later - moment) * chance.random() * 0.99
@@ -178,10 +186,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Lives through a year; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lies", action="store_true", help="answers that are wrong inside, now and then")
     parser.add_argument("--keep", type=Path, help="a folder in which the stores are left")
     asked = parser.parse_args(arguments)
     started = time.monotonic()
-    scenario = make_scenario(asked.seed)
+    scenario = make_scenario(asked.seed, lies=asked.lies)
     with tempfile.TemporaryDirectory(prefix="simulated-year-") as folder:
         root = asked.keep or Path(folder)
         root.mkdir(parents=True, exist_ok=True)
@@ -195,7 +204,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"simulate: wrong: {text}")
     word = "ok" if judged.ok else "FAILED"
     print(f"simulate: requests={judged.requests} seconds={time.monotonic() - started:.0f}")
-    print(f"simulate: {word} seed={asked.seed} {judged.line()}")
+    lies = (
+        f" lies={len(scenario.lies)} wrong_on_any_evening={judged.wrong_on_any_evening}" if asked.lies else ""
+    )
+    print(f"simulate: {word} seed={asked.seed} {judged.line()}{lies}")
     return 0 if judged.ok else 1
 
 
@@ -203,7 +215,8 @@ def live_and_judge(scenario: Scenario, server: ReplayHandle, root: Path, seed: i
     """The year, its end, and the verdict."""
     exchanges = enabled(EXCHANGES)
     harness = Harness(root / "day-by-day", server, exchanges)
-    reads = live(scenario, harness, random.Random(seed))
+    evenings = Evenings(scenario)
+    reads = live(scenario, harness, random.Random(seed), evenings if scenario.lies else None)
     print(f"simulate: lived through, {harness.requests} requests", flush=True)
     # On a second day, too: a suspension is called one when it has been stated twice.
     heal(harness)
@@ -211,6 +224,8 @@ def live_and_judge(scenario: Scenario, server: ReplayHandle, root: Path, seed: i
     heal(harness)
     judged = judge(scenario, harness.store, exchanges)
     judged.requests = harness.requests
+    judged.wrong_on_any_evening = len(evenings.wrong)
+    judged.wrong += sorted(evenings.wrong)
 
     before, writes = harness.requests, counted(WRITES)
     for one in exchanges:
@@ -236,7 +251,8 @@ def live_and_judge(scenario: Scenario, server: ReplayHandle, root: Path, seed: i
         for one in exchanges:
             once.fill(one, list(scenario.sessions[one.code]))
         heal(once)
-    judged.compare(harness.store, once.store, exchanges)
+    # How often a row was doubted on the way shows in its flags, and a single backfill has doubted none.
+    judged.compare(harness.store, once.store, exchanges, flags=not scenario.lies)
     return judged
 
 

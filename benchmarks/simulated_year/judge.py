@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
 
+from benchmarks.lies.judge import wrong_values
 from benchmarks.simulated_year.scenario import Scenario, truth
 from quant_assets.exchanges import Exchange
 from quant_assets.market.bars import KEYS, content_sha256
@@ -34,6 +35,7 @@ class Judged:
     found: int = 0
     false_restatements: int = 0
     requests: int = 0
+    wrong_on_any_evening: int = 0
     wrong: list[str] = field(default_factory=list[str])
 
     @property
@@ -54,18 +56,42 @@ class Judged:
             f"restatements_found={self.found} false_restatements={self.false_restatements}"
         )
 
-    def compare(self, one: ObjectStore, other: ObjectStore, exchanges: Sequence[Exchange]) -> None:
-        """Notes every cell in which two stores differ: its rows but for `fetched_at`, its state, what it misses."""
+    def compare(
+        self, one: ObjectStore, other: ObjectStore, exchanges: Sequence[Exchange], *, flags: bool = True
+    ) -> None:
+        """Notes every cell in which two stores differ: its rows but for `fetched_at`, its state, what it misses.
+
+        Without `flags` those of the rows do not count.
+        """
         for exchange in exchanges:
             ours, theirs = _cells(one, exchange.code), _cells(other, exchange.code)
             for day in sorted({*ours, *theirs}):
                 said = [
-                    _said(store, exchange.code, cells.get(day))
+                    _said(store, exchange.code, cells.get(day), flags=flags)
                     for store, cells in ((one, ours), (other, theirs))
                 ]
                 self.expect(
                     said[0] == said[1], f"{exchange.code} {day} differs from the single backfill: {said}"
                 )
+
+
+class Evenings:
+    """What is stored on every evening beside what was traded, but for values that are planted as wrong."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._truth = scenario.history.frame
+        self._planted = {(p.symbol, p.date, p.field) for p in scenario.planted}
+        self.wrong: set[str] = set()
+
+    def look(self, store: ObjectStore, exchange: str, changed: Collection[date]) -> None:
+        """Takes note of every wrong value in the cells that were put on an evening."""
+        if not changed:
+            return
+        stored = read_daily(store, exchange, min(changed), max(changed))
+        stored = stored.filter(pl.col("date").is_in(sorted(changed)))
+        for symbol, day, name, value, right in wrong_values(stored, self._truth).rows():
+            if (symbol, day, name) not in self._planted:
+                self.wrong.add(f"{symbol} {day} on an evening: {name} {value} and not {right}")
 
 
 def judge(scenario: Scenario, store: ObjectStore, exchanges: Sequence[Exchange]) -> Judged:
@@ -150,12 +176,14 @@ def _cells(store: ObjectStore, exchange: str) -> dict[date, Entry]:
     return {date.fromisoformat(entry.partition): entry for entry in Manifest(store, DAILY).all(exchange)}
 
 
-def _said(store: ObjectStore, exchange: str, entry: Entry | None) -> object:
+def _said(store: ObjectStore, exchange: str, entry: Entry | None, *, flags: bool) -> object:
     if entry is None:
         return None
     rows = read_table(store, object_key(DAILY, exchange, entry.partition)) if entry.version else None
     return (
         entry.state.value,
-        content_sha256(rows) if rows is not None else "",
+        content_sha256(rows, leave_out=("fetched_at", *(() if flags else ("flags",))))
+        if rows is not None
+        else "",
         [(m.symbol, m.outcome, m.reason) for m in entry.missing],
     )

@@ -34,6 +34,7 @@ from benchmarks.simulated_year.drawing import (
     draw_splits,
     draw_wrong_value,
 )
+from benchmarks.simulated_year.lies import Told, draw_lies, faults_of
 from quant_assets.market.bars import DAILY_SCHEMA, PRICES
 from quant_assets.replay.generator import symbol_names
 from quant_assets.replay.history import SCHEMA, History, SymbolInfo
@@ -133,6 +134,7 @@ class Scenario:
     missing_session: MissingSession
     rate_limits: RateLimits
     faults: tuple[dict[str, Any], ...] = field(repr=False)
+    lies: tuple[Told, ...] = field(default=(), repr=False)
 
     def write_history(self, path: str | Path) -> None:
         """The history from LEAD_IN on as a CSV file in the replay server's as_traded convention."""
@@ -148,8 +150,11 @@ def truth(scenario: Scenario) -> pl.DataFrame:
     return scenario.history.frame.filter(pl.col("date") >= FIRST).select(columns)
 
 
-def make_scenario(seed: int) -> Scenario:
-    """The year of `seed` (0 or above): the same for the same seed. ValueError for a negative one."""
+def make_scenario(seed: int, *, lies: bool = False) -> Scenario:
+    """The year of `seed` (0 or above): the same for the same seed. ValueError for a negative one.
+
+    With `lies` the source gives answers that are wrong inside as well, now and then; all else stays as it is.
+    """
     if seed < 0:
         raise ValueError(f"a seed is 0 or above, not {seed}")
     rng = np.random.default_rng(seed)
@@ -181,6 +186,11 @@ def make_scenario(seed: int) -> Scenario:
         tuple(s.name for s in symbols if s.market is missing and s.trades(missing.missing)),
         missing.opens(missing.missing + between(rng, 3, 8)),
     )
+    told: list[Told] = []
+    if lies:
+        news = [(p.symbol, p.date, p.told_at.date()) for p in planted]
+        # Of another stream: the year must not depend on whether somebody lies in it.
+        told = draw_lies(np.random.default_rng([seed, 1]), symbols, news)
     return Scenario(
         seed=seed,
         history=_history(symbols),
@@ -199,7 +209,8 @@ def make_scenario(seed: int) -> Scenario:
         delistings={s.name: s.market.day(s.last) for s in symbols if s.last < s.market.end},
         missing_session=absent,
         rate_limits=limits,
-        faults=tuple(_faults(rng, planted, absent, limits)),
+        faults=(*_faults(rng, planted, absent, limits), *faults_of(told)),
+        lies=tuple(told),
     )
 
 
