@@ -49,6 +49,7 @@ from quant_assets.tables.layout import (
 from quant_assets.tables.lineage import made_partitions, stale_partitions
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.parquet import read_table
+from quant_assets.tables.quarantine import held_sessions, read_quarantine
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _LOCATION = "__repository__@quant_assets.definitions"
@@ -108,8 +109,11 @@ class Runner:
         catalog = read_table(self.store, object_key(CATALOG))
         listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))
         request = FillRequest(days, listings, symbols or None, mode)
-        look_back = self.settings.look_back_sessions
-        plan = make_plan(exchange, self.store, request, self.settings.clock(), look_back=look_back)
+        now = self.settings.clock()
+        plan = make_plan(
+            exchange, self.store, request, now, look_back=self.settings.look_back_sessions,
+            held=held_sessions(read_quarantine(self.store, exchange.code), now.date()),
+        )  # fmt: skip
         asked = set(days)
         shown = self._shown(DAILY)
         unshown = {
@@ -128,6 +132,9 @@ class Runner:
                 *(d for d in plan.days.closed if d not in plan.stored),
             }
         )
+        if not needed and plan.wanted:
+            # What is held of other sessions is asked about in a run of the last one.
+            needed = plan.days.sessions[-1:]
         if not needed and not listings.is_empty():
             return False
         keys = [daily_key(exchange.code, day) for day in (needed or days)]

@@ -12,6 +12,7 @@ import polars as pl
 from quant_assets._version import __version__
 from quant_assets.market.bars import content_sha256, empty_daily
 from quant_assets.market.coverage import (
+    HELD,
     NO_BAR,
     NOT_ASKED,
     REFUSED,
@@ -28,7 +29,7 @@ from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Entry, Expected, stamped
 from quant_assets.tables.parquet import decode, encode, read_facts
 
-_ABOUT_THE_SESSION = frozenset({NO_BAR, REFUSED, REJECTED, SUSPENDED})
+_ABOUT_THE_SESSION = frozenset({HELD, NO_BAR, REFUSED, REJECTED, SUSPENDED})
 """Outcomes that say something about one session; the others only say that the symbol was not answered."""
 
 

@@ -17,14 +17,22 @@ from quant_assets.ingest.fetch import Decisions, Fetched, fetch
 from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill
-from quant_assets.market.bars import DAILY_SCHEMA, empty_daily
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, empty_daily
 from quant_assets.market.coverage import SETTLED, CellState, Missing, listed
 from quant_assets.resources.object_store import claim
 from quant_assets.tables.fetch_reports import write_report
 from quant_assets.tables.layout import DAILY, TOP_LEVEL
 from quant_assets.tables.listing_events import learn_first_trades, with_learned
 from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
-from quant_assets.tables.quarantine import Decision, hold, mark, read_quarantine, superseded
+from quant_assets.tables.quarantine import (
+    Decision,
+    held_sessions,
+    hold,
+    mark,
+    pending,
+    read_quarantine,
+    superseded,
+)
 from quant_assets.tables.requested import record_requested
 from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 
@@ -95,6 +103,7 @@ class _Filling:
                 replace(request, listings=listings),
                 self._clock(),
                 look_back=context.rules.look_back,
+                held=held_sessions(read_quarantine(self._store, self._code), self._clock().date()),
             )
         report.seconds["plan"] += time.perf_counter() - started
         self._writer.expected_sets.known(entry.expected_sha256 for entry in plan.stored.values())
@@ -154,11 +163,12 @@ class _Filling:
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(self._store, self._code, self._catalog, fetched.first_trade, self._clock())
         refused = pl.concat([fetched.refused, found.refused.select(fetched.refused.columns)])
-        report.quarantined = hold(self._store, self._code, refused, fetched.facts, self._context.run)
+        held = hold(self._store, self._code, refused, fetched.facts, self._context.run, self._clock().date())
+        report.quarantined = held.new
         # On record before it happens: a run that is killed here leaves nothing unexplained.
         new = self._ledger.record(found.events, found.old, found.new, self._context.run)
         self._write_all(plan, fetched, found, new, report)
-        settled = superseded(quarantine, pl.concat([found.new, found.fresh()]))
+        settled = superseded(quarantine, _given(quarantine, fetched, found), held.ids)
         mark(self._store, self._code, settled, Decision.SUPERSEDED, self._clock())
         report.seconds["store"] += time.perf_counter() - started
 
@@ -239,6 +249,16 @@ def _decisions(quarantine: pl.DataFrame) -> Decisions:
         return quarantine.filter(pl.col("decision") == decision.value).select("symbol", "date", "close")
 
     return Decisions(of(Decision.ACCEPTED), of(Decision.REJECTED))
+
+
+def _given(quarantine: pl.DataFrame, fetched: Fetched, found: Differences) -> pl.DataFrame:
+    """The rows (DAILY_SCHEMA) that the source gave of symbols with something held, and that are stored."""
+    waiting = set(pending(quarantine)["symbol"]) - set(found.reaches_back)
+    if not waiting:
+        return empty_daily()
+    given = fetched.spill.symbols(waiting).select(list(DAILY_SCHEMA))
+    taken = given.join(found.refused, on=KEYS, how="anti")
+    return pl.concat([taken, found.new.filter(pl.col("symbol").is_in(waiting))])
 
 
 def _not_verified(fetched: Fetched) -> dict[str, str]:

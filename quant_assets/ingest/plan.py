@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -154,13 +154,18 @@ def make_plan(
     now: datetime,
     *,
     look_back: int = LOOK_BACK_SESSIONS,
+    held: Mapping[str, set[date]] | None = None,
 ) -> Plan:
     """Finds what is missing at `now`, from the manifest alone.
 
-    `look_back`: how many sessions before the last one wanted are reconciled at no further request. Raises
-    ObjectDamaged for a damaged manifest, StoreUnavailable.
+    Args:
+        look_back: how many sessions before the last one wanted are reconciled at no further request.
+        held: by symbol, the dates of which something waits in quarantine (`quarantine.held_sessions`): an
+            incremental run of any session asks for them again, however far back they are.
+
+    Raises ObjectDamaged for a damaged manifest, StoreUnavailable.
     """
-    return _Planning(exchange, store, request, now).plan(look_back)
+    return _Planning(exchange, store, request, now).plan(look_back, held or {})
 
 
 class _Planning:
@@ -172,7 +177,7 @@ class _Planning:
         self._stored: dict[date, Entry] = {}
         self._damaged: dict[date, str] = {}
 
-    def plan(self, look_back: int) -> Plan:
+    def plan(self, look_back: int, held: Mapping[str, set[date]]) -> Plan:
         kinds = classify_days(self._exchange, self._days, self._now)
         self._learn([*kinds.sessions, *kinds.closed])
         wanted: dict[date, set[str]] = {}
@@ -182,9 +187,13 @@ class _Planning:
                 wanted[session] = asked
         damaged = {day: why for day, why in self._damaged.items() if day in kinds.sessions}
         window: list[date] = []
-        asked_for = {symbol for symbols in wanted.values() for symbol in symbols}
+        again: dict[date, set[str]] = {}
+        if self._mode is Mode.INCREMENTAL and kinds.sessions:
+            again = self._again(held)
+        asked_for = {symbol for symbols in [*wanted.values(), *again.values()] for symbol in symbols}
         if asked_for and self._mode is Mode.INCREMENTAL and look_back:
-            window = self._window(max(s for s, symbols in wanted.items() if symbols), look_back)
+            asked_about = [session for session, symbols in wanted.items() if symbols]
+            window = self._window(max(asked_about or kinds.sessions), look_back)
             self._learn(window)
             window = [s for s in window if s in self._stored and s not in wanted]
             for session in window:
@@ -192,9 +201,42 @@ class _Planning:
                 missing, outdated = self._wanted(session)
                 if missing & asked_for or outdated:
                     wanted[session] = missing & asked_for
+        for session, symbols in again.items():
+            wanted[session] = wanted.get(session, set()) | symbols
         return Plan(
             kinds, wanted, self._mode, self._stored, window, damaged, _suspended(self._stored),
         )  # fmt: skip
+
+    def _again(self, held: Mapping[str, set[date]]) -> dict[date, set[str]]:
+        """The sessions of which something is held, each with the symbols that were listed and may be asked for."""
+        days = sorted({day for dates in held.values() for day in dates})
+        sessions = classify_days(self._exchange, days, self._now).sessions
+        if not sessions:
+            return {}
+        self._learn(sessions)
+        pairs = pl.DataFrame(
+            [(symbol, day) for symbol, dates in held.items() for day in dates],
+            schema={"symbol": pl.String, "date": pl.Date},
+            orient="row",
+        )
+        due = pairs.join(self._listings.unique("symbol"), on="symbol").filter(
+            pl.col("date").is_in(sessions),
+            (pl.col("date") >= pl.col("listed_on")).fill_null(value=True),
+            (pl.col("date") <= pl.col("delisted_on")).fill_null(value=True),
+        )
+        answered = {
+            (hole.symbol, day)
+            for day in sessions
+            for hole in (self._stored[day].missing if day in self._stored else ())
+            if not hole.worth_asking(self._now.date())
+        }
+        again: dict[date, set[str]] = {}
+        for symbol, day in due.select("symbol", "date").iter_rows():
+            if (symbol, day) in answered or day in self._damaged:
+                continue
+            if self._only is None or symbol in self._only:
+                again.setdefault(day, set()).add(symbol)
+        return again
 
     def _window(self, last: date, length: int) -> list[date]:
         calendar = self._exchange.calendar()

@@ -24,7 +24,7 @@ from enum import StrEnum
 import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS
-from quant_assets.market.coverage import FINAL, SETTLED, CellState, Missing
+from quant_assets.market.coverage import FINAL, HELD, SETTLED, CellState, Missing
 from quant_assets.market.moves import LARGE, exceeds, like_a_split, size_explained
 
 STALE_WARN, STALE_ERROR = 1, 5
@@ -203,9 +203,10 @@ def _like_a_split(move: float) -> str:
 
 
 def is_whole(state: CellState, missing: Collection[Missing]) -> bool:
-    """Whether a session's cell has all that the source can give: whoever is missing, the source itself said so."""
+    """Whether a session's cell has all that the source can give: whoever is missing, the source itself said so,
+    or what it said is held."""
     return state is CellState.COMPLETE or (
-        state is CellState.PARTIAL and all(m.outcome in SETTLED | FINAL for m in missing)
+        state is CellState.PARTIAL and all(m.outcome in SETTLED | FINAL | {HELD} for m in missing)
     )
 
 

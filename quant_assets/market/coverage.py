@@ -40,6 +40,9 @@ SUSPENDED = "suspended"
 REJECTED = "rejected"
 """The source gave a bar that breaks a rule, and a person has rejected it."""
 
+HELD = "held"
+"""The source gave a bar that is in doubt: it waits in quarantine, and the next run asks for it again."""
+
 SETTLED = frozenset({NO_BAR, REFUSED, NOT_FOUND, NO_DATA})
 """Outcomes that the source stated: asking again the same day would only hear them again."""
 FINAL = frozenset({SUSPENDED, REJECTED})

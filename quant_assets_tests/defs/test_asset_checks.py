@@ -190,7 +190,9 @@ def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(platfor
     platform.follow(US=["AAPL", "IBM"])
     assert platform.days(DAY, DAY).success
     row = read_table(platform.store, object_key(DAILY, "US", str(DAY))).head(1)
-    hold(platform.store, "US", row.with_columns(scale=pl.lit(1.0), rule=pl.lit("low is odd")), {}, "a-run")
+    hold(
+        platform.store, "US", row.with_columns(scale=pl.lit(1.0), rule=pl.lit("low is odd")), {}, "a-run", DAY
+    )
     result = platform.days(DAY, WEEK[-1])
     assert red(platform, result.run_id) == {(f"{DAY}|US", "validity"): WARN}
     text = str(said(platform, result.run_id)[f"{DAY}|US", "validity"].description)

@@ -9,6 +9,7 @@ import pytest
 
 from quant_assets.market.coverage import CellState, symbols_sha256
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.tables.quarantine import hold, read_quarantine
 from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness
 from quant_assets_tests.support import listings
 
@@ -58,3 +59,48 @@ def test_make_plan_names_a_symbol_that_joined_in_the_cells_of_the_look_back(
     expected = 3 if look_back else 2
     for day in WEEK[:3]:
         assert (harness.entry(day).expected, harness.cell(day).height) == (expected, expected)
+
+
+def broken(day: date) -> dict[str, object]:
+    return {"kind": "corrected_bar", "symbol": "IBM", "date": str(day), "field": "low", "value": 900.0}
+
+
+def test_a_held_bar_is_asked_for_again_by_a_run_of_another_session_however_far_back_it_is(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults(broken(MONDAY))
+    harness.live(market, DAY, WEEK[:3])
+    assert [m.symbol for m in harness.entry(MONDAY).missing] == ["IBM"]
+    market.clear_faults()
+    market.reset_stats()
+    # On the evening on which it was answered it is not asked about again.
+    assert harness.live(market, DAY, look_back=0).requests == 0
+    report = harness.live(market, WEEK[3], look_back=0)
+    assert market.stats()["chart_data"] == dict.fromkeys(SYMBOLS, 1)
+    assert set(report.also_changed) == {MONDAY}
+    assert harness.entry(MONDAY).state is CellState.COMPLETE
+    assert read_quarantine(harness.store, "US")["decision"].to_list() == ["superseded"]
+
+
+def test_what_is_held_beside_good_rows_is_asked_about_though_nothing_is_missing(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[3], WEEK[:4])
+    row = harness.cell(MONDAY).filter(pl.col("symbol") == "IBM")
+    doubt = row.with_columns(
+        scale=pl.lit(1.0),
+        rule=pl.lit("in doubt"),
+        kind=pl.lit("dividend"),
+        scope=pl.lit("action"),
+        dividend=pl.lit(9.0),
+    )
+    held = hold(harness.store, "US", doubt, {}, "a-run", WEEK[3])
+    market.reset_stats()
+    # Not of a run that is told to ask for others.
+    assert harness.live(market, WEEK[3], only=["AAPL"]).requests == 0
+    report = harness.live(market, WEEK[3])
+    assert (market.stats()["chart_data"], report.states) == ({"IBM": 1}, {"complete": 1})
+    # The source says something else, and that is what is stored.
+    assert read_quarantine(harness.store, "US").select("id", "decision").rows() == [(*held.ids, "superseded")]
+    market.reset_stats()
+    assert harness.live(market, WEEK[3]).requests == 0

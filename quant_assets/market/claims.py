@@ -1,0 +1,43 @@
+"""What a source claims, compared with what it has claimed before: which claims are the same, and what became of them.
+
+A claim is a row (ANSWER_SCHEMA) that is in doubt. Two claims about one session are the same when no value differs at
+the precision of what was served (`reconcile.differing`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import polars as pl
+
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, VALUES
+from quant_assets.market.reconcile import differing
+
+
+class Scope(StrEnum):
+    """How much of an answer is in doubt."""
+
+    ANSWER = "answer"
+    """All of it: its share basis cannot be told, and none of its rows is stored."""
+    ROW = "row"
+    """One session's bar, alone or as part of a stretch."""
+    ACTION = "action"
+    """A dividend or a split: the bar is stored, without it."""
+
+
+RULE = "rule"
+"""The kind of a row that breaks a rule of validation, or that was held before kinds were told apart."""
+
+
+def same_claims(held: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """Which rows of `held` say the same as rows of `earlier`: `at` (row numbers of `held`) and `earlier_at`.
+
+    Args:
+        held, earlier: the columns of ANSWER_SCHEMA, and `scope`. A pair has the same symbol, date and scope.
+    """
+    columns = [*DAILY_SCHEMA, "scope"]
+    old = earlier.select(*columns, pl.col("scale").alias("scale_old")).with_row_index("earlier_at")
+    new = held.select(*columns, "scale").with_row_index("at")
+    pairs = old.join(new, on=[*KEYS, "scope"], how="inner", suffix="_new")
+    same = pl.all_horizontal(~differing(name) for name in VALUES)
+    return pairs.filter(same).select("at", "earlier_at").sort("at", "earlier_at")
