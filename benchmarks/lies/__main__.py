@@ -19,10 +19,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.lies.cases import HONEST, Case, Cases, Choice, make_cases, symbols_of
+from benchmarks.lies.cases import BYSTANDER, HONEST, Case, Cases, Choice, make_cases, symbols_of
 from benchmarks.lies.honest_markets import Honest, honest_markets
 from benchmarks.lies.market import EVENINGS, RIGHT_AGAIN, STARTS
 from benchmarks.lies.tell import Played, Store, Telling
+from benchmarks.lies.undetectable import HOWS, How
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
 
 LIVE, LIVE_QUICK = 15, 4
@@ -31,8 +32,8 @@ MOST_HELD = 1e-4
 """The share of honest symbol-sessions that may be held for more than three sessions."""
 
 
-def play(made: Cases, server: ReplayHandle, root: Path, *, live: int) -> Played:
-    """Plays all cases, in company and alone; answers what came of them."""
+def play(made: Cases, server: ReplayHandle, root: Path, *, live: int, hows: Sequence[How] = HOWS) -> Played:
+    """Plays all cases, in company and alone, as `hows` say; answers what came of them."""
     played = Played()
     for code in ("US", "LSE"):
         together = made.of(code, alone=False)
@@ -41,37 +42,55 @@ def play(made: Cases, server: ReplayHandle, root: Path, *, live: int) -> Played:
         crowd = [one for one in made.bystanders if one.slot.market.code == code]
         server.clear_faults()
         server.add_faults(*(fault for case in together for fault in case.faults))
-        _play(played, made, server, root / code, [*together, *crowd], live)
+        _play(played, made, server, root / code, [*together, *crowd], live, hows)
         alone: dict[str, list[Case]] = defaultdict(list)
         for case in made.of(code, alone=True):
             alone[case.name].append(case)
         for number, cases in enumerate(alone.values()):
             server.clear_faults()
             server.add_faults(*(fault for case in cases for fault in case.faults))
-            _play(played, made, server, root / f"{code}-alone-{number}", [*cases, *crowd[:3]], 2)
+            _play(played, made, server, root / f"{code}-alone-{number}", [*cases, *crowd[:3]], 2, hows)
     server.clear_faults()
     return played
 
 
 def _play(
-    played: Played, made: Cases, server: ReplayHandle, root: Path, cases: Sequence[Case], live: int
+    played: Played,
+    made: Cases,
+    server: ReplayHandle,
+    root: Path,
+    cases: Sequence[Case],
+    live: int,
+    hows: Sequence[How],
 ) -> None:
     """Plays the cases of one market: the established store, and one first backfill per number of evenings."""
     where = cases[0].slot.market
-    told = [case for case in cases if case.kind.name != "bystander"]
-    crowd = [case for case in cases if case.kind.name == "bystander"]
+    told = [case for case in cases if case.kind.name != BYSTANDER]
+    crowd = [case for case in cases if case.kind.name == BYSTANDER]
     nights = [n for n in EVENINGS if any(case.slot.evenings == n for case in told)]
-    played.cases += 2 * len(told)
-    played.undetectable += sum(
-        bool(case.undetectable(how)) for case in told for how in ("first", "established")
-    )
+    played.cases += len(hows) * len(told)
+    played.undetectable += sum(bool(case.undetectable(how)) for case in told for how in hows)
 
-    def store(name: str, some: Sequence[Case]) -> Store:
-        return Store(root / name, server, where, symbols_of(some), made.truth, played.seconds)
+    def telling(name: str, how: How, some: Sequence[Case]) -> Telling:
+        store = Store(root / name, server, where, symbols_of(some), made.truth, played.seconds)
+        return Telling(store, how, some, played)
 
-    old = Telling(store("established", cases), "established", cases, played)
+    if "established" in hows:
+        _established(telling("established", "established", cases), nights, live)
+    for n in nights if "first" in hows else ():
+        some = [*(case for case in told if case.slot.evenings == n), *crowd]
+        new, first = telling(f"first-{n}", "first", some), where.telling + STARTS[n]
+        new.evening(first, backfill=True)
+        for now in range(first + 1, first + n + RIGHT_AGAIN):
+            new.evening(now)
+        new.honest(first + n + RIGHT_AGAIN - 1)
+
+
+def _established(old: Telling, nights: Sequence[int], live: int) -> None:
+    """A store that is filled honestly until the first of its cases begins, the last `live` sessions day by day."""
+    where = old.store.market
     begin = where.telling + STARTS[nights[0]]
-    old.store.fill(range(old.store.begin, begin - live), begin - live - 1)
+    old.store.fill(range(where.begin, begin - live), begin - live - 1)
     for now in range(begin - live, begin):
         old.store.fill([now], now)
     wrong, absent = old.store.judge(begin - 1)
@@ -81,14 +100,6 @@ def _play(
     for now in range(begin, end):
         old.evening(now)
     old.honest(end - 1)
-    for n in nights:
-        some = [*(case for case in told if case.slot.evenings == n), *crowd]
-        new = Telling(store(f"first-{n}", some), "first", some, played)
-        first = where.telling + STARTS[n]
-        new.evening(first, backfill=True)
-        for now in range(first + 1, first + n + RIGHT_AGAIN):
-            new.evening(now)
-        new.honest(first + n + RIGHT_AGAIN - 1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,7 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--case", default="*", help="only cases of this name, kind/variant/evenings (a pattern)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="two variants a kind, for one and two evenings")
+    parser.add_argument("--quick", action="store_true", help="two variants a kind, for two evenings")
+    parser.add_argument("--how", choices=("first", "established"), help="only stores of this kind")
     parser.add_argument("--report", type=Path, help="a file that gets every finding")
     parser.add_argument("--keep", type=Path, help="a folder in which the stores are left")
     parser.add_argument(
@@ -120,7 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         config = ReplayConfig(history_files=[(root / "lies.csv", "as_traded")], now="2024-01-01")
         with start(config) as server:
-            played = play(made, server, root, live=LIVE_QUICK if asked.quick else LIVE)
+            live = LIVE_QUICK if asked.quick else LIVE
+            played = play(made, server, root, live=live, hows=(asked.how,) if asked.how else HOWS)
         markets: list[Honest] = []
         if asked.kind in ("*", HONEST) and asked.case == "*":
             markets = list(honest_markets(root / "honest", seed=asked.seed, quick=asked.quick))
@@ -129,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _list(made: Cases) -> None:
     for case in made.cases:
-        reasons = [f"{how}: {why}" for how in ("first", "established") if (why := case.undetectable(how))]
+        reasons = [f"{how}: {why}" for how in HOWS if (why := case.undetectable(how))]
         print("\t".join([case.name, case.symbol, *reasons]))
 
 

@@ -14,13 +14,13 @@ import polars as pl
 # Importing them declares the kinds.
 from benchmarks.lies import bars, dividends, refusals, splits  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from benchmarks.lies.lie import KINDS, Kind, Lie
-from benchmarks.lies.market import EVENINGS, Slot, market
+from benchmarks.lies.market import EVENINGS, HISTORY, SHORT_HISTORY, Market, Slot, market
 from benchmarks.lies.pasts import AROUND, write_history
 from benchmarks.lies.undetectable import How, why_undetectable
 from quant_assets.replay.faults import FaultKind
 from quant_assets.replay.generator import symbol_names
 
-HONEST = "honest"
+HONEST, BYSTANDER = "honest", "bystander"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +45,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which cases to make. `quick`: two variants a kind, told for one or two evenings."""
+    """Which cases to make. `quick`: two variants a kind, told for two evenings, after a short history."""
 
     kind: str = "*"
     case: str = "*"
     seed: int = 1
     quick: bool = False
+
+    def market(self, code: str) -> Market:
+        """A market of these cases."""
+        return market(code, SHORT_HISTORY if self.quick else HISTORY)
 
 
 @dataclass(eq=False)
@@ -85,12 +89,12 @@ def make_cases(choice: Choice, folder: Path) -> Cases:
         symbol = draw(lie.past, slot)
         twin = draw(lie.twin, slot) if lie.twin is not None else ""
         made.cases.append(Case(kind, lie.variant, slot, symbol, _told(lie, slot, symbol, twin)))
-    nobody = Kind("bystander", lambda _: ())
+    nobody = Kind(BYSTANDER, lambda _: ())
     for code in ("US", "LSE"):
         pasts = list(AROUND.items())
-        for n in range(6 if choice.quick else 24):
+        for n in range(7 if choice.quick else 24):
             name, past = pasts[n % len(pasts)]
-            slot = Slot(market(code), EVENINGS[n % 3])
+            slot = Slot(choice.market(code), EVENINGS[n % 3])
             made.bystanders.append(Case(nobody, f"{name} {n}", slot, draw(past, slot)))
     made.truth = write_history(frames, markets, str(folder / "lies.csv"))
     return made
@@ -98,14 +102,14 @@ def make_cases(choice: Choice, folder: Path) -> Cases:
 
 def _lies(choice: Choice, absent: list[str]) -> Iterator[tuple[Kind, Lie, Slot]]:
     known = set(FaultKind)
-    evenings = (2, 1) if choice.quick else EVENINGS
+    evenings = (2,) if choice.quick else EVENINGS
     for kind, number in zip(KINDS.by_name.values(), count()):
         if not fnmatchcase(kind.name, choice.kind):
             continue
         for at, nights in enumerate(evenings):
             if kind.alone and nights != 2:
                 continue
-            slot = Slot(market(kind.market), nights)
+            slot = Slot(choice.market(kind.market), nights)
             lies = list(kind.make(slot))
             untold = {str(f["kind"]) for lie in lies for f in lie.faults} - known
             if untold:

@@ -57,20 +57,24 @@ def honest_markets(root: Path, *, seed: int, quick: bool) -> Iterator[Honest]:
         for name, spec in (("thin", thin), ("real_life", real)):
             config = ReplayConfig(generated=[GeneratedExchange(**spec)], now="2020-01-01")
             yield _fill(name, config, generate(**spec), spec["exchange"], root / name)
-    yield _fill(
-        "recorded", ReplayConfig(sampledata=True, now="2020-01-01"), sampledata(), "US", root / "recorded"
-    )
+    recorded = ReplayConfig(sampledata=True, now="2020-01-01")
+    yield _fill("recorded", recorded, sampledata(), "US", root / "recorded", last=300 if quick else None)
 
 
-def _fill(name: str, config: ReplayConfig, history: History, code: str, root: Path) -> Honest:
+def _fill(
+    name: str, config: ReplayConfig, history: History, code: str, root: Path, last: int | None = None
+) -> Honest:
     truth = history.frame.filter(pl.col("close").is_not_null())
     days = truth["date"].unique().sort().to_numpy().astype("datetime64[D]")
-    last = len(days) - 1
-    where = Market(code, venue(code), exchange(code), np.asarray(days), last - EVENINGS)
+    if last is not None:
+        days = days[-last:]
+        truth = truth.filter(pl.col("date") >= days[0].item())
+    end = len(days) - 1
+    where = Market(code, venue(code), exchange(code), np.asarray(days), 0, end - EVENINGS)
     found = Honest(name)
     with start(config) as server:
-        store = Store(root, server, where, history.symbols, truth, defaultdict(float), begin=0)
-        first = last - EVENINGS
+        store = Store(root, server, where, history.symbols, truth, defaultdict(float))
+        first = end - EVENINGS
         store.fill(range(first + 1), first)
         for evening in range(1, EVENINGS + 1):
             store.fill([first + evening], first + evening)
@@ -78,7 +82,7 @@ def _fill(name: str, config: ReplayConfig, history: History, code: str, root: Pa
                 old = _old(store.judge(first + evening)[1], store, first)
                 found.held = old.height
                 found.text = _examples(old)
-        wrong, absent = store.judge(last)
+        wrong, absent = store.judge(end)
     found.wrong = wrong.height
     if wrong.height:
         found.text += f" wrong: {wrong.head(3).rows()}"

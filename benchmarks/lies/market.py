@@ -22,18 +22,19 @@ STARTS = {5: 0, 2: 5, 1: 7}
 """The evening on which each group begins: one group lies at a time, so that most symbols are honest."""
 RIGHT_AGAIN = 3
 """Sessions after which the store must be right once the source is."""
-HISTORY = 250
-"""Sessions before the first lie, at most, that are stored."""
+HISTORY, SHORT_HISTORY = 250, 140
+"""Sessions that are stored before the first lie."""
 
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """An exchange with its sessions; `telling` is the position of the first evening of lies."""
+    """An exchange with its sessions; what is stored begins at position `begin`, the lies on the evening `telling`."""
 
     code: str
     venue: Venue
     exchange: Exchange
     days: np.ndarray
+    begin: int
     telling: int
 
     def day(self, at: int) -> date:
@@ -51,11 +52,12 @@ class Market:
 
 
 @cache
-def market(code: str) -> Market:
-    """The market of a code ("US" or "LSE")."""
+def market(code: str, history: int = HISTORY) -> Market:
+    """The market of a code ("US" or "LSE"), with so many sessions before the first lie."""
     where = venue(code)
     days = trading_sessions(where, str(FIRST), str(LAST))
-    return Market(code, where, exchange(code), days, int(np.searchsorted(days, np.datetime64(TELLING, "D"))))
+    telling = int(np.searchsorted(days, np.datetime64(TELLING, "D")))
+    return Market(code, where, exchange(code), days, telling - history, telling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +75,6 @@ class Slot:
     def day(self, at: int) -> str:
         """The session at a position, ISO text."""
         return self.market.day(self.first + at).isoformat()
-
-    def start(self) -> str:
-        """The first session stored, ISO text."""
-        return self.market.day(0).isoformat()
 
     def after_closed_day(self, *, holiday: bool = False) -> tuple[int, str]:
         """The latest position whose session follows a closed day, and that day: a weekday for a `holiday`."""

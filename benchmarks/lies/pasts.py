@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from benchmarks.lies.market import HISTORY, Market, Slot
+from benchmarks.lies.market import Market, Slot
 from quant_assets.replay.generator import random_walk
 from quant_assets.replay.history import PRICES, SCHEMA, History, SymbolInfo
 from quant_assets.replay.sampledata import sampledata
@@ -33,7 +33,7 @@ class Past:
 
     def of(self, name: str, slot: Slot, seed: int) -> pl.DataFrame:
         """Its rows (the replay server's as-traded columns) on the sessions that are stored."""
-        begin = max(0, slot.market.telling - HISTORY)
+        begin = slot.market.begin
         if self.recorded is not None:
             return _recorded(name, *self.recorded, slot, begin)
         return self._drawn(name, slot, begin, np.random.default_rng([seed, zlib.crc32(name.encode())]))
@@ -41,14 +41,16 @@ class Past:
     def _drawn(self, name: str, slot: Slot, begin: int, rng: np.random.Generator) -> pl.DataFrame:
         market: Market = slot.market
         n = len(market.days) - begin
-        shift = slot.first - begin
+        # Before what is stored nothing happens.
+        shift, floor = slot.first - begin, begin - slot.first
         ratio, fall, paid = np.ones(n), np.ones(n), np.zeros(n)
         for at, value in self.splits.items():
             ratio[at + shift] = value
         for at, factor in self.jumps.items():
             fall[at + shift] /= factor
         for at, share in self.dividends.items():
-            paid[at + shift] = share
+            if at > floor:
+                paid[at + shift] = share
         shares = np.cumprod(ratio)
         low, high = 20.0 * shares.max(), 200.0 * shares.min()
         first = float(np.exp(rng.uniform(np.log(min(low, high)), np.log(max(low, high)))))

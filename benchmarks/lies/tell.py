@@ -13,9 +13,9 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.lies.cases import HONEST, Case, symbols_of
+from benchmarks.lies.cases import BYSTANDER, HONEST, Case, symbols_of
 from benchmarks.lies.judge import holes, wrong_values
-from benchmarks.lies.market import HISTORY, RIGHT_AGAIN, Market
+from benchmarks.lies.market import RIGHT_AGAIN, Market
 from benchmarks.lies.undetectable import How
 from quant_assets.catalog.build import build_catalog, followed
 from quant_assets.catalog.configured import ConfiguredSymbol
@@ -76,13 +76,10 @@ class Store:
     symbols: Sequence[str]
     truth: pl.DataFrame
     seconds: defaultdict[str, float]
-    begin: int = -1
 
     def __post_init__(self) -> None:
         self.store = LocalObjectStore(self.home / "store")
         self.truth = self.truth.filter(pl.col("symbol").is_in(list(self.symbols)))
-        if self.begin < 0:
-            self.begin = max(0, self.market.telling - HISTORY)
 
     def fill(
         self,
@@ -155,7 +152,7 @@ class Telling:
 
     def evening(self, now: int, *, backfill: bool = False) -> None:
         """One evening: the fill, and what is then stored and said."""
-        positions = range(self.store.begin, now + 1) if backfill else [now]
+        positions = range(self.store.market.begin, now + 1) if backfill else [now]
         try:
             report = self.store.fill(positions, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, these cases are lost and the others go on
@@ -178,7 +175,7 @@ class Telling:
                 self._find("unnamed", case, now, f"{what}, and not named", 1)
             if case.symbol in held and report.result != "PARTIAL":
                 self._find("result", case, now, f"held, and the run is {report.result}")
-            if case.kind.name in (HONEST, "bystander"):
+            if case.kind.name in (HONEST, BYSTANDER):
                 continue
             if not lying and now == case.slot.first + case.slot.evenings + RIGHT_AGAIN - 1:
                 self._healed(case, now, rows, gaps.get((case.symbol,)))
@@ -188,7 +185,7 @@ class Telling:
             return
         if case.undetectable(self.how):
             # Wrong where no daily update looks: the sweep of its turn does.
-            days = range(self.store.begin, now + 1)
+            days = range(self.store.market.begin, now + 1)
             self.store.fill(days, now, [case.symbol], Mode.FORCE)
             wrong, absent = (frame.filter(pl.col("symbol") == case.symbol) for frame in self.store.judge(now))
             if wrong.is_empty() and absent.is_empty():
@@ -203,7 +200,7 @@ class Telling:
 
     def honest(self, now: int) -> None:
         """Counts what is held of honest symbols: their sessions three sessions old and older must be there."""
-        honest = [case for case in self.cases if case.kind.name in (HONEST, "bystander")]
+        honest = [case for case in self.cases if case.kind.name in (HONEST, BYSTANDER)]
         _, absent = self.store.judge(now)
         old = absent.filter(pl.col("date") <= self.store.market.day(now - RIGHT_AGAIN))
         for case in honest:
@@ -219,7 +216,7 @@ class Telling:
         return [
             case
             for case in self.cases
-            if case.kind.name == "bystander"
+            if case.kind.name == BYSTANDER
             or case.slot.first <= now < case.slot.first + case.slot.evenings + RIGHT_AGAIN
         ]
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 How = Literal["first", "established"]
+HOWS: tuple[How, How] = ("first", "established")
 """Where a lie meets the store: on a symbol's first backfill, or on a store filled honestly day by day before."""
 
 
