@@ -94,7 +94,8 @@ class FetchResult:
     `bars` (SERVED_SCHEMA), `splits` and `dividends` are split-adjusted to now, as the source serves them; bars
     have one row a date. `dropped` names the dates whose bar the source gave in a form nobody can use (null values,
     two different bars for one session), with the reason; `unreadable` are the events in such a form. `shifted` are
-    the sessions whose bar was stamped on the evening before and has been put on its session. `reason` says what went
+    the sessions whose bar was stamped on the evening before and has been put on its session. `notes` say what
+    else was settled in reading. `currency` is None where the answer names none. `reason` says what went
     wrong when the outcome is not OK. `facts` are the raw facts for reports: status, attempts, seconds.
     """
 
@@ -110,6 +111,7 @@ class FetchResult:
     meta: Meta = Meta()
     unreadable: list[UnreadableEvent] = field(default_factory=list[UnreadableEvent])
     shifted: list[date] = field(default_factory=list[date])
+    notes: list[str] = field(default_factory=list[str])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

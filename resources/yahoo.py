@@ -33,6 +33,7 @@ YAHOO = "https://query2.finance.yahoo.com"
 _DOWN_AFTER = 12
 
 _LONGEST_PAUSE = 30.0
+_RENEW_AT_MOST_EVERY = 30.0
 
 # curl's numbers for: no proxy or host of that name, no connection, no TLS or no certificate to trust.
 _CANNOT_CONNECT = (5, 6, 7, 35, 60, 77)
@@ -79,6 +80,7 @@ class YahooSource:
         self._yf: Any = None
         self._open_lock = threading.Lock()
         self._answered = False
+        self._renewable_at = 0.0
 
     @property
     def name(self) -> str:
@@ -100,6 +102,7 @@ class YahooSource:
         queue = deque(requests)
         running: dict[Future[FetchResult], str] = {}
         unanswered = unreachable = 0
+        stopped = ""
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="yahoo") as pool:
             try:
                 while queue or running:
@@ -115,7 +118,7 @@ class YahooSource:
                     while queue and len(running) < self._settings.concurrency * 2:
                         request = queue.popleft()
                         if unanswered >= _DOWN_AFTER:
-                            reason = "not asked: the source stopped answering"
+                            reason = f"not asked: {stopped}"
                             yield FetchResult(request.symbol, Outcome.FAILED, reason)
                         else:
                             running[pool.submit(self._one, request)] = request.symbol
@@ -126,6 +129,8 @@ class YahooSource:
                         result = future.result()
                         if result.facts.get("unanswered"):
                             unanswered += 1
+                            consent = result.facts.get("consent")
+                            stopped = result.reason if consent else "the source stopped answering"
                             unreachable += bool(result.facts.get("unreachable"))
                             # A source that has answered before is there, whatever one symbol's trouble is.
                             if not self._answered and unreachable >= min(3, len(requests)):
@@ -176,6 +181,17 @@ class YahooSource:
             logging.getLogger("yfinance").setLevel(logging.CRITICAL)
             self._session = session
 
+    def _renew(self) -> None:
+        """Has the next request fetch new cookies, if that was not tried a moment ago."""
+        from quant_assets.resources.yahoo_session import renew_cookies
+
+        with self._open_lock:
+            assert self._session is not None
+            self._session.crumb_refused = False
+            if time.monotonic() >= self._renewable_at:
+                self._renewable_at = time.monotonic() + _RENEW_AT_MOST_EVERY
+                renew_cookies(self._yf)
+
     def _one(self, request: HistoryRequest) -> FetchResult:
         started = time.monotonic()
         number, result = 0, _not_asked(request.symbol)
@@ -186,6 +202,9 @@ class YahooSource:
                     break
                 except _Passing as error:
                     result = error.result
+                    if number > 1 and result.facts.get("consent"):
+                        # With new cookies as well: a third time is no other.
+                        break
                     # Libraries that retry sleep through an interrupt.
                     if number < self._settings.attempts and wait_unless_interrupted(
                         self._pause(number, error)
@@ -228,6 +247,9 @@ class YahooSource:
             assert self._pacer is not None
             self._pacer.cool_down(seconds)
             raise _Passing(result, wait_seconds=0.0)
+        assert self._session is not None
+        if result.facts.get("consent") or self._session.crumb_refused:
+            self._renew()
         if result.outcome is Outcome.FAILED:
             raise _Passing(result)
         self._refusals = itertools.count()

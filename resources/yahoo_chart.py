@@ -41,6 +41,15 @@ _BUILD_ERRORS: tuple[type[BaseException], ...] = (
 )
 
 
+CONSENT = (
+    "Yahoo's consent page instead of an answer (run again from a network outside Europe, or with the folder `cache` "
+    "in QUANT_ASSETS_HOME deleted)"
+)
+
+_HEAD = 4096
+_TOO_MANY = b"too many requests"
+
+
 class _Unusable(Exception):
     """The body is no answer to the request; the message is the reason."""
 
@@ -73,13 +82,20 @@ def read_chart(
     def ended(outcome: Outcome, reason: str) -> FetchResult:
         return FetchResult(symbol, outcome, reason, facts=facts)
 
-    if status == 429:
-        return ended(Outcome.RATE_LIMITED, "rate-limited (429)")
+    if status in (429, 999):
+        return ended(Outcome.RATE_LIMITED, f"rate-limited ({status})")
     try:
         chart = _chart_of(body)
     except _Unusable as error:
+        if _TOO_MANY in body[:_HEAD].lower():
+            return ended(Outcome.RATE_LIMITED, f"rate-limited (the text of it, with status {status})")
+        if _is_consent_page(body):
+            facts |= {"consent": True, "unanswered": True}
+            return ended(Outcome.FAILED, CONSENT)
         return ended(Outcome.FAILED, f"status {status}: {error}" if status != 200 else str(error))
     error_text = _error_text(chart)
+    if _TOO_MANY.decode() in error_text.lower():
+        return ended(Outcome.RATE_LIMITED, f"rate-limited (the text of it, with status {status})")
     if status == 404 and error_text.startswith("No data found"):
         return ended(Outcome.NOT_FOUND, f"not found at the source: {error_text}")
     if status == 400 and error_text.startswith("Data doesn't exist"):
@@ -90,6 +106,14 @@ def read_chart(
         return _read_result(chart, symbol, Stamping(zone, close, sessions), facts)
     except _Unusable as error:
         return ended(Outcome.FAILED, str(error))
+
+
+def _is_consent_page(body: bytes) -> bool:
+    """Whether this is the page that asks for consent to cookies, in Europe above all."""
+    page = body.lower()
+    return page.lstrip().startswith(b"<") and any(
+        sign in page for sign in (b"collectconsent", b"consent.yahoo.com", b"csrftoken")
+    )
 
 
 def _chart_of(body: bytes) -> dict[str, Any]:
@@ -141,9 +165,8 @@ def _read_result(
     today = _meta_of(meta)
     if today.price_at is not None:
         stamping = replace(stamping, live_at=int(today.price_at.timestamp()))
-    currency = meta.get("currency")
-    if not isinstance(currency, str) or not currency:
-        raise _Unusable("answer without a currency")
+    named = meta.get("currency")
+    currency = named if isinstance(named, str) and named else None
     first = meta.get("firstTradeDate")
     try:
         first_trade = None if first is None else stamping.day(first, {})
@@ -162,6 +185,7 @@ def _read_result(
         )
     # An ex-date without a bar comes as an answer without timestamps, and must not be lost.
     rows, placed, shifted = stamping.put(_quotes(result))
+    rows, notes = _without_live_row(rows, today.price)
     bars, dropped = _bars(rows)
 
     def day(stamp: Any) -> date:
@@ -180,6 +204,7 @@ def _read_result(
         meta=today,
         unreadable=unreadable,
         shifted=shifted,
+        notes=notes,
         facts=facts,
     )
 
@@ -209,6 +234,30 @@ def _quotes(result: Mapping[str, Any]) -> pl.DataFrame:
     if not raw["timestamp"].is_between(-_FAR, _FAR).fill_null(False).all():
         raise _Unusable("timestamps that are no moments")
     return raw.with_columns(_adjusted(result, raw.height))
+
+
+def _without_live_row(rows: pl.DataFrame, price: float | None) -> tuple[pl.DataFrame, list[str]]:
+    """Dated rows without the live one that Yahoo serves beside the last bar, and what was done.
+
+    After the close the last session often comes twice: as its bar, stamped at the opening, and as a live row, stamped
+    at the last trade. Both hold the day; the volumes differ by what was reported late. The bar is the end of the day
+    when it closes like the live row or at today's price (`price`), or has counted as many shares; where the live row
+    alone has got further, neither is known to be final, and both stay.
+    """
+    last = rows.filter(pl.col("date") == pl.col("date").max()).sort("timestamp")
+    if (
+        last.height != 2
+        or last["timestamp"].n_unique() != 2
+        or last[:, [*_QUOTE]].null_count().sum_horizontal().sum()
+    ):
+        return rows, []
+    bar, live = last.to_dicts()
+    if all(bar[name] == live[name] for name in _QUOTE):
+        return rows, []
+    if bar["close"] not in (live["close"], price) and bar["volume"] < live["volume"]:
+        return rows, []
+    note = f"a live row beside the bar of {bar['date']} is left out"
+    return rows.filter(pl.col("timestamp") != live["timestamp"]), [note]
 
 
 def _bars(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[date, str]]:
@@ -273,7 +322,7 @@ _KINDS: tuple[tuple[str, ActionKind], ...] = (
 
 
 def _events(
-    events: Mapping[str, Any], day_of: Callable[[Any], date], currency: str
+    events: Mapping[str, Any], day_of: Callable[[Any], date], currency: str | None
 ) -> tuple[pl.DataFrame, pl.DataFrame, list[UnreadableEvent]]:
     """Splits, dividends, and the events that cannot be read. An event of its own fails nothing but itself."""
     splits: list[tuple[date, float]] = []
@@ -314,7 +363,7 @@ def _amount(event: Mapping[str, Any]) -> float:
     return amount
 
 
-def _other_currency(event: Mapping[str, Any], currency: str) -> str | None:
+def _other_currency(event: Mapping[str, Any], currency: str | None) -> str | None:
     """The currency that the event names, None for the listing's own. Raises TypeError."""
     named = event.get("currency")
     if named is not None and not isinstance(named, str):

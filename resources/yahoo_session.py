@@ -18,6 +18,10 @@ from quant_assets.resources.counters import DATA_REQUESTS, count
 from quant_assets.resources.pacing import Pacer
 
 _CHART = re.compile(r"/v8/finance/chart/[^/?]+")
+_CRUMB_PATH = "/v1/test/getcrumb"
+# A crumb is one short word. What comes in its place is a page, "Too Many Requests", or an error in JSON.
+_CRUMB = re.compile(r"[^\s<>{}]{1,64}")
+_LONGEST_CRUMB_PAUSE = 60.0
 
 
 class ChartRefused(QuantAssetsError):
@@ -31,6 +35,14 @@ class ChartRefused(QuantAssetsError):
         self.status = status
         self.body = body
         self.retry_after = retry_after
+
+
+class NoCrumb(QuantAssetsError, OSError):
+    """What came instead of a crumb is none, or it is too early to ask for one again.
+
+    An OSError, for which yfinance asks on without a crumb (charts need none); anything else it would keep and send
+    along with every request, a whole page too.
+    """
 
 
 class ObservingSession(Session[Response]):
@@ -52,6 +64,10 @@ class ObservingSession(Session[Response]):
         self._pacer = pacer
         self._counts: Counter[str] = Counter()
         self._count_lock = threading.Lock()
+        self._no_crumb_until = 0.0
+        self._crumb_pause = 0.0
+        self.crumb_refused = False
+        """Whether what came for the last crumb was none: new cookies may be the cure. Whoever renews them says so."""
 
     @property
     def data_requests(self) -> int:
@@ -68,6 +84,9 @@ class ObservingSession(Session[Response]):
         if self._base_url:
             target = f"{self._base_url}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
             kwargs["headers"] = {**(kwargs.get("headers") or {}), "X-Forwarded-Host": parts.netloc}
+        is_crumb = parts.path == _CRUMB_PATH
+        if is_crumb and time.monotonic() < self._no_crumb_until:
+            raise NoCrumb("no crumb to be had a moment ago")
         self._pacer.wait()
         with self._count_lock:
             self._counts["data" if is_chart else "other"] += 1
@@ -80,10 +99,37 @@ class ObservingSession(Session[Response]):
             if parts.netloc == "fc.yahoo.com":
                 cookies: Any = self.cookies
                 cookies.jar.set_cookie(_yahoo_cookie())
+        if is_crumb:
+            self._judge_crumb(response)
         # 401 is left to yfinance: it then fetches a new crumb, which is the cure.
         if is_chart and response.status_code >= 400 and response.status_code != 401:
             raise ChartRefused(response.status_code, response.content, _retry_after(response))
         return response
+
+    def _judge_crumb(self, response: Response) -> None:
+        """Raises NoCrumb when this is none; then nobody asks for one for a while, each time longer."""
+        if response.status_code == 200 and _CRUMB.fullmatch(response.text.strip()):
+            self._crumb_pause = 0.0
+            return
+        self._crumb_pause = min(_LONGEST_CRUMB_PAUSE, max(1.0, 2 * self._crumb_pause))
+        self._no_crumb_until = time.monotonic() + self._crumb_pause
+        self.crumb_refused = True
+        raise NoCrumb(f"status {response.status_code} and no crumb")
+
+
+def renew_cookies(yfinance_data: Any) -> None:
+    """Has the next request of a YfData (yfinance 1.7.0) fetch a new cookie and crumb: it forgets both, on disk too.
+
+    It then goes yfinance's second way, which gives the consent that a consent page asks for.
+    """
+    from yfinance import cache
+
+    with yfinance_data._cookie_lock:
+        yfinance_data._cookie = yfinance_data._crumb = None
+        yfinance_data._session.cookies.clear()
+        yfinance_data._cookie_strategy = "csrf"
+        stored: Any = cache.get_cookie_cache()
+        stored.store("curlCffi", None)
 
 
 def _yahoo_cookie() -> Cookie:

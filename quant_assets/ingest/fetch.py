@@ -30,6 +30,8 @@ told in the same words whichever run finds it."""
 
 _BATCH_ROWS = 200_000
 _FINGERPRINT_BARS = 20
+_NAMED = 5
+"""How many symbols are named of those that one remark is about."""
 _MOST_HOLES = 2_000_000
 """Wanted bars above which an interrupted run writes nothing: naming them all would take longer than asking again."""
 
@@ -119,6 +121,11 @@ class _Fetching:
         self._fingerprints: dict[int, list[str]] = defaultdict(list)
         known = self._listings.filter(pl.col("listed_on").is_not_null())
         self._listed_on: dict[str, date] = dict(known.select("symbol", "listed_on").iter_rows())
+        self._noted: dict[str, list[str]] = defaultdict(list)
+        self._currency_of: dict[str, str] = {}
+        if "currency" in self._listings.columns:
+            stated = self._listings.filter(pl.col("currency").is_not_null())
+            self._currency_of = dict(stated.select("symbol", "currency").iter_rows())
         self._calendar = pl.Series(dtype=pl.Date)
         self._currencies = pl.Series(self._exchange.currencies)
         if plan.wanted:
@@ -148,6 +155,9 @@ class _Fetching:
             self._take(self._both(again[second.result.symbol], second))
         self._flush()
         self._same_histories()
+        for note, symbols in sorted(self._noted.items()):
+            more = f" and {len(symbols) - _NAMED} more" if len(symbols) > _NAMED else ""
+            self._fetched.warnings.append(f"{note}: {', '.join(sorted(symbols)[:_NAMED])}{more}")
         return self._fetched
 
     def _worth_naming(self) -> None:
@@ -178,17 +188,7 @@ class _Fetching:
         return pl.concat(answers) if answers else pl.DataFrame(schema=ANSWER_SCHEMA)
 
     def _read(self, result: FetchResult) -> _Answer:
-        splits = [event for event in result.unreadable if event.kind == "split"]
-        if splits:
-            # Which shares the prices before it are of is then anybody's guess.
-            result = replace(
-                result,
-                outcome=Outcome.FAILED,
-                reason="; ".join(map(str, splits)),
-                bars=result.bars.clear(),
-                splits=result.splits.clear(),
-                dividends=result.dividends.clear(),
-            )
+        result = self._usable(result)
         if result.outcome is not Outcome.OK:
             return _Answer(result, pl.DataFrame(schema=ANSWER_SCHEMA), [])
         from quant_assets.market.validation import with_context
@@ -210,6 +210,24 @@ class _Fetching:
             with_context(rows, self._calendar, self._currencies, self._listings, accepted),
             runs,
         )
+
+    def _usable(self, result: FetchResult) -> FetchResult:
+        """The answer in the listing's currency, or FAILED where nobody can tell what its numbers mean."""
+        splits = [event for event in result.unreadable if event.kind == "split"]
+        if result.outcome is not Outcome.OK or (result.currency and not splits):
+            return result
+        if (stated := self._currency_of.get(result.symbol)) and not splits:
+            notes = [*result.notes, f"the answer names no currency; {stated} is taken from the catalog"]
+            named = pl.col("currency").replace(stated, None)
+            return replace(
+                result, currency=stated, dividends=result.dividends.with_columns(named), notes=notes
+            )
+        # Which shares the prices before such a split are of is anybody's guess.
+        reason = "; ".join(map(str, splits)) or (
+            f"answer without a currency (state it in the universe file: `currency` of {result.symbol}, "
+            f"one of {', '.join(self._exchange.currencies)})"
+        )
+        return FetchResult(result.symbol, Outcome.FAILED, reason, facts=result.facts)
 
     def _unexplained(self, answer: _Answer) -> bool:
         """Whether a wanted session lies in a short gap that is not settled; a long one looks like a suspension."""
@@ -267,6 +285,8 @@ class _Fetching:
             self._batch.append(self._relevant(symbol, answer.rows))
             self._fetched.facts[symbol] = result.facts
             self._left_out(result)
+            for note in result.notes:
+                self._noted[note].append(symbol)
         else:
             outcome = NO_DATA if result.outcome is Outcome.NO_DATA else result.outcome.value
             for session in due:

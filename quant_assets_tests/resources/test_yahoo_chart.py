@@ -107,6 +107,9 @@ def test_the_symbol_may_be_spelled_in_lower_case() -> None:
     assert read(answer(), symbol="aapl").outcome is Outcome.OK
 
 
+CONSENT_PAGE = """<!DOCTYPE html>
+<html><head><title>Yahoo is part of the Yahoo family of brands</title></head><body>
+<form method="post" class="consent-form" action="/v2/collectConsent?sessionId=3_cc-session_1"></form></body></html>"""
 NO_DATA_TEXT = "Data doesn't exist for startDate = 1710000000, endDate = 1710003600"
 
 
@@ -117,6 +120,14 @@ NO_DATA_TEXT = "Data doesn't exist for startDate = 1710000000, endDate = 1710003
         (400, refusal("Bad Request", NO_DATA_TEXT), "no_data", "has no data in the range"),
         (429, "Too Many Requests", "rate_limited", "429"),
         (429, answer(), "rate_limited", "429"),
+        (999, "<html><body>Unable to process request at this time</body></html>", "rate_limited", "999"),
+        (200, "Too Many Requests\r\n", "rate_limited", "status 200"),
+        (200, "<html><head><title>429 Too Many Requests</title></head></html>", "rate_limited", "status 200"),
+        (503, "too many requests", "rate_limited", "status 503"),
+        (200, {"finance": {"error": {"code": "Too Many Requests"}}}, "rate_limited", "status 200"),
+        (200, refusal("Too Many Requests", "Too Many Requests"), "rate_limited", "status 200"),
+        (200, CONSENT_PAGE, "failed", "consent page instead of an answer (run again from a network outside"),
+        (403, CONSENT_PAGE, "failed", "consent page"),
         (500, "<html><body>Internal Server Error</body></html>", "failed", "status 500: the body is no JSON"),
         (500, refusal("Internal", "oops"), "failed", "status 500: oops"),
         (500, answer(), "failed", "status 500"),
@@ -175,8 +186,6 @@ def test_an_action_comes_through_when_no_bar_does() -> None:
         (lambda r: r["meta"].pop("symbol"), "another symbol"),
         (lambda r: r["meta"].update(exchangeTimezoneName="Australia/Sydney"), "zone 'Australia/Sydney'"),
         (lambda r: r["meta"].pop("exchangeTimezoneName"), "zone None"),
-        (lambda r: r["meta"].update(currency=None), "without a currency"),
-        (lambda r: r["meta"].update(currency=""), "without a currency"),
         (lambda r: r.pop("meta"), "another symbol"),
         (lambda r: r.pop("indicators"), "without quotes"),
         (lambda r: r["indicators"].update(quote=[]), "without quotes"),
@@ -277,6 +286,16 @@ def test_one_adj_close_that_is_none_leaves_the_others() -> None:
     assert read(body).bars["adj_close"].to_list() == [170.1, None, 172.6]
 
 
+@pytest.mark.parametrize("currency", [None, "", 7])
+def test_an_answer_without_a_currency_says_so(currency: Any) -> None:
+    body = answer()
+    result_of(body)["meta"]["currency"] = currency
+    result_of(body)["events"] = {"dividends": {"x": {"date": AT, "amount": 0.24, "currency": "USD"}}}
+    got = read(body)
+    assert (got.outcome, got.currency, got.bars["date"].to_list()) == (Outcome.OK, None, DAYS)
+    assert got.dividends["currency"].to_list() == ["USD"]
+
+
 def test_what_an_answer_says_of_today_is_kept() -> None:
     body = answer()
     at = datetime(2024, 3, 12, 20, 0, tzinfo=UTC)
@@ -321,15 +340,58 @@ def test_the_same_bar_twice_is_one_bar() -> None:
 
 
 def test_of_two_different_bars_for_one_session_neither_is_believed() -> None:
-    body = answer()
-    # A later moment of the same day: what Yahoo sends for the last session while it settles.
-    result_of(body)["timestamp"].append(opening(DAYS[2], hour=16, minute=0))
-    for name, values in quote_of(body).items():
-        values.append(values[2] + (1 if name == "close" else 0))
-    got = read(body)
-    assert got.outcome is Outcome.OK
+    for stamp in (opening(DAYS[1]), opening(DAYS[1], hour=16)):
+        body = answer()
+        for values in columns_of(body):
+            values.insert(2, values[1])
+        result_of(body)["timestamp"][2] = stamp
+        quote_of(body)["close"][2] += 1
+        got = read(body)
+        assert got.outcome is Outcome.OK
+        assert got.bars["date"].to_list() == [DAYS[0], DAYS[2]]
+        assert got.dropped == {DAYS[1]: "two different bars for one session"}
+        assert got.notes == []
+
+
+@pytest.mark.parametrize(
+    ("close", "volume", "price"),
+    [
+        (0, 1_000, None),  # late trades are in the live row's volume only
+        (0.5, 0, None),  # the live row has missed the closing auction
+        (0.5, -1_000, 173.73),
+        (0.5, 1_000, 173.23),  # today's price is the bar's close
+    ],
+)
+def test_of_the_last_bar_and_a_live_row_beside_it_the_bar_is_taken(
+    close: float, volume: int, price: float | None
+) -> None:
+    body = with_live_row(close, volume, price)
+    for sign in (1, -1):
+        # Whatever their order.
+        for values in columns_of(body):
+            values[2:] = values[2:][::sign]
+        got = read(body)
+        assert got.bars.equals(read(answer()).bars)
+        assert (got.dropped, got.notes) == ({}, [f"a live row beside the bar of {DAYS[2]} is left out"])
+
+
+@pytest.mark.parametrize("price", [None, 173.73])
+def test_a_bar_that_the_live_row_beside_it_has_overtaken_is_not_believed_either(price: float | None) -> None:
+    got = read(with_live_row(0.5, 1_000, price))
     assert got.bars["date"].to_list() == DAYS[:2]
-    assert got.dropped == {DAYS[2]: "two different bars for one session"}
+    assert (got.dropped, got.notes) == ({DAYS[2]: "two different bars for one session"}, [])
+
+
+def with_live_row(close: float, volume: int, price: float | None) -> dict[str, Any]:
+    """An answer whose last bar has a row of the last trade beside it, with another close and volume."""
+    body = answer()
+    for values in columns_of(body):
+        values.append(values[2])
+    result_of(body)["timestamp"][3] = opening(DAYS[2], hour=16, minute=0) + 1
+    quote_of(body)["close"][3] += close
+    quote_of(body)["volume"][3] += volume
+    result_of(body)["meta"]["regularMarketPrice"] = price
+    return body
 
 
 @pytest.mark.parametrize("names", [("open", "high", "low", "close", "volume"), ("volume",), ("close",)])
