@@ -1,4 +1,4 @@
-"""The daily bar: columns of the as-traded table, and the clean-up of served numbers.
+"""The daily bar: columns of the as-traded table, and the hash of what a table says.
 
 Every table of daily bars has `DAILY_SCHEMA`, sorted by (symbol, date). Prices are as traded, in the
 currency named on the row; `date` is the session in the exchange's own zone; `fetched_at` is UTC.
@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import polars as pl
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 PRICES = ("open", "high", "low", "close")
 ACTIONS = ("dividend", "split_ratio")
@@ -53,9 +48,6 @@ _SILENT = {"flags": ""}
 """Columns that tables of earlier releases do not have, and what they hold there: as much as they said without."""
 _BEFORE_FLAGS = frozenset(DAILY_SCHEMA) - _SILENT.keys()
 
-MAX_DECIMALS = 4
-_SURE_DECIMALS = ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0))
-
 
 def empty_daily() -> pl.DataFrame:
     """No rows, with `DAILY_SCHEMA`."""
@@ -84,49 +76,6 @@ def conform_daily(rows: pl.DataFrame) -> pl.DataFrame:
 def conform(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """`rows` with exactly the columns and types of `schema`, sorted by (symbol, date)."""
     return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).sort(KEYS)
-
-
-def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The shortest decimals whose float32 is each value, as float64: 189.3300018310547 becomes 189.33.
-
-    Yahoo serves float32 prices widened to double, so this takes back the widening and loses nothing.
-    A value that is no widened float32 is kept as it is. Shape and nulls (NaN) are kept.
-    """
-    import numpy as np  # numpy is slow to import, and loading the definitions must not pay for it
-
-    narrow = values.astype(np.float32)
-    cleaned = values.copy()
-    open_ = narrow.astype(np.float64) == values
-    # Printing each float is slow, so the fewest decimals are found by trying; few values need more than six.
-    for decimals in range(7):
-        rounded = np.round(values, decimals)
-        hit = open_ & (rounded.astype(np.float32) == narrow)
-        cleaned[hit] = rounded[hit]
-        open_ &= ~hit
-    if open_.any():
-        cleaned[open_] = narrow[open_].astype(np.str_).astype(np.float64)
-    return cleaned
-
-
-def round_to_tick(price: pl.Expr) -> pl.Expr:
-    """`price` rounded to the decimals that can be trusted of one recovered from float32: 4 at most.
-
-    A float32 is off by up to 2**-24 of the price, so 4 decimals are sure below 838.86 and each digit more takes one
-    away; the limits used here are a little below that.
-    """
-    rounded = price.round(MAX_DECIMALS, mode="half_away_from_zero")
-    for floor, decimals in _SURE_DECIMALS:
-        fewer = price.round(decimals, mode="half_away_from_zero")
-        rounded = pl.when(price >= floor).then(fewer).otherwise(rounded)
-    return rounded
-
-
-def tick(price: pl.Expr) -> pl.Expr:
-    """The unit of the last decimal that `round_to_tick` keeps of a price: 0.0001, more for large ones."""
-    unit = pl.lit(10.0**-MAX_DECIMALS)
-    for floor, decimals in _SURE_DECIMALS:
-        unit = pl.when(price >= floor).then(10.0**-decimals).otherwise(unit)
-    return unit
 
 
 def content_sha256(frame: pl.DataFrame, *, leave_out: Iterable[str] = ("fetched_at",)) -> str:

@@ -18,15 +18,16 @@ from typing import Literal
 
 import polars as pl
 
-from quant_assets.market.bars import PRICES, round_to_tick, shortest_float32
+from quant_assets.market.bars import PRICES
 from quant_assets.market.folds import ordered_product, ordered_sum
+from quant_assets.market.precision import recovered, recovered_dividends
 
 Adjust = Literal["none", "split", "total_return"]
 Reinvest = Literal["prev_close", "ex_close"]
 
 AS_TRADED_COLUMNS = ("date", *PRICES, "volume", "dividend", "split_ratio", "scale")
 
-DIVIDEND_DECIMALS = 6
+_SUM_DECIMALS = 10
 
 
 def split_factor_after(dates: pl.Series, splits: pl.DataFrame) -> pl.Series:
@@ -59,23 +60,11 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         multiplied.
     """
     factor = split_factor_after(served["date"], splits)
-    bars = served.with_columns(factor, *(_cleaned(served[name]) for name in PRICES))
+    bars = served.with_columns(_prices(served, factor))
     if (factor != 1.0).any():
-        rescaled = pl.col("split_factor") != 1.0
         bars = bars.with_columns(
-            *(
-                pl.when(rescaled)
-                .then(round_to_tick(served[name].cast(pl.Float64) * pl.col("split_factor")).fill_nan(None))
-                .otherwise(name)
-                .alias(name)
-                for name in PRICES
-            ),
-            (pl.col("volume") / pl.col("split_factor"))
-            .round(0, mode="half_away_from_zero")
-            .cast(pl.Int64)
-            .alias("volume"),
+            (pl.col("volume") / factor).round(0, mode="half_away_from_zero").cast(pl.Int64).alias("volume")
         )
-    bars = bars.drop("split_factor")
     if splits.is_empty() and dividends.is_empty():
         nothing = (
             pl.lit(0.0).alias("dividend"),
@@ -89,11 +78,10 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         )
 
     declared = (
-        dividends.with_columns(split_factor_after(dividends["date"], splits))
+        dividends.select("date", _declared(dividends, splits))
         .group_by("date")
-        .agg(
-            ordered_sum(pl.col("amount") * pl.col("split_factor")).round(DIVIDEND_DECIMALS).alias("dividend")
-        )
+        # A sum of decimals has noise to shed.
+        .agg(ordered_sum(pl.col("amount")).round(_SUM_DECIMALS).alias("dividend"))
     )
     ratios = splits.group_by("date").agg(ordered_product(pl.col("ratio")).alias("split_ratio"))
     actions = declared.join(ratios, on="date", how="full", coalesce=True)
@@ -108,10 +96,19 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
     ).sort("date")
 
 
-def _cleaned(prices: pl.Series) -> pl.Series:
-    """Served prices that no split has rescaled, as the shortest decimals of their float32."""
-    values = shortest_float32(prices.cast(pl.Float64).to_numpy())
-    return pl.Series(prices.name, values, dtype=pl.Float64).fill_nan(None)
+def _prices(served: pl.DataFrame, factor: pl.Series) -> list[pl.Series]:
+    """The as-traded prices of served bars."""
+    import numpy as np
+
+    values = np.stack([served[name].cast(pl.Float64).to_numpy() for name in PRICES])
+    traded = recovered(values, factor.to_numpy())
+    return [pl.Series(n, v, nan_to_null=True) for n, v in zip(PRICES, traded, strict=True)]
+
+
+def _declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
+    """The declared amounts of served dividends."""
+    factor = split_factor_after(dividends["date"], splits)
+    return pl.Series("amount", recovered_dividends(dividends["amount"].to_numpy(), factor.to_numpy()))
 
 
 def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close") -> pl.LazyFrame:

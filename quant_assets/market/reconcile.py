@@ -8,7 +8,7 @@ The precedence, in full:
 4. Values said again are no news: the row keeps the moment at which they became known, and its flags.
 
 Whether two values are the same is judged at the precision of what was served (`differing`): a float32 price, a volume
-counted in today's shares.
+counted in today's shares (`market.precision`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES, tick
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES
 from quant_assets.market.flags import NONE, joined
+from quant_assets.market.precision import other_dividend, other_price, other_volume
 
 _NEW = "_new"
-_HALF_ULP = 2.0**-23
-"""Twice the relative error of a float32: one price is rounded when it is served, the other may have been."""
 
 
 def merge(*versions: pl.DataFrame) -> pl.DataFrame:
@@ -82,26 +81,19 @@ def _all_flags(which: pl.Expr) -> pl.Expr:
 def differing(name: str) -> pl.Expr:
     """Whether a joined row's new value is another one than the old, at the precision of what was served.
 
-    For rows with the columns of DAILY_SCHEMA, the same with the suffix `_new`, `scale`: the S(t) that the new row's
-    served numbers were multiplied by, and `scale_old`: the least that those of the old row may have been.
+    For rows as `compare` joins them.
     """
-    old, new, scale = pl.col(name), pl.col(f"{name}{_NEW}"), pl.col("scale")
+    old, new = pl.col(name), pl.col(f"{name}{_NEW}")
     if name == "currency":
         return old.ne_missing(new)
     if name in PRICES:
-        unit = tick(new)
-        # Where a tick is more than a cent, both may have been rounded, each to its side.
-        within = pl.when(unit > 0.01).then(unit).otherwise(0.5 * unit) + new.abs() * _HALF_ULP
+        far = other_price(name)
     elif name == "volume":
-        # Yahoo counts volumes in today's shares: after a 1:10 split a share more or less is lost in the rounding, and
-        # the day of the old row may have been another one.
-        lost = [pl.when(s < 1.0).then(0.5 / s + 0.5).otherwise(0.0) for s in (scale, pl.col("scale_old"))]
-        within = pl.max_horizontal(lost[0] + lost[1], 0.5)
+        far = other_volume()
     elif name == "dividend":
-        within = 1e-6 * pl.max_horizontal(scale, 1.0)
+        far = other_dividend()
     else:
-        within = 1e-6 * old.abs()
-    far = (old - new).abs() > within
+        far = (old - new).abs() > 1e-6 * old.abs()
     return pl.when(old.is_null() | new.is_null()).then(old.is_null() != new.is_null()).otherwise(far)
 
 
@@ -111,7 +103,9 @@ class Compared:
 
     `fresh` (ANSWER_SCHEMA): rows that do not stand yet. `bare` (joined): a bar comes where an action alone stood.
     `pairs` (joined): all others, with `differs`. `absent` (DAILY_SCHEMA): standing bars that the answer has not.
-    Joined rows have DAILY_SCHEMA, the same with the suffix `_new`, `scale` and `scale_old` (`differing`).
+    Joined rows have DAILY_SCHEMA, the same with the suffix `_new`, and the S(t) by which the served numbers were
+    multiplied: of the new row (`scale`), and the least and the most that it may have been when the old row was seen
+    (`scale_old`, `scale_most`).
     """
 
     fresh: pl.DataFrame
@@ -123,8 +117,10 @@ class Compared:
 def compare(stored: pl.DataFrame, answer: pl.DataFrame) -> Compared:
     """Lays an answer (ANSWER_SCHEMA) beside what stands (DAILY_SCHEMA); both unique by (symbol, date)."""
     # Seen on an earlier day, a row's S(t) had the splits up to that day alone.
+    since = pl.col("scale")
     scaled = answer.sort(KEYS).with_columns(
-        scale_old=pl.col("scale") / pl.col("scale").cum_max(reverse=True).over("symbol")
+        scale_old=since / since.cum_max(reverse=True).over("symbol"),
+        scale_most=since / since.cum_min(reverse=True).over("symbol"),
     )
     joined = stored.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
     bar, new_bar = pl.col("close").is_not_null(), pl.col(f"close{_NEW}").is_not_null()

@@ -26,8 +26,9 @@ from fractions import Fraction
 
 import polars as pl
 
-from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES, tick
+from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES
 from quant_assets.market.moves import UNITS, USUAL, is_within
+from quant_assets.market.precision import CLOSE_TO, formerly_rounded, price_times
 from quant_assets.market.reconcile import differing, new_row
 
 
@@ -62,8 +63,6 @@ because of it.
 RESCALED = "rescaled without a split"
 OTHER_HISTORY = "another history than the one that stands"
 
-_CLOSE_TO = 1e-4
-"""Relative error, beside that of the ticks they are rounded to, up to which two prices have a given ratio."""
 _MOST = 0.9
 """Share of the rows before an ex-date that a split's ratio must explain: some may have been corrected as well."""
 _MIN_ROWS = 5
@@ -167,7 +166,9 @@ class _Symbol:
         self.taken = self._pairs.clear()
 
     def judge(self) -> _Symbol:
-        self._splits()
+        self._formerly_rounded()
+        if not self._done:
+            self._splits()
         if not self._done:
             self._currency()
         if not self._done:
@@ -175,7 +176,7 @@ class _Symbol:
         if not self._done:
             self._other_history()
         if not self._done:
-            self._row_by_row()
+            self._row_by_row(self._open)
         if self.reaches_back:
             self.events, self.taken = [], self.taken.clear()
         return self
@@ -191,6 +192,20 @@ class _Symbol:
 
     # Each step settles the pairs it has an explanation for.
 
+    def _formerly_rounded(self) -> None:
+        """Prices that an earlier version stored rounded: finer now, and no sign of anything else."""
+        others = pl.any_horizontal(differing(n) for n in VALUES if n not in PRICES)
+        rounded = pl.all_horizontal(formerly_rounded(n) | ~differing(n) for n in PRICES)
+        found = self._open.filter(rounded & ~others)
+        if found.height < _MIN_ROWS:
+            self._row_by_row(found)
+            return
+        last = found.filter(differing("close")) if found.select(differing("close").any()).item() else found
+        row = last.row(-1, named=True)
+        name = next(n for n in reversed(PRICES) if row[n] != row[f"{n}_new"])
+        which = pl.col("at").is_in(found["at"].implode())
+        self._take(which, RestatementClass.CORRECTION, row["date"], name, row[name], row[f"{name}_new"])
+
     def _splits(self) -> None:
         """Split ratios that one side has and the other has not."""
         changed = self._open.filter(differing("split_ratio"))
@@ -203,7 +218,9 @@ class _Symbol:
             before = self._pairs.filter(
                 (pl.col("at") < at) & (pl.col("at") >= since) & ~pl.col("settled") & pl.col("q").is_not_null()
             )
-            rescaled = not before.is_empty() and before.filter(_near(ratio)).height >= _MOST * before.height
+            rescaled = (
+                not before.is_empty() and before.filter(price_times(ratio)).height >= _MOST * before.height
+            )
             jump = self._jump(at)
             within = (pl.col("at") < at) & (pl.col("at") > since)
             if rescaled and new == 1.0:
@@ -221,14 +238,14 @@ class _Symbol:
             elif rescaled:
                 self.reaches_back = self.reaches_back or not self._whole
                 self._take(
-                    ((within & _near(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
+                    ((within & price_times(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
                     RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
-                    more=self._beside(within & _near(ratio), ratio, 1 / ratio)
+                    more=self._beside(within & price_times(ratio), ratio, 1 / ratio)
                     + self._beside(pl.col("at") == at, factor, 1 / factor),
                 )  # fmt: skip
                 factor = ratio
             elif new != 1.0 and old == 1.0:
-                by_later = within & _near(factor) if factor != 1.0 else pl.lit(False)
+                by_later = within & price_times(factor) if factor != 1.0 else pl.lit(False)
                 self._take(
                     ((pl.col("at") == at) | by_later) & ~pl.col("settled"),
                     RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
@@ -262,10 +279,10 @@ class _Symbol:
         end = int(off["at"][-1])
         constant = (
             off.height >= _MIN_ROWS
-            and off.filter(_near(ratio)).height == off.height
+            and off.filter(price_times(ratio)).height == off.height
             and off.height == bars.filter(pl.col("at") <= end).height
         )
-        hundred = next((unit for unit in UNITS if off.filter(_near(unit)).height == off.height), None)
+        hundred = next((unit for unit in UNITS if off.filter(price_times(unit)).height == off.height), None)
         if hundred is not None:
             self._unit_change(off, constant, hundred)
         elif constant:
@@ -322,8 +339,8 @@ class _Symbol:
         if far >= _OTHER_ROWS and far > _OTHER_SHARE * bars.height:
             self._refuse(pl.col("differs") & ~pl.col("settled"), OTHER_HISTORY)
 
-    def _row_by_row(self) -> None:
-        for row in self._open.iter_rows(named=True):
+    def _row_by_row(self, pairs: pl.DataFrame) -> None:
+        for row in pairs.iter_rows(named=True):
             fields = self._fields(row["at"])
             first, *more = fields
             self._take(pl.col("at") == row["at"], *first, more=more)
@@ -337,11 +354,11 @@ class _Symbol:
             return []
         names = (*PRICES, "volume", "dividend")
         explained = rows.with_columns(
-            *(_near(ratio, name).alias(f"_{name}") for name in PRICES),
+            *(price_times(ratio, name).alias(f"_{name}") for name in PRICES),
             _volume=(pl.col("volume_new") - pl.col("volume") * volume_ratio).abs()
             <= 1.0 + max(1.0, volume_ratio) / pl.min_horizontal("scale", 1.0),
             _dividend=(pl.col("dividend_new") - pl.col("dividend") * ratio).abs()
-            <= 1e-6 * pl.max_horizontal("scale", 1.0) * max(1.0, ratio) + _CLOSE_TO * pl.col("dividend_new"),
+            <= 1e-6 * pl.max_horizontal("scale", 1.0) * max(1.0, ratio) + CLOSE_TO * pl.col("dividend_new"),
         ).with_columns(pl.col(f"_{name}") | ~differing(name) for name in names)
         return [
             (_kind(name, row[name]), row["date"], name, row[name], row[f"{name}_new"])
@@ -417,13 +434,6 @@ def _kind(name: str, old: object) -> RestatementClass:
     """The class of one field's change that nothing else explains."""
     late = name == "dividend" and old == 0.0
     return RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
-
-
-def _near(ratio: float, name: str = "close") -> pl.Expr:
-    """Whether a pair's new price is the old one times `ratio`, as far as their ticks can tell."""
-    old, new = pl.col(name), pl.col(f"{name}_new")
-    within = 0.5 * tick(new) + 0.5 * tick(old) * ratio + _CLOSE_TO * new
-    return (new - old * ratio).abs() <= within
 
 
 def _likely(move: float) -> bool:

@@ -1,12 +1,10 @@
-"""The daily table's shape, the clean-up of float32 prices, and the hash of what a table says."""
+"""The daily table's shape, and the hash of what a table says."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -21,9 +19,6 @@ from quant_assets.market.bars import (
     conform_daily,
     content_sha256,
     empty_daily,
-    round_to_tick,
-    shortest_float32,
-    tick,
     with_flags,
 )
 
@@ -78,109 +73,6 @@ def test_conforming_to_an_answer_keeps_what_an_answer_has_more() -> None:
     assert conformed["scale"].to_list() == [2.0, 2.0]
     with pytest.raises(pl.exceptions.ColumnNotFoundError, match="scale"):
         conform(daily(), ANSWER_SCHEMA)
-
-
-# --- float32 prices
-
-prices32 = st.floats(min_value=2.0**-13, max_value=1e6, width=32)
-
-
-@given(st.lists(prices32, min_size=1, max_size=50))
-def test_a_cleaned_price_is_the_shortest_decimal_with_the_same_float32(values: list[float]) -> None:
-    cleaned = shortest_float32(np.array(values))
-    for value, clean in zip(values, cleaned.tolist(), strict=True):
-        assert np.float32(clean) == np.float32(value)
-        decimals = max(0, -int(Decimal(repr(clean)).normalize().as_tuple().exponent))
-        if decimals:
-            shorter = round(Decimal(value), decimals - 1)
-            assert np.float32(float(shorter)) != np.float32(value)
-        # numpy's printer finds the shortest digits by another way.
-        assert clean == float(np.format_float_positional(np.float32(value), unique=True))
-
-
-@given(st.floats(width=32))
-def test_cleaning_loses_nothing_of_any_float32(value: float) -> None:
-    (cleaned,) = shortest_float32(np.array([value])).astype(np.float32).tolist()
-    assert cleaned == value or (np.isnan(cleaned) and np.isnan(value))
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
-def test_a_value_that_was_never_a_float32_is_kept(value: float) -> None:
-    with np.errstate(over="ignore"):
-        narrow = float(np.float32(value))
-        (cleaned,) = shortest_float32(np.array([value])).tolist()
-    assert cleaned == value or narrow == value
-
-
-@pytest.mark.parametrize(
-    ("served", "meant"),
-    [(189.3300018310547, 189.33), (0.1 + 0.2, 0.1 + 0.2), (float(np.float32(1.23456789e-5)), 1.2345679e-5)],
-)
-def test_known_prices_come_out_as_they_were_quoted(served: float, meant: float) -> None:
-    assert shortest_float32(np.array([served])).tolist() == [meant]
-
-
-def test_cleaning_keeps_the_shape_and_its_argument() -> None:
-    values = np.array([[1.100000023841858, np.nan], [2.0, 3.299999952316284]])
-    before = values.copy()
-    np.testing.assert_array_equal(shortest_float32(values), [[1.1, np.nan], [2.0, 3.3]])
-    np.testing.assert_array_equal(values, before)
-
-
-# --- the decimals that can be trusted
-
-
-@pytest.mark.parametrize(
-    ("price", "rounded"),
-    [
-        (0.00005, 0.0001),
-        (12.34567, 12.3457),
-        (799.99994, 799.9999),
-        (800.12345, 800.123),
-        (7_999.9994, 7_999.999),
-        (8_000.125, 8_000.13),
-        (79_999.994, 79_999.99),
-        (80_000.25, 80_000.3),
-        (799_999.94, 799_999.9),
-        (800_000.5, 800_001.0),
-        (12_345_678.9, 12_345_679.0),
-        (None, None),
-    ],
-)
-def test_dearer_prices_keep_fewer_decimals(price: float | None, rounded: float | None) -> None:
-    frame = pl.DataFrame({"price": [price]}, schema={"price": pl.Float64})
-    assert frame.select(round_to_tick(pl.col("price"))).item() == rounded
-
-
-@given(st.floats(min_value=0.01, max_value=799.9999))
-def test_below_the_first_limit_rounding_moves_a_price_by_half_a_tick_at_most(price: float) -> None:
-    rounded = pl.DataFrame({"price": [price]}).select(round_to_tick(pl.col("price"))).item()
-    assert abs(rounded - price) <= 0.00005 + 1e-9
-    assert rounded == round(rounded, 4)
-
-
-@pytest.mark.parametrize(
-    ("price", "unit"),
-    [
-        (0.05, 0.0001),
-        (799.9999, 0.0001),
-        (800.0, 0.001),
-        (7_999.999, 0.001),
-        (8_000.0, 0.01),
-        (80_000.0, 0.1),
-        (800_000.0, 1.0),
-    ],
-)
-def test_the_tick_is_the_unit_of_the_last_decimal_kept(price: float, unit: float) -> None:
-    assert pl.DataFrame({"p": [price]}).select(tick(pl.col("p"))).item() == pytest.approx(unit, rel=1e-12)
-
-
-@given(st.floats(min_value=0.01, max_value=2e6))
-def test_a_rounded_price_is_a_whole_number_of_ticks_and_half_a_tick_away_at_most(price: float) -> None:
-    frame = pl.DataFrame({"p": [price]})
-    rounded, unit = frame.select(round_to_tick(pl.col("p")).alias("r"), tick(pl.col("p")).alias("t")).row(0)
-    assert abs(rounded - price) <= 0.5 * unit * (1 + 1e-6) + 1e-9
-    assert rounded / unit == pytest.approx(round(rounded / unit), abs=1e-3)
 
 
 # --- the hash of the content

@@ -282,10 +282,10 @@ def test_a_volume_rounded_off_by_an_earlier_look_is_no_difference() -> None:
     assert compare(stored, second).pairs["differs"].to_list() == [False]
 
 
-def test_a_price_halfway_between_two_ticks_may_be_rounded_to_either() -> None:
-    # From 80,000 on a float32 cannot carry cents, and every scale rounds 80,000.05 its own way.
-    first, second = looked_at(8_000_005, 1, (3.0,)), looked_at(8_000_005, 1, (3.0, 7.0))
-    assert (first["close"][0], second["close"][0]) == (80_000.1, 80_000.0)
+def test_a_price_that_two_looks_recover_differently_is_no_difference() -> None:
+    # From 83,000 on a float32 cannot carry cents, and every scale has a shortest decimal of its own.
+    first, second = looked_at(8_601_621, 1, (3.0,)), looked_at(8_601_621, 1, (3.0, 7.0))
+    assert (first["close"][0], second["close"][0]) == (86_016.21, 86_016.2)
     assert compare(first[:1].select(list(DAILY_SCHEMA)), second).pairs["differs"].to_list() == [False]
 
 

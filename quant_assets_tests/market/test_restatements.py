@@ -722,3 +722,28 @@ def test_the_pairs_of_a_comparison_are_all_that_is_judged() -> None:
     assert found.absent["date"].to_list() == [day(N - 1)]
     nothing_changes(restate(found.pairs, whole=True))
     assert set(VALUES) <= set(found.pairs.columns)
+
+
+# --- what earlier versions stored rounded
+
+
+@pytest.mark.parametrize("rows", [3, N])
+@pytest.mark.parametrize(("traded", "stored_as"), [(24.94985, 24.9499), (0.000123, 0.0001)])
+def test_a_price_that_an_earlier_version_rounded_is_corrected_once(
+    traded: float, stored_as: float, rows: int
+) -> None:
+    # Different enough from one another: a quarter of a penny stock's price is no rescaling, and no other company.
+    steps = [0.00001 if traded > 1 else 0.000001 * (n % 5) for n in range(N)]
+    truth = history([traded + step for step in steps])
+    rounded = truth.with_columns(pl.col(name).round(4, mode="half_away_from_zero") for name in PRICES)
+    stored_rows = pl.concat([rounded[:rows], truth[rows:]])
+    answer = later(truth).with_columns(scale=pl.lit(0.02 if traded < 1 else 2.0))
+    found = judge(stored_rows, answer)
+    assert found.refused.is_empty()
+    assert set(found.events["class"]) == {"correction"}
+    assert found.old.height == rows
+    healed = applied(stored_rows, answer, found)
+    assert same(healed, answer)
+    again = judge(healed, answer)
+    assert again.events.is_empty()
+    assert again.old.is_empty()

@@ -1,0 +1,273 @@
+"""What a served number vouches for: the decimals it stands for, and when two of them are the same.
+
+A source serves a price as a float32 on today's share basis. With S the product of the split ratios since, the price
+that was traded lies in an interval of one float32 step around the served price, times S, and nothing more is known
+of it. What is stored is the shortest decimal in there: prices are quoted in few decimals, so that the shortest one is
+the one that was traded wherever the interval is narrower than a unit of the quote's last decimal (five decimals below
+83, one fewer for each further digit).
+
+Of several decimals that are equally short a multiple of 1/8, 1/16, 1/32, … is taken before the one nearest to the
+middle: until 2001 prices were quoted in such fractions, and no other quote has so many decimals. A tick of a cent
+decides nothing here: of two equally short decimals both are whole cents, or neither is.
+
+Yahoo has been seen to serve rescaled prices that it had rounded to six decimals before (AAPL's 28.75 of 1980, with
+S = 224, as the float32 of 0.128348), and others exactly (0.12834821). An answer's prices tell which: where its closes
+lie on that grid far more often than chance would have it, each price on it stands for half a millionth more, times S.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_STEP = 2.0**-24
+"""Half the step between two float32 values, relative to them: at most this, at least half of it."""
+_TEXT = 1e-14
+"""Relative error up to which a double is a float32 that was written with fifteen digits."""
+_GRID = 6
+"""The decimals that rescaled prices may have been rounded to before they were served."""
+_SURE = 14.0
+"""Natural logarithm of the odds against it that the closes of an answer lie on the grid by chance."""
+_CHANGED = 3
+"""Prices that must be shorter if rounded, where nothing else can show it."""
+_SLACK = 1e-6
+"""What an interval is widened by, relative to itself: the division by S was rounded as well."""
+_MOST_DECIMALS = 22
+"""10**22 is the last power of ten that a float64 holds exactly: then a decimal is the float64 nearest to it."""
+_FEWEST_FOR_FRACTIONS = 3
+
+
+def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What was traded, of prices as served: the shortest decimals that they vouch for.
+
+    Args:
+        served: k x n served prices of one symbol's answer, the closes last; NaN where there is none.
+        scale: n, the S of each bar: 1.0 where no split has rescaled it.
+
+    Returns:
+        k x n. A price that was not rescaled and is no float32 was served with more digits, and is kept as it is.
+    """
+    import numpy as np  # numpy is slow to import, and loading the definitions must not pay for it
+
+    rescaled = scale != 1.0
+    prices = np.empty_like(served)
+    was_rounded = bool(rescaled.any()) and _was_rounded(served[:, rescaled], scale[rescaled])
+    # Row by row: an array of a few thousand prices stays in the processor's cache.
+    for row, traded in zip(served, prices, strict=True):
+        if rescaled.all():
+            traded[:] = _shortest(row, scale, rounded=was_rounded)
+        else:
+            traded[:] = shortest_float32(row)
+            if rescaled.any():
+                traded[rescaled] = _shortest(row[rescaled], scale[rescaled], rounded=was_rounded)
+    return prices
+
+
+def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The shortest decimals whose float32 is each value, as float64: 189.3300018310547 becomes 189.33.
+
+    Yahoo serves float32 prices widened to double, so this takes back the widening and loses nothing. Some come with
+    fifteen digits. A value that is no float32 is kept as it is. Shape and nulls (NaN) are kept.
+    """
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        narrow = values.astype(np.float32)
+        wide = narrow.astype(np.float64)
+        is_float32 = np.abs(values - wide) <= _TEXT * np.abs(values)
+        cleaned = _shortest(wide, np.float64(1.0), rounded=False)
+        lost = is_float32 & (cleaned.astype(np.float32) != narrow)
+    # Those that need more decimals than a power of ten can be exact for, and the two that lie on an interval's end.
+    if lost.any():
+        cleaned[lost] = narrow[lost].astype(np.str_).astype(np.float64)
+    return np.where(is_float32, cleaned, values)
+
+
+def recovered_dividends(
+    amounts: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """What was declared, of dividends as served (n) and the S of their ex-dates (n): the shortest decimals.
+
+    Yahoo rounds a rescaled amount to six decimals: one with no more stands for half a millionth to either side, times
+    S. A longer one is a float32, or exact.
+    """
+    import numpy as np
+
+    size = np.abs(amounts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        short = np.abs(amounts - np.round(amounts, _GRID)) <= 1e-12
+        narrow = amounts.astype(np.float32)
+        is_float32 = np.abs(amounts - narrow.astype(np.float64)) <= _TEXT * size
+        half = np.where(
+            is_float32 & ~short, 0.5 * np.spacing(np.abs(narrow)).astype(np.float64), 1e-12 * size
+        )
+        half = np.where(short & (scale != 1.0), 0.5 * 10.0**-_GRID, half)
+    return _shortest_within(amounts, scale, half, half)
+
+
+def _shortest(
+    served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64] | np.float64, *, rounded: bool
+) -> npt.NDArray[np.float64]:
+    """The shortest decimals that served float32 prices times S may stand for; `rounded` to six decimals before."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        narrow = np.abs(served).astype(np.float32)
+        above = 0.5 * np.spacing(narrow).astype(np.float64)
+        # Below a power of two the float32 values lie twice as close.
+        below = np.where(narrow.view(np.int32) & 0x7FFFFF == 0, 0.5 * above, above)
+        if rounded:
+            more = np.where(_on_grid(narrow), 0.5 * 10.0**-_GRID, 0.0)
+            above, below = above + more, below + more
+        return _shortest_within(served, scale, below, above)
+
+
+def _shortest_within(
+    served: npt.NDArray[np.float64],
+    scale: npt.NDArray[np.float64] | np.float64,
+    below: npt.NDArray[np.float64],
+    above: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """The shortest decimals in the intervals of `served` minus `below` to plus `above`, each times `scale`.
+
+    Of several the multiple of the binary fraction with as many decimals, else the one nearest to the middle.
+    """
+    import numpy as np
+
+    powers = 10.0 ** np.arange(_MOST_DECIMALS + 1)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        middle = np.abs(served) * scale
+        low, high = middle - below * scale * (1 + _SLACK), middle + above * scale * (1 + _SLACK)
+        # The most decimals of which two can never lie in the interval: shorter ones are among them.
+        decimals = np.ceil(-np.log10(high - low)) - 1
+        # No number (NaN) has none.
+        decimals = np.fmin(np.fmax(decimals, 0), _MOST_DECIMALS - 1).astype(np.intp)
+        power = powers[decimals]
+        shortest = np.rint(middle * power) / power
+        longer = ~((low <= shortest) & (shortest <= high))
+        if longer.any():
+            middle, low, high, decimals = middle[longer], low[longer], high[longer], decimals[longer] + 1
+            power = powers[decimals]
+            near = np.rint(middle * power)
+            one = near / power
+            one = np.where(one < low, (near + 1) / power, one)
+            fraction = 2.0**decimals
+            other = np.rint(middle * fraction) / fraction
+            fits = (decimals >= _FEWEST_FOR_FRACTIONS) & (low <= other) & (other <= high)
+            one = np.where(fits, other, one)
+            shortest[longer] = np.where((one < low) | (one > high), middle, one)
+    return np.copysign(shortest, served)
+
+
+def _was_rounded(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> bool:
+    """Whether the source rounded rescaled prices (k x n, the closes last) to six decimals before they became float32.
+
+    One bar's prices may all be the same, so that the closes alone are taken for evidence of their own.
+    """
+    import numpy as np
+
+    closes = served[-1]
+    narrow = closes[np.isfinite(closes) & (closes > 0.0)].astype(np.float32)
+    chance = np.minimum(np.spacing(narrow).astype(np.float64) * 10.0**_GRID, 1.0)
+    on = _on_grid(narrow)
+    if (on - chance).sum() < 0.8 * (1.0 - chance).sum():
+        return False
+    if -np.log(chance[on]).sum() >= _SURE:
+        return True
+    # From 8 on every float32 lies on the grid: then it shows only in decimals that are too many here and there.
+    exact = _shortest(served, scale, rounded=False)
+    rounded = _shortest(served, scale, rounded=True)
+    changed = exact != rounded
+    short = (np.round(rounded, 3) == rounded) & (np.round(exact, 3) != exact)
+    return bool(changed.sum() >= _CHANGED and short.sum() >= 0.9 * changed.sum())
+
+
+def _on_grid(narrow: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    import numpy as np
+
+    unit = 10.0**_GRID
+    on: npt.NDArray[np.bool_] = (np.rint(narrow.astype(np.float64) * unit) / unit).astype(
+        np.float32
+    ) == narrow
+    return on
+
+
+# When two values are the same. Joined rows, as `reconcile.compare` makes them: `scale` is the S that the new value
+# was served at; the old one was served at one of `scale_old` to `scale_most`, on some day since.
+
+
+def other_price(name: str) -> pl.Expr:
+    """Whether no price can lie in what both looks at it vouch for: the new value's interval and any of the old one's.
+
+    Prices that no split has ever rescaled are the same where they are the same float32.
+    """
+    old, new, scale = pl.col(name), pl.col(f"{name}_new"), pl.col("scale")
+    served = (new / scale).cast(pl.Float32)
+    unit = 10.0**_GRID
+    on_grid = ((served.cast(pl.Float64) * unit).round() / unit).cast(pl.Float32) == served
+    # The new interval has its half; of the old one only some decimal in it is known, and so it counts whole.
+    within = 3 * _STEP * pl.max_horizontal(old.abs(), new.abs())
+    within += pl.when(on_grid & (scale != 1.0)).then(0.5 * scale / unit).otherwise(0.0)
+    never_rescaled = pl.all_horizontal(pl.col("scale", "scale_old", "scale_most") == 1.0)
+    return (
+        pl.when(never_rescaled)
+        .then(old.cast(pl.Float32) != new.cast(pl.Float32))
+        .otherwise((old - served.cast(pl.Float64) * scale).abs() > within * (1 + _SLACK))
+    )
+
+
+def other_volume() -> pl.Expr:
+    """Whether two volumes differ by more than what is lost where they are counted in today's, fewer shares."""
+    old, new = pl.col("volume"), pl.col("volume_new")
+    lost = [
+        pl.when(pl.col(s) < 1.0).then(0.5 / pl.col(s) + 0.5).otherwise(0.0) for s in ("scale", "scale_old")
+    ]
+    return (old - new).abs() > pl.max_horizontal(lost[0] + lost[1], 0.5)
+
+
+def other_dividend() -> pl.Expr:
+    """Whether two dividends differ at the six decimals that they are served with, at either look."""
+    old, new = pl.col("dividend"), pl.col("dividend_new")
+    return (old - new).abs() > 10.0**-_GRID * pl.max_horizontal("scale", 1.0) + 4 * _STEP * new.abs()
+
+
+CLOSE_TO = 1e-4
+"""Relative error up to which two prices have a given ratio: ratios are listed with few digits."""
+_COARSE = 0.01
+
+
+def price_times(ratio: float, name: str = "close") -> pl.Expr:
+    """Whether the new price of joined rows is the old one times `ratio`, as far as either look can tell.
+
+    Either may be from quotes, or from a store of an earlier version, of four decimals: what that makes is no other
+    ratio, as long as it is less than a hundredth of the price.
+    """
+    old, new = pl.col(name), pl.col(f"{name}_new")
+    coarse = 0.5 * former_tick(new) + 0.5 * former_tick(old) * ratio
+    return (new - old * ratio).abs() <= pl.min_horizontal(coarse, _COARSE * new) + CLOSE_TO * new
+
+
+# What stores of earlier versions hold of prices that a split had rescaled.
+
+_FORMER_DECIMALS = ((800, 3), (8_000, 2), (80_000, 1), (800_000, 0))
+
+
+def former_tick(price: pl.Expr) -> pl.Expr:
+    """The unit of the last decimal that earlier versions kept of a rescaled price: 0.0001, more for dear ones."""
+    unit = pl.lit(1e-4)
+    for floor, decimals in _FORMER_DECIMALS:
+        unit = pl.when(price >= floor).then(10.0**-decimals).otherwise(unit)
+    return unit
+
+
+def formerly_rounded(name: str) -> pl.Expr:
+    """Whether the old price of joined rows is the new one, rounded as earlier versions rounded it."""
+    old, new = pl.col(name), pl.col(f"{name}_new")
+    unit = former_tick(old)
+    on_unit = (old / unit - (old / unit).round()).abs() < 1e-6
+    return (pl.col("scale") != 1.0) & on_unit & ((old - new).abs() <= 0.5 * unit + 3 * _STEP * new.abs())
