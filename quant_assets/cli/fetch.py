@@ -20,9 +20,13 @@ from quant_assets.cli.usage import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from quant_assets.exchanges import Exchange
     from quant_assets.ingest.plan import Mode
     from quant_assets.local_runs import RunFailed, Runner
+
+_MOST_LINES = 20
 
 ExchangeOption = Annotated[str | None, typer.Option("--exchange", help="Exchange code, e.g. ASX.")]
 
@@ -226,14 +230,18 @@ def _fill(
     work: list[tuple[Exchange, list[date]]], *, symbols: list[str] | None = None, mode: Mode | None = None
 ) -> None:
     """Runs what is asked, prints what came of it, and exits with 0, 2 or 1."""
+    import polars as pl
+
     from quant_assets.cli.console import print_error, progress
     from quant_assets.local_runs import RunFailed, Runner
     from quant_assets.tables.layout import DAILY
     from quant_assets.tables.manifest import Entry, Manifest
+    from quant_assets.tables.quarantine import claims
 
     settings = load()
     problems: list[RunFailed] = []
     asked: list[tuple[str, Entry]] = []
+    held: list[pl.DataFrame] = []
     restated = 0
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
@@ -246,12 +254,15 @@ def _fill(
             restated += runner.restated(exchange.code)
             entries = Manifest(runner.store, DAILY).between(exchange.code, days[0], days[-1])
             asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]
+            waiting = claims(runner.store, exchange.code)
+            held.append(waiting.filter(pl.col("symbol").is_in(symbols)) if symbols else waiting)
         try:
             runner.inventory()
         except RunFailed as error:
             # After a failure this only says that there is nothing to sum up.
             if not problems:
                 problems.append(error)
+    symbols_held = _print_held(pl.concat(held)) if held else 0
     states = _print(asked, restated)
     failed = [f"{entry.partition}|{code}: {entry.reason}" for code, entry in asked if entry.state == "failed"]
     if failed and not problems:
@@ -261,10 +272,33 @@ def _fill(
     for problem in problems:
         print_error(str(problem))
     usable = states["complete"] + states["partial"]
-    if any(not problem.partial for problem in problems) or (failed and not usable):
+    if any(not problem.partial for problem in problems) or (failed and not usable and not symbols_held):
         sys.exit(1)
-    if problems or failed or states["partial"]:
+    if problems or failed or states["partial"] or symbols_held:
         sys.exit(2)
+
+
+def _print_held(waiting: pl.DataFrame) -> int:
+    """Prints a line for each symbol of which something is held; answers how many there are."""
+    from quant_assets.cli.console import console
+    from quant_assets.market.claims import named
+    from quant_assets.tables.quarantine import items
+
+    by_symbol = items(waiting).partition_by("symbol", maintain_order=True)
+    for some in by_symbol[:_MOST_LINES]:
+        one = some.row(0, named=True)
+        what = named(one["scope"], one["first"], one["last"], one["sessions"])
+        more = f" (and {some.height - 1} more)" if some.height > 1 else ""
+        console.print(
+            f"held: {one['symbol']}: {what}{more}, since {one['since']}: {one['rule']}; "
+            f"see `quant-assets quarantine show {one['item']}`",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+    if len(by_symbol) > _MOST_LINES:
+        console.print(
+            f"held: and {len(by_symbol) - _MOST_LINES} symbols more; `quant-assets quarantine list` lists them"
+        )
+    return len(by_symbol)
 
 
 def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
@@ -275,12 +309,12 @@ def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
 
     states = Counter(entry.state.value for _, entry in asked)
     holes = worst_holes(entry for _, entry in asked)
-    for symbol, outcome, reason, cells in holes[:20]:
+    for symbol, outcome, reason, cells in holes[:_MOST_LINES]:
         console.print(
             f"missing: {symbol} in {cells} cell(s): {outcome}: {reason}", markup=False, soft_wrap=True
         )
-    if len(holes) > 20:
-        console.print(f"missing: and {len(holes) - 20} more; `quant-assets gaps` lists them")
+    if len(holes) > _MOST_LINES:
+        console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
     if restated:
         console.print(f"restated: {restated} value(s); `quant-assets restatements` lists them")
     counts = " ".join(f"{state}={states[state]}" for state in ("complete", "partial", "closed", "failed"))

@@ -38,7 +38,7 @@ from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, O
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import decode
-from quant_assets.tables.quarantine import Decision, read_quarantine
+from quant_assets.tables.quarantine import claims, with_items
 from quant_assets.tables.restatements import Ledger
 
 MOST_OF_A_KIND = 100
@@ -120,7 +120,9 @@ class CellJudge:
             for day in some:
                 cell = _facts(self.exchange, day, cells.get(day), last_over)
                 rows = frames.get(day)
-                held = self._pending.filter(pl.col("date") == day).select("symbol", "rule", "id")
+                held = self._pending.filter(pl.col("date") == day).select(
+                    "symbol", "rule", "id", "scope", "kind", "claims", since=pl.col("fetched_at").dt.date()
+                )
                 verdicts = {
                     "coverage": rules.coverage(cell),
                     "calendar": rules.calendar(cell, rows),
@@ -154,8 +156,8 @@ class CellJudge:
         if self._cells is None:
             code = self.exchange.code
             self._cells = {date.fromisoformat(e.partition): e for e in Manifest(self.store, DAILY).all(code)}
-            waiting = pl.col("decision") == Decision.PENDING.value
-            self._pending = read_quarantine(self.store, code).filter(waiting)
+            # Named by what a person decides about: an answer has thousands of rows.
+            self._pending = with_items(claims(self.store, code)).with_columns(id="item")
             restated = Ledger(self.store, code).restatements().drop("run")
             self._restated = restated.filter(pl.col("detected_at") > self.now - rules.RECENT)
         return self._cells

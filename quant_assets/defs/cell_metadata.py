@@ -25,6 +25,7 @@ from quant_assets.market.coverage import CellState
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.manifest import Entry
+from quant_assets.tables.quarantine import with_items
 
 ROW_COUNT = "dagster/row_count"
 """What Dagster's overview shows as the row count of a table. Of whole tables only: it would be plotted, too."""
@@ -85,6 +86,12 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
             orient="row",
         )
         metadata["missing_symbols"] = dg.MetadataValue.md(markdown_table(missing))
+    held = with_items(report.waiting.filter(pl.col("date") == day))
+    if not held.is_empty():
+        table = held.select(
+            "symbol", "scope", "kind", "rule", "item", "claims", since=pl.col("fetched_at").dt.date()
+        )
+        metadata["held_symbols"] = dg.MetadataValue.md(markdown_table(table))
     return by_exchange(report.exchange, metadata)
 
 

@@ -26,6 +26,8 @@ from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
 
 RESULT_TAG = "quant_assets/result"
+HELD_TAG = "quant_assets/held"
+_MOST_NAMED = 20
 _UNDER_WAY = "under way "
 
 
@@ -115,9 +117,12 @@ def worst_result(reports: Sequence[FillReport]) -> str:
 
 
 def run_tags(reports: Sequence[FillReport]) -> dict[str, str]:
-    """What concerns a run and none of its cells: its result, the requests it cost, its cells by state."""
+    """What concerns a run and none of its cells: its result, requests, cells by state, and who has something held."""
     states = Counter(entry.state.value for report in reports for entry in report.cells.values())
+    held = sorted({symbol for report in reports for symbol in report.waiting["symbol"].unique()})
+    more = [f"and {len(held) - _MOST_NAMED} more"] if len(held) > _MOST_NAMED else []
     return {
+        **({HELD_TAG: ", ".join([*held[:_MOST_NAMED], *more])} if held else {}),
         RESULT_TAG: worst_result(reports),
         "quant_assets/requests": str(sum(report.requests for report in reports)),
         "quant_assets/cells": " ".join(f"{state}={count}" for state, count in sorted(states.items()))
@@ -131,6 +136,11 @@ def log_report(
     """Writes to the run's log what came of a fill: warnings, restatements and what they affect, counts."""
     for warning in report.warnings:
         context.log.warning(warning)
+    if not report.waiting.is_empty():
+        context.log.warning(
+            f"{report.exchange}: held, and asked about again by the next run (quant-assets quarantine show ID):\n"
+            + markdown_table(report.held.drop("decision"))
+        )
     if not report.restatements.is_empty():
         affected = ", ".join(affected_partitions(exchange, report.restated_days))
         context.log.warning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -63,6 +63,8 @@ def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = N
         stored = [date.fromisoformat(entry.partition) for entry in known]
         mode = Mode.VERIFY if request.mode is Mode.VERIFY else Mode.FORCE
         report.add(filling.fill(replace(request, days=stored, only=filling.reaches_back, mode=mode)))
+        if mode is not Mode.VERIFY:
+            report.waiting = _asked_about(read_quarantine(context.store, context.code), request.only)
     if request.mode is not Mode.VERIFY and (report.requests or report.written):
         facts = {"run": context.run, "started": filling.started.isoformat(), **report.facts()}
         write_report(context.store, context.code, filling.started, context.run, facts)
@@ -85,15 +87,20 @@ class _Filling:
             Expected(self._store, self._code),
         )
         self.reaches_back: list[str] = []
+        self._only: Collection[str] | None = None
         self.started = context.clock()
 
     def fill(self, request: FillRequest, plan: Plan | None = None) -> FillReport:
         context, mode = self._context, request.mode
         report = FillReport(self._code, mode)
+        self._only = request.only
         if mode is not Mode.VERIFY:
             claim(self._store, TOP_LEVEL)
             self._store.sweep()
         sweep_spill(context.rules.spill_folder)
+        quarantine = read_quarantine(self._store, self._code)
+        if mode is not Mode.VERIFY:
+            report.waiting = _asked_about(quarantine, request.only)
         listings = with_learned(self._store, self._code, self._catalog)
         started = time.perf_counter()
         if plan is None:
@@ -103,7 +110,7 @@ class _Filling:
                 replace(request, listings=listings),
                 self._clock(),
                 look_back=context.rules.look_back,
-                held=held_sessions(read_quarantine(self._store, self._code), self._clock().date()),
+                held=held_sessions(quarantine, self._clock().date()),
             )
         report.seconds["plan"] += time.perf_counter() - started
         self._writer.expected_sets.known(entry.expected_sha256 for entry in plan.stored.values())
@@ -121,7 +128,6 @@ class _Filling:
         expected = {symbol for session in plan.days.sessions for symbol in listed(listings, session)}
         report.skipped = len(expected - starts.keys())
 
-        quarantine = read_quarantine(self._store, self._code)
         if mode is not Mode.VERIFY:
             # Before the first request: what fails or is killed from here on was asked for all the same.
             record_requested(self._store, self._code, asked_days, next_day=False)
@@ -164,11 +170,13 @@ class _Filling:
         learn_first_trades(self._store, self._code, self._catalog, fetched.first_trade, self._clock())
         refused = pl.concat([fetched.refused, found.refused.select(fetched.refused.columns)])
         held = hold(self._store, self._code, refused, fetched.facts, self._context.run, self._clock().date())
-        report.quarantined = held.new
+        report.quarantined, report.claimed = held.new, len(held.ids)
+        quarantine = read_quarantine(self._store, self._code)
+        settled = superseded(quarantine, _given(quarantine, fetched, found), held.ids)
+        report.waiting = _asked_about(quarantine, self._only).filter(~pl.col("id").is_in(settled))
         # On record before it happens: a run that is killed here leaves nothing unexplained.
         new = self._ledger.record(found.events, found.old, found.new, self._context.run)
         self._write_all(plan, fetched, found, new, report)
-        settled = superseded(quarantine, _given(quarantine, fetched, found), held.ids)
         mark(self._store, self._code, settled, Decision.SUPERSEDED, self._clock())
         report.seconds["store"] += time.perf_counter() - started
 
@@ -249,6 +257,12 @@ def _decisions(quarantine: pl.DataFrame) -> Decisions:
         return quarantine.filter(pl.col("decision") == decision.value).select("symbol", "date", "close")
 
     return Decisions(of(Decision.ACCEPTED), of(Decision.REJECTED))
+
+
+def _asked_about(quarantine: pl.DataFrame, only: Collection[str] | None) -> pl.DataFrame:
+    """The pending claims of the symbols that a run may ask for: `only` these, None for all."""
+    waiting = pending(quarantine)
+    return waiting if only is None else waiting.filter(pl.col("symbol").is_in(sorted(only)))
 
 
 def _given(quarantine: pl.DataFrame, fetched: Fetched, found: Differences) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import polars as pl
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.tables.manifest import Entry
+from quant_assets.tables.quarantine import QUARANTINE_SCHEMA, items
 from quant_assets.tables.restatements import LEDGER_SCHEMA
 
 
@@ -36,7 +37,11 @@ class FillReport:
     restatements: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LEDGER_SCHEMA))
     """What the source gives differently from what stands; recorded and taken, but in mode `verify`."""
     quarantined: int = 0
-    """Bars newly held back."""
+    """Claims newly held back."""
+    claimed: int = 0
+    """Claims that wait in quarantine and were made in this run."""
+    waiting: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUARANTINE_SCHEMA))
+    """All claims (QUARANTINE_SCHEMA) of the symbols asked about that wait in quarantine after the run."""
     warnings: list[str] = field(default_factory=list[str])
     not_verified: dict[str, str] = field(default_factory=dict[str, str])
     """Symbols that were to be asked again and could not be, with the reason; their rows stand as they were."""
@@ -63,12 +68,22 @@ class FillReport:
         return sorted(set(self.restatements["date"]) | set(self.restatements["first_date"]))
 
     @property
+    def held(self) -> pl.DataFrame:
+        """What waits in quarantine (ITEMS_SCHEMA): an answer, a stretch, a bar or an action a row."""
+        return items(self.waiting)
+
+    @property
     def result(self) -> str:
-        """COMPLETE, PARTIAL (something usable came, something is missing) or FAILED (nothing usable is there)."""
+        """COMPLETE, PARTIAL (something usable came, something is missing or held), FAILED (nothing usable is there).
+
+        What came and is held may be usable yet, whatever the state of its cells.
+        """
         states = {entry.state for entry in self.cells.values()}
+        if self.claimed:
+            return "PARTIAL"
         if self.not_verified or CellState.FAILED in states or CellState.PARTIAL in states:
             return "PARTIAL" if states - {CellState.FAILED, CellState.CLOSED} else "FAILED"
-        return "COMPLETE"
+        return "COMPLETE" if self.waiting.is_empty() else "PARTIAL"
 
     def add(self, more: FillReport) -> None:
         """Takes what a second pass of the same run did into this report."""
@@ -78,6 +93,7 @@ class FillReport:
         self.outcomes += more.outcomes
         self.restatements = pl.concat([self.restatements, more.restatements])
         self.quarantined += more.quarantined
+        self.claimed += more.claimed
         self.warnings += more.warnings
         self.not_verified |= more.not_verified
 
@@ -98,7 +114,12 @@ class FillReport:
             "changed": [day.isoformat() for day in sorted(self.changed)],
             "restatements": dict(Counter(self.restatements["class"].to_list())),
             "quarantined": self.quarantined,
+            "held": [{name: _plain(value) for name, value in row.items()} for row in self.held.to_dicts()],
             "not_verified": self.not_verified,
             "warnings": self.warnings,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value

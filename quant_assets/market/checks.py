@@ -143,7 +143,7 @@ def validity(
         rows: the cell's rows; None where it has none.
         refused: those of them that break a rule (`broken_rules`); None where none does.
         damage: what is wrong with the object, with its path; empty where it could be read.
-        pending: symbol, rule, id of the session's bars that wait in quarantine.
+        pending: symbol, rule, id and more of what is held of the session and waits in quarantine.
     """
     if damage:
         return Verdict(damage, Severity.ERROR)

@@ -6,6 +6,7 @@ the precision of what was served (`reconcile.differing`).
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 
 import polars as pl
@@ -25,8 +26,19 @@ class Scope(StrEnum):
     """A dividend or a split: the bar is stored, without it."""
 
 
+_WORDS = {Scope.ANSWER: "answer", Scope.ROW: "bar", Scope.ACTION: "action"}
+
 RULE = "rule"
 """The kind of a row that breaks a rule of validation, or that was held before kinds were told apart."""
+
+
+def named(scope: str, first: date, last: date, sessions: int) -> str:
+    """What is held, in a few words: "bar of 2024-03-13", "3 bars of 2024-03-11 to 2024-03-13"."""
+    if sessions == 1:
+        return f"{_WORDS[Scope(scope)]} of {first}"
+    if scope == Scope.ANSWER:
+        return f"answer of {sessions} sessions, {first} to {last}"
+    return f"{sessions} {_WORDS[Scope(scope)]}s of {first} to {last}"
 
 
 def same_claims(held: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:

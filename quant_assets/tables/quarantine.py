@@ -226,16 +226,60 @@ def with_items(quarantine: pl.DataFrame) -> pl.DataFrame:
     own; of a row or an action alone the id of the claim.
     """
     same = ["symbol", "scope", "kind", "rule", "decision"]
-    stretch = pl.concat_str(pl.lit("stretch"), *same, separator="|").map_elements(
-        _short, return_dtype=pl.String
+    reasons = quarantine.group_by(same, maintain_order=True).agg(_rows=pl.len())
+    stretches = pl.Series(
+        [_short("|".join(map(str, reason))) for *reason, _ in reasons.rows()], dtype=pl.String
     )
-    return quarantine.with_columns(
-        item=pl.when(pl.col("answer") != "")
-        .then("answer")
-        .when((pl.len().over(same) > 1) & (pl.col("scope") == Scope.ROW.value))
-        .then(stretch)
-        .otherwise("id")
+    return (
+        quarantine.join(reasons.with_columns(_stretch=stretches), on=same, how="left", maintain_order="left")
+        .with_columns(
+            item=pl.when(pl.col("answer") != "")
+            .then("answer")
+            .when((pl.col("_rows") > 1) & (pl.col("scope") == Scope.ROW.value))
+            .then("_stretch")
+            .otherwise("id")
+        )
+        .drop("_rows", "_stretch")
     )
+
+
+ITEMS_SCHEMA = pl.Schema(
+    {
+        "item": pl.String(),
+        "symbol": pl.String(),
+        "scope": pl.String(),
+        "kind": pl.String(),
+        "rule": pl.String(),
+        "decision": pl.String(),
+        "first": pl.Date(),
+        "last": pl.Date(),
+        "sessions": pl.Int64(),
+        "since": pl.Date(),
+        "claims": pl.Int32(),
+        "last_claimed": pl.Date(),
+    }
+)
+"""What a person decides about, a row each: an answer, a stretch of rows, a row, an action. `first` to `last` are its
+dates, `since` is the day (UTC) on which it was first claimed, `claims` counts the days on which it was."""
+
+
+def items(quarantine: pl.DataFrame) -> pl.DataFrame:
+    """The claims summed up by what they are part of (ITEMS_SCHEMA), by symbol and date."""
+    summed = (
+        with_items(quarantine)
+        .group_by("item", "symbol", "scope", "decision")
+        .agg(
+            pl.col("kind", "rule").sort_by("last_claimed", "date").last(),
+            first=pl.col("date").min(),
+            last=pl.col("date").max(),
+            sessions=pl.col("date").n_unique(),
+            since=pl.col("fetched_at").min().dt.date(),
+            claims=pl.col("claims").max(),
+            last_claimed=pl.col("last_claimed").max(),
+        )
+        .sort("symbol", "first", "item")
+    )
+    return summed.select(pl.col(name).cast(dtype) for name, dtype in ITEMS_SCHEMA.items())
 
 
 def _held(exchange: str, stored: pl.DataFrame, rows: pl.DataFrame, today: date) -> tuple[pl.DataFrame, Held]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,12 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     partial = command(*BACKFILL)
     assert partial.exit_code == 2
     assert "missing: IBM in 1 cell(s): refused" in partial.stdout
+    lines = [line for line in partial.stdout.splitlines() if line.startswith("held: ")]
+    assert [line.split(";")[0] for line in lines] == [
+        f"held: {symbol}: bar of {day}, since 2013-02-19: low is above open, close or high"
+        for symbol, day in (("IBM", "2013-02-13"), ("MSFT", "2013-02-14"))
+    ]
+    assert re.search(r"see `quant-assets quarantine show [0-9a-f]{12}`$", lines[0])
     held = {bar["symbol"]: bar for bar in listed(command("quarantine", "list", "--json"))}
     assert held.keys() == {"IBM", "MSFT"}
     assert "low is above open, close or high" in held["IBM"]["rule"]

@@ -167,6 +167,7 @@ def test_the_report_of_a_run_tells_what_was_asked_and_what_came_of_it(
         "changed": [str(day) for day in DAYS[:2]],
         "restatements": {},
         "quarantined": 0,
+        "held": [],
         "not_verified": {},
         "warnings": [],
     }

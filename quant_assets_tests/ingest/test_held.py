@@ -1,0 +1,58 @@
+"""What a run says of what it holds: its result, its report, and until when."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import orjson
+import pytest
+
+from quant_assets.ingest.plan import Mode
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets.tables.fetch_reports import read_reports
+from quant_assets_tests.ingest.harness import DAY, WEEK, Harness
+from quant_assets_tests.support import listings
+
+TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
+LOW = "low is above open, close or high"
+
+
+def broken(symbol: str = "IBM", day: date = DAY) -> dict[str, Any]:
+    return {"kind": "corrected_bar", "symbol": symbol, "date": str(day), "field": "low", "value": 900.0}
+
+
+def test_a_run_with_something_held_is_partial_and_names_it_until_the_source_is_right(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], WEEK)
+    market.add_faults(broken())
+    # A good bar stands, and every cell is complete: the source's other word for it is held all the same.
+    report = harness.live(market, TUESDAY)
+    assert (report.states, report.result, report.claimed) == ({"complete": 1}, "PARTIAL", 1)
+    (held,) = report.held.rows(named=True)
+    assert (held["symbol"], held["scope"], held["kind"], held["rule"]) == ("IBM", "row", "rule", LOW)
+    assert (held["first"], held["last"], held["sessions"], held["since"]) == (DAY, DAY, 1, TUESDAY)
+    written = read_reports(harness.store, "US")[-1]["held"]
+    assert written == orjson.loads(orjson.dumps([held]))
+    # The same evening nothing is asked, and it is held still; of others alone nothing is.
+    again = harness.live(market, TUESDAY)
+    assert (again.requests, again.result, again.held.height) == (0, "PARTIAL", 1)
+    assert harness.live(market, TUESDAY, only=["AAPL"]).result == "COMPLETE"
+    assert harness.live(market, TUESDAY, WEEK, mode=Mode.VERIFY).held.is_empty()
+    market.clear_faults()
+    right = harness.live(market, WEDNESDAY)
+    assert (right.result, right.held.height, right.claimed) == ("COMPLETE", 0, 0)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.95])
+def test_what_is_held_of_a_universe_of_one_is_no_failure(
+    harness: Harness, market: ReplayHandle, least: float
+) -> None:
+    market.add_faults(broken())
+    report = harness.live(market, DAY, catalog=listings("IBM"), min_coverage=least)
+    assert (report.states, report.result) == ({"failed": 1}, "PARTIAL")
+    # That nobody answers is one, whatever is held.
+    market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
+    failed = harness.live(market, WEEK[3], catalog=listings("IBM"), min_coverage=least)
+    assert (failed.result, failed.held.height) == ("FAILED", 1)
