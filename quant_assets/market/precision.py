@@ -204,21 +204,19 @@ def _on_grid(narrow: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def other_price(name: str) -> pl.Expr:
     """Whether no price can lie in what both looks at it vouch for: the new value's interval and any of the old one's.
 
-    Prices that no split has ever rescaled are the same where they are the same float32.
+    Prices that no split has ever rescaled are the same up to one float32 step: a source's own fields of one bar have
+    been seen to be that far apart.
     """
     old, new, scale = pl.col(name), pl.col(f"{name}_new"), pl.col("scale")
     served = (new / scale).cast(pl.Float32)
     unit = 10.0**_GRID
     on_grid = ((served.cast(pl.Float64) * unit).round() / unit).cast(pl.Float32) == served
     # The new interval has its half; of the old one only some decimal in it is known, and so it counts whole.
-    within = 3 * _STEP * pl.max_horizontal(old.abs(), new.abs())
-    within += pl.when(on_grid & (scale != 1.0)).then(0.5 * scale / unit).otherwise(0.0)
+    size = pl.max_horizontal(old.abs(), new.abs())
+    within = 3 * _STEP * size + pl.when(on_grid & (scale != 1.0)).then(0.5 * scale / unit).otherwise(0.0)
     never_rescaled = pl.all_horizontal(pl.col("scale", "scale_old", "scale_most") == 1.0)
-    return (
-        pl.when(never_rescaled)
-        .then(old.cast(pl.Float32) != new.cast(pl.Float32))
-        .otherwise((old - served.cast(pl.Float64) * scale).abs() > within * (1 + _SLACK))
-    )
+    far = (old - served.cast(pl.Float64) * scale).abs() > within * (1 + _SLACK)
+    return pl.when(never_rescaled).then((old - new).abs() > 2 * _STEP * size * (1 + _SLACK)).otherwise(far)
 
 
 def other_volume() -> pl.Expr:
