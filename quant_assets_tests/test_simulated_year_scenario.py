@@ -33,7 +33,7 @@ from quant_assets.market.bars import PRICES
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.replay.fault_book import FaultBook
 from quant_assets.replay.faults import Fault
-from quant_assets.replay.kinds import LIES, STATES, FaultKind
+from quant_assets.replay.kinds import LIES, REFUSALS, STATES, FaultKind
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
 from quant_assets.resources.source import Outcome
 from quant_assets.resources.yahoo_chart import read_chart
@@ -286,7 +286,9 @@ def test_faults(year: Scenario) -> None:
     assert week.since is not None
     assert (week.since.weekday(), year.rate_limits.until - week.since) == (0, timedelta(days=5))
     assert FIRST < week.since.date() < LAST
-    assert {f.kind for f in random} | {FaultKind.RATE_LIMITED_429} >= set(FaultKind) - STATES - LIES
+    assert {f.kind for f in random} | {FaultKind.RATE_LIMITED_429} >= set(
+        FaultKind
+    ) - STATES - LIES - REFUSALS
     assert len({f.kind for f in random}) == len({f.seed for f in random}) == len(random) == 15
     assert sum(f.rate or 0 for f in random) == pytest.approx(0.01)
 

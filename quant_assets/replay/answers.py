@@ -12,12 +12,14 @@ import numpy as np
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from quant_assets.replay.chart_effects import Asked, chart_under
+from quant_assets.replay.chart_effects import chart_under, in_order
 from quant_assets.replay.convention import YahooSeries, to_yahoo
+from quant_assets.replay.event_effects import Asked
 from quant_assets.replay.fault_book import FaultBook
 from quant_assets.replay.faults import Fault
 from quant_assets.replay.history import SymbolTruth
 from quant_assets.replay.kinds import STATES, FaultKind
+from quant_assets.replay.pages import CONSENT_PAGE
 from quant_assets.replay.protocol import (
     NOT_FOUND,
     Chart,
@@ -33,6 +35,7 @@ from quant_assets.replay.world import World
 
 Drop = Callable[[tuple[str, int]], None]
 
+_TOO_MANY = "Too Many Requests\r\n"
 _HTML_500 = (
     "<html><head><title>500 Internal Server Error</title></head>"
     "<body><h1>Internal Server Error</h1></body></html>"
@@ -86,10 +89,12 @@ class ChartAnswers:
         # The live bar comes first: what is wrong with the bars is wrong with it too.
         if bend is not None and bend.kind is FaultKind.LIVE_PARTIAL_BAR:
             answer = self._with_live_bar(truth, answer)
-        for fault in states if bend is None else [*states, bend]:
+        for fault in in_order(states if bend is None else [*states, bend]):
             answer = chart_under(fault, answer, Asked(info, query, series))
         # A session that has no bar yet may already have its ex-date: then there is something to tell.
-        if query.period1 is not None and not (len(answer.timestamps) or answer.dividends or answer.splits):
+        if query.period1 is not None and not (
+            len(answer.timestamps) or answer.dividends or answer.gains or answer.splits
+        ):
             period2 = query.period2 if query.period2 is not None else int(self._world.now.timestamp())
             return _json(no_data_body(query, period2), 400)
         return _json(render_chart(answer))
@@ -135,6 +140,8 @@ class ChartAnswers:
                 else None
             )
             return Response(body, status, media_type=media_type, headers=headers)
+        if kind is FaultKind.TOO_MANY_REQUESTS_TEXT:
+            return Response(_TOO_MANY, fault.status, media_type="text/html")
         if kind is FaultKind.HANG:
             return _Late(None, fault.seconds, self.drop_connection)
         if kind is FaultKind.WRONG_SYMBOL:
@@ -156,8 +163,9 @@ class ChartAnswers:
 
 _FIXED: dict[FaultKind, tuple[int, bytes | str, str]] = {
     FaultKind.NOT_FOUND_404: (404, NOT_FOUND, "application/json"),
-    FaultKind.RATE_LIMITED_429: (429, "Too Many Requests\r\n", "text/html"),
-    FaultKind.RATE_LIMITED_429_RETRY_AFTER: (429, "Too Many Requests\r\n", "text/html"),
+    FaultKind.RATE_LIMITED_429: (429, _TOO_MANY, "text/html"),
+    FaultKind.RATE_LIMITED_429_RETRY_AFTER: (429, _TOO_MANY, "text/html"),
+    FaultKind.CONSENT_PAGE: (200, CONSENT_PAGE, "text/html"),
     FaultKind.SERVER_ERROR_500_HTML: (500, _HTML_500, "text/html"),
     FaultKind.SERVER_ERROR_500_JSON: (
         500,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
-import polars as pl
 
-from quant_assets.replay.convention import YahooSeries
+from quant_assets.replay.event_effects import EVENT_EFFECTS, Asked, local_dates, reaches_last_bar
 from quant_assets.replay.faults import Fault
 from quant_assets.replay.history import PRICES, SymbolInfo, open_timestamps
 from quant_assets.replay.kinds import FaultKind
-from quant_assets.replay.protocol import Chart, ChartQuery, Event
+from quant_assets.replay.protocol import Chart, Event
+from quant_assets.replay.venues import session_close
 
 _QUOTES = (
     "regularMarketPrice",
@@ -24,13 +26,17 @@ _QUOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What an answer is about: the listing, the query, and the whole series that the answer is a part of."""
+# What a live row or bar is like is bent with the others; where stamps are moved, days can no longer be found.
+_ORDER = {
+    FaultKind.LIVE_ROW_BESIDE_LAST: 0,
+    FaultKind.ACTION_ON_CLOSED_DAY: 2,
+    FaultKind.STAMPED_BEFORE: 3,
+}
 
-    info: SymbolInfo
-    query: ChartQuery
-    series: YahooSeries
+
+def in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """The faults in the order in which they bend an answer."""
+    return sorted(faults, key=lambda fault: _ORDER.get(fault.kind, 1))
 
 
 def chart_under(fault: Fault, chart: Chart, asked: Asked) -> Chart:
@@ -38,8 +44,14 @@ def chart_under(fault: Fault, chart: Chart, asked: Asked) -> Chart:
     kind = fault.kind
     if fault.currency is not None and kind in (FaultKind.WRONG_CURRENCY, FaultKind.WRONG_UNIT):
         chart = replace(chart, meta={**chart.meta, "currency": fault.currency})
-    if kind is FaultKind.SPLIT_BEFORE_EX_DATE:
-        return _announced(fault, chart, asked)
+    if kind is FaultKind.NO_CURRENCY:
+        return replace(chart, meta={**chart.meta, "currency": None})
+    if kind in EVENT_EFFECTS:
+        return EVENT_EFFECTS[kind](fault, chart, asked)
+    if kind is FaultKind.LIVE_ROW_BESIDE_LAST:
+        return _live_row(fault, chart, asked)
+    if kind is FaultKind.STAMPED_BEFORE:
+        return _stamped_before(fault, chart, asked)
     n = len(chart.timestamps)
     if kind is FaultKind.RESCALED_BARS:
         return _rescaled_bars(fault, chart, asked)
@@ -57,13 +69,65 @@ def chart_under(fault: Fault, chart: Chart, asked: Asked) -> Chart:
     if kind is FaultKind.NULL_BAR:
         return replace(chart, nulls=chart.nulls | {at})
     if kind is FaultKind.DUPLICATE_TIMESTAMP:
-        twice = chart.take(np.insert(np.arange(n), at + 1, at))
-        if fault.differs:
-            twice.prices[:, at + 1] = np.float32(twice.prices[:, at + 1] * 1.01)
-            twice.adjclose[at + 1] *= 1.01
-            twice.volume[at + 1] += 100
-        return twice
+        return _twice(fault, chart, at)
     return chart
+
+
+def _twice(fault: Fault, chart: Chart, at: int) -> Chart:
+    twice = chart.take(np.insert(np.arange(len(chart.timestamps)), at + 1, at))
+    if fault.differs:
+        twice.prices[:, at + 1] = np.float32(twice.prices[:, at + 1] * 1.01)
+        twice.adjclose[at + 1] *= 1.01
+        twice.volume[at + 1] += 100
+    return twice
+
+
+def _live_row(fault: Fault, chart: Chart, asked: Asked) -> Chart:
+    if not reaches_last_bar(chart, asked):
+        return chart
+    last = len(chart.timestamps) - 1
+    twice = _twice(fault, chart, last)
+    where, day = asked.info.venue, asked.series.dates[-1].item()
+    stamps = twice.timestamps.copy()
+    stamps[last + 1] = int(session_close(where, day).timestamp())
+    return replace(twice, timestamps=stamps)
+
+
+def _stamped_before(fault: Fault, chart: Chart, asked: Asked) -> Chart:
+    where, zone = asked.info.venue, ZoneInfo(asked.info.venue.zone)
+
+    def moved(stamps: np.ndarray) -> np.ndarray:
+        days = local_dates(asked.info, stamps)
+        # A live bar is stamped at the moment, whatever the others are.
+        which = (stamps == open_timestamps(where, days)) & _between(fault, days)
+        before = [
+            int(datetime.combine(day - timedelta(days=1), time(fault.hour), zone).timestamp())
+            for day in days[which].tolist()
+        ]
+        out = stamps.copy()
+        out[which] = before
+        return out
+
+    def events(given: list[Event]) -> list[Event]:
+        stamps = moved(np.array([event.stamp for event in given], dtype=np.int64)).tolist()
+        return [replace(event, stamp=stamp) for event, stamp in zip(given, stamps, strict=True)]
+
+    return replace(
+        chart,
+        timestamps=moved(chart.timestamps),
+        dividends=events(chart.dividends),
+        gains=events(chart.gains),
+        splits=events(chart.splits),
+    )
+
+
+def _between(fault: Fault, dates: np.ndarray) -> np.ndarray:
+    inside = np.ones(len(dates), dtype=bool)
+    if fault.first is not None:
+        inside &= dates >= np.datetime64(fault.first, "D")
+    if fault.last is not None:
+        inside &= dates <= np.datetime64(fault.last, "D")
+    return inside
 
 
 def _position(info: SymbolInfo, chart: Chart, day: date) -> int | None:
@@ -72,32 +136,9 @@ def _position(info: SymbolInfo, chart: Chart, day: date) -> int | None:
     return int(at[0]) if at.size else None
 
 
-def local_dates(info: SymbolInfo, timestamps: np.ndarray) -> np.ndarray:
-    """The exchange's dates (datetime64[D]) of epoch seconds."""
-    moments = pl.from_epoch(pl.Series(timestamps, dtype=pl.Int64), "s").dt.replace_time_zone("UTC")
-    return moments.dt.convert_time_zone(info.venue.zone).dt.date().to_numpy().astype("datetime64[D]")
-
-
-def _announced(fault: Fault, chart: Chart, asked: Asked) -> Chart:
-    """A split ahead, in every answer that reaches the last bar, whatever end was asked for."""
-    day, series = np.datetime64(fault.date, "D"), asked.series
-    is_ahead = len(series.dates) and series.dates[-1] < day and not (series.splits[0] == day).any()
-    reaches = len(chart.timestamps) and chart.timestamps[-1] >= series.timestamps[-1]
-    if fault.ratio is None or not (is_ahead and reaches and asked.query.wants_splits):
-        return chart
-    stamp = int(open_timestamps(asked.info.venue, np.array([day]))[0])
-    return replace(chart, splits=[*chart.splits, Event(stamp, fault.ratio)])
-
-
 def _rescaled_bars(fault: Fault, chart: Chart, asked: Asked) -> Chart:
-    dates, known = local_dates(asked.info, chart.timestamps), asked.series.dates
-    inside, whole = np.ones(len(dates), dtype=bool), True
-    if fault.first is not None:
-        inside &= dates >= np.datetime64(fault.first, "D")
-        whole &= not len(known) or bool(known[0] >= np.datetime64(fault.first, "D"))
-    if fault.last is not None:
-        inside &= dates <= np.datetime64(fault.last, "D")
-        whole &= not len(known) or bool(known[-1] <= np.datetime64(fault.last, "D"))
+    inside = _between(fault, local_dates(asked.info, chart.timestamps))
+    whole = bool(_between(fault, asked.series.dates).all())
     return _rescaled(chart, inside, fault.factor, volume=fault.volume, meta=whole)
 
 

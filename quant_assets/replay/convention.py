@@ -18,7 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from quant_assets.replay.history import Events, SymbolTruth
+from quant_assets.replay.history import Events, Paid, SymbolTruth
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class YahooSeries:
     """A symbol as Yahoo shows it at one moment; all arrays sorted by date.
 
     `dates` datetime64[D]; `prices` 4 x n (open, high, low, close: float64 holding float32 values);
-    `adjclose` float64; `volume` int64; `dividends` and `splits` are (dates, values): amounts per
+    `adjclose` float64; `volume` int64; `dividends`, `gains` and `splits` are (dates, values): amounts per
     share on today's share basis, and ratios.
     """
 
@@ -36,6 +36,7 @@ class YahooSeries:
     adjclose: np.ndarray
     volume: np.ndarray
     dividends: Events
+    gains: Events
     splits: Events
 
 
@@ -61,9 +62,8 @@ def to_yahoo(truth: SymbolTruth, today: date, bars_through: date | None = None) 
     n = int(np.searchsorted(truth.dates, np.datetime64(bars_through or today, "D"), side="right"))
     dates, raw = truth.dates[:n], truth.prices[:, :n]
     split_dates, ratios = _through(truth.splits, now)
-    told_dates, told = _through(truth.dividends, now)
-    followed = truth.dividends if truth.adjusted_for is None else truth.adjusted_for
-    paid_dates, paid = _a_day(_through(followed, now))
+    followed = truth.paid if truth.adjusted_for is None else truth.adjusted_for
+    paid_dates, paid = _through(_a_day(followed), now)
 
     scale = later_product(dates, split_dates, ratios)
     adjusted = raw / scale
@@ -74,13 +74,18 @@ def to_yahoo(truth: SymbolTruth, today: date, bars_through: date | None = None) 
     known = before >= 0  # a dividend before the first bar has nothing to adjust
     steps[known] = 1.0 - amounts[known] / close[before[known]]
 
+    def told(events: Events) -> Events:
+        known_dates, declared = _through(events, now)
+        return known_dates, declared / later_product(known_dates, split_dates, ratios)
+
     return YahooSeries(
         dates=dates,
         timestamps=truth.timestamps[:n],
         prices=adjusted.astype(np.float32).astype(np.float64),
         adjclose=close * later_product(dates, paid_dates, steps),
         volume=np.rint(truth.volume[:n] * scale).astype(np.int64),
-        dividends=(told_dates, told / later_product(told_dates, split_dates, ratios)),
+        dividends=told(truth.paid.dividends),
+        gains=told(truth.paid.gains),
         splits=(split_dates, ratios),
     )
 
@@ -90,12 +95,12 @@ def _through(events: Events, last: np.datetime64) -> Events:
     return events[0][:n], events[1][:n]
 
 
-def _a_day(events: Events) -> Events:
-    """One event a day: two payments of one day leave the price as their sum."""
-    days, which = np.unique(events[0], return_inverse=True)
-    if len(days) == len(events[0]):
-        return events
-    return days, np.bincount(which, weights=events[1], minlength=len(days))
+def _a_day(paid: Paid) -> Events:
+    """One payment a day: all that is paid on one day leaves the price as a sum."""
+    dates = np.concatenate([paid.dividends[0], paid.gains[0]])
+    amounts = np.concatenate([paid.dividends[1], paid.gains[1]])
+    days, which = np.unique(dates, return_inverse=True)
+    return days, np.bincount(which, weights=amounts, minlength=len(days))
 
 
 def split_fraction(ratio: float) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Histories from CSV files.
 
 Columns: symbol, date (YYYY-MM-DD), open, high, low, close, volume, dividend, split_ratio; optional:
-currency, exchange (Yahoo's code or ours), listed_on and delisted_on (first and last trading day; without
-them the first bar's date, and still listed). The symbol's suffix tells the exchange: none = US, .AX, .L,
+capital_gain (the part of the dividend that a fund lists as one), currency, exchange (Yahoo's code or
+ours), listed_on and delisted_on (first and last trading day; without them the first bar's date, and
+still listed). The symbol's suffix tells the exchange: none = US, .AX, .L,
 .HK, .TO, .T, .DE, .PA. An empty dividend is 0, an empty split_ratio 1; a row with an action may leave
 all of open, high, low, close and volume empty (an ex-date without trading).
 """
@@ -18,7 +19,7 @@ import polars as pl
 
 from quant_assets.replay.convention import later_product
 from quant_assets.replay.errors import HistoryError
-from quant_assets.replay.history import PRICES, History, describe
+from quant_assets.replay.history import GAINS, PRICES, History, describe
 from quant_assets.replay.venues import venue, venue_of_symbol
 
 SYMBOL = r"^[A-Za-z0-9^][A-Za-z0-9.^=&_+$-]{0,31}$"
@@ -26,7 +27,7 @@ SYMBOL = r"^[A-Za-z0-9^][A-Za-z0-9.^=&_+$-]{0,31}$"
 
 Convention = Literal["as_traded", "yahoo"]
 COLUMNS = ("symbol", "date", *PRICES, "volume", "dividend", "split_ratio")
-_NUMBERS = (*PRICES, "volume", "dividend", "split_ratio")
+_NUMBERS = (*PRICES, "volume", "dividend", "split_ratio", GAINS)
 
 
 def from_csv(path: str | Path, convention: Convention = "as_traded") -> History:
@@ -49,9 +50,11 @@ def from_csv(path: str | Path, convention: Convention = "as_traded") -> History:
     silent = sorted(set(frame["symbol"].unique()) - set(bars["symbol"].unique()))
     if silent:
         raise HistoryError(f"{path}: {silent[0]} has no row with prices: add its bars or remove it")
-    core = frame.sort("symbol", "date").select(COLUMNS)
+    core = frame.sort("symbol", "date").select(*COLUMNS, GAINS)
     if convention == "yahoo":
         core = pl.concat([_as_traded(part) for part in core.partition_by("symbol", maintain_order=True)])
+    for symbol in core.filter(pl.col(GAINS) > 0)["symbol"].unique():
+        given.setdefault(symbol, {})["instrument"] = "ETF"
     return History(core, describe(core, **given))
 
 
@@ -67,6 +70,8 @@ def _read(path: Path) -> pl.DataFrame:
         raise HistoryError(
             f"{path}, line 1: missing column {', '.join(missing)}: the header needs {', '.join(COLUMNS)}"
         )
+    if GAINS not in text.columns:
+        text = text.with_columns(pl.lit(None, pl.String).alias(GAINS))
     return text.with_columns(pl.all().str.strip_chars().replace("", None))
 
 
@@ -89,6 +94,7 @@ def _parse(path: Path, text: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(f"_{name}").alias(name) for name in PRICES),
         pl.col("_volume").cast(pl.Int64).alias("volume"),
         pl.col("_dividend").fill_null(0.0).alias("dividend"),
+        pl.col(f"_{GAINS}").fill_null(0.0).alias(GAINS),
         pl.col("_split_ratio").fill_null(1.0).alias("split_ratio"),
     ).select("line", *text.columns)
 
@@ -106,8 +112,10 @@ def _check_symbols(path: Path, frame: pl.DataFrame) -> None:
 
 
 def _check(path: Path, frame: pl.DataFrame) -> None:
-    for name in (*PRICES, "volume", "dividend"):
+    for name in (*PRICES, "volume", "dividend", GAINS):
         _refuse(path, frame, pl.col(name) < 0, name, "is negative: correct or remove the row")
+    more = pl.col(GAINS) > pl.col("dividend")
+    _refuse(path, frame, more, GAINS, "is more than the dividend that it is a part of: correct one")
     for name in (*PRICES, "split_ratio"):
         _refuse(path, frame, pl.col(name) <= 0, name, "is not above zero: correct or remove the row")
     empty = pl.sum_horizontal(pl.col(name).is_null().cast(pl.Int8) for name in (*PRICES, "volume"))
@@ -194,7 +202,7 @@ def _as_traded(part: pl.DataFrame) -> pl.DataFrame:
     return part.with_columns(
         *(pl.Series(name, traded_price(part[name].to_numpy() * scale)).fill_nan(None) for name in PRICES),
         (part["volume"].cast(pl.Float64) / pl.Series(scale)).round().cast(pl.Int64).alias("volume"),
-        pl.Series("dividend", np.round(part["dividend"].to_numpy() * scale, 6)),
+        *(pl.Series(name, np.round(part[name].to_numpy() * scale, 6)) for name in ("dividend", GAINS)),
     )
 
 

@@ -20,7 +20,7 @@ def quote(world: World, info: SymbolInfo) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "language": "en-US",
         "region": "US",
-        "quoteType": "EQUITY",
+        "quoteType": info.instrument,
         "typeDisp": "Equity",
         "symbol": info.symbol,
         "shortName": info.name,
@@ -68,7 +68,7 @@ def quote_summary(info: SymbolInfo) -> dict[str, Any]:
     where = info.venue
     kind = {
         "exchange": where.yahoo_code,
-        "quoteType": "EQUITY",
+        "quoteType": info.instrument,
         "symbol": info.symbol,
         "shortName": info.name,
         "longName": info.name,
@@ -133,7 +133,7 @@ def search(world: World, text: str, count: int) -> dict[str, Any]:
             "exchDisp": info.venue.full_name,
             "shortname": info.name,
             "longname": info.name,
-            "quoteType": "EQUITY",
+            "quoteType": info.instrument,
             "typeDisp": "Equity",
             "symbol": info.symbol,
             "index": "quotes",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from quant_assets.replay.faults import Fault
-from quant_assets.replay.kinds import STATES
+from quant_assets.replay.kinds import STATES, FaultKind
 
 
 @dataclass
@@ -40,11 +40,21 @@ class FaultBook:
     def draw(self, symbol: str, now: datetime) -> list[Fault]:
         """The faults that hit this chart data request, asked when the clock shows `now` (aware): all states
         that apply, and at most one other."""
+        return self._drawn(
+            [r for r in self._running if r.fault.kind is not FaultKind.HTML_CRUMB], symbol, now
+        )
+
+    def draw_crumb(self, now: datetime) -> Fault | None:
+        """The fault that hits this request for a crumb, which is no symbol's."""
+        crumbs = [r for r in self._running if r.fault.kind is FaultKind.HTML_CRUMB]
+        return next(iter(self._drawn(crumbs, "*", now)), None)
+
+    def _drawn(self, running_faults: list[_Running], symbol: str, now: datetime) -> list[Fault]:
         hit: list[Fault] = []
         failed = False
-        for running in self._running:
+        for running in running_faults:
             fault = running.fault
-            if not fault.hits(symbol) or not fault.in_force(now):
+            if (symbol != "*" and not fault.hits(symbol)) or not fault.in_force(now):
                 continue
             running.seen_total += 1
             running.seen[symbol] += 1

@@ -16,10 +16,13 @@ from typing import Any
 
 from quant_assets.replay.errors import FaultError, ReplayError
 from quant_assets.replay.history import PRICES
-from quant_assets.replay.kinds import KINDS, NEEDED, FaultKind
+from quant_assets.replay.kinds import KINDS, LIES, NEEDED, REFUSALS, FaultKind
 from quant_assets.replay.world import Moment, parse_moment
 
-_EVENTS = ("dividends", "splits", "all")
+_WHAT = {
+    FaultKind.EVENTS_LEFT_OUT: ("dividends", "splits", "all"),
+    FaultKind.UNREADABLE_EVENT: ("split", "dividend"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Fault:
     adjusted: bool = False
     volume: bool = True
     what: str | None = None
+    text: str | None = None
+    to: date | None = None
+    hour: int = 23
+    status: int = 200
     field: str | None = None
     value: float | None = None
     values: Mapping[str, float] | None = None
@@ -82,7 +89,8 @@ class Fault:
         given = {name: value for name, value in raw.items() if value is not None and name != "kind"}
         try:
             needless = sorted(set(given) - _COMMON - set(takes))
-            if needless:
+            # Older kinds have always passed over what they do not take.
+            if needless and kind in LIES | REFUSALS:
                 own = f"its own fields are {', '.join(takes)}" if takes else "it has no fields of its own"
                 raise ValueError(f"takes no {needless[0]}: leave it out; {own}")
             values = {name: value for name, value in takes.items() if value not in (None, NEEDED)}
@@ -105,8 +113,10 @@ class Fault:
             self._check_correction()
         if self.kind is FaultKind.FIELD_FACTOR and self.field not in (*PRICES, "adjclose", "volume"):
             raise ValueError(f"field must be one of {', '.join(PRICES)}, adjclose, volume")
-        if self.kind is FaultKind.EVENTS_LEFT_OUT and self.what not in _EVENTS:
-            raise ValueError(f"what must be one of {', '.join(_EVENTS)}, not {self.what!r}")
+        if self.kind in _WHAT and self.what not in _WHAT[self.kind]:
+            raise ValueError(f"what must be one of {', '.join(_WHAT[self.kind])}, not {self.what!r}")
+        if self.to is not None and self.date is not None and not self.to < self.date:
+            raise ValueError("to must be a day before date")
 
     def _check_correction(self) -> None:
         pair = (self.field, self.value)
@@ -197,6 +207,24 @@ def _whole(name: str, value: Any) -> int:
     return value
 
 
+def _hour(name: str, value: Any) -> int:
+    if not 0 <= _whole(name, value) <= 23:
+        raise ValueError(f"{name} must be from 0 to 23, not {value!r}")
+    return value
+
+
+def _status(name: str, value: Any) -> int:
+    if value not in (200, 999):
+        raise ValueError(f"{name} must be 200 or 999, not {value!r}")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{name} must be a text like "3.14 USD", not {value!r}')
+    return value
+
+
 def _yes_or_no(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, not {value!r}")
@@ -227,6 +255,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "until": lambda name, value: _moment(value),
     "rate": _rate,
     "date": _date,
+    "to": _date,
     "first": _date,
     "last": _date,
     "ratio": _positive,
@@ -234,6 +263,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "amount": _positive,
     "seconds": _number,
     "sessions": _whole,
+    "hour": _hour,
+    "status": _status,
+    "text": _text,
     "adjusted": _yes_or_no,
     "volume": _yes_or_no,
     "differs": _yes_or_no,

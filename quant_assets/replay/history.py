@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -31,14 +31,24 @@ SCHEMA = pl.Schema(
         "split_ratio": pl.Float64,
     }
 )
+GAINS = "capital_gain"
+"""The column that a frame may have besides: the part of `dividend` that a fund lists as a capital gain."""
 PRICES = ("open", "high", "low", "close")
 Events = tuple[np.ndarray, np.ndarray]
 """Dates (datetime64[D], sorted) and values."""
 
 
+class Paid(NamedTuple):
+    """What was paid per share, as declared: dividends, and what a fund lists as capital gains beside them."""
+
+    dividends: Events
+    gains: Events
+
+
 @dataclass(frozen=True)
 class SymbolInfo:
-    """What is known of a listing. `delisted_on` is the last trading day; None while it is listed."""
+    """What is known of a listing. `delisted_on` is the last trading day; None while it is listed. `instrument` is
+    Yahoo's word: EQUITY, ETF or MUTUALFUND."""
 
     symbol: str
     venue: Venue
@@ -46,6 +56,7 @@ class SymbolInfo:
     currency: str
     listed_on: date
     delisted_on: date | None = None
+    instrument: str = "EQUITY"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +64,23 @@ class SymbolTruth:
     """One symbol as numpy arrays, as traded, sorted by date.
 
     `dates` (datetime64[D]) with `prices` (4 × n: open, high, low, close; listing currency) and
-    `volume` (int64) hold the bars; `dividends` and `splits` are (dates, values), with or without
-    a bar on their ex-date. `adjusted_for` are the dividends that the adjusted close follows, when they are
-    others than those told: a truth with a fault in it.
+    `volume` (int64) hold the bars; `paid` and `splits` are (dates, values), with or without a bar on
+    their ex-date. `adjusted_for` is what the adjusted close follows, when that is another than what is
+    told as paid: a truth with a fault in it.
     """
 
     info: SymbolInfo
     dates: np.ndarray
     prices: np.ndarray
     volume: np.ndarray
-    dividends: Events
+    paid: Paid
     splits: Events
-    adjusted_for: Events | None = None
+    adjusted_for: Paid | None = None
+
+    @property
+    def dividends(self) -> Events:
+        """What is told as dividends."""
+        return self.paid.dividends
 
     @cached_property
     def timestamps(self) -> np.ndarray:
@@ -124,10 +140,12 @@ class History:
     `frame` has the columns of `SCHEMA`, sorted by (symbol, date): prices in the listing currency
     and volume in shares as traded that day; `dividend` per share as declared (0.0 when none);
     `split_ratio` 1.0 when none, 2.0 for 2:1, 0.1 for a 1:10 reverse split. Prices and volume are
-    null on an ex-date without trading. `infos` describes every symbol in the frame.
+    null on an ex-date without trading. `gains` has the capital gains of funds (symbol, date, capital_gain;
+    from a column `GAINS` of the frame that is given). `infos` describes every symbol in the frame.
     """
 
     def __init__(self, frame: pl.DataFrame, infos: Iterable[SymbolInfo]) -> None:
+        self.gains = _gains(frame)
         self.frame = frame.select(SCHEMA.names()).cast(SCHEMA).sort("symbol", "date")
         self.infos = {info.symbol: info for info in sorted(infos, key=lambda i: i.symbol)}
         counts = self.frame.group_by("symbol", maintain_order=True).len()
@@ -155,14 +173,17 @@ class History:
         start, end = self._slices[symbol]
         rows = self.frame.slice(start, end - start)
         bars = rows.filter(pl.col("close").is_not_null())
-        paid = rows.filter(pl.col("dividend") != 0.0)
+        gains = self.gains.filter(pl.col("symbol") == symbol)
+        of_them = pl.col(GAINS).fill_null(0.0)
+        paid = rows.filter(pl.col("dividend") != 0.0).join(gains, on=["symbol", "date"], how="left")
+        paid = paid.sort("date").select("date", of_them, rest=pl.col("dividend") - of_them)
         split = rows.filter(pl.col("split_ratio") != 1.0)
         return SymbolTruth(
             info=self.infos[symbol],
             dates=bars["date"].to_numpy().astype("datetime64[D]"),
             prices=np.vstack([bars[name].to_numpy() for name in PRICES]),
             volume=bars["volume"].to_numpy(),
-            dividends=(paid["date"].to_numpy().astype("datetime64[D]"), paid["dividend"].to_numpy()),
+            paid=Paid(_events(paid, "rest"), _events(paid, GAINS)),
             splits=(split["date"].to_numpy().astype("datetime64[D]"), split["split_ratio"].to_numpy()),
         )
 
@@ -194,7 +215,8 @@ class History:
             },
             schema_overrides={"listed_on": pl.Date, "delisted_on": pl.Date},
         )
-        self.frame.join(extra, on="symbol", how="left", maintain_order="left").write_csv(path)
+        rows = self.frame.join(self.gains, on=["symbol", "date"], how="left", maintain_order="left")
+        rows.join(extra, on="symbol", how="left", maintain_order="left").write_csv(path)
 
     @classmethod
     def combine(cls, histories: Iterable[History]) -> History:
@@ -210,7 +232,21 @@ class History:
             seen |= set(part.infos)
         if not parts:
             return cls(pl.DataFrame(schema=SCHEMA), [])
-        return cls(pl.concat([p.frame for p in parts]), [i for p in parts for i in p.infos.values()])
+        gains = pl.concat([p.gains for p in parts])
+        frame = pl.concat([p.frame for p in parts]).join(gains, on=["symbol", "date"], how="left")
+        return cls(frame, [i for p in parts for i in p.infos.values()])
+
+
+def _gains(frame: pl.DataFrame) -> pl.DataFrame:
+    schema = pl.Schema({"symbol": pl.String, "date": pl.Date, GAINS: pl.Float64})
+    if GAINS not in frame.columns:
+        return pl.DataFrame(schema=schema)
+    return frame.select(schema.names()).cast(dict(schema)).filter(pl.col(GAINS) != 0.0)
+
+
+def _events(paid: pl.DataFrame, name: str) -> Events:
+    some = paid.filter(pl.col(name) != 0.0)
+    return some["date"].to_numpy().astype("datetime64[D]"), some[name].to_numpy()
 
 
 def describe(frame: pl.DataFrame, **given: Any) -> list[SymbolInfo]:

@@ -25,6 +25,9 @@ class FaultKind(StrEnum):
     WRONG_SYMBOL = "wrong_symbol"
     DUPLICATE_TIMESTAMP = "duplicate_timestamp"
     LIVE_PARTIAL_BAR = "live_partial_bar"
+    TOO_MANY_REQUESTS_TEXT = "too_many_requests_text"
+    CONSENT_PAGE = "consent_page"
+    HTML_CRUMB = "html_crumb"
     MISSING_SESSION = "missing_session"
     NULL_BAR = "null_bar"
     CORRECTED_BAR = "corrected_bar"
@@ -44,6 +47,13 @@ class FaultKind(StrEnum):
     DIVIDEND_FACTOR = "dividend_factor"
     PHANTOM_DIVIDEND = "phantom_dividend"
     DIVIDEND_REPEATED = "dividend_repeated"
+    DIVIDEND_CURRENCY = "dividend_currency"
+    GAINS_COUNTED_TWICE = "gains_counted_twice"
+    UNREADABLE_EVENT = "unreadable_event"
+    ACTION_ON_CLOSED_DAY = "action_on_closed_day"
+    STAMPED_BEFORE = "stamped_before"
+    LIVE_ROW_BESIDE_LAST = "live_row_beside_last"
+    NO_CURRENCY = "no_currency"
 
 
 NEEDED = object()
@@ -98,6 +108,13 @@ KINDS: Mapping[FaultKind, Kind] = {
         differs=False,
     ),
     FaultKind.LIVE_PARTIAL_BAR: _failure("today's unfinished bar as well, while the session lasts"),
+    FaultKind.TOO_MANY_REQUESTS_TEXT: _failure(
+        "Too Many Requests as text, with `status` 200 or 999", status=200
+    ),
+    FaultKind.CONSENT_PAGE: _failure("200 with the HTML page that asks for consent to cookies"),
+    FaultKind.HTML_CRUMB: _failure(
+        "60 kB of HTML with status 200 to the request for a crumb; all who bring such a crumb are sent away with 401"
+    ),
     FaultKind.MISSING_SESSION: Kind(
         "no bar on that session (a middle one when not given); once, unless `times` says more",
         {"date": None},
@@ -191,12 +208,46 @@ KINDS: Mapping[FaultKind, Kind] = {
         sessions=-1,
         adjusted=False,
     ),
+    FaultKind.DIVIDEND_CURRENCY: _lie(
+        "the dividend of `date` × `factor`, in `currency`", date=NEEDED, currency=NEEDED, factor=1.0
+    ),
+    FaultKind.GAINS_COUNTED_TWICE: _lie(
+        "all that was paid on `date` as its dividend, and `amount` of it, as declared, once more as a capital gain; "
+        "unless `adjusted` is false, in the adjusted close too",
+        date=NEEDED,
+        amount=NEEDED,
+        adjusted=True,
+    ),
+    FaultKind.UNREADABLE_EVENT: _lie(
+        "`text` as the ratio of the split of `date`, or as the amount of its dividend (`what`: split or dividend)",
+        date=NEEDED,
+        what=NEEDED,
+        text=NEEDED,
+    ),
+    FaultKind.ACTION_ON_CLOSED_DAY: _lie(
+        "the dividends and splits of `date` on the day `to` before it, with prices as ever",
+        date=NEEDED,
+        to=NEEDED,
+    ),
+    FaultKind.STAMPED_BEFORE: _lie(
+        "bars and events of the sessions from `first` to `last` stamped at `hour` o'clock of the day before",
+        first=None,
+        last=None,
+        hour=23,
+    ),
+    FaultKind.LIVE_ROW_BESIDE_LAST: _lie(
+        "the last bar once more, stamped at its session's close; with `differs`, with other values",
+        differs=False,
+    ),
+    FaultKind.NO_CURRENCY: _lie("null as the currency"),
 }
 
 STATES = frozenset(kind for kind, known in KINDS.items() if known.state)
 """States of the world: they combine with each other and with one other fault."""
 LIES = frozenset(kind for kind, known in KINDS.items() if known.lie)
 """Well-formed answers that are wrong inside."""
+REFUSALS = frozenset({FaultKind.TOO_MANY_REQUESTS_TEXT, FaultKind.CONSENT_PAGE, FaultKind.HTML_CRUMB})
+"""Refusals that come as success."""
 
 
 def listing() -> str:

@@ -55,10 +55,15 @@ class ChartQuery:
 
 @dataclass(frozen=True)
 class Event:
-    """A dividend's amount or a split's ratio, stamped with the session's open, epoch seconds."""
+    """A dividend's amount or a split's ratio, stamped with the session's open, epoch seconds.
+
+    text: told in place of the value; currency: told beside it.
+    """
 
     stamp: int
     value: float
+    text: str | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +80,7 @@ class Chart:
     adjclose: np.ndarray
     volume: np.ndarray
     dividends: list[Event]
+    gains: list[Event]
     splits: list[Event]
     nulls: frozenset[int] = field(default_factory=frozenset)
 
@@ -106,6 +112,7 @@ def chart(
         adjclose=series.adjclose[a:b],
         volume=series.volume[a:b],
         dividends=_events(info.venue, series.dividends, low, high) if "div" in query.events else [],
+        gains=_events(info.venue, series.gains, low, high) if "capitalGains" in query.events else [],
         splits=_events(info.venue, series.splits, low, high) if query.wants_splits else [],
     )
 
@@ -156,7 +163,7 @@ def _meta(world: World, info: SymbolInfo, series: YahooSeries, query: ChartQuery
         "symbol": info.symbol,
         "exchangeName": where.yahoo_code,
         "fullExchangeName": where.full_name,
-        "instrumentType": "EQUITY",
+        "instrumentType": info.instrument,
         "firstTradeDate": int(session_open(where, info.listed_on).timestamp()),
         "regularMarketTime": int(state.now.timestamp()),
         "hasPrePostMarketData": where.region == "us",
@@ -209,6 +216,8 @@ def render_chart(answer: Chart) -> bytes:
     events: dict[str, Any] = {}
     if answer.dividends:
         events["dividends"] = _by_stamp(answer.dividends, _dividend_event)
+    if answer.gains:
+        events["capitalGains"] = _by_stamp(answer.gains, _dividend_event)
     if answer.splits:
         events["splits"] = _by_stamp(answer.splits, _split_event)
     if events:
@@ -245,13 +254,28 @@ def _by_stamp(
 
 
 def _dividend_event(event: Event) -> dict[str, Any]:
-    return {"amount": event.value, "date": event.stamp}
+    told: dict[str, Any] = {"amount": event.value if event.text is None else event.text, "date": event.stamp}
+    return told if event.currency is None else {**told, "currency": event.currency}
 
 
 def _split_event(event: Event) -> dict[str, Any]:
+    if event.text is not None:
+        return {"date": event.stamp, **_parts(event.text), "splitRatio": event.text}
     up, down = split_fraction(event.value)
     words = {"numerator": float(up), "denominator": float(down), "splitRatio": f"{up}:{down}"}
     return {"date": event.stamp, **words}
+
+
+def _parts(ratio: str) -> dict[str, float | None]:
+    """Numerator and denominator of a ratio that is told as text; None for what is no number."""
+    parts: list[float | None] = []
+    for part in ratio.split(":"):
+        try:
+            parts.append(float(part))
+        except ValueError:
+            parts.append(None)
+    up, down = parts if len(parts) == 2 else (None, None)
+    return {"numerator": up, "denominator": down}
 
 
 def error_body(root: str, code: str, description: str) -> bytes:

@@ -23,12 +23,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES
 
 from quant_assets.replay import discovery
 from quant_assets.replay.answers import ChartAnswers
 from quant_assets.replay.errors import LaunchError, ReplayError
 from quant_assets.replay.fault_book import FaultBook
 from quant_assets.replay.faults import Fault
+from quant_assets.replay.pages import html_crumb
 from quant_assets.replay.protocol import ChartQuery, error_body
 from quant_assets.replay.world import World, parse_moment
 
@@ -105,6 +107,8 @@ class ReplayApp:
 
     async def chart(self, request: Request) -> Response:
         """Chart v8: bars, actions and metadata of one symbol."""
+        if _has_no_crumb(request):
+            return self._unauthorized()
         symbol = request.path_params["symbol"].upper()
         try:
             query = ChartQuery.parse(request.query_params)
@@ -132,17 +136,25 @@ class ReplayApp:
     async def crumb(self, request: Request) -> Response:
         """The crumb: a word every later request carries."""
         self.stats.requests["crumb"] += 1
+        fault = self.faults.draw_crumb(self.world.now)
+        if fault is not None:
+            self.stats.faults[fault.kind.value] += 1
+            return Response(html_crumb(), media_type="text/html")
         return Response(_CRUMB, media_type="text/plain")
 
     async def quote(self, request: Request) -> Response:
         """Quote v7: many symbols in one call."""
         self.stats.requests["quote"] += 1
+        if _has_no_crumb(request):
+            return self._unauthorized()
         symbols = [s for s in request.query_params.get("symbols", "").upper().split(",") if s]
         return _json(discovery.quotes(self.world, symbols))
 
     async def quote_summary(self, request: Request) -> Response:
         """quoteSummary v10, which yfinance tries for symbols it cannot place."""
         self.stats.requests["quote"] += 1
+        if _has_no_crumb(request):
+            return self._unauthorized()
         symbol = request.path_params["symbol"].upper()
         info = self.world.listing(symbol)
         if info is None:
@@ -159,6 +171,8 @@ class ReplayApp:
     async def screener(self, request: Request) -> Response:
         """A custom screen, one page."""
         self.stats.requests["screener"] += 1
+        if _has_no_crumb(request):
+            return self._unauthorized()
         try:
             return _json(discovery.screen(self.world, orjson.loads(await request.body())))
         except (ValueError, KeyError, TypeError) as error:
@@ -182,6 +196,10 @@ class ReplayApp:
         self.stats.requests["other"] += 1
         message = f"the replay server has no {request.url.path}"
         return _json(error_body("finance", "Not Found", message), 404)
+
+    def _unauthorized(self) -> Response:
+        self.stats.requests["bad_crumb"] += 1
+        return _json(error_body("finance", "Unauthorized", "Invalid Crumb"), 401)
 
     # Our controls
 
@@ -237,6 +255,11 @@ def parse_faults(raw: Any) -> list[Fault]:
     return [Fault.from_dict(item) for item in items]
 
 
+def _has_no_crumb(request: Request) -> bool:
+    """Whether a page was brought in place of a crumb. Without any, charts are given, as Yahoo does."""
+    return "<" in request.query_params.get("crumb", "")
+
+
 def _json(body: Any, status: int = 200) -> Response:
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     return Response(content, status, media_type="application/json")
@@ -264,6 +287,8 @@ def run(app: ReplayApp, sock: socket.socket, on_ready: Any = None) -> None:
         app.asgi,
         # curl offers h2c on plain HTTP: httptools then loses the body of a POST, and each offer is a warning.
         http="h11",
+        # A page that is sent as a crumb has to be read before it can be refused.
+        h11_max_incomplete_event_size=1 << 20,
         log_level="error",
         access_log=False,
         proxy_headers=False,
@@ -271,6 +296,8 @@ def run(app: ReplayApp, sock: socket.socket, on_ready: Any = None) -> None:
         timeout_graceful_shutdown=1,
         timeout_keep_alive=60,
     )
+    # Yahoo's own status, which uvicorn has no words for.
+    STATUS_PHRASES.setdefault(999, b"Unable to process request at this time")
     server = _Server(config, f"http://127.0.0.1:{sock.getsockname()[1]}", on_ready)
     app.charts.drop_connection = server.drop_connection
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):

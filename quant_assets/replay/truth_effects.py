@@ -12,7 +12,7 @@ from datetime import date
 import numpy as np
 
 from quant_assets.replay.faults import Fault
-from quant_assets.replay.history import Events, History, SymbolTruth
+from quant_assets.replay.history import Events, History, Paid, SymbolTruth
 from quant_assets.replay.kinds import FaultKind
 
 
@@ -50,60 +50,83 @@ def truth_under(states: Sequence[Fault], basis: SymbolTruth, today: date) -> Sym
         elif fault.kind is FaultKind.EXTRA_BAR:
             truth = truth.with_extra_bar(fault.date)
         elif fault.kind is FaultKind.HIDDEN_DIVIDEND:
-            truth = _retold(truth, lambda events, day=fault.date: without(events, day), adjusted=True)
-        elif fault.kind in _DIVIDENDS and (fault.kind is FaultKind.PHANTOM_DIVIDEND or fault.date <= today):
-            change = _DIVIDENDS[fault.kind](fault, truth)
-            truth = _retold(truth, change, fault.adjusted)
+            truth = _retold(truth, lambda paid, day=fault.date: _unpaid(paid, day), adjusted=True)
+        elif fault.kind in _PAYMENTS and (fault.kind is FaultKind.PHANTOM_DIVIDEND or fault.date <= today):
+            truth = _retold(truth, _PAYMENTS[fault.kind](fault, truth), fault.adjusted)
     return truth
 
 
-Change = Callable[[Events], Events]
+Change = Callable[[Paid], Paid]
 
 
 def _retold(truth: SymbolTruth, change: Change, adjusted: bool) -> SymbolTruth:
-    """Other dividends; with `adjusted`, the adjusted close follows them, else it stays as it is."""
-    dividends = change(truth.dividends)
-    if dividends is truth.dividends:
+    """Other payments told; with `adjusted`, the adjusted close follows them, else it stays as it is."""
+    paid = change(truth.paid)
+    if paid is truth.paid:
         return truth
     followed = truth.adjusted_for
     if not adjusted:
-        followed = truth.dividends if followed is None else followed
+        followed = truth.paid if followed is None else followed
     elif followed is not None:
         followed = change(followed)
-    return replace(truth, dividends=dividends, adjusted_for=followed)
+    return replace(truth, paid=paid, adjusted_for=followed)
 
 
 def _left_out(fault: Fault, truth: SymbolTruth) -> SymbolTruth:
     if fault.what == "splits":
         return truth
-    return _retold(truth, lambda events: without(events, fault.date), fault.adjusted)
+    return _retold(truth, lambda paid: _unpaid(paid, fault.date), fault.adjusted)
+
+
+def _unpaid(paid: Paid, day: date | None) -> Paid:
+    kept = Paid(without(paid.dividends, day), without(paid.gains, day))
+    return paid if all(new is old for new, old in zip(kept, paid, strict=True)) else kept
 
 
 def _multiplied(fault: Fault, truth: SymbolTruth) -> Change:
-    def change(events: Events) -> Events:
-        there = _on(events, fault.date)
-        return (events[0], np.where(there, events[1] * fault.factor, events[1])) if there.any() else events
+    def change(paid: Paid) -> Paid:
+        dates, amounts = paid.dividends
+        there = _on(paid.dividends, fault.date)
+        if not there.any():
+            return paid
+        return paid._replace(dividends=(dates, np.where(there, amounts * fault.factor, amounts)))
 
     return change
 
 
 def _phantom(fault: Fault, truth: SymbolTruth) -> Change:
-    return lambda events: inserted(events, np.datetime64(fault.date, "D"), fault.amount)
+    day = np.datetime64(fault.date, "D")
+    return lambda paid: paid._replace(dividends=inserted(paid.dividends, day, fault.amount))
 
 
 def _repeated(fault: Fault, truth: SymbolTruth) -> Change:
-    def change(events: Events) -> Events:
-        for amount in events[1][_on(events, fault.date)].tolist():
-            events = inserted(events, sessions_from(truth, fault.date, fault.sessions), amount)
-        return events
+    def change(paid: Paid) -> Paid:
+        for amount in paid.dividends[1][_on(paid.dividends, fault.date)].tolist():
+            again = sessions_from(truth, fault.date, fault.sessions)
+            paid = paid._replace(dividends=inserted(paid.dividends, again, amount))
+        return paid
 
     return change
 
 
-_DIVIDENDS: dict[FaultKind, Callable[[Fault, SymbolTruth], Change]] = {
+def _counted_twice(fault: Fault, truth: SymbolTruth) -> Change:
+    day = np.datetime64(fault.date, "D")
+
+    def change(paid: Paid) -> Paid:
+        total = sum(float(events[1][_on(events, fault.date)].sum()) for events in paid)
+        if not total:
+            return paid
+        rest = _unpaid(paid, fault.date)
+        return Paid(inserted(rest.dividends, day, total), inserted(rest.gains, day, fault.amount))
+
+    return change
+
+
+_PAYMENTS: dict[FaultKind, Callable[[Fault, SymbolTruth], Change]] = {
     FaultKind.DIVIDEND_FACTOR: _multiplied,
     FaultKind.PHANTOM_DIVIDEND: _phantom,
     FaultKind.DIVIDEND_REPEATED: _repeated,
+    FaultKind.GAINS_COUNTED_TWICE: _counted_twice,
 }
 
 

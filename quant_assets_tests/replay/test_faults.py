@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from curl_cffi import requests
 
 from quant_assets.replay.errors import FaultError
 from quant_assets.replay.fault_book import FaultBook
@@ -40,8 +41,7 @@ def ask(replay: ReplayHandle, symbol: str = "AAPL") -> httpx.Response:
 )
 def test_failures(replay: ReplayHandle, kind: str, status: int, content_type: str, part: str) -> None:
     good = ask(replay).json()
-    seconds = {"retry_after": 7} if kind.endswith("retry_after") else {}
-    replay.add_faults({"kind": kind, "symbol": "AAPL", **seconds})
+    replay.add_faults({"kind": kind, "symbol": "AAPL", "retry_after": 7})
     broken = ask(replay)
     assert (broken.status_code, broken.headers["content-type"]) == (status, content_type)
     assert part in broken.text
@@ -50,6 +50,47 @@ def test_failures(replay: ReplayHandle, kind: str, status: int, content_type: st
     assert ask(replay).json() == good  # once
     assert replay.stats()["faults"] == {kind: 1}
     assert replay.stats()["chart_status"].get(str(status), 0) == (1 if status != 200 else 3)
+
+
+@pytest.mark.parametrize("status", [200, 999])
+def test_too_many_requests_as_text(replay: ReplayHandle, status: int) -> None:
+    replay.add_faults({"kind": "too_many_requests_text", "symbol": "AAPL", "status": status})
+    broken = ask(replay)
+    assert (broken.status_code, broken.text) == (status, "Too Many Requests\r\n")
+    assert "retry-after" not in broken.headers
+    assert ask(replay).status_code == 200
+    assert replay.stats()["chart_status"] == ({"200": 2} if status == 200 else {"999": 1, "200": 1})
+
+
+def test_consent_page(replay: ReplayHandle) -> None:
+    replay.add_faults({"kind": "consent_page", "symbol": "AAPL"})
+    page = ask(replay)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "consent.yahoo.com" in page.text
+    assert 'name="csrfToken"' in page.text
+    assert ask(replay).headers["content-type"] == "application/json"
+
+
+def test_a_page_in_place_of_a_crumb(replay: ReplayHandle) -> None:
+    replay.add_faults({"kind": "html_crumb"})
+    crumb_url = f"{replay.url}/v1/test/getcrumb"
+    page = httpx.get(crumb_url)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert 59_000 < len(page.content) < 61_000
+    assert page.text.startswith("<!DOCTYPE html>")
+    assert "<html>" not in page.text  # by which yfinance would know it
+    for path in ("v8/finance/chart/AAPL", "v7/finance/quote", "v10/finance/quoteSummary/AAPL"):
+        refused = requests.get(f"{replay.url}/{path}", params={"crumb": page.text, "period1": "0"})
+        assert refused.status_code == 401
+        assert "Invalid Crumb" in refused.text
+    refused = requests.post(f"{replay.url}/v1/finance/screener", params={"crumb": page.text}, json={})
+    assert refused.status_code == 401
+    assert replay.stats()["requests"]["bad_crumb"] == 4
+    # Once: the next crumb is one again. Charts are given without any, too.
+    crumb = httpx.get(crumb_url).text
+    assert get_chart(replay.url, "AAPL", START, crumb=crumb).status_code == 200
+    assert ask(replay).status_code == 200
+    assert replay.stats()["faults"] == {"html_crumb": 1}
 
 
 def test_malformed_json_is_a_whole_answer_that_is_no_json(replay: ReplayHandle) -> None:
@@ -275,7 +316,7 @@ def test_every_kind_has_a_wire_test() -> None:
         "not_found_404", "rate_limited_429", "rate_limited_429_retry_after", "server_error_500_html",
         "server_error_500_json", "unauthorized_401", "empty_body", "malformed_json", "truncated", "hang",
         "slow", "wrong_symbol", "missing_session", "null_bar", "duplicate_timestamp", "live_partial_bar",
-        "later_split", "corrected_bar",
+        "later_split", "corrected_bar", "too_many_requests_text", "consent_page", "html_crumb",
         # in test_fault_states.py
         "hidden_split", "hidden_dividend", "unscaled_history", "wrong_unit", "wrong_currency",
         "other_history", "extra_bar",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +54,7 @@ class Answer:
             **{name: np.array(quote[name], dtype=float) for name in (*PRICES, "volume")},
             "adjclose": np.array(adjclose, dtype=float),
             "dividends": self._events("dividends"),
+            "gains": self._events("capitalGains"),
             "splits": self._events("splits"),
             "meta": self.raw["meta"],
         }
@@ -88,9 +91,15 @@ class Answer:
         return out
 
 
-def ask(*faults: dict[str, Any], symbol: str = "AAPL", now: str = NOW, query: ChartQuery = QUERY) -> Answer:
+def ask(
+    *faults: dict[str, Any],
+    symbol: str = "AAPL",
+    now: str = NOW,
+    query: ChartQuery = QUERY,
+    history: History | None = None,
+) -> Answer:
     book = FaultBook(Fault.from_dict(fault) for fault in faults)
-    world = World(recorded(), parse_moment(now))
+    world = World(history or recorded(), parse_moment(now))
     response = ChartAnswers(world, book, Counter(), Counter()).data(symbol, query)
     assert response.status_code == 200
     return Answer(orjson.loads(response.body)["chart"]["result"][0])
@@ -310,7 +319,154 @@ def test_a_dividend_ahead_is_not_bent_before_its_day() -> None:
         assert ask(fault, now=eve).changed(ask(now=eve)) == set()
 
 
+def test_a_dividend_in_another_currency() -> None:
+    good = ask()
+    fault = {"kind": "dividend_currency", "symbol": "AAPL", "date": PAID[1], "currency": "GBP", "factor": 0.5}
+    bad = ask(fault)
+    assert bad.changed(good) == {"dividends"}
+    assert [amount for _, amount in bad.dividends] == [2.65, 1.325, 2.65]
+    currencies = [event.get("currency") for event in bad.raw["events"]["dividends"].values()]
+    assert currencies == [None, "GBP", None]
+    assert [amount for _, amount in ask({**fault, "factor": None}).dividends] == [2.65] * 3
+
+
+@pytest.mark.parametrize("adjusted", [True, False])
+def test_gains_counted_twice(adjusted: bool) -> None:
+    good = ask()
+    fault = {"kind": "gains_counted_twice", "symbol": "AAPL", "date": PAID[1], "amount": 1.5}
+    bad = ask(fault if adjusted else {**fault, "adjusted": False})
+    assert bad.changed(good) == {"gains", *(["adjclose"] if adjusted else [])}
+    assert bad.gains == [(day(PAID[1]), 1.5)]
+    paid = [*good.dividends, *(bad.gains if adjusted else [])]
+    np.testing.assert_allclose(bad.adjclose, good.adjusted_for(paid), rtol=5e-7)
+
+
+def test_a_capital_gain_beside_the_dividend_is_adjusted_for_and_can_be_counted_twice() -> None:
+    frame = recorded().frame.with_columns(
+        capital_gain=pl.when(pl.col("date") == day(PAID[1]), pl.col("dividend") > 0).then(2.0).otherwise(0.0)
+    )
+    history = History(frame, recorded().infos.values())
+    good = ask(history=history)
+    assert good.dividends == [(day(PAID[0]), 2.65), (day(PAID[1]), pytest.approx(0.65)), (day(PAID[2]), 2.65)]
+    assert good.gains == [(day(PAID[1]), 2.0)]
+    # The same was paid in all.
+    np.testing.assert_allclose(good.adjclose, ask().adjclose, rtol=1e-12)
+    without = ChartQuery(0, FOREVER, None, "1d", frozenset({"div", "split"}))
+    assert ask(history=history, query=without).gains == []
+    fault = {"kind": "gains_counted_twice", "symbol": "AAPL", "date": PAID[1], "amount": 2.0}
+    bad = ask(fault, history=history)
+    assert bad.changed(good) == {"dividends", "adjclose"}
+    assert bad.dividends == [(day(paid), pytest.approx(2.65)) for paid in PAID]
+    for kind, more in (("hidden_dividend", {}), ("events_left_out", {"what": "dividends"})):
+        assert ask({"kind": kind, "symbol": "AAPL", "date": PAID[1], **more}, history=history).gains == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("1:0", (1.0, 0.0)), ("2:1 bonus", (2.0, None)), ("two", (None, None)), ("", (None, None))],
+)
+def test_an_unreadable_split(text: str, parts: tuple[float | None, float | None]) -> None:
+    good = ask()
+    bad = ask({"kind": "unreadable_event", "symbol": "AAPL", "date": SPLIT, "what": "split", "text": text})
+    assert bad.changed(good) == {"splits"}
+    assert bad.splits == [(d, text if d == day(SPLIT) else ratio) for d, ratio in good.splits]
+    event = bad.raw["events"]["splits"][str(bad.timestamp[bad.at(SPLIT)])]
+    assert (event["numerator"], event["denominator"]) == parts
+
+
+def test_an_unreadable_dividend() -> None:
+    good = ask()
+    fault = {
+        "kind": "unreadable_event",
+        "symbol": "AAPL",
+        "date": PAID[1],
+        "what": "dividend",
+        "text": "3.14 USD",
+    }
+    bad = ask(fault)
+    assert bad.changed(good) == {"dividends"}
+    assert [amount for _, amount in bad.dividends] == [2.65, "3.14 USD", 2.65]
+
+
+@pytest.mark.parametrize(("when", "part"), [(SPLIT, "splits"), (PAID[1], "dividends")])
+def test_an_action_on_a_closed_day(when: str, part: str) -> None:
+    good = ask()
+    to = day(when) - timedelta(days=2)
+    bad = ask({"kind": "action_on_closed_day", "symbol": "AAPL", "date": when, "to": str(to)})
+    assert bad.changed(good) == {part}
+    assert bad.parts[part] == [(to if d == day(when) else d, value) for d, value in good.parts[part]]
+
+
+@pytest.mark.parametrize("hour", [23, 0, 2])
+def test_bars_and_events_stamped_on_the_day_before(hour: int) -> None:
+    # The session after the night in which New York's clocks go forward, and that of a dividend.
+    good = ask()
+    first, last = "2012-11-05", "2013-03-01"
+    bad = ask({"kind": "stamped_before", "symbol": "AAPL", "first": first, "last": last, "hour": hour})
+    assert bad.changed(good) == {"timestamp", "dividends"}
+    a = good.at(first)
+    assert bad.timestamp[:a] == good.timestamp[:a]
+    zone = ZoneInfo("America/New_York")
+    moments = [datetime.fromtimestamp(stamp, zone) for stamp in bad.timestamp[a:]]
+    assert [moment.date() for moment in moments] == [d - timedelta(days=1) for d in good.dates[a:]]
+    assert {moment.hour for moment in moments} == {hour}
+    assert {(moment.minute, moment.second) for moment in moments} == {(0, 0)}
+    stamps = [
+        datetime.fromtimestamp(event["date"], zone) for event in bad.raw["events"]["dividends"].values()
+    ]
+    assert [(stamp.date(), stamp.hour) for stamp in stamps[1:]] == [
+        (day(paid) - timedelta(days=1), hour) for paid in PAID[1:]
+    ]
+
+
+def test_an_hour_that_the_clock_leaves_out_is_still_on_the_day_before() -> None:
+    # 02:00 on 2009-03-08 was no time in New York.
+    bad = ask(
+        {"kind": "stamped_before", "symbol": "AAPL", "first": "2009-03-09", "last": "2009-03-09", "hour": 2}
+    )
+    good = ask()
+    (moved,) = [stamp for stamp in bad.timestamp if stamp not in good.timestamp]
+    assert datetime.fromtimestamp(moved, ZoneInfo("America/New_York")).date() == date(2009, 3, 8)
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_live_row_beside_the_last_bar(differs: bool) -> None:
+    good = ask()
+    bad = ask({"kind": "live_row_beside_last", "symbol": "AAPL", "differs": differs})
+    assert bad.timestamp == [*good.timestamp, good.meta["regularMarketTime"]]
+    assert bad.meta == good.meta
+    for name in (*PRICES, "adjclose", "volume"):
+        assert np.array_equal(bad.parts[name][:-1], good.parts[name])
+        assert (bad.parts[name][-1] == good.parts[name][-1]) == (not differs)
+    # An answer of the past has no live row.
+    past = ChartQuery(0, int(parse_moment("2012-01-01").timestamp()), None, "1d", QUERY.events)
+    assert ask({"kind": "live_row_beside_last"}, query=past).changed(ask(query=past)) == set()
+
+
+def test_a_live_row_is_bent_with_its_bar_and_stays_where_it_is() -> None:
+    bad = ask(
+        {"kind": "stamped_before", "symbol": "AAPL"},
+        {"kind": "rescaled_bars", "symbol": "AAPL", "first": "2013-03-01", "factor": 2},
+        {"kind": "live_row_beside_last", "symbol": "AAPL"},
+    )
+    good = ask()
+    assert bad.close[-2:].tolist() == [good.close[-1] * 2] * 2
+    assert bad.timestamp[-1] == good.meta["regularMarketTime"]
+    assert bad.timestamp[-2] < good.timestamp[-1]
+
+
+def test_no_currency() -> None:
+    good, bad = ask(), ask({"kind": "no_currency", "symbol": "AAPL"})
+    assert bad.changed(good) == {"meta"}
+    assert bad.meta == {**good.meta, "currency": None}
+
+
 NOWHERE = {
+    "dividend_currency": {"date": "2012-01-05", "currency": "GBP"},
+    "gains_counted_twice": {"date": "2012-01-05", "amount": 1},
+    "unreadable_event": {"date": "2012-01-05", "what": "split", "text": "1:0"},
+    "action_on_closed_day": {"date": "2012-01-05", "to": "2012-01-02"},
+    "stamped_before": {"first": "1990-01-01", "last": "1999-01-01"},
     "split_repeated": {"date": "2012-01-05"},
     "rescaled_bars": {"first": "1990-01-01", "last": "1999-01-01", "factor": 2},
     "field_factor": {"date": "2012-01-07", "field": "high", "factor": 2},
@@ -328,7 +484,7 @@ def test_where_there_is_nothing_to_bend_nothing_changes(kind: str) -> None:
 
 
 def test_every_lie_is_tested() -> None:
-    assert set(NOWHERE) == {str(kind) for kind in LIES}
+    assert {*NOWHERE, "live_row_beside_last", "no_currency"} == {str(kind) for kind in LIES}
 
 
 def test_several_symbols() -> None:
@@ -367,7 +523,7 @@ def test_rescaled_bars_touch_no_other_bar(factor: float, first: date, length: in
             {"kind": "rescaled_bars", "factor": 2, "date": "2013-01-02"},
             "takes no date: leave it out; its own",
         ),
-        ({"kind": "not_found_404", "date": "2013-01-02"}, "takes no date: leave it out; it has no fields"),
+        ({"kind": "consent_page", "date": "2013-01-02"}, "takes no date: leave it out; it has no fields"),
         ({"kind": "split_before_ex_date", "date": "2013-01-02"}, "needs date and ratio"),
         (
             {"kind": "split_repeated", "date": "2013-01-02", "sessions": 0.5},
@@ -383,6 +539,21 @@ def test_rescaled_bars_touch_no_other_bar(factor: float, first: date, length: in
         ),
         ({"kind": "dividend_factor", "date": "2013-01-02"}, "needs date and factor"),
         ({"kind": "phantom_dividend", "date": "2013-01-02", "amount": -1}, "amount must be above 0"),
+        ({"kind": "stamped_before", "hour": 24}, "hour must be from 0 to 23, not 24"),
+        ({"kind": "too_many_requests_text", "status": 500}, "status must be 200 or 999, not 500"),
+        (
+            {"kind": "action_on_closed_day", "date": "2013-01-02", "to": "2013-01-02"},
+            "to must be a day before date",
+        ),
+        ({"kind": "unreadable_event", "date": "2013-01-02", "what": "split"}, "needs date and what and text"),
+        (
+            {"kind": "unreadable_event", "date": "2013-01-02", "what": "all", "text": ""},
+            "what must be one of split, d",
+        ),
+        (
+            {"kind": "unreadable_event", "date": "2013-01-02", "what": "split", "text": 3},
+            "text must be a text",
+        ),
         ({"kind": "slow", "symbols": "AAPL"}, 'symbols must be a list like \\["AAPL", "IBM"\\]'),
         ({"kind": "slow", "symbols": ["AAPL"], "symbol": "IBM"}, "symbol and symbols are both given"),
     ],
