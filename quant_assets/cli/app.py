@@ -143,6 +143,7 @@ def replay(
 ) -> None:
     """Serves recorded or generated history in Yahoo's protocol on loopback, until interrupted."""
     from quant_assets.cli.console import console
+    from quant_assets.replay.errors import ReplayError
     from quant_assets.replay.launch import ReplayConfig, parse_generated, serve
 
     if list_faults:
@@ -152,21 +153,25 @@ def replay(
         return
     if convention not in ("as_traded", "yahoo"):
         raise UsageProblem(f"--convention {convention!r}: write as_traded or yahoo")
-    config = ReplayConfig(
-        port=port,
-        now=today,
-        sampledata=not (history or generate) if sampledata is None else sampledata,
-        history_files=[(file, convention) for file in history or []],
-        generated=[parse_generated(text) for text in generate or []],
-        faults_file=faults,
-        exchanges_file=exchanges_file,
-    )
 
     def ready(url: str) -> None:
         console.print(f"serving on {url}", soft_wrap=True)
         console.print(f"point a pipeline at it: QUANT_ASSETS_SOURCE_URL={url}", soft_wrap=True)
 
-    serve(config, ready)
+    try:
+        config = ReplayConfig(
+            port=port,
+            now=today,
+            sampledata=not (history or generate) if sampledata is None else sampledata,
+            history_files=[(file, convention) for file in history or []],
+            generated=[parse_generated(text) for text in generate or []],
+            faults_file=faults,
+            exchanges_file=exchanges_file,
+        )
+        serve(config, ready)
+    except ReplayError as error:
+        # All that it is told stands in its options.
+        raise UsageProblem(f"replay: {error}") from error
 
 
 @app.command()

@@ -108,6 +108,8 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_is_touched(
     misused(shell(*BACKFILL, "--mode", "foo"), "--mode 'foo'", "incremental, force, verify")
     misused(shell(*BACKFILL, "--frobnicate"), "--frobnicate")
     misused(shell("replay", "--port", "http"), "--port", "a valid integer")
+    misused(shell("replay", "--port", "0", "--today", "someday"), "replay: 'someday' is no moment")
+    misused(shell("replay", "--port", "0", "--history", "none.csv"), "replay: none.csv: no such file")
     assert market.stats()["requests"] == {}
     assert tree(shell.store) == {}
 
