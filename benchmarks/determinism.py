@@ -62,6 +62,7 @@ def _work(runs: int, symbols: int, sessions: int) -> dict[str, Counter[str]]:
             "volume": chance.integers(0, 10**7, shape).ravel(),
             "dividend": np.where(chance.random(shape) < 0.02, 0.37, 0.0).ravel(),
             "split_ratio": np.where(chance.random(shape) < 0.005, 1 / 3, 1.0).ravel(),
+            "flags": np.where(chance.random(shape) < 0.1, "no_trade,stale_price", "").ravel(),
         }
     )
     listings = daily.select(pl.col("symbol").unique().sort()).with_columns(

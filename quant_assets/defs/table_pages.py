@@ -192,6 +192,8 @@ PAGES = {
             "stale_days": "Bars inside a run of at least five equal closes.",
             "zero_volume_days": "Bars without a share traded.",
             "suspicious_jumps": "Moves of more than 65 % up or 39 % down that no dividend or split explains.",
+            "flagged_sessions": "Sessions whose row says that something is odd about it (`flags`).",
+            "flags": "How many sessions have each flag, e.g. `no_trade 656, stale_price 12`; they cost no points.",
             "last_close": "Last close, as traded, in the listing's currency.",
             "total_return": "From the first bar to the last, dividends reinvested, as a fraction: 0.5 is 50 %.",
             "annualised_return": "The same per year, as a fraction; null below 365 days.",

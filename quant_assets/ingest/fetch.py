@@ -21,6 +21,7 @@ from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.flags import NONE
 from quant_assets.market.gaps import BarlessSessions, runs_without_bar
+from quant_assets.market.oddities import with_oddities
 from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
 
@@ -200,7 +201,7 @@ class _Fetching:
             pl.lit(NONE).alias("flags"),
             pl.lit(self._clock()).alias("fetched_at"),
         )
-        rows = conform(rows, ANSWER_SCHEMA)
+        rows = with_oddities(conform(rows, ANSWER_SCHEMA))
         present = set(rows.filter(pl.col("close").is_not_null())["date"])
         first = result.first_trade or self._wanted_by_symbol[result.symbol][0]
         runs = runs_without_bar(self._sessions_of(result.symbol), present, first=first)

@@ -3,9 +3,9 @@
 | code | says of the row |
 |---|---|
 | `open_outside_range`, `close_outside_range` | the source gives an open, a close that is not within its low and high (an auction outside the order book, a mid price on a day without a trade); stored as served |
-| `rounding` | high or low, half a step of their float32 short of open or close, were widened to them |
+| `rounding` | high or low, a step of float32 short of open or close, have been widened to them |
 | `no_trade` | a bar of a session without a share traded |
-| `stale_price` | one of a run of equal closes without a trade |
+| `stale_price` | the close of at least four sessions before, and still without a trade |
 | `volume_unknown` | `volume` is null: a later split has made the served number meaningless |
 | `dividend_held` | `dividend` is null: what the source says of it is in doubt, and waits in quarantine |
 | `settled_by_person` | somebody has decided about the row |
@@ -75,6 +75,12 @@ def joined(flags: pl.Expr, more: pl.Expr) -> pl.Expr:
 def added(flags: pl.Expr, code: str, where: pl.Expr) -> pl.Expr:
     """`flags` with one more code where a condition holds; what has it already stays as it is."""
     return pl.when(where).then(joined(flags, pl.lit(code))).otherwise(flags)
+
+
+def removed(flags: pl.Expr, code: str, where: pl.Expr) -> pl.Expr:
+    """`flags` without a code where a condition holds."""
+    rest = flags.str.split(_COMMA).list.filter(pl.element() != code).list.join(_COMMA)
+    return pl.when(where).then(rest).otherwise(flags)
 
 
 def has(code: str, flags: pl.Expr | None = None) -> pl.Expr:

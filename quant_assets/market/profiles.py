@@ -7,8 +7,10 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.market.flags import NONE
 from quant_assets.market.folds import ordered_deviation, ordered_mean, ordered_sum
 from quant_assets.market.moves import LARGE, exceeds
+from quant_assets.market.oddities import STALE_RUN
 
 SYMBOL_PROFILE_SCHEMA = pl.Schema(
     {
@@ -24,6 +26,8 @@ SYMBOL_PROFILE_SCHEMA = pl.Schema(
         "stale_days": pl.Int32,
         "zero_volume_days": pl.Int32,
         "suspicious_jumps": pl.Int32,
+        "flagged_sessions": pl.Int32,
+        "flags": pl.String,
         "last_close": pl.Float64,
         "total_return": pl.Float64,
         "annualised_return": pl.Float64,
@@ -65,9 +69,6 @@ CELL_STATES = ("complete", "partial", "closed", "failed")
 WEIGHTS = {"coverage": 50.0, "staleness": 20.0, "volume": 15.0, "jumps": 15.0}
 """Points a flawless history earns for each part of its quality; they sum to 100."""
 
-STALE_RUN = 5
-"""Equal closes in a row from which on a price counts as stale."""
-
 SESSIONS_A_YEAR = 252
 DAYS_A_YEAR = 365.25
 WORST = 5
@@ -83,8 +84,9 @@ def symbol_profiles(
     """One row for every symbol of one exchange's as-traded rows and of its listings, sorted by symbol.
 
     Args:
-        daily: symbol, date, close, volume, dividend, split_ratio as traded (more columns are ignored), any
-            order, (symbol, date) unique, closes positive. A null close is an action without a bar.
+        daily: symbol, date, close, volume, dividend, split_ratio, flags as traded (more columns are ignored), any
+            order, (symbol, date) unique, closes positive. A null close is an action without a bar; a null volume
+            or dividend, which nobody knows, counts neither as zero nor as paid.
         sessions: the exchange's sessions to judge by. Rows before the first or after the last are left out.
         listings: symbol (unique), listed_on, delisted_on, both dates inclusive. A null `listed_on` is
             unknown: bars are expected from the symbol's first one on. A null `delisted_on` is still listed.
@@ -101,6 +103,9 @@ def symbol_profiles(
         - `zero_volume_days`: bars without a share traded.
         - `suspicious_jumps`: bars with |ln((n · C + cash) / C_prev)| > ln(`largest_move`), where one share held
           from the bar before has become n shares and brought in cash: what an action explains is no jump.
+        - `flagged_sessions`: rows that something is odd about (`market.flags`); `flags`: on how many of them each
+          code stands ("no_trade 656, open_outside_range 40"; "" where none does). They take nothing from the score:
+          what a thin market is costs points already, for volume and staleness.
         - `last_close`, as traded; `dollar_volume`, mean of as-traded close × volume: the listing's currency.
         - `total_return`: a fraction, first to last bar, with Yahoo's dividend factor 1 − D / C_prev (C_prev
           the close before the ex-date on its share basis); `annualised_return`: (1 + total_return) to the
@@ -131,7 +136,10 @@ def symbol_profiles(
 
     rows = (
         daily.lazy()
-        .select("symbol", "date", "close", "volume", "dividend", "split_ratio")
+        # A dividend that is in doubt is none yet.
+        .select(
+            "symbol", "date", "close", "volume", pl.col("dividend").fill_null(0.0), "split_ratio", "flags"
+        )
         .filter(pl.col("date").is_between(calendar[0], calendar[-1]))
         .sort("symbol", "date")
     )
@@ -146,7 +154,8 @@ def symbol_profiles(
         .join(listed.lazy(), on="symbol", how="left")
         .join(actions, on="symbol", how="left")
         .join(measured, on="symbol", how="left")
-        .with_columns(pl.col(_COUNTS).fill_null(0))
+        .join(_flagged(rows), on="symbol", how="left")
+        .with_columns(pl.col(_COUNTS).fill_null(0), pl.col("flags").fill_null(NONE))
         .collect()
     )
     return (
@@ -165,7 +174,25 @@ _COUNTS = (
     "stale_days",
     "zero_volume_days",
     "suspicious_jumps",
+    "flagged_sessions",
 )
+
+
+def _flagged(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Per symbol with flags the number of its flagged rows, and of each code in words; symbols without are absent."""
+    flagged = rows.filter(pl.col("flags") != NONE).select("symbol", "flags")
+    # Few combinations stand for many rows. Of codes with a part of their own (`explained:…`) the kind is counted.
+    combined = flagged.group_by("symbol", "flags").agg(pl.len().alias("rows"))
+    kinds = pl.col("flags").str.split(",").list.eval(pl.element().str.split(":").list.first()).list.unique()
+    of_code = (
+        combined.with_columns(kinds).explode("flags").group_by("symbol", "flags").agg(pl.col("rows").sum())
+    )
+    return (
+        of_code.sort("symbol", "flags")
+        .group_by("symbol", maintain_order=True)
+        .agg(pl.format("{} {}", "flags", "rows").str.join(", ").alias("flags"))
+        .join(combined.group_by("symbol").agg(pl.col("rows").sum().alias("flagged_sessions")), on="symbol")
+    )
 
 
 def _bars(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES
-from quant_assets.market.flags import NONE, joined
+from quant_assets.market.flags import DIVIDEND_HELD, FLAGS, NONE, VOLUME_UNKNOWN, joined, removed
 from quant_assets.market.precision import other_dividend, other_price, other_volume
 
 _NEW = "_new"
+
+_SAME_BASIS = 0.05
+"""Relative difference of two closes up to which both are on one share basis and in one unit."""
 
 
 def merge(*versions: pl.DataFrame) -> pl.DataFrame:
@@ -94,6 +97,9 @@ def differing(name: str) -> pl.Expr:
         far = other_dividend()
     else:
         far = (old - new).abs() > 1e-6 * old.abs()
+    if name in ("volume", "dividend"):
+        # What is in doubt or unknown now says nothing against what is known.
+        return pl.when(new.is_null()).then(False).when(old.is_null()).then(True).otherwise(far)
     return pl.when(old.is_null() | new.is_null()).then(old.is_null() != new.is_null()).otherwise(far)
 
 
@@ -122,7 +128,7 @@ def compare(stored: pl.DataFrame, answer: pl.DataFrame) -> Compared:
         scale_old=since / since.cum_max(reverse=True).over("symbol"),
         scale_most=since / since.cum_min(reverse=True).over("symbol"),
     )
-    joined = stored.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
+    joined = _with_what_is_known(stored.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS))
     bar, new_bar = pl.col("close").is_not_null(), pl.col(f"close{_NEW}").is_not_null()
     return Compared(
         fresh=answer.join(stored, on=KEYS, how="anti"),
@@ -133,6 +139,24 @@ def compare(stored: pl.DataFrame, answer: pl.DataFrame) -> Compared:
         ),
         absent=stored.filter(bar).join(answer.filter(bar), on=KEYS, how="anti"),
     )
+
+
+def _with_what_is_known(joined: pl.DataFrame) -> pl.DataFrame:
+    """Joined rows whose new side takes over what stands where it has no volume or dividend itself.
+
+    Not where its prices are on another basis: then what stands is as wrong in the volume as in them.
+    """
+    same_basis = (pl.col(f"close{_NEW}") - pl.col("close")).abs() <= _SAME_BASIS * pl.col("close")
+    for name, code in (("volume", VOLUME_UNKNOWN), ("dividend", DIVIDEND_HELD)):
+        if joined[f"{name}{_NEW}"].null_count():
+            taken = (
+                pl.col(f"{name}{_NEW}").is_null() & pl.col(name).is_not_null() & same_basis.fill_null(True)
+            )
+            joined = joined.with_columns(
+                pl.when(taken).then(name).otherwise(f"{name}{_NEW}").alias(f"{name}{_NEW}"),
+                removed(pl.col(f"{FLAGS}{_NEW}"), code, taken).alias(f"{FLAGS}{_NEW}"),
+            )
+    return joined
 
 
 def new_row(joined: pl.DataFrame) -> pl.DataFrame:

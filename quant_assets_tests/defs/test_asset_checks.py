@@ -181,7 +181,7 @@ def test_stored_rows_that_break_a_rule_and_a_damaged_object_are_errors(platform:
         (f"{day}|US", name) for day in WEEK[:3] for name in ("validity", BLOCKING)
     }
     reasons = [str(told[f"{day}|US", "validity"].description) for day in WEEK[:3]]
-    assert "2 stored row(s) break a rule: low is above open" in reasons[0]
+    assert "2 stored row(s) break a rule: high is below low" in reasons[0]
     assert reasons[1] == "2013-02-12|US: its rows are not sorted by symbol and date"
     assert reasons[2].startswith(f"2013-02-13|US: {path}: the bytes are not those that were written")
 

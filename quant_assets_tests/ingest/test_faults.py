@@ -183,6 +183,6 @@ def test_bars_that_break_a_rule_are_refused_and_named(harness: Harness, market: 
     assert harness.cell()["symbol"].to_list() == ["GOOG"]
     reasons = {m.symbol: (m.outcome, m.reason) for m in harness.entry().missing}
     assert {outcome for outcome, _ in reasons.values()} == {"refused"}
-    assert reasons["AAPL"][1] == "refused: low is above open, close or high"
+    assert reasons["AAPL"][1] == "refused: high is below low"
     assert "open is not positive" in reasons["IBM"][1]
-    assert "high is below open or close" in reasons["MSFT"][1]
+    assert reasons["MSFT"][1] == "refused: high is below low"

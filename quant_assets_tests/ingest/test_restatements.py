@@ -525,7 +525,7 @@ def test_verifying_says_what_differs_and_changes_nothing(
         ("AAPL", ex_date, "dividend", "correction"),
         ("IBM", gone, "row", "vanished_row"),
     ]
-    assert any("MSFT" in warning and "low is above" in warning for warning in report.warnings)
+    assert any("MSFT" in warning and "high is below low" in warning for warning in report.warnings)
     assert (counted(WRITES) - writes, tree(harness.home / "store")) == (0, files)
     assert {p: p.stat().st_mtime_ns for p in (harness.home / "store").rglob("*") if p.is_file()} == everything
     assert harness.restatements().is_empty()

@@ -103,7 +103,7 @@ def test_only_the_days_with_a_broken_row_are_told_with_the_rule_that_it_breaks()
     assert checks.broken_rules({BEFORE: bars(BEFORE, A=1.0), DAY: bars(A=1.0)}) == {}
     refused = checks.broken_rules({BEFORE: bars(BEFORE, A=1.0), DAY: broken})
     assert list(refused) == [DAY]
-    assert refused[DAY].select("symbol", "rule").rows() == [("B", "low is above open, close or high")]
+    assert refused[DAY].select("symbol", "rule").rows() == [("B", "high is below low")]
     twice = pl.concat([bars(A=1.0), bars(A=1.0)])
     assert checks.broken_rules({DAY: twice})[DAY]["rule"].unique().to_list() == ["two rows for one session"]
     # The same rows in two cells are the calendar's matter: each of them is unique in its own.

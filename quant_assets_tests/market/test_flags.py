@@ -20,6 +20,7 @@ from quant_assets.market.flags import (
     has,
     has_kind,
     joined,
+    removed,
 )
 
 CODES = (
@@ -79,6 +80,17 @@ def test_codes_are_added_where_they_are_wanted_in_any_order_and_once(
 
     wanted = [text(of | {first, second} if where else of) for of, where in rows]
     assert with_both(first, second) == with_both(second, first) == with_both(first, second, first) == wanted
+
+
+@given(st.lists(st.tuples(sets, st.booleans()), max_size=5), st.sampled_from(CODES))
+def test_a_code_is_removed_where_it_is_not_wanted(rows: list[tuple[set[str], bool]], code: str) -> None:
+    frame = pl.DataFrame(
+        [(text(of), where) for of, where in rows],
+        schema={FLAGS: pl.String, "where": pl.Boolean},
+        orient="row",
+    )
+    found = frame.select(removed(pl.col(FLAGS), code, pl.col("where")))[FLAGS].to_list()
+    assert found == [text(of - {code} if where else of) for of, where in rows]
 
 
 @given(st.lists(sets, max_size=5), st.sampled_from(CODES))

@@ -24,6 +24,7 @@ DAILY = {
     "volume": pl.Int64,
     "dividend": pl.Float64,
     "split_ratio": pl.Float64,
+    "flags": pl.String,
 }
 LISTINGS = {"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date}
 SESSIONS = [day for n in range(400) if (day := date(2020, 1, 1) + timedelta(days=n)).weekday() < 5]
@@ -48,6 +49,7 @@ def history(
                 "volume": volume if close is not None else 0,
                 "dividend": (dividends or {}).get(at, 0.0),
                 "split_ratio": (splits or {}).get(at, 1.0),
+                "flags": "",
             }
             for at, close in by_position.items()
         ],
@@ -97,6 +99,8 @@ def test_a_small_history_worked_out_by_hand() -> None:
         "longest_gap": 1,
         "stale_days": 0,
         "zero_volume_days": 0,
+        "flagged_sessions": 0,
+        "flags": "",
         "suspicious_jumps": 0,
         "last_close": 54.5,
         "total_return": 2 * 54.5 / kept / 100 - 1,
@@ -161,6 +165,7 @@ def test_bars_on_other_days_cover_nothing() -> None:
             "volume": [1],
             "dividend": [0.0],
             "split_ratio": [1.0],
+            "flags": [""],
         }
     )
     found = profile(pl.concat([history(wavy(10)), saturday]), 10, ("A", SESSIONS[0], SESSIONS[7]))
@@ -206,6 +211,28 @@ def test_two_runs_are_told_apart_and_symbols_do_not_run_together() -> None:
 
 def test_a_split_ends_a_run() -> None:
     assert profile(history([9.0] * 8, splits={4: 3.0}))["stale_days"] == 0
+
+
+def test_flags_are_counted_by_code_and_by_kind_and_cost_no_points() -> None:
+    plain = history(wavy(20))
+    flags = ["no_trade", "no_trade,stale_price", "explained:a,explained:b", "explained:a", "", *[""] * 15]
+    both = pl.concat([plain.with_columns(flags=pl.Series(flags)), history(wavy(20), symbol="B")])
+    odd, even = symbol_profiles(both, SESSIONS[:20], listings()).rows(named=True)
+    assert (odd["flagged_sessions"], odd["flags"]) == (4, "explained 2, no_trade 2, stale_price 1")
+    assert (even["flagged_sessions"], even["flags"]) == (0, "")
+    names = [name for name in SYMBOL_PROFILE_SCHEMA if "flag" not in name and name != "symbol"]
+    assert [odd[name] for name in names] == [even[name] for name in names]
+
+
+def test_a_volume_or_dividend_that_nobody_knows_is_neither_zero_nor_paid() -> None:
+    known = history(wavy(20), dividends={5: 0.0})
+    gone = pl.col("date") == SESSIONS[5]
+    unknown = known.with_columns(pl.when(~gone).then(pl.col("volume", "dividend")))
+    names = [name for name in SYMBOL_PROFILE_SCHEMA if name != "dollar_volume"]
+    found, expected = profile(unknown), profile(known)
+    assert [found[name] for name in names] == [expected[name] for name in names]
+    turnover = [row["close"] * row["volume"] for row in known.filter(~gone).rows(named=True)]
+    assert found["dollar_volume"] == pytest.approx(sum(turnover) / len(turnover))
 
 
 def test_days_without_turnover() -> None:

@@ -212,7 +212,10 @@ def test_the_new_rows_of_joined_ones_are_those_of_the_answer(
         ("currency", "GBP", "GBp"),
         ("currency", "GBP", None),
         ("close", 10.0, None),
-        ("volume", 100, None),
+        ("volume", None, 100),
+        ("volume", None, 0),
+        ("dividend", None, 0.5),
+        ("dividend", None, 0.0),
     ],
 )
 def test_a_real_change_differs_at_every_scale(name: str, old: Any, new: Any, scale: float) -> None:
@@ -287,6 +290,31 @@ def test_a_price_that_two_looks_recover_differently_is_no_difference() -> None:
     first, second = looked_at(8_601_621, 1, (3.0,)), looked_at(8_601_621, 1, (3.0, 7.0))
     assert (first["close"][0], second["close"][0]) == (86_016.21, 86_016.2)
     assert compare(first[:1].select(list(DAILY_SCHEMA)), second).pairs["differs"].to_list() == [False]
+
+
+@pytest.mark.parametrize(("name", "flag"), [("volume", "volume_unknown"), ("dividend", "dividend_held")])
+def test_what_is_unknown_now_says_nothing_against_what_stands(name: str, flag: str) -> None:
+    stood = frame(row(dividend=0.5, flags="no_trade"))
+    flags = ",".join(sorted(["no_trade", flag]))
+    unknown = row(**{"dividend": 0.5, name: None}, flags=flags, fetched_at=MOMENTS[1])
+    (pair,) = compare(stood, answered(frame(unknown))).pairs.rows(named=True)
+    assert not pair["differs"]
+    # Where another value is taken, the known one stays beside it.
+    corrected = answered(frame({**unknown, "high": 10.5, "close": 10.2}))
+    found = compare(stood, corrected).pairs
+    assert found["differs"].item()
+    (taken,) = new_row(found).rows(named=True)
+    assert (taken["close"], taken[name], taken["flags"]) == (10.2, stood[name].item(), "no_trade")
+    # On another basis it would be wrong, and stays unknown.
+    rescaled = answered(frame({**unknown, **dict.fromkeys(PRICES, 5.0)}))
+    (taken,) = new_row(compare(stood, rescaled).pairs).rows(named=True)
+    assert (taken[name], taken["flags"]) == (None, flags)
+
+
+def test_flags_alone_are_no_difference() -> None:
+    stood = frame(row(flags="no_trade"))
+    assert not compare(stood, answered(frame(row(flags="stale_price")))).pairs["differs"].item()
+    assert not compare(stood, answered(frame(row()))).pairs["differs"].item()
 
 
 def test_round_trips_of_every_scale_are_no_difference() -> None:

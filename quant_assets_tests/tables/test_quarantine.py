@@ -27,7 +27,7 @@ from quant_assets_tests.support import NOW, listings, tree
 TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
 SATURDAY = date(2013, 2, 16)
 MOVED = "moved by more than a factor of 4.5 without a split or dividend that explains it"
-LOW = "low is above open, close or high"
+LOW = "high is below low"
 
 
 def high_low(symbol: str = "AAPL", day: date = DAY, **more: Any) -> dict[str, Any]:

@@ -72,7 +72,14 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
 def _pictures(daily: pl.DataFrame, profiles: pl.DataFrame, coverage: pl.DataFrame) -> dict[str, Any]:
     """What is better looked at than read: coverage by month, the worst symbols, and a few charts."""
     worst = profiles.sort("quality", "symbol").select(
-        "symbol", "quality", "coverage", "missing_sessions", "longest_gap", "stale_days", "suspicious_jumps"
+        "symbol",
+        "quality",
+        "coverage",
+        "missing_sessions",
+        "longest_gap",
+        "stale_days",
+        "suspicious_jumps",
+        "flags",
     )
     sketched = (
         profiles.sort("dollar_volume", descending=True, nulls_last=True)["symbol"].head(_SKETCHES).to_list()
