@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.market.bars import DAILY_SCHEMA, PRICES, VALUES, shortest_float32
+from quant_assets.market.bars import DAILY_SCHEMA, PRICES, VALUES
 from quant_assets.market.flags import codes
 from quant_assets.market.oddities import STALE_RUN, widened, with_oddities
+from quant_assets.market.precision import shortest_float32
 from quant_assets.market.validation import validate
 
 DAY = date(2024, 3, 1)
