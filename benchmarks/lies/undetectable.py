@@ -27,6 +27,7 @@ class Undetectable:
 UNDETECTABLE = (
     Undetectable("rescaled_bars", "whole x1.1*", "first", "consistent in itself, and nothing stored to compare with"),
     Undetectable("rescaled_bars", "newest x1.03*", "*", "an ordinary day's move, of a bar that nobody has seen yet"),
+    Undetectable("wrong_unit", "whole*", "first", "in hundreds throughout, the source's own quotes included"),
     Undetectable("half_applied", "*1.05 *", "first", "a step of 5 % is an ordinary day, and nothing is stored yet"),
     Undetectable("other_history", "*", "first", "another company's whole history is consistent in itself"),
     Undetectable("unscaled_history", "*", "first", "a rescaled history without its split is continuous"),
