@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.lies.cases import BYSTANDER, HONEST, Case, Cases, Choice, make_cases, symbols_of
+from benchmarks.lies.command_line import ask_command_line
 from benchmarks.lies.honest_markets import Honest, honest_markets
 from benchmarks.lies.market import EVENINGS, RIGHT_AGAIN, STARTS
 from benchmarks.lies.tell import Played, Store, Telling
@@ -134,6 +135,8 @@ def main(arguments: list[str] | None = None) -> int:
         with start(config) as server:
             live = LIVE_QUICK if asked.quick else LIVE
             played = play(made, server, root, live=live, hows=(asked.how,) if asked.how else HOWS)
+            if not asked.quick and asked.how != "first":
+                ask_command_line(played, made, server, root / "command", live=live, seed=asked.seed)
         markets: list[Honest] = []
         if asked.kind in ("*", HONEST) and asked.case == "*":
             markets = list(honest_markets(root / "honest", seed=asked.seed, quick=asked.quick))

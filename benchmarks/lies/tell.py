@@ -37,11 +37,14 @@ _SYMBOL = re.compile(r"[A-Z]{3,4}(?:\.L)?")
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a case on an evening; `what` is wrong, unnamed, result, unhealed, late or raised."""
+    """What is wrong with a case on an evening; `what` is wrong, unnamed, result, unhealed, late or raised.
+
+    `how` is that of the store, or "command" where the command line was asked.
+    """
 
     what: str
     case: Case
-    how: How
+    how: str
     evening: int
     text: str
     count: int = 1
@@ -228,7 +231,12 @@ def _named(report: FillReport) -> set[str]:
     """The symbols that a run names: in its cells, its warnings and the facts of its report."""
     missing = {one.symbol for entry in report.cells.values() for one in entry.missing}
     words = " ".join(report.warnings) + json.dumps(report.facts(), default=str)
-    return missing | set(_SYMBOL.findall(words))
+    return missing | named_in(words)
+
+
+def named_in(text: str) -> set[str]:
+    """The symbols that a text names."""
+    return set(_SYMBOL.findall(text))
 
 
 def _first(rows: pl.DataFrame) -> str:
