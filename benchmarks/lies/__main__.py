@@ -162,7 +162,7 @@ def _conclude(
     if len(lines) > 60:
         print(f"… and {len(lines) - 60} more (--report FILE has them all)")
     if played.swept:
-        print(f"lies: {len(played.swept)} undetectable case(s) healed by the sweep")
+        print(f"lies: {len(played.swept)} undetectable case(s) needed a sweep")
     if made.absent:
         print(f"lies: the replay server does not tell {', '.join(made.absent)}")
     spent = " ".join(f"{name}={value:.0f}" for name, value in played.seconds.items())

@@ -58,7 +58,7 @@ class Played:
     cases: int = 0
     undetectable: int = 0
     swept: list[str] = field(default_factory=list[str])
-    """Undetectable cases that only a sweep healed."""
+    """Undetectable cases that the first daily update after them did not heal: swept."""
     symbol_sessions: int = 0
     held_long: int = 0
     """Honest symbol-sessions held for more than three sessions."""
@@ -182,24 +182,28 @@ class Telling:
                 continue
             if not lying and now == case.slot.first + case.slot.evenings + RIGHT_AGAIN - 1:
                 self._healed(case, now, rows, gaps.get((case.symbol,)))
+        self._sweep(now, {*wrong["symbol"], *absent["symbol"]})
 
     def _healed(self, case: Case, now: int, rows: pl.DataFrame | None, gap: pl.DataFrame | None) -> None:
-        if rows is None and gap is None:
-            return
-        if case.undetectable(self.how):
-            # Wrong where no daily update looks: the sweep of its turn does.
-            days = range(self.store.market.begin, now + 1)
-            self.store.fill(days, now, [case.symbol], Mode.FORCE)
-            wrong, absent = (frame.filter(pl.col("symbol") == case.symbol) for frame in self.store.judge(now))
-            if wrong.is_empty() and absent.is_empty():
-                self.played.swept.append(f"{case.name} {self.how}")
-                return
-            rows = wrong if wrong.height else None
-            gap = absent if absent.height else None
         text = [] if rows is None else [f"wrong {rows.height}: {_first(rows)}"]
         if gap is not None:
             text.append(f"absent {gap.height}: {gap.row(0)[1:]}")
-        self._find("unhealed", case, now, "; ".join(text))
+        if text:
+            self._find("unhealed", case, now, "; ".join(text))
+
+    def _sweep(self, now: int, wrong: set[str]) -> None:
+        """On the first evening on which the source is right: what was not to be told may be wrong where no daily
+        update looks; the turn of its symbol in the nightly sweep has come."""
+        over = [
+            case
+            for case in self.cases
+            if now == case.slot.first + case.slot.evenings
+            and case.symbol in wrong
+            and case.undetectable(self.how)
+        ]
+        if over:
+            self.played.swept += [f"{case.name} {self.how}" for case in over]
+            self.store.fill(range(self.store.market.begin, now + 1), now, symbols_of(over), Mode.FORCE)
 
     def honest(self, now: int) -> None:
         """Counts what is held of honest symbols: their sessions three sessions old and older must be there."""
