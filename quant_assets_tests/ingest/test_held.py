@@ -15,7 +15,7 @@ from quant_assets_tests.ingest.harness import DAY, WEEK, Harness
 from quant_assets_tests.support import listings
 
 TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
-LOW = "low is above open, close or high"
+LOW = "high is below low"
 
 
 def broken(symbol: str = "IBM", day: date = DAY) -> dict[str, Any]:
