@@ -389,6 +389,8 @@ def _text(served: object, kind: ActionKind) -> str:
         _ratio(event) if kind == "split" else _amount(event)
     except (KeyError, *_NO_MOMENT):
         if all(name in event for name in names):
+            if isinstance(ratio := event.get("splitRatio"), str):
+                return ratio[:_LONGEST_TEXT]
             return ":".join(str(event[name]) for name in names)[:_LONGEST_TEXT]
     return orjson.dumps(served).decode()[:_LONGEST_TEXT]
 

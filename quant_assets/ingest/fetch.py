@@ -228,7 +228,9 @@ class _Fetching:
             f"answer without a currency (state it in the universe file: `currency` of {result.symbol}, "
             f"one of {', '.join(self._exchange.currencies)})"
         )
-        return FetchResult(result.symbol, Outcome.FAILED, reason, facts=result.facts)
+        return FetchResult(
+            result.symbol, Outcome.FAILED, reason, first_trade=result.first_trade, facts=result.facts
+        )
 
     def _unexplained(self, answer: _Answer) -> bool:
         """Whether a wanted session lies in a short gap that is not settled; a long one looks like a suspension."""

@@ -150,3 +150,80 @@ def test_of_two_symbols_with_one_history_neither_is_stored_once_both_are_asked(
         harness.cell().filter(pl.col("symbol") == "IBM")["close"].to_list()
         == truth(["IBM"], [DAY])["close"].to_list()
     )
+
+
+def test_an_answer_without_a_currency_is_read_in_the_catalogs_or_names_the_field_that_helps(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "no_currency", "symbols": ["IBM", "MSFT"]})
+    catalog = listings(*SYMBOLS).with_columns(currency=pl.when(pl.col("symbol") == "IBM").then(pl.lit("USD")))
+    report = harness.fill(catalog=catalog)
+    assert report.states == {"partial": 5}
+    for day in WEEK:
+        assert harness.cell(day).select("symbol", "currency").rows() == [("AAPL", "USD"), ("IBM", "USD")]
+        assert [(m.symbol, m.outcome, m.reason) for m in harness.entry(day).missing] == [
+            (
+                "MSFT", "failed",
+                "answer without a currency (state it in the universe file: `currency` of MSFT, one of USD)",
+            )
+        ]  # fmt: skip
+    assert report.warnings == ["the answer names no currency; USD is taken from the catalog: IBM"]
+
+
+def test_an_event_that_cannot_be_read_is_named_and_costs_no_bar(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults(
+        {
+            "kind": "unreadable_event",
+            "symbol": "AAPL",
+            "date": "2013-02-07",
+            "what": "dividend",
+            "text": "2.65 USD",
+        },
+        {
+            "kind": "dividend_currency",
+            "symbol": "IBM",
+            "date": "2013-02-06",
+            "currency": "GBP",
+            "factor": 0.01,
+        },
+    )
+    days = sessions(date(2013, 2, 4), date(2013, 2, 8))
+    report = harness.live(market, days[-1], days)
+    assert report.states == {"complete": 5}
+    assert_frame_equal(
+        bars(pl.concat([harness.cell(day) for day in days])), truth(SYMBOLS, days), check_exact=True
+    )
+    assert report.warnings == [
+        "AAPL: not stored: a dividend that cannot be read (2013-02-07: 2.65 USD)",
+        "IBM: not stored: a dividend of 0.0085 GBP on 2013-02-06 beside prices in USD",
+    ]
+
+
+def test_a_split_that_cannot_be_read_leaves_nobody_to_say_what_the_prices_are_of(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults(
+        {"kind": "unreadable_event", "symbol": "AAPL", "date": "2005-02-28", "what": "split", "text": "1:0"}
+    )
+    days = sessions(date(2005, 2, 22), date(2005, 3, 4))
+    harness.fill(days, listings("AAPL", "IBM"))
+    for day in days:
+        assert harness.cell(day)["symbol"].to_list() == ["IBM"]
+        (missing,) = harness.entry(day).missing
+        assert (missing.symbol, missing.outcome) == ("AAPL", "failed")
+        assert missing.reason == "a split that cannot be read (2005-02-28: 1:0)"
+
+
+def test_a_live_row_beside_the_last_bar_costs_no_evening_its_cell(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "live_row_beside_last", "differs": True})
+    for day in WEEK:
+        report = harness.live(market, day)
+        assert report.states == {"complete": 1}
+        assert report.warnings == [f"a live row beside the bar of {day} is left out: AAPL, IBM, MSFT"]
+    assert_frame_equal(
+        bars(pl.concat([harness.cell(day) for day in WEEK])), truth(SYMBOLS, WEEK), check_exact=True
+    )

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,45 +18,16 @@ import yfinance
 from polars.testing import assert_frame_equal
 from yfinance.data import YfData
 
-from quant_assets.replay.kinds import LIES, REFUSALS, FaultKind
+from quant_assets.replay.kinds import LIES, FaultKind
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.counters import DATA_REQUESTS, counted
 from quant_assets.resources.pacing import Pacer
-from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
-from quant_assets.resources.yahoo import YahooSource
+from quant_assets.resources.source import FetchResult, Outcome, SourceUnavailable
 from quant_assets.resources.yahoo_session import ObservingSession
 from quant_assets_tests.conftest import ASX
-from quant_assets_tests.support import quick_settings
+from quant_assets_tests.resources.asking import Make, ask, wanted
 
-NEW_YORK, SYDNEY = "America/New_York", "Australia/Sydney"
-START = date(2013, 1, 2)
 DAY = date(2013, 2, 13)
-
-Make = Callable[..., YahooSource]
-
-
-@pytest.fixture
-def make(market: ReplayHandle, tmp_path: Path) -> Iterator[Make]:
-    """Makes sources on the replay server; settings as keyword arguments."""
-    made: list[YahooSource] = []
-
-    def make(url: str = market.url, home: Path = tmp_path, **settings: Any) -> YahooSource:
-        made.append(YahooSource(quick_settings(home, url, **settings)))
-        return made[-1]
-
-    yield make
-    for source in made:
-        source.close()
-
-
-def wanted(*symbols: str, first: date = START) -> list[HistoryRequest]:
-    return [HistoryRequest(s, first, SYDNEY if s.endswith(".AX") else NEW_YORK) for s in symbols]
-
-
-def ask(source: YahooSource, *symbols: str, first: date = START) -> dict[str, FetchResult]:
-    results = list(source.history(wanted(*symbols, first=first)))
-    assert sorted(r.symbol for r in results) == sorted(symbols)
-    return {r.symbol: r for r in results}
 
 
 def asx_symbols() -> list[str]:
@@ -112,6 +83,8 @@ FAULTS: dict[FaultKind, tuple[dict[str, Any], str, int, str, str]] = {
     FaultKind.TRUNCATED: ({}, "ok", 2, "failed", "no answer (IncompleteRead"),
     FaultKind.EMPTY_BODY: ({}, "ok", 2, "failed", "empty body"),
     FaultKind.HANG: ({"seconds": 30}, "ok", 2, "failed", "no answer (Timeout"),
+    FaultKind.TOO_MANY_REQUESTS_TEXT: ({}, "ok", 2, "rate_limited", "rate-limited (the text of it, with status 200)"),
+    FaultKind.CONSENT_PAGE: ({}, "ok", 2, "failed", "consent page"),
     FaultKind.SLOW: ({"seconds": 0.2}, "ok", 1, "ok", ""),
     FaultKind.WRONG_SYMBOL: ({"other": "IBM"}, "ok", 2, "failed", "answer for another symbol: 'IBM'"),
     FaultKind.MISSING_SESSION: ({"date": DAY.isoformat()}, "ok", 1, "ok", ""),
@@ -136,7 +109,7 @@ BENDING = [kind for kind, (_, _, _, always, _) in FAULTS.items() if always == "o
 
 
 def test_every_kind_of_fault_is_tested() -> None:
-    assert set(FAULTS) >= set(FaultKind) - LIES - REFUSALS
+    assert set(FAULTS) >= set(FaultKind) - LIES - {FaultKind.HTML_CRUMB}
 
 
 @pytest.mark.parametrize("kind", list(FAULTS))
@@ -203,7 +176,7 @@ def test_what_a_bent_answer_says(market: ReplayHandle, make: Make, times: Any) -
     corrected = bent("corrected_bar", field="close", value=460.0)
     assert corrected.bars.filter(pl.col("date") == DAY)["close"].item() == 460.0
     assert corrected.bars.filter(pl.col("date") != DAY).equals(without)
-    assert bent("slow", seconds=0.1).bars.equals(good)
+    assert bent("slow", seconds=0.1, date=None).bars.equals(good)
 
 
 def test_a_live_bar_comes_under_todays_date(market: ReplayHandle, make: Make) -> None:
@@ -415,7 +388,7 @@ ANOTHER_PROCESS = """
 import json, sys
 from datetime import date
 from pathlib import Path
-from quant_assets_tests.support import quick_settings
+from quant_assets_tests.resources.asking import NEW_YORK, START, SYDNEY, Make, ask, wanted
 from quant_assets.resources.source import HistoryRequest
 from quant_assets.resources.yahoo import YahooSource
 

@@ -219,6 +219,11 @@ AT = opening(DAYS[1])
     [
         ("splits", {"date": AT, "numerator": 1, "denominator": 0}, (DAYS[1], "split", "1:0")),
         ("splits", {"date": AT, "numerator": 0, "denominator": 1}, (DAYS[1], "split", "0:1")),
+        (
+            "splits",
+            {"date": AT, "numerator": 1.0, "denominator": 0.0, "splitRatio": "1:0"},
+            (DAYS[1], "split", "1:0"),
+        ),
         ("splits", {"date": AT, "numerator": -2, "denominator": 1}, (DAYS[1], "split", "-2:1")),
         ("splits", {"date": AT, "numerator": "nan", "denominator": 1}, (DAYS[1], "split", "nan:1")),
         ("splits", {"date": AT, "splitRatio": "2:1"}, (DAYS[1], "split", '"splitRatio":"2:1"')),
