@@ -23,6 +23,7 @@ from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, enabled
+from quant_assets.ingest.closed_days import held_sessions
 from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill
@@ -49,7 +50,7 @@ from quant_assets.tables.layout import (
 from quant_assets.tables.lineage import made_partitions, stale_partitions
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.parquet import read_table
-from quant_assets.tables.quarantine import held_sessions, read_quarantine
+from quant_assets.tables.quarantine import read_quarantine
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _LOCATION = "__repository__@quant_assets.definitions"
@@ -112,7 +113,7 @@ class Runner:
         now = self.settings.clock()
         plan = make_plan(
             exchange, self.store, request, now, look_back=self.settings.look_back_sessions,
-            held=held_sessions(read_quarantine(self.store, exchange.code), now.date()),
+            held=held_sessions(exchange, read_quarantine(self.store, exchange.code), now.date()),
         )  # fmt: skip
         asked = set(days)
         shown = self._shown(DAILY)

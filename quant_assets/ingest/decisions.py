@@ -116,9 +116,17 @@ def _rejected(rows: pl.DataFrame, today: date, recorded: Entry) -> CellNews:
 
 def _refuse_closed_days(exchange: Exchange, rows: pl.DataFrame) -> None:
     calendar = exchange.calendar()
-    closed = [day for day in rows["date"].unique().sort() if not calendar.is_session(day)]
-    if closed:
+    for symbol, day, close in rows.sort("date").select(*KEYS, "close").iter_rows():
+        if calendar.is_session(day):
+            continue
+        if close is None:
+            session = calendar.next_session(day)
+            raise QuarantineError(
+                f"{exchange.code} was closed on {day}: the action of {symbol} takes effect at its next session, and "
+                f"is stored there once that is asked for again (quant-assets backfill --exchange {exchange.code} "
+                f"--symbols {symbol} --start {session} --end {session} --mode force)"
+            )
         raise QuarantineError(
-            f"{exchange.code} was closed on {closed[0]}: if it did trade, add the day to the exchange's `open` "
+            f"{exchange.code} was closed on {day}: if it did trade, add the day to the exchange's `open` "
             "overrides (QUANT_ASSETS_EXCHANGES_FILE) and backfill it; else reject the bar"
         )

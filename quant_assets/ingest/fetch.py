@@ -16,6 +16,7 @@ import polars as pl
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.spill import Spill, spill_room
+from quant_assets.market.action_dates import flagged, on_sessions
 from quant_assets.market.bars import ANSWER_SCHEMA, conform
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
@@ -195,20 +196,24 @@ class _Fetching:
         from quant_assets.market.validation import with_context
 
         own = result.dividends.filter(pl.col("currency").is_null())
-        rows = as_traded(result.bars, result.splits, own).with_columns(
+        actions = on_sessions(result.splits, own, self._calendar)
+        rows = as_traded(result.bars, actions.splits, actions.dividends).with_columns(
             pl.lit(result.symbol).alias("symbol"),
             pl.lit(result.currency).alias("currency"),
             pl.lit(NONE).alias("flags"),
             pl.lit(self._clock()).alias("fetched_at"),
         )
-        rows = with_oddities(conform(rows, ANSWER_SCHEMA))
+        rows = with_oddities(conform(flagged(rows, actions.moved), ANSWER_SCHEMA))
         present = set(rows.filter(pl.col("close").is_not_null())["date"])
         first = result.first_trade or self._wanted_by_symbol[result.symbol][0]
         runs = runs_without_bar(self._sessions_of(result.symbol), present, first=first)
-        accepted = rows.join(self._decisions.accepted, on=["symbol", "date", "close"], how="semi")
+        accepted, rejected = (
+            rows.join(decided, on=["symbol", "date", "close"], how="semi")
+            for decided in (self._decisions.accepted, self._decisions.rejected)
+        )
         return _Answer(
             result,
-            with_context(rows, self._calendar, self._currencies, self._listings, accepted),
+            with_context(rows, self._calendar, self._currencies, self._listings, accepted, rejected),
             runs,
         )
 

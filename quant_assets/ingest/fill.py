@@ -11,6 +11,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.ingest.cells import CellNews, CellWriter, Written, damaged_cell
+from quant_assets.ingest.closed_days import held_sessions, taken_at_next_session
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.differences import Differences, find_differences
 from quant_assets.ingest.fetch import Decisions, Fetched, fetch
@@ -26,7 +27,6 @@ from quant_assets.tables.listing_events import learn_first_trades, with_learned
 from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
 from quant_assets.tables.quarantine import (
     Decision,
-    held_sessions,
     hold,
     mark,
     pending,
@@ -110,7 +110,7 @@ class _Filling:
                 replace(request, listings=listings),
                 self._clock(),
                 look_back=context.rules.look_back,
-                held=held_sessions(quarantine, self._clock().date()),
+                held=held_sessions(context.exchange, quarantine, self._clock().date()),
             )
         report.seconds["plan"] += time.perf_counter() - started
         self._writer.expected_sets.known(entry.expected_sha256 for entry in plan.stored.values())
@@ -172,7 +172,17 @@ class _Filling:
         held = hold(self._store, self._code, refused, fetched.facts, self._context.run, self._clock().date())
         report.quarantined, report.claimed = held.new, len(held.ids)
         quarantine = read_quarantine(self._store, self._code)
-        settled = superseded(quarantine, _given(quarantine, fetched, found), held.ids)
+        settled = [
+            *superseded(quarantine, _given(quarantine, fetched, found), held.ids),
+            *taken_at_next_session(
+                self._context.exchange,
+                quarantine.filter(~pl.col("id").is_in(sorted(held.ids))),
+                plan,
+                fetched.answered,
+                refused,
+                self.reaches_back,
+            ),
+        ]
         report.waiting = _asked_about(quarantine, self._only).filter(~pl.col("id").is_in(settled))
         # On record before it happens: a run that is killed here leaves nothing unexplained.
         new = self._ledger.record(found.events, found.old, found.new, self._context.run)

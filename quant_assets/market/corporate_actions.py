@@ -56,8 +56,8 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         `AS_TRADED_COLUMNS` sorted by date, one row a date: volume Int64, dividend as declared (0.0), split_ratio
         (1.0), and `scale`, the S(t) that the served numbers were multiplied by: what one of them can vouch for
         depends on it. An ex-date that has no bar gets a row of its own with null prices and volume 0: an action is
-        never lost and never moved to another day. Several dividends of one ex-date are added up, several ratios
-        multiplied.
+        never lost, nor moved to another day (`action_dates` moves those of closed days). Several dividends of one
+        ex-date are added up, several ratios multiplied.
     """
     factor = split_factor_after(served["date"], splits)
     bars = served.with_columns(_prices(served, factor))

@@ -44,7 +44,7 @@ _ROW_RULES = {
 }
 
 _BELIEVED_AFTER = 5
-"""Bars at a new level by which it is believed, so that one unexplained move does not hold back all that follows."""
+"""Bars after an unexplained move that have to keep to its level: then the move is believed, as a crash is."""
 _RECENT_DAYS = 30
 """Calendar days up to which two bars in a row are compared: after a long suspension any price may be right."""
 
@@ -137,6 +137,7 @@ def with_context(
     currencies: pl.Series,
     listings: pl.DataFrame,
     accepted: pl.DataFrame,
+    rejected: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """`rows` (ANSWER_SCHEMA, whole answers sorted by symbol and date) with the columns CONTEXT.
 
@@ -145,6 +146,7 @@ def with_context(
         currencies: what the exchange quotes in.
         listings: symbol, listed_on, delisted_on, and currency where the catalog names one; null bounds nothing.
         accepted: symbol, date of rows that a person has accepted: nothing has to explain them.
+        rejected: symbol, date of rows that a person has rejected: that later bars keep to their level does not.
     """
     facts = listings.select(
         "symbol",
@@ -153,19 +155,27 @@ def with_context(
         _currency=pl.col("currency") if "currency" in listings else pl.lit(None, pl.String),
     )
     known = rows.join(facts, on="symbol", how="left", maintain_order="left")
-    decided = known.join(
-        accepted.select(KEYS).unique().with_columns(_accepted=pl.lit(True)),
-        on=KEYS,
-        how="left",
-        maintain_order="left",
-    )
+    said = {
+        name: known.select(KEYS)
+        .join(
+            (pl.DataFrame(schema={key: rows.schema[key] for key in KEYS}) if decided is None else decided)
+            .select(KEYS)
+            .unique()
+            .with_columns(pl.lit(True).alias(name)),
+            on=KEYS,
+            how="left",
+            maintain_order="left",
+        )[name]
+        .fill_null(False)
+        for name, decided in (("_accepted", accepted), ("_rejected", rejected))
+    }
     marked = known.with_columns(
         session=pl.col("date").is_in(sessions.implode()),
         currency_known=pl.col("currency").is_in(currencies.implode())
         & (pl.col("_currency").is_null() | (pl.col("_currency") == pl.col("currency"))),
         listed=(pl.col("listed_on").is_null() | (pl.col("date") >= pl.col("listed_on")))
         & (pl.col("delisted_on").is_null() | (pl.col("date") <= pl.col("delisted_on"))),
-        _accepted=decided["_accepted"].fill_null(False),
+        **said,
     )
     explained = pl.Series("explained", [True] * rows.height, dtype=pl.Boolean)
     # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
@@ -182,12 +192,13 @@ def _move() -> pl.Expr:
 
 
 def _explained(rows: pl.DataFrame) -> pl.Series:
-    """Of one symbol's rows, which have a price that the last good one and the actions since then explain."""
+    """Of one symbol's rows, which have a price that the last good one and the actions since then explain, or that the
+    bars after it keep to."""
     good: list[bool] = []
     last: float | None = None
-    bars = rows.select("date", "close", "split_ratio", "dividend", "_accepted").rows()
+    bars = rows.select("date", "close", "split_ratio", "dividend", "_accepted", "_rejected").rows()
     since, seen = 1.0, None
-    for at, (day, close, ratio, dividend, accepted) in enumerate(bars):
+    for at, (day, close, ratio, dividend, accepted, rejected) in enumerate(bars):
         since *= ratio
         if close is None or not close > 0 or not math.isfinite(close):
             good.append(True)
@@ -198,8 +209,9 @@ def _explained(rows: pl.DataFrame) -> pl.Series:
         if not fine:
             assert last is not None
             fine = is_explained(close, last, since, dividend or 0.0, BELIEVABLE)
-        good.append(fine)
-        if fine or _believed(bars[at:], since * close / last if last else 1.0):
+        believed = fine or _believed(bars[at:], since * close / last if last else 1.0)
+        good.append(fine or (believed and not rejected))
+        if believed:
             last, since = close, 1.0
     return pl.Series(good, dtype=pl.Boolean)
 

@@ -177,6 +177,7 @@ def in_context(
     listing: tuple[date | None, date | None, str | None] = (None, None, None),
     closed: Sequence[date] = (),
     accepted: Sequence[int] = (),
+    rejected: Sequence[int] = (),
 ) -> pl.DataFrame:
     symbols = rows["symbol"].unique().sort().drop_nulls()
     listings = pl.DataFrame(
@@ -185,16 +186,19 @@ def in_context(
         orient="row",
     )
     sessions = rows["date"].unique().drop_nulls()
-    decided = pl.DataFrame(
-        [("A", D0 + timedelta(days=n)) for n in accepted], schema={"symbol": pl.String, "date": pl.Date},
-        orient="row",
-    )  # fmt: skip
+    decided = [
+        pl.DataFrame(
+            [("A", D0 + timedelta(days=n)) for n in days], schema={"symbol": pl.String, "date": pl.Date},
+            orient="row",
+        )
+        for days in (accepted, rejected)
+    ]  # fmt: skip
     known = with_context(
         rows,
         sessions.filter(~sessions.is_in(list(closed))),
         pl.Series(["USD", "GBP"]),
         listings,
-        decided,
+        *decided,
     )
     assert known.columns == [*rows.columns, *CONTEXT]
     assert known.drop(CONTEXT).equals(rows, null_equal=True)
@@ -334,9 +338,12 @@ def test_a_spike_across_a_day_with_an_action_alone_is_refused() -> None:
 def test_a_new_level_is_believed_once_five_bars_have_kept_to_it(level: float) -> None:
     before = [5.0] * 5
     assert refused_days(answer(before + [level] * 5)) == [5, 6, 7, 8, 9]
-    # Then only the move itself is left for a person.
-    assert refused_days(answer(before + [level] * 6)) == [5]
-    assert refused_days(answer(before + [level] * 30)) == [5]
+    # Then the move itself is believed, too: a crash is a fact.
+    assert refused_days(answer(before + [level] * 6)) == []
+    assert refused_days(answer(before + [level] * 30)) == []
+    # What a person has rejected is not brought back by what came after.
+    assert refused_days(answer(before + [level] * 6), rejected=[5]) == [5]
+    assert refused_days(answer(before + [level] * 6), rejected=[0, 4]) == []
 
 
 @pytest.mark.parametrize("level", [500.0, 0.05, 470.0])
