@@ -68,7 +68,7 @@ def _work(runs: int, symbols: int, sessions: int) -> dict[str, Counter[str]]:
     listings = daily.select(pl.col("symbol").unique().sort()).with_columns(
         listed_on=pl.lit(None, pl.Date), delisted_on=pl.lit(None, pl.Date)
     )
-    calendar = pl.DataFrame({"date": days, "complete": True})
+    calendar = pl.DataFrame({"date": days, "asked": True})
     cells = pl.DataFrame({"date": days, "state": "complete", "rows": symbols, "bytes": 1000})
     noise = daily.lazy().select("symbol", noise=pl.Series(chance.lognormal(0, 0.1, symbols * sessions)))
     # One by one: polars falls back to its other engine for all of a query that asks for one running sum.

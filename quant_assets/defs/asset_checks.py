@@ -54,9 +54,10 @@ DESCRIPTIONS = {
     "jumps_explained": "A split or dividend explains every large move since the session before.",
     FRESHNESS: "The exchange is not behind its sessions; judged on its latest cell.",
     "restatements_today": "No value of the session was restated in the last 24 hours.",
-    BLOCKING: "Neither coverage nor calendar nor validity is an ERROR. Stops what is downstream.",
+    BLOCKING: "Neither calendar nor validity is an ERROR. Stops what is downstream.",
 }
-_STOPPING = ("coverage", "calendar", "validity")
+_STOPPING = ("calendar", "validity")
+"""Coverage stops nothing: a valid row is good whoever else is missing."""
 _AT_ONCE = 64
 
 Verdicts = dict[str, Verdict]

@@ -15,7 +15,7 @@ from quant_assets.defs.partition_keys import split_key, table_key
 from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.under_way import UnderWay
 from quant_assets.exchanges import Exchange
-from quant_assets.market.coverage import CellState
+from quant_assets.market.coverage import FINAL, SETTLED
 from quant_assets.market.weeks import week_of
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY, object_key
@@ -127,12 +127,17 @@ def _stale(
 
 
 def _open_sessions(exchange: Exchange, week: str, cells: dict[str, Entry]) -> list[date]:
-    """The sessions of a week that have no cell to rest on yet: the week is made once there is none."""
+    """The sessions of a week that something may still come of soon: the week is made once there is none.
+
+    One that nobody has asked for, and one that was asked for without an answer. What the source has answered is what
+    there is for now, however little.
+    """
     sessions = exchange.week_sessions(date.fromisoformat(week))
     return [
         session
         for session in sessions
-        if (entry := cells.get(session.isoformat())) is None or entry.state is CellState.FAILED
+        if (entry := cells.get(session.isoformat())) is None
+        or (not entry.version and any(m.outcome not in SETTLED | FINAL for m in entry.missing))
     ]
 
 

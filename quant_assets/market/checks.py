@@ -1,14 +1,14 @@
 """What is judged of a daily cell once it is stored: one rule a check, each saying passed, WARN or ERROR, and why.
 
-| check | WARN | ERROR (stops what is downstream) | passed |
+| check | WARN | ERROR | passed |
 |---|---|---|---|
-| `coverage` | symbols are missing that are neither suspended nor rejected | the cell is `failed`: too few symbols, or nobody | complete, closed, or short of settled gaps only; nothing to cover yet |
+| `coverage` | symbols are missing that are neither suspended nor rejected | the cell is `failed`: too few symbols, or nobody; stops nothing, for a valid row is good whoever else is missing | complete, closed, or short of settled gaps only; nothing to cover yet |
 | `calendar` | | a closed day has rows, a row has another day's date, a session is recorded as closed, or a session that is over has no cell | the cell and the calendar agree, or the session is not over |
 | `validity` | bars of the session wait in quarantine for a decision | a stored row breaks a rule of a daily bar, rows are not unique or not sorted, or the object is damaged or gone | all rows keep the rules, and nothing waits |
 | `jumps_explained` | a close moved by more than a factor of 1.6 since the session before, and no split or dividend explains it | never: a real crash is a fact | every move is smaller or explained |
 | `freshness` (of the exchange, said of its latest cell) | the last session with all that the source can give is 2 to 5 sessions behind the last one over | more than 5 behind; stops nothing, for old prices are no wrong prices | at most 1 behind, or not the latest cell |
 | `restatements_today` | values of the session were restated in the last 24 hours | never: a restatement is a recorded correction | none were |
-| `usable` | | one of `coverage`, `calendar`, `validity` is ERROR | none of them is |
+| `usable` | | `calendar` or `validity` is ERROR (stops what is downstream) | neither is |
 
 `usable` alone is blocking: to Dagster a blocking check has passed or has not, and a WARN has not, so that a cell that
 merely lacks one symbol would stop its week.
@@ -39,7 +39,7 @@ class Severity(StrEnum):
     WARN = "WARN"
     """Somebody should look; what rests on the cell goes on."""
     ERROR = "ERROR"
-    """Nothing should be made from the cell as it is."""
+    """Something is wrong with the cell. Where it is its rows, nothing should be made from it (`usable`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,11 +100,15 @@ class Missing:
             return self
         return replace(self, since=earlier.since or earlier.asked_on, answers=self.answers + earlier.answers)
 
-    def excused(self, received: int, expected: int) -> bool:
-        """Whether the hole says nothing against its cell: a suspension, what looks like one (a long gap between bars,
-        while most of the market traded), or a symbol nobody has asked for yet."""
+    def suspended(self, received: int, expected: int) -> bool:
+        """Whether nothing was traded that could be missing: a suspension, or what looks like one (a long gap between
+        bars, while most of the market traded)."""
         looks_suspended = self.outcome == NO_BAR and self.gap > SHORT_GAP and 2 * received >= expected
-        return looks_suspended or self.outcome in (SUSPENDED, NOT_ASKED)
+        return looks_suspended or self.outcome == SUSPENDED
+
+    def excused(self, received: int, expected: int) -> bool:
+        """Whether the hole says nothing against its cell: the symbol was suspended, or nobody has asked yet."""
+        return self.suspended(received, expected) or self.outcome == NOT_ASKED
 
     def judged(self, received: int, expected: int) -> Missing:
         """This hole, called a suspension once the evidence is there: its neighbours, and repeated statements.

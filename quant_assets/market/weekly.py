@@ -28,6 +28,8 @@ WEEKLY_SCHEMA = pl.Schema(
 )
 """The columns of a weekly frame, in order."""
 
+_MISSING = pl.Schema({"symbol": pl.String, "date": pl.Date})
+
 # Enough digits for any price at any scale, few enough to shed the noise of a division.
 _PRICE_DIGITS = 10
 # Thousandths of a share: keeps what a reverse split leaves over, sheds the noise of a division.
@@ -41,11 +43,27 @@ def week_column(date: pl.Expr, first_weekday: int = MONDAY) -> pl.Expr:
 
 
 @overload
-def weekly_bars(daily: pl.DataFrame, calendar: pl.DataFrame, first_weekday: int = MONDAY) -> pl.DataFrame: ...
-@overload
-def weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int = MONDAY) -> pl.LazyFrame: ...
 def weekly_bars(
-    daily: pl.DataFrame | pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int = MONDAY
+    daily: pl.DataFrame,
+    calendar: pl.DataFrame,
+    first_weekday: int = MONDAY,
+    *,
+    missing: pl.DataFrame | None = None,
+) -> pl.DataFrame: ...
+@overload
+def weekly_bars(
+    daily: pl.LazyFrame,
+    calendar: pl.DataFrame,
+    first_weekday: int = MONDAY,
+    *,
+    missing: pl.DataFrame | None = None,
+) -> pl.LazyFrame: ...
+def weekly_bars(
+    daily: pl.DataFrame | pl.LazyFrame,
+    calendar: pl.DataFrame,
+    first_weekday: int = MONDAY,
+    *,
+    missing: pl.DataFrame | None = None,
 ) -> pl.DataFrame | pl.LazyFrame:
     """Aggregate as-traded daily rows of one exchange to weekly bars.
 
@@ -53,8 +71,12 @@ def weekly_bars(
     are ignored), in any order, (symbol, date) unique. A row whose close is null carries a dividend or a
     split of a day without a bar. It must hold whole weeks: a split is seen only if its row is there.
 
-    ``calendar`` holds ``date: Date, complete: Boolean``: every session the exchange holds in the weeks
-    concerned, future ones included, and whether that session's cell is complete. A null counts as false.
+    ``calendar`` holds ``date: Date, asked: Boolean``: every session the exchange holds in the weeks
+    concerned, future ones included, and whether it has been asked for, so that ``missing`` names who did not
+    come. A null counts as false.
+
+    ``missing`` holds ``symbol: String, date: Date``: the bars that were expected of a session and are not
+    there. Who was not listed that day, or is known to have been suspended, is not in it. None: there are none.
 
     ``first_weekday`` is the weekday that the exchange's week begins on (0 is Sunday). Every week is named by the
     Monday in it: one from Sunday 10 to Saturday 16 March 2024 is the week 2024-03-11.
@@ -71,8 +93,12 @@ def weekly_bars(
       to 2**53. Rounded to a thousandth of a share where a ratio was applied.
     - ``dividends``: sum per share, same basis. ``split_ratio``: product of the week's ratios, 1.0 if none.
       So last week's close divided by this week's ``split_ratio`` compares with this week's bar.
-    - ``complete``: every session of the week in ``calendar`` is complete; false for a week not in it. It
-      says nothing about one symbol: a listing on Wednesday or a suspension leaves the week complete.
+    - ``complete``: the symbol has a bar on every session of the week on which one was expected of it: every
+      session in ``calendar`` has been asked for, and none of the symbol's bars is in ``missing``. A listing on
+      Wednesday or a suspension leaves the week complete, and so does whatever other symbols lack. False for a
+      week not in ``calendar``.
+
+    A volume or dividend of the week that is not known (null) makes its sum null.
 
     A week with a dividend or split and no bar keeps its row (null prices, zero sessions and volume); a week
     with neither has none. Made to stream: one grouping of ``daily``, plus a narrow scan for its splits.
@@ -80,11 +106,13 @@ def weekly_bars(
     Raises polars' ``ColumnNotFoundError`` if a column is missing (on collect, if lazy).
     """
     if isinstance(daily, pl.DataFrame):
-        return _weekly_bars(daily.lazy(), calendar, first_weekday).collect()
-    return _weekly_bars(daily, calendar, first_weekday)
+        return _weekly_bars(daily.lazy(), calendar, first_weekday, missing).collect()
+    return _weekly_bars(daily, calendar, first_weekday, missing)
 
 
-def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int) -> pl.LazyFrame:
+def _weekly_bars(
+    daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int, missing: pl.DataFrame | None
+) -> pl.LazyFrame:
     week = week_column(pl.col("date"), first_weekday)
     per_share = ("open", "high", "low", "close", "dividend")
     factor = pl.col("later_ratio").fill_null(1.0)
@@ -109,8 +137,8 @@ def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int
         pl.col("high").max(),
         pl.col("low").min(),
         pl.col("close").max_by("session"),
-        ordered_sum(pl.col("volume")).alias("volume"),
-        ordered_sum(pl.col("dividend")).alias("dividends"),
+        _known_sum("volume").alias("volume"),
+        _known_sum("dividend").alias("dividends"),
         pl.col("dividend").max().alias("largest_dividend"),
         ordered_product(pl.col("split_ratio")).alias("split_ratio"),
         pl.col("later_ratio").count().alias("rescaled"),
@@ -128,20 +156,24 @@ def _weekly_bars(daily: pl.LazyFrame, calendar: pl.DataFrame, first_weekday: int
         .otherwise("dividends")
         .alias("dividends"),
     )
-    carries = (pl.col("sessions") > 0) | (pl.col("dividends") != 0) | (pl.col("split_ratio") != 1)
-    complete_weeks = (
-        calendar.lazy()
-        .group_by(week)
-        .agg(pl.col("complete").fill_null(False).all())
-        .select("week", "complete")
-    )
+    paid = pl.col("dividends").is_null() | (pl.col("dividends") != 0)
+    carries = (pl.col("sessions") > 0) | paid | (pl.col("split_ratio") != 1)
+    asked_weeks = calendar.lazy().group_by(week).agg(pl.col("asked").fill_null(False).all())
+    bars_missing = pl.LazyFrame(schema=_MISSING) if missing is None else missing.lazy()
+    short_weeks = bars_missing.select("symbol", week, short=True).unique()
     return (
         rounded.filter(carries)
-        .join(complete_weeks, on="week", how="left")
-        .with_columns(pl.col("complete").fill_null(False))
+        .join(asked_weeks, on="week", how="left")
+        .join(short_weeks, on=["symbol", "week"], how="left")
+        .with_columns(complete=pl.col("asked").fill_null(False) & pl.col("short").is_null())
         .select(*WEEKLY_SCHEMA)
         .sort("symbol", "week")
     )
+
+
+def _known_sum(name: str) -> pl.Expr:
+    """The sum in row order; null where one of the values is not known."""
+    return pl.when(~pl.col(name).is_null().any()).then(ordered_sum(pl.col(name)))
 
 
 def _later_ratios(daily: pl.LazyFrame, first_weekday: int) -> pl.LazyFrame:

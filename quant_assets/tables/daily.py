@@ -73,16 +73,21 @@ def read_daily(
     return rows.filter(pl.col("date").is_between(first, last))
 
 
-def read_cells(store: ObjectStore, exchange: str, year: int, cells: Mapping[str, Entry]) -> pl.DataFrame:
+def read_cells(
+    store: ObjectStore, exchange: str, year: int, cells: Mapping[str, Entry], rule: str
+) -> pl.DataFrame:
     """The rows of some cells of a year (DAILY_SCHEMA, by symbol and date), by day and entry.
 
-    What the year's history holds of them as they are is taken from there, in one read; others are read one by one.
-    Raises ObjectDamaged (of a cell), ObjectNotFound, StoreUnavailable.
+    What the year's history holds of them as they are is taken from there, in one read, if it was made by the same
+    `rule` (`lineage.RULES`); others are read one by one. Raises ObjectDamaged (of a cell), ObjectNotFound,
+    StoreUnavailable.
     """
     rows, in_history = empty_daily(), dict[str, str]()
     with contextlib.suppress(ObjectDamaged):
         key = object_key(HISTORY, exchange, f"{year:04d}")
-        rows, in_history = _history(store, ObjectInfo(key, 0, ""), None)
+        found = _history_object(store, ObjectInfo(key, 0, ""), None)
+        if found is not None and found[1].get("rule") == rule:
+            rows, in_history = found[0], found[1].get("cells", {})
     same = [date.fromisoformat(p) for p, e in cells.items() if in_history.get(p) == e.content_sha256]
     kept = {p: e for p, e in cells.items() if e.version}
     return conform_daily(
@@ -141,8 +146,14 @@ def _history(
     store: ObjectStore, info: ObjectInfo | None, symbols: Sequence[str] | None
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """A year's compacted rows and the content of each cell in them; nothing where there is no such object."""
-    if info is None:
-        return empty_daily(), {}
+    found = None if info is None else _history_object(store, info, symbols)
+    return (empty_daily(), {}) if found is None else (found[0], found[1].get("cells", {}))
+
+
+def _history_object(
+    store: ObjectStore, info: ObjectInfo, symbols: Sequence[str] | None
+) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    """A year's compacted rows and the facts in their footer; None where there is no such object."""
     key = info.key
     listed: ObjectInfo | None = info
     for _ in range(_RETRIES):
@@ -151,9 +162,9 @@ def _history(
                 blob = store.get(key)
                 return _of_its_year(decode_with_facts(blob.data, store.uri(key)), store, key)
             found = read_symbols(store, key, symbols, listed)
-            return (empty_daily(), {}) if found is None else _of_its_year(found, store, key)
+            return None if found is None else _of_its_year(found, store, key)
         except ObjectNotFound:
-            return empty_daily(), {}
+            return None
         except ObjectChanged:
             # What the listing told is out of date.
             listed = None
@@ -162,14 +173,14 @@ def _history(
 
 def _of_its_year(
     found: tuple[pl.DataFrame, dict[str, Any]], store: ObjectStore, key: str
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    rows, facts = found
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    _, facts = found
     partition = partition_of(HISTORY, key)
     if facts.get("partition", partition) != partition:
         raise ObjectDamaged(
             f"{store.uri(key)}: holds the rows of {facts['partition']}; remove it, the next run makes it anew"
         )
-    return rows, facts.get("cells", {})
+    return found
 
 
 def read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]:

@@ -8,7 +8,7 @@ made from (`inputs_sha256`) and its state; it is stale when today's cells give a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -22,8 +22,8 @@ from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import read_facts
 
 RULES = {
-    HISTORY: "price_history 1",
-    WEEKLY: "weekly_prices 1",
+    HISTORY: "price_history 2",
+    WEEKLY: "weekly_prices 2",
     PROFILES: "symbol_profiles 3",
     EXCHANGES: "exchange_profiles 1",
 }
@@ -203,10 +203,13 @@ def inventory_stale(store: ObjectStore, exchanges: Iterable[str]) -> str | None:
 
 
 def with_rows(cells: Mapping[str, Entry]) -> list[str]:
-    """The days, in order, whose cell has an object that others may rest on: a failed one is none."""
-    return sorted(
-        day for day, entry in cells.items() if entry.version and entry.state is not CellState.FAILED
-    )
+    """The days, in order, whose cell has rows, whatever its state: a valid row is good whoever else is missing."""
+    return sorted(day for day, entry in cells.items() if entry.version)
+
+
+def bars_missing(entry: Entry) -> list[str]:
+    """The symbols that lack a bar in a cell: expected, and neither there nor suspended."""
+    return [m.symbol for m in entry.missing if not m.suspended(entry.received, entry.expected)]
 
 
 def all_complete(cells: Mapping[str, Entry], sessions: Iterable[date]) -> bool:
@@ -228,16 +231,25 @@ def _made_profile(store: ObjectStore, exchange: str) -> dict[str, Entry]:
 
 def _inputs(table: str, partition: str, cells: Mapping[str, Entry], sessions: list[date]) -> Inputs:
     state = CellState.COMPLETE if all_complete(cells, sessions) else CellState.PARTIAL
-    return Inputs(partition, cells, sessions, with_rows(cells), state, _inputs_sha256(RULES[table], cells))
+    # Weeks say of each symbol whether one of its bars is missing, and that may change while the rows stay.
+    lacking = bars_missing if table == WEEKLY else None
+    sha256 = _inputs_sha256(RULES[table], cells, lacking)
+    return Inputs(partition, cells, sessions, with_rows(cells), state, sha256)
 
 
 def _within(cells: Mapping[str, Entry], first: date, last: date) -> dict[str, Entry]:
     return {day: e for day, e in cells.items() if first.isoformat() <= day <= last.isoformat()}
 
 
-def _inputs_sha256(rule: str, cells: Mapping[str, Entry]) -> str:
-    """Hash over the state and content of cells, and over the rule that is applied to them."""
-    lines = [f"{day}:{entry.state}:{entry.content_sha256}" for day, entry in sorted(cells.items())]
+def _inputs_sha256(
+    rule: str, cells: Mapping[str, Entry], lacking: Callable[[Entry], list[str]] | None = None
+) -> str:
+    """Hash over the state and content of cells, who is `lacking` in each, and the rule that is applied to them."""
+    lines = [
+        f"{day}:{entry.state}:{entry.content_sha256}"
+        + (f":{','.join(sorted(lacking(entry)))}" if lacking else "")
+        for day, entry in sorted(cells.items())
+    ]
     return hashlib.sha256("\n".join([rule, *lines]).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """Weekly bars computed by pandas, another way than ours."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 
 import pandas as pd
@@ -17,12 +17,19 @@ SPLITS = {
 
 
 def by_pandas(
-    symbol: str, first: date, last: date, *, complete: bool, dividends: Mapping[date, float] | None = None
+    symbol: str,
+    first: date,
+    last: date,
+    *,
+    complete: bool,
+    dividends: Mapping[date, float] | None = None,
+    lacking: Collection[date] = (),
 ) -> pl.DataFrame:
-    """Weekly bars straight from the sample data, by pandas, one week at a time."""
+    """Weekly bars straight from the sample data, by pandas, one week at a time; without the bars that are lacking."""
     source = pd.DataFrame({name: getattr(stocks, symbol)[name] for name in ("date", *PRICES, "volume")})
     source["date"] = pd.to_datetime(source["date"])
     source = source[(source["date"] >= pd.Timestamp(first)) & (source["date"] <= pd.Timestamp(last))]
+    source = source[~source["date"].isin([pd.Timestamp(day) for day in lacking])]
     paid = dividends if dividends is not None else {}
     if dividends is None and symbol == "AAPL":
         paid = {date(2013, 2, 7): 2.65}

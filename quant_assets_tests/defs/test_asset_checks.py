@@ -130,9 +130,9 @@ def test_a_failed_cell_is_an_error_and_the_good_cells_of_its_run_are_judged_all_
     assert {key for key, _ in told} == {f"{DAY}|US", f"{WEEK[-1]}|US"}
     assert of_run(platform, result.run_id)["validity"].description == "5 cell(s): all passed"
     assert platform.recorded(DAILY, result.run_id).keys() == {f"{day}|US" for day in WEEK if day != DAY}
-    assert red(platform, result.run_id) == {(f"{DAY}|US", "coverage"): ERROR, (f"{DAY}|US", BLOCKING): ERROR}
-    assert told[f"{DAY}|US", BLOCKING].description == "2013-02-13|US: coverage: nothing received: 2 no_bar"
-    assert told[f"{DAY}|US", BLOCKING].target_materialization_data is None
+    assert red(platform, result.run_id) == {(f"{DAY}|US", "coverage"): ERROR}
+    assert told[f"{DAY}|US", "coverage"].description == "2013-02-13|US: nothing received: 2 no_bar"
+    assert told[f"{DAY}|US", "coverage"].target_materialization_data is None
 
 
 def test_a_session_that_is_over_and_has_no_cell_is_an_error(platform: Platform) -> None:
@@ -434,13 +434,33 @@ def test_an_error_stops_what_is_downstream_until_it_is_gone(platform: Platform) 
     assert daemon.tick() == WHAT_RESTS_ON_THE_WEEK
 
 
-def test_a_failed_cell_stops_its_week_and_no_other(platform: Platform, market: ReplayHandle) -> None:
+@pytest.mark.parametrize("symbol", ["AAPL", None], ids=["too few symbols", "nobody"])
+def test_a_failed_cell_stops_nothing_and_its_week_is_made_again_once_it_is_filled(
+    platform: Platform, market: ReplayHandle, symbol: str | None
+) -> None:
+    settings = platform.settings.model_copy(update={"min_coverage": {"*": 95}})
+    platform = Platform(settings, platform.instance)
     platform.follow(US=["AAPL", "IBM"])
     daemon = Daemon(platform)
     daemon.tick()
-    market.add_faults({"kind": "missing_session", "date": str(DAY), "times": "persistent"})
+    market.add_faults({"kind": "missing_session", "date": str(DAY), "symbol": symbol or "*", "times": None})
     assert not platform.days(date(2013, 2, 4), WEEK[-1]).success
-    assert daemon.tick() == {WEEKLY: {"US|2013-02-04"}}
+    assert Manifest(platform.store, DAILY).year("US", 2013)[str(DAY)].state is CellState.FAILED
+    assert daemon.tick() == {**WHAT_RESTS_ON_THE_WEEK, WEEKLY: {"US|2013-02-04", "US|2013-02-11"}}
+    assert daemon.tick() == {}
     market.clear_faults()
     assert platform.days(DAY, DAY, config={"ops": {DAILY: {"config": {"mode": "force"}}}}).success
+    assert daemon.tick() == WHAT_RESTS_ON_THE_WEEK
+
+
+def test_a_week_waits_for_a_session_that_was_not_answered(platform: Platform, market: ReplayHandle) -> None:
+    platform.follow(US=["AAPL", "IBM"])
+    assert platform.days(date(2013, 2, 4), WEEK[-2]).success
+    market.add_faults({"kind": "server_error_500_html", "times": None})
+    assert not platform.days(WEEK[-1], WEEK[-1]).success
+    daemon = Daemon(platform)
+    assert daemon.tick()[WEEKLY] == {"US|2013-02-04"}
+    assert daemon.tick() == {}
+    market.clear_faults()
+    assert platform.days(WEEK[-1], WEEK[-1]).success
     assert daemon.tick() == WHAT_RESTS_ON_THE_WEEK

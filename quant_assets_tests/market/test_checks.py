@@ -226,6 +226,6 @@ def test_only_restatements_of_the_session_found_in_the_last_day_count() -> None:
 
 def test_an_error_alone_makes_a_cell_unusable() -> None:
     fine, odd, bad = Verdict("fine"), Verdict("odd", WARN), Verdict("bad", ERROR)
-    assert checks.usable({"coverage": odd, "validity": fine}).passed
-    verdict = checks.usable({"coverage": bad, "calendar": odd, "validity": bad})
-    assert (verdict.severity, verdict.summary) == (ERROR, "coverage: bad; validity: bad")
+    assert checks.usable({"calendar": odd, "validity": fine}).passed
+    verdict = checks.usable({"calendar": odd, "validity": bad})
+    assert (verdict.severity, verdict.summary) == (ERROR, "validity: bad")

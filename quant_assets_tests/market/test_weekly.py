@@ -52,11 +52,15 @@ def frame(*rows: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=DAILY)
 
 
-def sessions(*days: date, incomplete: tuple[date, ...] = ()) -> pl.DataFrame:
+def sessions(*days: date, unasked: tuple[date, ...] = ()) -> pl.DataFrame:
     return pl.DataFrame(
-        {"date": list(days), "complete": [day not in incomplete for day in days]},
-        schema={"date": pl.Date, "complete": pl.Boolean},
+        {"date": list(days), "asked": [day not in unasked for day in days]},
+        schema={"date": pl.Date, "asked": pl.Boolean},
     )
+
+
+def holes(*bars: tuple[str, date]) -> pl.DataFrame:
+    return pl.DataFrame(list(bars), schema={"symbol": pl.String, "date": pl.Date}, orient="row")
 
 
 FULL_WEEK = sessions(MON, TUE, WED, THU, FRI)
@@ -179,6 +183,28 @@ def test_a_week_of_actions_only_keeps_them() -> None:
     assert (week["volume"], week["dividends"], week["complete"]) == (0.0, 0.7, True)
 
 
+def test_a_week_with_an_unknown_volume_or_dividend_does_not_know_their_sum() -> None:
+    bar = (1.0, 2.0, 0.5, 1.5, 10)
+    unknown = frame(
+        *(row(day, bar, symbol="A", dividend=0.5) for day in (MON, TUE)),
+        *(row(day, bar, symbol="B", dividend=0.5) for day in (MON, TUE)),
+        row(MON, bar, symbol="C", split=2.0),
+        row(THU, None, symbol="D"),
+    ).with_columns(
+        volume=pl.when((pl.col("symbol") == "A") & (pl.col("date") == TUE)).then(None).otherwise("volume"),
+        dividend=pl.when(((pl.col("symbol") == "B") & (pl.col("date") == MON)) | (pl.col("symbol") == "D"))
+        .then(None)
+        .otherwise("dividend"),
+    )
+    weeks = weekly_bars(unknown, FULL_WEEK)
+    assert weeks.select("symbol", "sessions", "close", "volume", "dividends").rows() == [
+        ("A", 2, 1.5, None, 1.0),
+        ("B", 2, 1.5, 20.0, None),
+        ("C", 1, 1.5, 10.0, 0.0),
+        ("D", 0, None, 0.0, None),
+    ]
+
+
 def test_a_week_with_nothing_but_a_split_keeps_it() -> None:
     week = only(weekly_bars(frame(row(THU, None, split=5.0)), FULL_WEEK))
     assert (week["sessions"], week["split_ratio"], week["dividends"]) == (0, 5.0, 0.0)
@@ -206,9 +232,9 @@ def test_a_holiday_week_is_complete_with_the_sessions_it_has() -> None:
 @pytest.mark.parametrize(
     "calendar",
     [
-        sessions(MON, TUE, WED, THU, FRI, incomplete=(WED,)),
-        sessions(MON, TUE, WED, THU, FRI, incomplete=(FRI,)),  # not over yet
-        FULL_WEEK.with_columns(complete=pl.when(pl.col("date") != TUE).then("complete")),  # unknown
+        sessions(MON, TUE, WED, THU, FRI, unasked=(WED,)),
+        sessions(MON, TUE, WED, THU, FRI, unasked=(FRI,)),  # not over yet
+        FULL_WEEK.with_columns(asked=pl.when(pl.col("date") != TUE).then("asked")),  # unknown
         sessions(MON - timedelta(days=3)),  # a week the calendar does not hold
         sessions(),
     ],
@@ -218,10 +244,37 @@ def test_a_week_with_a_session_in_doubt_is_not_complete(calendar: pl.DataFrame) 
     assert only(weekly_bars(daily, calendar))["complete"] is False
 
 
+def test_what_one_symbol_lacks_leaves_its_own_week_incomplete_and_no_other() -> None:
+    bar = (1.0, 1.0, 1.0, 1.0, 1)
+    next_monday = MON + timedelta(days=7)
+    daily = frame(
+        *(row(day, bar, symbol="A") for day in (MON, TUE, WED, THU, FRI, next_monday)),
+        *(row(day, bar, symbol="B") for day in (MON, TUE, THU, FRI, next_monday)),
+        *(row(day, bar, symbol="C") for day in (WED, THU, FRI)),  # listed on Wednesday
+    )
+    calendar = sessions(MON, TUE, WED, THU, FRI, next_monday)
+    weeks = weekly_bars(daily, calendar, missing=holes(("B", WED), ("D", MON)))
+    assert weeks.select("symbol", "week", "complete").rows() == [
+        ("A", MON, True),
+        ("A", next_monday, True),
+        ("B", MON, False),
+        ("B", next_monday, True),
+        ("C", MON, True),
+    ]
+
+
+def test_a_hole_in_a_week_that_begins_on_sunday_is_of_that_week() -> None:
+    sunday = MON - timedelta(days=1)
+    daily = frame(*(row(day, (1.0, 1.0, 1.0, 1.0, 1)) for day in (MON - timedelta(days=4), MON)))
+    calendar = sessions(MON - timedelta(days=4), sunday, MON)
+    found = weekly_bars(daily, calendar, 0, missing=holes(("A", sunday)))
+    assert found["complete"].to_list() == [True, False]
+
+
 def test_one_incomplete_week_leaves_its_neighbours_alone() -> None:
     week = timedelta(days=7)
     daily = frame(*(row(MON + n * week, (1.0, 1.0, 1.0, 1.0, 1)) for n in range(3)))
-    calendar = sessions(MON, MON + week, MON + 2 * week, incomplete=(MON + week,))
+    calendar = sessions(MON, MON + week, MON + 2 * week, unasked=(MON + week,))
     assert weekly_bars(daily, calendar)["complete"].to_list() == [True, False, True]
 
 
@@ -337,13 +390,13 @@ def test_a_week_from_sunday_to_thursday_is_named_by_its_monday() -> None:
         row(saturday, None, dividend=1.0),
         row(date(2024, 3, 17), (70.0, 70.0, 70.0, 70.0, 7)),
     )
-    weeks = weekly_bars(daily, sessions(*days, incomplete=(sunday,)), 0)
+    weeks = weekly_bars(daily, sessions(*days, unasked=(sunday,)), 0)
     assert weeks["week"].to_list() == [date(2024, 3, 4), MON, date(2024, 3, 18)]
     week = weeks.row(1, named=True)
     assert (week["first_session"], week["last_session"], week["sessions"]) == (sunday, THU, 3)
     assert (week["open"], week["high"], week["low"], week["close"]) == (50.0, 56.0, 49.0, 55.0)
     assert (week["volume"], week["dividends"], week["split_ratio"]) == (2 * 1_000 + 2_000 + 3_000, 1.0, 2.0)
-    assert not week["complete"]  # its Sunday's cell is not
+    assert not week["complete"]  # nobody has asked for its Sunday
     assert weekly_bars(daily, sessions(*days), 0)["complete"].to_list() == [False, True, False]
 
 

@@ -13,7 +13,7 @@ import pytest
 from quant_assets.market.bars import DAILY_SCHEMA, content_sha256
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectNotFound
-from quant_assets.tables.daily import read_daily
+from quant_assets.tables.daily import read_cells, read_daily
 from quant_assets.tables.layout import DAILY, HISTORY, object_key
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import encode
@@ -115,3 +115,16 @@ def test_a_cell_that_the_manifest_knows_and_nobody_has_is_named_with_its_remedy(
         ObjectNotFound, match=rf"{OLD}\.parquet: recorded in the manifest, and gone; backfill"
     ):
         read_daily(store, "US")
+
+
+@pytest.mark.parametrize(("rule", "carried_on"), [("rule 1", True), ("rule 2", False), (None, False)])
+def test_read_cells_takes_from_a_history_only_what_the_same_rule_has_made(
+    store: LocalObjectStore, rule: str | None, carried_on: bool
+) -> None:
+    rows = bars(OLD, ["A", "B"])
+    made = rows.with_columns(close=pl.col("close") + 1)
+    facts = cell(OLD, rows).facts() | {"partition": "2022", "cells": {str(OLD): content_sha256(rows)}}
+    facts |= {"rule": rule} if rule else {}
+    store.put(object_key(HISTORY, "US", "2022"), encode(made, facts))
+    cells = Manifest(store, DAILY).year("US", 2022)
+    assert read_cells(store, "US", 2022, cells, "rule 1").equals(made if carried_on else rows)

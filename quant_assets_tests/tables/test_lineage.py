@@ -10,10 +10,11 @@ import pytest
 
 from quant_assets.exchanges import exchange
 from quant_assets.market.bars import content_sha256
-from quant_assets.market.coverage import CellState
+from quant_assets.market.coverage import CellState, Missing
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.lineage import (
+    RULES,
     Inputs,
     Reason,
     Stale,
@@ -130,6 +131,40 @@ def test_a_time_without_rows_is_not_stale(store: LocalObjectStore) -> None:
     assert stale(store, WEEKLY, span) == []
     assert stale_partitions(store, PROFILES, exchange("ASX"), None, NOW) == []
     assert stale_partitions(store, HISTORY, exchange("ASX"), None, NOW) == []
+
+
+def test_a_failed_cell_with_rows_counts_and_who_lacks_a_bar_is_news_for_the_week_alone(
+    store: LocalObjectStore,
+) -> None:
+    day = date(2014, 1, 7)
+
+    def state(state: CellState, *missing: Missing) -> None:
+        entry = Manifest(store, DAILY).year("US", 2014)[str(day)]
+        later = entry.recorded_at + "!"
+        changed = replace(entry, state=state, expected=3, missing=missing, recorded_at=later)
+        Manifest(store, DAILY).record("US", [changed])
+
+    state(CellState.FAILED, Missing("C", "no_bar", "no bar", NOW.date()))
+    cells = {e.partition: e for e in Manifest(store, DAILY).all("US")}
+    assert str(day) in year_inputs(US, 2014, cells, NOW).days
+    assert str(day) in profile_inputs(US, cells).days
+    for table in (HISTORY, WEEKLY, PROFILES):
+        make(store, table)
+    # Another answer of the same kind is no news; that it was a suspension is, for what the week says of C.
+    state(CellState.FAILED, Missing("C", "no_bar", "no bar again", NOW.date(), answers=2))
+    assert stale(store, WEEKLY) == []
+    state(CellState.FAILED, Missing("C", "suspended", "no bar", NOW.date()))
+    assert stale(store, WEEKLY) == [Stale("2014-01-06", Reason.CELLS)]
+    assert stale(store, HISTORY) == stale(store, PROFILES) == []
+
+
+@pytest.mark.parametrize("table", [HISTORY, WEEKLY, PROFILES])
+def test_another_rule_makes_every_partition_stale(
+    store: LocalObjectStore, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store, table)
+    monkeypatch.setitem(RULES, table, "another rule")
+    assert stale(store, table) == [Stale(partition, Reason.CELLS) for partition in ALL[table]]
 
 
 def test_a_years_state_is_that_of_its_sessions_from_the_first_cell_on(store: LocalObjectStore) -> None:

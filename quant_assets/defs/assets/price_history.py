@@ -15,7 +15,7 @@ from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound
 from quant_assets.tables.daily import read_cells
 from quant_assets.tables.layout import DAILY, HISTORY
-from quant_assets.tables.lineage import year_inputs
+from quant_assets.tables.lineage import RULES, year_inputs
 from quant_assets.tables.manifest import Manifest
 
 
@@ -41,7 +41,7 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
     def price_history(
         context: dg.AssetExecutionContext, store: StoreResource, clock: ClockResource
     ) -> PartitionOutputs:
-        home = store.open()
+        home, rule = store.open(), RULES[HISTORY]
 
         def years() -> Iterator[tuple[str, TableOutput]]:
             for key in context.partition_keys:
@@ -62,7 +62,7 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                 frame = None
                 if inputs.why_stale(made) is not None:
                     try:
-                        frame = read_cells(home, code, number, {day: cells[day] for day in days})
+                        frame = read_cells(home, code, number, {day: cells[day] for day in days}, rule)
                     except (ObjectDamaged, ObjectNotFound) as error:
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
@@ -72,8 +72,8 @@ def make_price_history(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                         frame,
                         inputs.state,
                         inputs_sha256=inputs.sha256,
-                        # By these a reader knows which cells are newer than this object.
-                        facts={"cells": {day: cells[day].content_sha256 for day in days}},
+                        # By the cells a reader knows which are newer than this object.
+                        facts={"cells": {day: cells[day].content_sha256 for day in days}, "rule": rule},
                         metadata={"cells": len(days), "sessions": len(inputs.sessions)},
                     ),
                 )

@@ -17,7 +17,7 @@ from quant_assets.market.weeks import MONDAY
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, WEEKLY
-from quant_assets.tables.lineage import all_complete, entries_of, week_inputs
+from quant_assets.tables.lineage import Inputs, bars_missing, entries_of, week_inputs
 
 
 def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
@@ -73,19 +73,13 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
                     continue
                 frame = None
                 if inputs.why_stale(made[code].get(monday.isoformat())) is not None:
-                    calendar = pl.DataFrame(
-                        {
-                            "date": sessions,
-                            "complete": [all_complete(inputs.cells, [session]) for session in sessions],
-                        },
-                        schema={"date": pl.Date, "complete": pl.Boolean},
-                    )
                     try:
                         daily = daily_prices.many([daily_key(code, date.fromisoformat(d)) for d in days])
                     except ObjectDamaged as error:
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
-                    frame = weekly_bars(daily, calendar, by_code[code].first_weekday)
+                    calendar, missing = _expectations(inputs)
+                    frame = weekly_bars(daily, calendar, by_code[code].first_weekday, missing=missing)
                 yield (
                     key,
                     TableOutput(
@@ -99,6 +93,24 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         return PartitionOutputs(bars())
 
     return weekly_prices
+
+
+def _expectations(inputs: Inputs) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What `weekly_bars` has to know of a week: its sessions, and the bars that were expected and are missing."""
+    cells = inputs.cells
+    asked = [
+        (day := session.isoformat()) in cells and cells[day].state is not CellState.CLOSED
+        for session in inputs.sessions
+    ]
+    missing = [
+        (symbol, date.fromisoformat(day)) for day, entry in cells.items() for symbol in bars_missing(entry)
+    ]
+    return (
+        pl.DataFrame(
+            {"date": inputs.sessions, "asked": asked}, schema={"date": pl.Date, "asked": pl.Boolean}
+        ),
+        pl.DataFrame(missing, schema={"symbol": pl.String, "date": pl.Date}, orient="row"),
+    )
 
 
 def _monday(key: str) -> tuple[str, date]:
