@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 
 from quant_assets.market.bars import PRICES
-from quant_assets.replay.generator import LOT, on_tick, random_walk, tick_size, trading_sessions
+from quant_assets.replay.generator import random_walk, trading_sessions
+from quant_assets.replay.paths import LOT, on_tick, tick_size
 from quant_assets.replay.venues import Venue, session_open, venue
 
 LEAD_IN, FIRST, LAST = date(2022, 7, 1), date(2023, 1, 3), date(2023, 12, 29)

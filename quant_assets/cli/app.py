@@ -126,7 +126,7 @@ def replay(
     ] = "as_traded",
     generate: Annotated[
         list[str] | None,
-        typer.Option(help="A made-up exchange, CODE:SYMBOLS:START:END[:SEED]; repeatable."),
+        typer.Option(help="A made-up exchange, CODE:SYMBOLS:START:END[:SEED[:THIN[:EVENTS]]]; repeatable."),
     ] = None,
     faults: Annotated[
         Path | None, typer.Option(help="JSON list of faults; --list-faults and docs/replay.md describe them.")

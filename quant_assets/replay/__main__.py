@@ -20,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--history", action="append", default=[], metavar="FILE.csv[:yahoo]", help="a CSV history"
     )
     parser.add_argument(
-        "--generate", action="append", default=[], metavar="EXCHANGE[:SYMBOLS[:START[:END[:SEED]]]]"
+        "--generate",
+        action="append",
+        default=[],
+        metavar="EXCHANGE[:SYMBOLS[:START[:END[:SEED[:THIN[:EVENTS]]]]]]",
     )
     parser.add_argument("--faults", metavar="FILE.json", help="faults in force from the start")
     parser.add_argument(

@@ -123,10 +123,7 @@ def _check(path: Path, frame: pl.DataFrame) -> None:
     half = (empty > 0) & ((empty < 5) | idle)
     _refuse(path, frame, half, "close", "has an incomplete bar: fill open, high, low, close and volume")
     _refuse(path, frame, pl.col("low") > pl.col("high"), "low", "is above the high: correct the row")
-    low = pl.col("low") > pl.min_horizontal("open", "close")
-    _refuse(path, frame, low, "low", "is above the open or the close: correct the row")
-    high = pl.col("high") < pl.max_horizontal("open", "close")
-    _refuse(path, frame, high, "high", "is below the open or the close: correct the row")
+    # An open or close outside the range is no error: thin markets have them.
     twice = ~pl.struct("symbol", "date").is_first_distinct()
     _refuse(path, frame, twice, "date", "is the second row of this symbol and date: keep one")
     for symbol, line in frame.group_by("symbol", maintain_order=True).agg(pl.col("line").first()).iter_rows():
@@ -200,16 +197,19 @@ def _as_traded(part: pl.DataFrame) -> pl.DataFrame:
     splits = part.filter(pl.col("split_ratio") != 1.0)
     scale = later_product(dates, splits["date"].to_numpy(), splits["split_ratio"].to_numpy())
     return part.with_columns(
-        *(pl.Series(name, traded_price(part[name].to_numpy() * scale)).fill_nan(None) for name in PRICES),
+        *(pl.Series(name, traded_price(part[name].to_numpy(), scale)).fill_nan(None) for name in PRICES),
         (part["volume"].cast(pl.Float64) / pl.Series(scale)).round().cast(pl.Int64).alias("volume"),
         *(pl.Series(name, np.round(part[name].to_numpy() * scale, 6)) for name in ("dividend", GAINS)),
     )
 
 
-def traded_price(price: np.ndarray) -> np.ndarray:
-    """`price` without float32 noise: rounded to the most decimals, up to 4, that a float32 can tell apart."""
-    # A float32 is off by up to 2^-24 of the value, so 4 decimals hold below 838.86 and 3 below 8388.6.
-    out = np.round(price, 4)
-    for places, above in ((3, 838.86), (2, 8388.6), (1, 83886.0), (0, 838860.0)):
-        out = np.where(price >= above, np.round(price, places), out)
+def traded_price(served: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The prices that were traded, of float32 prices divided by `scale`: the shortest decimals that fit."""
+    price = served * scale
+    # What a float32 stands for is half a step to either side: up to 2^-24 of its value.
+    room = np.abs(price) * 2.0**-24
+    out = np.round(price, 9)
+    for places in range(8, -1, -1):
+        shorter = np.round(price, places)
+        out = np.where(np.abs(shorter - price) <= room, shorter, out)
     return out

@@ -18,7 +18,10 @@ import numpy as np
 import polars as pl
 
 from quant_assets.replay.errors import HistoryError
-from quant_assets.replay.history import PRICES, SCHEMA, History, SymbolInfo
+from quant_assets.replay.history import GAINS, PRICES, SCHEMA, History, SymbolInfo
+from quant_assets.replay.paths import LOT, Path, on_tick
+from quant_assets.replay.real_life import real_life_path
+from quant_assets.replay.thin import is_thin, thinned
 from quant_assets.replay.venues import VENUES, Venue, venue
 
 # What happens to the n-th symbol of every ten.
@@ -38,9 +41,8 @@ ROLES: tuple[frozenset[str], ...] = tuple(
     )
 )
 SPLIT_RATIOS = (2.0, 3.0, 1.5, 4.0, 10.0)
-# Volumes come in lots of 100, so that these un-adjust to whole shares.
+# Volumes come in lots, so that these un-adjust to whole shares.
 REVERSE_RATIOS = (0.1, 0.2, 0.05)
-LOT = 100
 _SHORTEST = 45  # fewer sessions leave no room for events
 
 
@@ -50,12 +52,22 @@ def generate(
     start: date | str = date(2023, 1, 3),
     end: date | str = date(2024, 3, 1),
     seed: int = 0,
+    thin: float = 0.0,
+    events: str = "ordinary",
 ) -> History:
     """A made-up history of `symbols` listings (AAA.AX, AAB.AX, …) on `exchange` from `start` to `end`.
 
+    `thin`: the share of symbols that hardly trade, see `thin.thinned`. `events`: "ordinary", or "real_life"
+    for everything that honest markets do, see `real_life`.
+
     `exchange` is any code of `venues`. Prices are as traded: they really jump by the ratio on a
-    split's ex-date. Raises HistoryError for an unknown exchange or a window without sessions.
+    split's ex-date. Raises HistoryError for an unknown exchange, a window without sessions, or a wrong
+    share or kind of events.
     """
+    if events not in ("ordinary", "real_life"):
+        raise HistoryError(f"cannot generate events {events!r}: write ordinary or real_life")
+    if not 0 <= thin <= 1:
+        raise HistoryError(f"cannot make {thin!r} of the symbols thin: write a share from 0 to 1")
     where = venue(exchange)
     sessions = trading_sessions(where, str(start), str(end))
     if not len(sessions):
@@ -63,7 +75,13 @@ def generate(
     if not 0 < symbols <= 50_000:
         raise HistoryError(f"cannot generate {symbols} symbols: ask for 1 to 50000")
     names = symbol_names(where, symbols)
-    paths = [_path(where, name, ROLES[i % len(ROLES)], sessions, seed) for i, name in enumerate(names)]
+    if events == "real_life":
+        paths = [real_life_path(where, name, i, sessions, seed) for i, name in enumerate(names)]
+    else:
+        paths = [_path(where, name, ROLES[i % len(ROLES)], sessions, seed) for i, name in enumerate(names)]
+    for i, name in enumerate(names):
+        if is_thin(i, thin):
+            paths[i] = thinned(where, paths[i], name, seed)
     lengths = [len(p.dates) for p in paths]
     columns = {
         "symbol": pl.Series(names, dtype=pl.String).gather(np.repeat(np.arange(symbols), lengths)),
@@ -72,6 +90,7 @@ def generate(
         "volume": np.concatenate([p.volume for p in paths]),
         "dividend": np.concatenate([p.dividend for p in paths]),
         "split_ratio": np.concatenate([p.ratio for p in paths]),
+        GAINS: np.concatenate([p.gain for p in paths]),
     }
     infos = [
         SymbolInfo(
@@ -81,10 +100,11 @@ def generate(
             currency=where.currency,
             listed_on=p.dates[0].item(),
             delisted_on=p.dates[-1].item() if p.delisted else None,
+            instrument=p.instrument,
         )
         for name, p in zip(names, paths, strict=True)
     ]
-    return History(pl.DataFrame(columns, schema=SCHEMA), infos)
+    return History(pl.DataFrame(columns, schema={**SCHEMA, GAINS: pl.Float64}), infos)
 
 
 def trading_sessions(where: Venue, start: str, end: str) -> np.ndarray:
@@ -121,22 +141,6 @@ def symbol_names(where: Venue, count: int) -> list[str]:
     return ["".join(name) + where.suffix for name in islice(letters, count)]
 
 
-def tick_size(where: Venue, price: np.ndarray) -> np.ndarray:
-    """The smallest step at each price (same unit): ASX 0.001 below 0.10, 0.005 below 2.00, 0.01 above;
-    elsewhere 0.01."""
-    if where.code != "ASX":
-        return np.full_like(price, 0.01)
-    return np.where(price < 0.10, 0.001, np.where(price < 2.0, 0.005, 0.01))
-
-
-def on_tick(where: Venue, price: np.ndarray) -> np.ndarray:
-    """`price` (same unit) rounded to what can be quoted (see `tick_size`). Never below one tick."""
-    if where.code != "ASX":
-        return np.maximum(np.round(price, 2), 0.01)
-    tick = tick_size(where, price)
-    return np.maximum(np.round(np.rint(price / tick) * tick, 3), 0.001)
-
-
 def random_walk(
     where: Venue, begin: float, ratio: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -161,16 +165,6 @@ def random_walk(
     turnover = rng.lognormal(13.5, 0.6, n)
     volume = np.maximum(np.rint(turnover / close / LOT), 1).astype(np.int64) * LOT
     return np.vstack([open_, high, low, close]), volume
-
-
-@dataclass
-class _Path:
-    dates: np.ndarray
-    prices: np.ndarray
-    volume: np.ndarray
-    dividend: np.ndarray
-    ratio: np.ndarray
-    delisted: bool
 
 
 @dataclass
@@ -208,7 +202,7 @@ def _plan(roles: frozenset[str], n: int, rng: np.random.Generator) -> _Plan:
     return plan
 
 
-def _path(where: Venue, symbol: str, roles: frozenset[str], sessions: np.ndarray, seed: int) -> _Path:
+def _path(where: Venue, symbol: str, roles: frozenset[str], sessions: np.ndarray, seed: int) -> Path:
     rng = np.random.default_rng([seed, zlib.crc32(symbol.encode())])
     plan = _plan(roles, len(sessions), rng)
     at = np.arange(plan.first, plan.last + 1)
@@ -226,12 +220,13 @@ def _path(where: Venue, symbol: str, roles: frozenset[str], sessions: np.ndarray
     dividend = _dividends(where, roles, prices[3], ratio, plan, rng)
 
     kept = ~np.isin(at, np.array(plan.gap, dtype=np.int64))
-    return _Path(
+    return Path(
         dates=sessions[at][kept],
         prices=prices[:, kept],
         volume=volume[kept],
         dividend=dividend[kept],
         ratio=ratio[kept],
+        gain=np.zeros(int(kept.sum())),
         delisted=plan.delisted,
     )
 

@@ -30,13 +30,18 @@ Moment = datetime | date | str
 
 @dataclass(frozen=True)
 class GeneratedExchange:
-    """A made-up exchange (see `generator.generate`); dates as date or YYYY-MM-DD."""
+    """A made-up exchange (see `generator.generate`); dates as date or YYYY-MM-DD.
+
+    thin: the share of symbols that hardly trade. events: "ordinary" or "real_life".
+    """
 
     exchange: str = "ASX"
     symbols: int = 40
     seed: int = 0
     start: date | str = "2023-01-03"
     end: date | str = "2024-03-01"
+    thin: float = 0.0
+    events: str = "ordinary"
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def build(config: ReplayConfig) -> ReplayApp:
     for spec in config.generated:
         from quant_assets.replay.generator import generate
 
-        parts.append(generate(spec.exchange, spec.symbols, spec.start, spec.end, spec.seed))
+        parts.append(generate(**asdict(spec)))
     if not parts:
         raise ReplayError("nothing to replay: give sample data, a history file or a generated exchange")
 
@@ -298,11 +303,12 @@ def run_as_child(parent: int) -> int:
 
 
 def parse_generated(text: str) -> GeneratedExchange:
-    """A made-up exchange from text like ASX:40:2023-01-03:2024-03-01:7 (exchange, symbols, start, end, seed).
+    """A made-up exchange from text like ASX:40:2023-01-03:2024-03-01:7:0.2:real_life (exchange, symbols, start,
+    end, seed, share of thin symbols, events).
 
     Parts may be left out from the right, or empty.
     """
-    names = ("exchange", "symbols", "start", "end", "seed")
+    names = ("exchange", "symbols", "start", "end", "seed", "thin", "events")
     parts: Iterable[tuple[str, str]] = zip(names, text.split(":"), strict=False)
     values: dict[str, Any] = {name: value for name, value in parts if value}
     for name in ("symbols", "seed"):
@@ -313,4 +319,11 @@ def parse_generated(text: str) -> GeneratedExchange:
                 raise LaunchError(
                     f"{text!r}: {name} is not a whole number: write EXCHANGE:SYMBOLS:START:END:SEED"
                 ) from None
+    if "thin" in values:
+        try:
+            values["thin"] = float(values["thin"])
+        except ValueError:
+            raise LaunchError(
+                f"{text!r}: {values['thin']!r} is no share of thin symbols: write one like 0.2"
+            ) from None
     return GeneratedExchange(**values)

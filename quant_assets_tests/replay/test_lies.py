@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from quant_assets.replay.answers import ChartAnswers
 from quant_assets.replay.fault_book import FaultBook
 from quant_assets.replay.faults import Fault
+from quant_assets.replay.generator import generate
 from quant_assets.replay.history import History
 from quant_assets.replay.kinds import KINDS, LIES, listing
 from quant_assets.replay.protocol import ChartQuery
@@ -121,6 +122,18 @@ def test_an_honest_adjclose_follows_the_listed_dividends(symbol: str) -> None:
     good = ask(symbol=symbol)
     assert len(good.dividends) >= 3
     np.testing.assert_allclose(good.adjclose, good.adjusted_for(good.dividends), rtol=5e-7)
+
+
+def test_an_honest_adjclose_follows_all_that_real_life_pays() -> None:
+    history = generate("NYSE", 20, "2019-01-02", "2024-03-01", seed=7, events="real_life")
+    seen: Counter[str] = Counter()
+    for symbol in history.symbols:
+        good = ask(symbol=symbol, history=history, now="2024-03-01T23:00:00Z")
+        np.testing.assert_allclose(
+            good.adjclose, good.adjusted_for([*good.dividends, *good.gains]), rtol=5e-7
+        )
+        seen.update(dividends=len(good.dividends), gains=len(good.gains), splits=len(good.splits))
+    assert min(seen.values()) >= 4
 
 
 def test_honest_metadata_is_of_the_newest_bars_split_adjusted() -> None:
