@@ -14,7 +14,6 @@ from quant_assets.replay.faults import Fault
 from quant_assets.replay.history import PRICES, SymbolInfo, open_timestamps
 from quant_assets.replay.kinds import FaultKind
 from quant_assets.replay.protocol import Chart, Event
-from quant_assets.replay.venues import session_close
 
 _QUOTES = (
     "regularMarketPrice",
@@ -87,9 +86,8 @@ def _live_row(fault: Fault, chart: Chart, asked: Asked) -> Chart:
         return chart
     last = len(chart.timestamps) - 1
     twice = _twice(fault, chart, last)
-    where, day = asked.info.venue, asked.series.dates[-1].item()
     stamps = twice.timestamps.copy()
-    stamps[last + 1] = int(session_close(where, day).timestamp())
+    stamps[last + 1] = chart.meta["regularMarketTime"]
     return replace(twice, timestamps=stamps)
 
 

@@ -241,7 +241,7 @@ def _gains(frame: pl.DataFrame) -> pl.DataFrame:
     schema = pl.Schema({"symbol": pl.String, "date": pl.Date, GAINS: pl.Float64})
     if GAINS not in frame.columns:
         return pl.DataFrame(schema=schema)
-    return frame.select(schema.names()).cast(dict(schema)).filter(pl.col(GAINS) != 0.0)
+    return frame.select(schema.names()).cast(schema).filter(pl.col(GAINS) != 0.0)
 
 
 def _events(paid: pl.DataFrame, name: str) -> Events:

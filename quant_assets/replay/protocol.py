@@ -181,7 +181,8 @@ def _meta(world: World, info: SymbolInfo, series: YahooSeries, query: ChartQuery
     if len(series.dates):
         last = series.dates[-1].item()
         closed = datetime.combine(last, where.close, ZoneInfo(where.zone)).astimezone(UTC)
-        meta["regularMarketTime"] = int(closed.timestamp())
+        # A half day ends before the regular close, which may still be ahead.
+        meta["regularMarketTime"] = int(min(closed, state.now).timestamp())
         meta["regularMarketPrice"] = float(series.prices[3, -1])
         meta["regularMarketDayHigh"] = float(series.prices[1, -1])
         meta["regularMarketDayLow"] = float(series.prices[2, -1])

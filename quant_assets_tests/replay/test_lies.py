@@ -147,6 +147,13 @@ def test_honest_metadata_is_of_the_newest_bars_split_adjusted() -> None:
     assert good.meta["firstTradeDate"] == good.timestamp[0]
 
 
+def test_on_a_half_day_the_price_is_not_of_a_time_to_come() -> None:
+    # The day after Thanksgiving 2012 ended at 13:00 in New York.
+    answer = ask(now="2012-11-23T18:30:00Z")
+    assert answer.dates[-1] == date(2012, 11, 23)
+    assert answer.meta["regularMarketTime"] == int(parse_moment("2012-11-23T18:30:00Z").timestamp())
+
+
 def test_a_split_before_its_ex_date() -> None:
     fault = {"kind": "split_before_ex_date", "symbol": "AAPL", "date": "2013-03-04", "ratio": 4}
     good, bad = ask(), ask(fault)
