@@ -259,8 +259,8 @@ def _fill(
         try:
             runner.inventory()
         except RunFailed as error:
-            # After a failure this only says that there is nothing to sum up.
-            if not problems:
+            # After a failure, or where all that came is held, this only says that there is nothing to sum up.
+            if not problems and all(waiting.is_empty() for waiting in held):
                 problems.append(error)
     symbols_held = _print_held(pl.concat(held)) if held else 0
     states = _print(asked, restated)

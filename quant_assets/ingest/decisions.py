@@ -1,40 +1,51 @@
-"""What a person's decision about a quarantined bar does to the tables."""
+"""What a person's decision about a quarantined claim does to the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 
 import polars as pl
 
 from quant_assets.catalog.build import followed
 from quant_assets.exchanges import Exchange
-from quant_assets.ingest.cells import CellNews, CellWriter
-from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS
+from quant_assets.ingest.cells import CellNews, CellWriter, Written
+from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES, empty_daily
+from quant_assets.market.claims import Scope
 from quant_assets.market.coverage import REJECTED, Missing, listed
-from quant_assets.market.reconcile import compare, merge, new_row
-from quant_assets.market.restatements import restate
-from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
+from quant_assets.market.flags import DIVIDEND_HELD, FLAGS, SETTLED_BY_PERSON, added, removed
+from quant_assets.market.reconcile import compare, differing, merge, new_row
+from quant_assets.market.restatements import RESTATEMENTS_SCHEMA, RestatementClass
+from quant_assets.resources.object_store import ObjectNotFound, ObjectStore, get_many
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.manifest import Entry, Expected, Manifest
-from quant_assets.tables.parquet import read_table
-from quant_assets.tables.quarantine import Decision, QuarantineError, mark, read_quarantine
+from quant_assets.tables.parquet import decode, read_table
+from quant_assets.tables.quarantine import Decision, QuarantineError, claims, mark, with_items
 from quant_assets.tables.restatements import Ledger
+
+_RUN = "quarantine"
+_WRITERS = 8
+_IS_ACTION = pl.col("scope") == Scope.ACTION.value
 
 
 @dataclass(slots=True)
 class Settled:
-    """The ids that were decided about, and the sessions whose cells changed, in order."""
+    """The ids of the claims that were decided about, the sessions whose cells changed, in order, and which of the
+    ids of the choice named something."""
 
     ids: list[str] = field(default_factory=list[str])
     days: list[date] = field(default_factory=list[date])
+    named: set[str] = field(default_factory=set[str])
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What somebody decided about pending bars: those of `ids`, and all of `symbols`. `note` is kept with it."""
+    """What somebody decided about pending claims: those of `ids` (of claims, or of the answers and stretches they are
+    in), and all of `symbols`. `note` is kept with it."""
 
     decision: Decision
     ids: Collection[str] = ()
@@ -45,73 +56,210 @@ class Choice:
 def settle_quarantine(
     store: ObjectStore, exchange: Exchange, choice: Choice, *, now: datetime, min_coverage: float
 ) -> Settled:
-    """Accepts or rejects pending bars of an exchange.
+    """Accepts or rejects pending claims of an exchange.
 
     An accepted bar is stored, known from `now` on; where another stands it replaces that one, as a recorded
-    restatement. A rejected one makes the hole in its cell final. The decision is kept before the cells change, so
-    that the next run goes on from there whatever happens.
+    restatement. Of an accepted answer all rows are. An accepted action is put into the stored row. A rejected bar
+    makes the hole in its cell final; a rejected dividend is none (0.0). Rows that change say `settled_by_person`. The
+    decision is kept before the cells change, so that the next run goes on from there whatever happens.
 
-    Raises QuarantineError for a bar on a day that the exchange was closed; ObjectDamaged, StoreUnavailable.
+    Raises QuarantineError for a claim about a day that the exchange was closed, and for a dividend whose amount
+    nobody can read; ObjectDamaged, StoreUnavailable.
     """
-    quarantine = read_quarantine(store, exchange.code)
-    chosen = quarantine.filter(
-        pl.col("decision") == Decision.PENDING.value,
-        pl.col("id").is_in(sorted(choice.ids)) | pl.col("symbol").is_in(sorted(choice.symbols)),
+    waiting = with_items(claims(store, exchange.code))
+    names = ("id", "item", "answer")
+    chosen = waiting.filter(
+        pl.any_horizontal(pl.col(name).is_in(sorted(choice.ids)) for name in names)
+        | pl.col("symbol").is_in(sorted(choice.symbols))
     )
     if chosen.is_empty():
         return Settled()
     if choice.decision is Decision.ACCEPTED:
         _refuse_closed_days(exchange, chosen)
+        _refuse_unreadable(chosen)
     mark(store, exchange.code, chosen["id"].to_list(), choice.decision, now, choice.note)
     # Of several versions of one bar, the one that came last: the quarantine itself is in no order of time.
-    latest = chosen.sort("fetched_at", maintain_order=True).unique(KEYS, keep="last", maintain_order=True)
-    rows = latest.with_columns(pl.lit(now).alias("fetched_at").cast(DAILY_SCHEMA["fetched_at"]))
-    writer = CellWriter(store, exchange.code, "quarantine", min_coverage, Expected(store, exchange.code))
-    catalog = read_table(store, object_key(CATALOG))
-    listings = with_learned(store, exchange.code, followed(catalog, exchange.code))
-    manifest = Manifest(store, DAILY)
-    settled = Settled(chosen["id"].to_list())
-    for (day,), of_day in rows.sort(KEYS).partition_by("date", as_dict=True, maintain_order=True).items():
-        assert isinstance(day, date)
-        recorded = manifest.known(exchange.code, day.year).get(day.isoformat())
-        if recorded is None:
-            continue  # the next backfill of the day finds the decision
-        news = (
-            _accepted(store, exchange.code, day, of_day)
-            if choice.decision is Decision.ACCEPTED
-            else _rejected(of_day, now.date(), recorded)
-        )
-        written = writer.write(day, listed(listings, day), news, recorded, now)
-        manifest.record(exchange.code, [written.entry])
-        if written.put:
-            settled.days.append(day)
-    return settled
-
-
-def _accepted(store: ObjectStore, exchange: str, day: date, rows: pl.DataFrame) -> CellNews:
-    try:
-        stored = read_table(store, object_key(DAILY, exchange, day.isoformat()))
-    except ObjectNotFound:
-        stored = pl.DataFrame(schema=DAILY_SCHEMA)
-    found = compare(stored, rows.select(list(ANSWER_SCHEMA)))
-    # A decision about one bar is about that bar, whatever the others of the symbol say.
-    judged = restate(found.pairs, whole=True)
-    old = pl.concat([found.bare.select(list(DAILY_SCHEMA)), judged.old])
-    new = pl.concat([merge(found.bare.select(list(DAILY_SCHEMA)), new_row(found.bare)), judged.new])
-    events = judged.events.join(new.select("symbol", detected_at="fetched_at"), on="symbol")
-    known = Ledger(store, exchange).record(events, old, new, "quarantine")
-    return CellNews(found.fresh.select(list(DAILY_SCHEMA)), old, known)
-
-
-def _rejected(rows: pl.DataFrame, today: date, recorded: Entry) -> CellNews:
-    lacking = {m.symbol for m in recorded.missing}
-    return CellNews(
-        missing={
-            symbol: Missing(symbol, REJECTED, f"rejected: {rule}", today)
-            for symbol, rule in rows.select("symbol", "rule").iter_rows()
-            if symbol in lacking
-        }
+    latest = chosen.sort("fetched_at", maintain_order=True).unique(
+        [*KEYS, _IS_ACTION.alias("action")], keep="last", maintain_order=True
     )
+    deciding = _Deciding(store, exchange, choice.decision, now, min_coverage)
+    days = {*deciding.bars(latest.filter(~_IS_ACTION)), *deciding.actions(latest.filter(_IS_ACTION))}
+    known = {*chosen["id"], *chosen["item"], *chosen["answer"]}
+    return Settled(chosen["id"].to_list(), sorted(days), set(choice.ids) & known)
+
+
+@dataclass(slots=True)
+class _Change:
+    """What a decision does: rows (DAILY_SCHEMA), events (RESTATEMENTS_SCHEMA), and holes by session."""
+
+    fresh: pl.DataFrame = field(default_factory=empty_daily)
+    old: pl.DataFrame = field(default_factory=empty_daily)
+    new: pl.DataFrame = field(default_factory=empty_daily)
+    events: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
+    missing: dict[date, dict[str, Missing]] = field(default_factory=dict[date, dict[str, Missing]])
+
+
+class _Deciding:
+    """One decision about claims of one exchange."""
+
+    def __init__(
+        self, store: ObjectStore, exchange: Exchange, decision: Decision, now: datetime, min_coverage: float
+    ) -> None:
+        self._store, self._code, self._now = store, exchange.code, now
+        self._accepts = decision is Decision.ACCEPTED
+        self._writer = CellWriter(store, exchange.code, _RUN, min_coverage, Expected(store, exchange.code))
+        catalog = read_table(store, object_key(CATALOG))
+        self._listings = with_learned(store, exchange.code, followed(catalog, exchange.code))
+        self._manifest = Manifest(store, DAILY)
+
+    def bars(self, rows: pl.DataFrame) -> list[date]:
+        """Stores bars, or makes their holes final; answers the sessions whose cells changed."""
+        return self._write(rows, self._accepted(rows) if self._accepts else self._rejected(rows))
+
+    def actions(self, rows: pl.DataFrame) -> list[date]:
+        """Puts actions into their rows, or says that there are none; answers the sessions whose cells changed."""
+        return self._write(rows, self._acted(rows))
+
+    def _accepted(self, rows: pl.DataFrame) -> _Change:
+        answer = rows.with_columns(
+            fetched_at=pl.lit(self._now).cast(DAILY_SCHEMA["fetched_at"]),
+            flags=added(pl.col(FLAGS), SETTLED_BY_PERSON, pl.lit(value=True)),
+        ).select(list(ANSWER_SCHEMA))
+        found = compare(self._stored(rows), answer)
+        differ = found.pairs.filter("differs")
+        bare = found.bare.select(list(DAILY_SCHEMA))
+        whole = rows.filter(pl.col("scope") == Scope.ANSWER.value)["symbol"].unique().implode()
+        of_answers = differ.filter(pl.col("symbol").is_in(whole))
+        return _Change(
+            found.fresh.select(list(DAILY_SCHEMA)),
+            pl.concat([bare, differ.select(list(DAILY_SCHEMA))]),
+            pl.concat([merge(bare, new_row(found.bare)) if bare.height else bare, new_row(differ)]),
+            [*_whole_events(of_answers), *_field_events(differ.filter(~pl.col("symbol").is_in(whole)))],
+        )
+
+    def _rejected(self, rows: pl.DataFrame) -> _Change:
+        change = _Change()
+        for symbol, day, rule in rows.select(*KEYS, "rule").iter_rows():
+            why = Missing(symbol, REJECTED, f"rejected: {rule}", self._now.date())
+            change.missing.setdefault(day, {})[symbol] = why
+        return change
+
+    def _acted(self, rows: pl.DataFrame) -> _Change:
+        """An accepted action takes its place in the row; a rejected dividend that was in doubt is none."""
+        claimed = rows.select(
+            *KEYS, _dividend="dividend", _split="split_ratio", _of_split=pl.col("kind").str.contains("split")
+        )
+        beside = self._stored(rows).join(claimed, on=KEYS, how="inner")
+        if self._accepts:
+            dividend = pl.when("_of_split").then("dividend").otherwise("_dividend")
+            split = pl.when("_of_split").then("_split").otherwise("split_ratio")
+        else:
+            dividend = pl.when("_of_split").then("dividend").otherwise(pl.col("dividend").fill_null(0.0))
+            split = pl.col("split_ratio")
+        changed = beside.filter(dividend.ne_missing(pl.col("dividend")) | (split != pl.col("split_ratio")))
+        settled = pl.col(FLAGS)
+        settled = removed(settled, DIVIDEND_HELD, dividend.is_not_null())
+        new = changed.with_columns(
+            dividend=dividend,
+            split_ratio=split,
+            flags=added(settled, SETTLED_BY_PERSON, pl.lit(value=True)),
+            fetched_at=pl.lit(self._now).cast(DAILY_SCHEMA["fetched_at"]),
+        )
+        joined = changed.join(new.select(*KEYS, pl.exclude(KEYS).name.suffix("_new")), on=KEYS)
+        change = _Change(
+            old=changed.select(list(DAILY_SCHEMA)),
+            new=new.select(list(DAILY_SCHEMA)),
+            events=[
+                (symbol, day, name, _text(old), _text(now), RestatementClass.CORRECTION.value, day, 1)
+                for name in ("dividend", "split_ratio")
+                for symbol, day, old, now in joined.select(*KEYS, name, f"{name}_new").iter_rows()
+                if old != now
+            ],
+        )
+        if self._accepts:
+            # An ex-date without a bar keeps its action all the same.
+            alone = rows.join(beside, on=KEYS, how="anti").with_columns(
+                *(pl.lit(None, pl.Float64).alias(name) for name in PRICES),
+                volume=pl.lit(0),
+                flags=pl.lit(SETTLED_BY_PERSON),
+                fetched_at=pl.lit(self._now),
+            )
+            change.fresh = alone.select(pl.col(n).cast(dtype) for n, dtype in DAILY_SCHEMA.items())
+        return change
+
+    def _stored(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What stands of the symbols in the sessions of `rows` (DAILY_SCHEMA)."""
+        keys = [object_key(DAILY, self._code, day.isoformat()) for day in rows["date"].unique().sort()]
+        frames = [empty_daily()]
+        for key, blob in get_many(self._store, keys):
+            if isinstance(blob, ObjectNotFound):
+                continue
+            if isinstance(blob, Exception):
+                raise blob
+            frames.append(decode(blob.data, self._store.uri(key)))
+        return pl.concat(frames).join(rows, on=KEYS, how="semi")
+
+    def _write(self, rows: pl.DataFrame, change: _Change) -> list[date]:
+        if rows.is_empty():
+            return []
+        events = pl.DataFrame(change.events, schema=RESTATEMENTS_SCHEMA, orient="row").with_columns(
+            detected_at=pl.lit(self._now).cast(DAILY_SCHEMA["fetched_at"])
+        )
+        # One order for both: the ledger takes them row by row.
+        old, new = change.old.sort(KEYS), change.new.sort(KEYS)
+        new = Ledger(self._store, self._code).record(events, old, new, _RUN)
+        changed: list[date] = []
+        for (year,), of_year in rows.sort("date").group_by(pl.col("date").dt.year(), maintain_order=True):
+            assert isinstance(year, int)
+            recorded = self._manifest.known(self._code, year)
+            news: list[tuple[date, Entry, CellNews]] = []
+            for day in of_year["date"].unique().sort():
+                entry = recorded.get(day.isoformat())
+                if entry is None:
+                    continue  # the next backfill of the day finds the decision
+                lacking = {hole.symbol for hole in entry.missing}
+                holes = {s: hole for s, hole in change.missing.get(day, {}).items() if s in lacking}
+                on_day = partial(_on, day)
+                news.append((day, entry, CellNews(on_day(change.fresh), on_day(old), on_day(new), holes)))
+            with ThreadPoolExecutor(_WRITERS, thread_name_prefix="cells") as pool:
+                written = list(pool.map(self._write_cell, news))
+            self._manifest.record(self._code, [one.entry for one in written if not one.damaged])
+            changed += [day for (day, _, _), one in zip(news, written, strict=True) if one.put]
+        return changed
+
+    def _write_cell(self, one: tuple[date, Entry, CellNews]) -> Written:
+        day, entry, news = one
+        return self._writer.write(day, listed(self._listings, day), news, entry, self._now)
+
+
+def _on(day: date, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("date") == day)
+
+
+def _field_events(pairs: pl.DataFrame) -> Iterable[tuple[object, ...]]:
+    """A correction for each value of joined rows that differs: a decision about a bar is about that bar alone."""
+    flagged = pairs.with_columns(differing(name).alias(f"_{name}") for name in VALUES)
+    for row in flagged.iter_rows(named=True):
+        for name in VALUES:
+            if row[f"_{name}"]:
+                late = name == "dividend" and row[name] == 0.0
+                kind = RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
+                old, new = _text(row[name]), _text(row[f"{name}_new"])
+                yield row["symbol"], row["date"], name, old, new, kind.value, row["date"], 1
+
+
+def _whole_events(pairs: pl.DataFrame) -> Iterable[tuple[object, ...]]:
+    """One correction for all rows of a symbol, told by the last close: an answer is decided about as a whole."""
+    for of_symbol in pairs.sort(KEYS).partition_by("symbol", maintain_order=True):
+        first, last = of_symbol["date"][0], of_symbol.row(-1, named=True)
+        yield (
+            last["symbol"], last["date"], "close", _text(last["close"]), _text(last["close_new"]),
+            RestatementClass.CORRECTION.value, first, of_symbol.height,
+        )  # fmt: skip
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def _refuse_closed_days(exchange: Exchange, rows: pl.DataFrame) -> None:
@@ -129,4 +277,14 @@ def _refuse_closed_days(exchange: Exchange, rows: pl.DataFrame) -> None:
         raise QuarantineError(
             f"{exchange.code} was closed on {day}: if it did trade, add the day to the exchange's `open` "
             "overrides (QUANT_ASSETS_EXCHANGES_FILE) and backfill it; else reject the bar"
+        )
+
+
+def _refuse_unreadable(rows: pl.DataFrame) -> None:
+    for symbol, day, id_ in (
+        rows.filter(_IS_ACTION, pl.col("dividend").is_null()).select(*KEYS, "id").iter_rows()
+    ):
+        raise QuarantineError(
+            f"{id_}: the source states no amount that can be read for the dividend of {symbol} on {day}, so there is "
+            "nothing to store: reject it (there was none), or wait for the source"
         )

@@ -129,16 +129,33 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     held = {bar["symbol"]: bar for bar in listed(command("quarantine", "list", "--json"))}
     assert held.keys() == {"IBM", "MSFT"}
     assert held["IBM"]["rule"] == MOVED
-    assert held["IBM"]["close"] == 2.0
+    assert [held["IBM"][name] for name in ("scope", "kind", "first", "last", "sessions", "since", "claims")] == [
+        "row", "rule", "2013-02-13", "2013-02-13", 1, "2013-02-19", 1,
+    ]  # fmt: skip
+    told = command("quarantine", "show", held["IBM"]["id"]).stdout
+    for words in (
+        "bar of 2013-02-13: pending", "since       2013-02-19, claimed on 1 day, last on 2013-02-19",
+        "nothing stored", "An answer whose bar keeps the rules", "accept          stores what is claimed",
+        "final hole",
+    ):  # fmt: skip
+        assert words in told, told
+    shown = json.loads(command("quarantine", "show", held["IBM"]["id"], "--json").stdout)
+    (row,) = shown["rows"]
+    assert (row["claimed"]["close"], row["claimed"]["dividend"], row["stored"]) == (2.0, 0.0, None)
 
     accepted = command("quarantine", "accept", held["IBM"]["id"], "--note", "traded at two")
     assert accepted.exit_code == 0, accepted.output
-    assert command("quarantine", "reject", "--symbol", "MSFT").exit_code == 0
+    rejected = command("quarantine", "reject", "--symbol", "MSFT", "--json")
+    assert json.loads(rejected.stdout) == {
+        "rejected": [held["MSFT"]["id"]], "cells": {"US": ["2013-02-14"]}, "unknown": [],
+    }  # fmt: skip
     assert listed(command("quarantine", "list", "--json")) == []
-    assert command("quarantine", "list").stdout == "no bar waits in quarantine\n"
+    assert command("quarantine", "list").stdout == "nothing waits in quarantine\n"
     decided = {b["symbol"]: b for b in listed(command("quarantine", "list", "--all", "--json"))}
-    assert (decided["IBM"]["decision"], decided["IBM"]["note"]) == ("accepted", "traded at two")
-    assert decided["MSFT"]["decision"] == "rejected"
+    assert (decided["IBM"]["decision"], decided["MSFT"]["decision"]) == ("accepted", "rejected")
+    (row,) = json.loads(command("quarantine", "show", held["IBM"]["id"], "--json").stdout)["rows"]
+    assert (row["claimed"]["note"], row["stored"]["close"]) == ("traded at two", 2.0)
+    assert row["stored"]["flags"] == "close_outside_range,settled_by_person"
 
     # Another day asks again for neither, and finds both decided.
     market.reset_stats()
@@ -147,6 +164,37 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     assert "missing: MSFT in 1 cell(s): rejected" in later.stdout
     assert market.stats()["chart_data"] == {}
     assert listed(command("quarantine", "list", "--json")) == []
+
+
+def test_ids_that_name_nothing_are_named_and_the_others_are_decided_about(
+    command: Command, market: ReplayHandle
+) -> None:
+    market.add_faults(
+        {"kind": "corrected_bar", "symbol": "IBM", "date": "2013-02-13", "field": "close", "value": 2.0}
+    )
+    assert command(*BACKFILL).exit_code == 2
+    (held,) = listed(command("quarantine", "list", "--json"))
+    result = command("quarantine", "reject", held["id"], "feedc0ffee00")
+    assert (result.exit_code, result.stdout) == (1, "quarantine: rejected 1\n")
+    assert "nothing that waits has the id feedc0ffee00 (`quant-assets quarantine list`)" in result.stderr
+
+
+def test_a_universe_of_one_that_is_held_exits_as_partial(
+    command: Command, market: ReplayHandle, tmp_path: Path
+) -> None:
+    (tmp_path / "universe.yaml").write_text("US: [IBM]\n")
+    market.add_faults(
+        {"kind": "corrected_bar", "symbol": "IBM", "date": "2013-02-19", "field": "close", "value": 2.0}
+    )
+    for _ in range(2):
+        # The second time nothing is asked.
+        held = command("update-daily", "--date", "2013-02-19", MIN_COVERAGE="95")
+        assert held.exit_code == 2, held.output
+        assert "held: IBM: bar of 2013-02-19" in held.stdout
+    market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
+    failed = command("update-daily", "--date", "2013-02-20", now="2013-02-20T23:00:00Z", MIN_COVERAGE="95")
+    assert failed.exit_code == 1, failed.output
+    assert "held: IBM: bar of 2013-02-19" in failed.stdout
 
 
 def test_too_few_symbols_fail_a_cell_and_something_usable_is_partial(
@@ -216,6 +264,7 @@ def test_wrong_words_are_refused_with_the_right_ones(command: Command) -> None:
         (("backfill", "--missing", "--force"), "leave --mode and --force out"),
         (("backfill", "--missing"), "holds no cell yet"),
         (("quarantine", "accept"), "name ids, or --symbol"),
+        (("quarantine", "show", "3f2a9c01d4e7"), "nothing has the id 3f2a9c01d4e7"),
     ):
         with pytest.raises(UsageProblem, match=words):
             command(*arguments)
