@@ -27,16 +27,23 @@ def gaps(exchange: ExchangeOption = None, symbol: SymbolOption = None, as_json: 
     """What is missing, with dates and evidence; `backfill --missing` heals what is not settled."""
     import polars as pl
 
-    from quant_assets.maintenance.inventory import exchange_gaps
+    from quant_assets.maintenance.inventory import exchange_gaps, first_day
 
     wanted = read_symbols(symbol, "--symbol")
+    never: list[str] = []
 
     def read(store: ObjectStore, one: Exchange, settings: Settings) -> pl.DataFrame:
+        if first_day(store, one.code) is None:
+            never.append(one.code)
         return exchange_gaps(store, one, settings.clock(), symbols=wanted)
 
     table = gathered(exchange, symbol, read)
-    show(table if as_json else table.drop("answers", "settled"), as_json, "no gaps")
+    if as_json or not never or not table.is_empty():
+        show(table if as_json else table.drop("answers", "settled"), as_json, "no gaps")
     if not as_json:
+        if never:
+            # Where nothing was asked for, nothing can be missing.
+            print(f"nothing has been asked for yet of {', '.join(never)}: backfill a range first")
         open_ = table.filter(~pl.col("settled"))
         print(f"gaps: {table.height} open={open_.height} sessions={open_['sessions'].sum()}")
 

@@ -82,6 +82,14 @@ def test_what_differs_is_told_then_taken_and_then_on_record(
     assert command(*BACKFILL, "--mode", "verify").exit_code == 0
 
 
+def test_where_nothing_was_asked_for_gaps_says_so(command: Command) -> None:
+    told = command("gaps")
+    assert (told.exit_code, told.stdout.splitlines()) == (
+        0, ["nothing has been asked for yet of US: backfill a range first", "gaps: 0 open=0 sessions=0"],
+    )  # fmt: skip
+    assert listed(command("gaps", "--json")) == []
+
+
 def test_gaps_are_listed_and_backfill_missing_heals_exactly_these(
     command: Command, market: ReplayHandle
 ) -> None:
