@@ -130,14 +130,17 @@ def _open_sessions(exchange: Exchange, week: str, cells: dict[str, Entry]) -> li
     """The sessions of a week that something may still come of soon: the week is made once there is none.
 
     One that nobody has asked for, and one that was asked for without an answer. What the source has answered is what
-    there is for now, however little.
+    there is for now, however little; and before the first cell nothing is ever asked for.
     """
-    sessions = exchange.week_sessions(date.fromisoformat(week))
+    first = date.fromisoformat(min(cells))
     return [
         session
-        for session in sessions
-        if (entry := cells.get(session.isoformat())) is None
-        or (not entry.version and any(m.outcome not in SETTLED | FINAL for m in entry.missing))
+        for session in exchange.week_sessions(date.fromisoformat(week))
+        if session >= first
+        and (
+            (entry := cells.get(session.isoformat())) is None
+            or (not entry.version and any(m.outcome not in SETTLED | FINAL for m in entry.missing))
+        )
     ]
 
 

@@ -161,11 +161,15 @@ def test_automation_waits_for_the_cells_of_the_exchanges_own_week(platform: Plat
         return {table: keys for table, keys in found.runs if table == WEEKLY}
 
     assert platform.run("daily_prices_tase", "2024-03-04|TASE", "2024-03-07|TASE").success
-    assert runs([]) == {}  # its Sunday has no cell
-    assert platform.run("daily_prices_tase", "2024-03-03|TASE").success
+    # Its Sunday has no cell, and lies before all that was ever asked for.
     assert runs([]) == {WEEKLY: ["TASE|2024-03-04"]}
-    assert runs(["2024-03-03|TASE"]) == {}
-    assert runs(["2024-03-10|TASE"]) == {WEEKLY: ["TASE|2024-03-04"]}
+    assert platform.run("daily_prices_tase", "2024-02-29|TASE").success
+    # Now it is a hole: the week waits. The one before ends with its Thursday.
+    assert runs([]) == {WEEKLY: ["TASE|2024-02-26"]}
+    assert platform.run("daily_prices_tase", "2024-03-03|TASE").success
+    assert runs([]) == {WEEKLY: ["TASE|2024-02-26", "TASE|2024-03-04"]}
+    assert runs(["2024-03-03|TASE"]) == {WEEKLY: ["TASE|2024-02-26"]}
+    assert runs(["2024-03-10|TASE"]) == {WEEKLY: ["TASE|2024-02-26", "TASE|2024-03-04"]}
 
 
 @pytest.mark.parametrize(("codes", "weekdays"), [("TASE", "60123"), ("US", "01234"), ("TASE,US", "601234")])

@@ -140,9 +140,15 @@ def _refuse_other_exchanges(context: dg.AssetExecutionContext, days: Mapping[str
     )
 
 
+NOT_ASKED = (
+    "nothing was asked: what the source has said today is asked again on another day, or in mode force"
+)
+
+
 def what_failed(reports: Sequence[FillReport]) -> str:
     """One line: the cells of a run that are not there, and the symbols that could not be asked again; else empty."""
     failed: dict[str, str] = {}
+    asked = False
     for report in reports:
         for day in report.too_early:
             reason = f"the session of {day} is not over yet; try again after the close"
@@ -150,7 +156,11 @@ def what_failed(reports: Sequence[FillReport]) -> str:
         for day, entry in sorted(report.cells.items()):
             if entry.state is CellState.FAILED:
                 failed[daily_key(report.exchange, day)] = entry.reason
+                asked |= bool(report.requests)
+        asked |= bool(report.too_early)
     reasons = [failure_text(DAILY, failed)] if failed else []
+    if failed and not asked:
+        reasons.append(NOT_ASKED)
     not_verified = {s: reason for report in reports for s, reason in report.not_verified.items()}
     if not_verified:
         few = "; ".join(f"{symbol}: {reason}" for symbol, reason in list(not_verified.items())[:5])
