@@ -33,9 +33,17 @@ MOST_HELD = 1e-4
 """The share of honest symbol-sessions that may be held for more than three sessions."""
 
 
-def play(made: Cases, server: ReplayHandle, root: Path, *, live: int, hows: Sequence[How] = HOWS) -> Played:
+def play(
+    made: Cases,
+    server: ReplayHandle,
+    root: Path,
+    *,
+    live: int,
+    hows: Sequence[How] = HOWS,
+    loud: bool = False,
+) -> Played:
     """Plays all cases, in company and alone, as `hows` say; answers what came of them."""
-    played = Played()
+    played = Played(loud=loud)
     for code in ("US", "LSE"):
         together = made.of(code, alone=False)
         if not together:
@@ -113,6 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="two variants a kind, for two evenings")
     parser.add_argument("--how", choices=("first", "established"), help="only stores of this kind")
+    parser.add_argument("--say", action="store_true", help="print the warnings and restatements of every run")
     parser.add_argument("--report", type=Path, help="a file that gets every finding")
     parser.add_argument("--keep", type=Path, help="a folder in which the stores are left")
     parser.add_argument(
@@ -134,7 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
         config = ReplayConfig(history_files=[(root / "lies.csv", "as_traded")], now="2024-01-01")
         with start(config) as server:
             live = LIVE_QUICK if asked.quick else LIVE
-            played = play(made, server, root, live=live, hows=(asked.how,) if asked.how else HOWS)
+            played = play(
+                made, server, root, live=live, hows=(asked.how,) if asked.how else HOWS, loud=asked.say
+            )
             if not asked.quick and asked.how != "first":
                 ask_command_line(played, made, server, root / "command", live=live, seed=asked.seed)
         markets: list[Honest] = []

@@ -43,7 +43,7 @@ def ask_command_line(
 
     code, text = _update(store, begin)
     wrong, absent = store.judge(begin)
-    held = {*absent["symbol"], *store.pending(begin)}
+    held = store.held(absent, begin)
 
     def find(what: str, case: Case, evening: int, words: str) -> None:
         played.findings.append(Finding(what, case, "command", evening, words))

@@ -23,12 +23,14 @@ from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.ingest.report import FillReport
+from quant_assets.market.coverage import HELD, REFUSED
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.layout import CATALOG, object_key
+from quant_assets.tables.layout import CATALOG, DAILY, object_key
+from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import encode, read_table
 from quant_assets.tables.quarantine import read_quarantine
 
@@ -59,6 +61,8 @@ class Played:
     undetectable: int = 0
     swept: list[str] = field(default_factory=list[str])
     """Undetectable cases that the first daily update after them did not heal: swept."""
+    loud: bool = False
+    """Whether the warnings of every run are printed."""
     symbol_sessions: int = 0
     held_long: int = 0
     """Honest symbol-sessions held for more than three sessions."""
@@ -136,8 +140,25 @@ class Store:
         self.seconds["judge"] += time.perf_counter() - started
         return found
 
-    def pending(self, now: int) -> set[str]:
-        """The symbols of which something was put into quarantine on the evening of the session `now`."""
+    def missing(self) -> dict[tuple[str, date], str]:
+        """The holes that the cells name, with their outcomes."""
+        return {
+            (one.symbol, date.fromisoformat(entry.partition)): one.outcome
+            for entry in Manifest(self.store, DAILY).all(self.market.code)
+            for one in entry.missing
+        }
+
+    def held(self, absent: pl.DataFrame, now: int) -> set[str]:
+        """The symbols of which something is held on the evening of the session `now`: a bar, an action, a claim."""
+        outcomes = self.missing()
+        doubtful = {
+            symbol
+            for symbol, day, name in absent.rows()
+            if name != "row" or outcomes.get((symbol, day)) in (HELD, REFUSED)
+        }
+        return doubtful | self._pending(now)
+
+    def _pending(self, now: int) -> set[str]:
         rows = read_quarantine(self.store, self.market.code).filter(pl.col("decision") == "pending")
         day = pl.col("last_claimed") if "last_claimed" in rows.columns else pl.col("fetched_at").dt.date()
         return set(rows.filter(day == self.market.evening(now).date())["symbol"])
@@ -163,8 +184,10 @@ class Telling:
                 self._find("raised", case, now, f"{type(error).__name__}: {error}")
             return
         wrong, absent = self.store.judge(now)
-        named = _named(report)
-        held = {*absent["symbol"], *self.store.pending(now)}
+        if self.played.loud:
+            self._print(now, report)
+        held, unnamed = self.store.held(absent, now), _unnamed(absent, self.store)
+        told = _named(report)
         bad = wrong.partition_by("symbol", as_dict=True)
         gaps = absent.partition_by("symbol", as_dict=True)
         for case in self._active(now):
@@ -172,10 +195,14 @@ class Telling:
             lying = now < case.slot.first + case.slot.evenings
             if rows is not None and not case.undetectable(self.how):
                 self._find("wrong", case, now, _first(rows), rows.height)
-            if case.symbol in held and case.symbol not in named:
+            if case.symbol in unnamed:
+                self._find(
+                    "unnamed", case, now, f"no bar on {unnamed[case.symbol]}, and its cell does not say so"
+                )
+            if case.symbol in held and case.symbol not in told:
                 gap = gaps.get((case.symbol,))
-                what = "in quarantine" if gap is None else f"{gap.height} holes, first {gap.row(0)[1:]}"
-                self._find("unnamed", case, now, f"{what}, and not named", 1)
+                what = "in quarantine" if gap is None else f"{gap.height} absent, first {gap.row(0)[1:]}"
+                self._find("unnamed", case, now, f"held: {what}, and the run does not name it")
             if case.symbol in held and report.result != "PARTIAL":
                 self._find("result", case, now, f"held, and the run is {report.result}")
             if case.kind.name in (HONEST, BYSTANDER):
@@ -183,6 +210,9 @@ class Telling:
             if not lying and now == case.slot.first + case.slot.evenings + RIGHT_AGAIN - 1:
                 self._healed(case, now, rows, gaps.get((case.symbol,)))
         self._sweep(now, {*wrong["symbol"], *absent["symbol"]})
+        if self.cases[0].kind.alone and now == self.cases[0].slot.first + self.cases[0].slot.evenings:
+            # A symbol that did not answer at all is asked again by the sensor of missing sessions.
+            self.store.fill(range(self.store.market.begin, now + 1), now)
 
     def _healed(self, case: Case, now: int, rows: pl.DataFrame | None, gap: pl.DataFrame | None) -> None:
         text = [] if rows is None else [f"wrong {rows.height}: {_first(rows)}"]
@@ -227,6 +257,11 @@ class Telling:
             or case.slot.first <= now < case.slot.first + case.slot.evenings + RIGHT_AGAIN
         ]
 
+    def _print(self, now: int, report: FillReport) -> None:
+        events = [" ".join(str(value) for value in row) for row in report.restatements.rows()]
+        for text in [*report.warnings, *events]:
+            print(f"{self.how} {self.store.market.day(now)} {report.result}: {text}")
+
     def _find(self, what: str, case: Case, now: int, text: str, count: int = 1) -> None:
         self.played.findings.append(Finding(what, case, self.how, now - case.slot.first, text, count))
 
@@ -236,6 +271,13 @@ def _named(report: FillReport) -> set[str]:
     missing = {one.symbol for entry in report.cells.values() for one in entry.missing}
     words = " ".join(report.warnings) + json.dumps(report.facts(), default=str)
     return missing | named_in(words)
+
+
+def _unnamed(absent: pl.DataFrame, store: Store) -> dict[str, date]:
+    """By symbol the first session without a bar that its cell does not name."""
+    outcomes = store.missing()
+    rows = absent.filter(pl.col("field") == "row").sort("date", descending=True).rows()
+    return {symbol: day for symbol, day, _ in rows if (symbol, day) not in outcomes}
 
 
 def named_in(text: str) -> set[str]:
