@@ -54,4 +54,10 @@ def same_claims(held: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     new = held.select(*columns, "scale").with_row_index("at")
     pairs = old.join(new, on=[*KEYS, "scope"], how="inner", suffix="_new")
     same = pl.all_horizontal(~differing(name) for name in VALUES)
-    return pairs.filter(same).select("at", "earlier_at").sort("at", "earlier_at")
+    # Beside a row a dividend that is not known is no other one; an action is about nothing else.
+    both_known = pl.col("dividend").is_null() == pl.col("dividend_new").is_null()
+    return (
+        pairs.filter(same, both_known | (pl.col("scope") != Scope.ACTION.value))
+        .select("at", "earlier_at")
+        .sort("at", "earlier_at")
+    )

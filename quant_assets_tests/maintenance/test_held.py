@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 import orjson
@@ -18,10 +17,15 @@ from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, evening
 DOUBT = {"scope": "action", "kind": "dividend_contradicted", "witnesses": "Adj Close implies 0.85"}
 
 
-def doubt(harness: Harness, rows: pl.DataFrame, day: date = WEEK[-1], **columns: Any) -> None:
+def doubt(harness: Harness, rows: pl.DataFrame, **columns: Any) -> None:
     more = {"scale": 1.0, "rule": "in doubt", **columns}
     hold(
-        harness.store, "US", rows.with_columns(pl.lit(v).alias(n) for n, v in more.items()), {}, "a-run", day
+        harness.store,
+        "US",
+        rows.with_columns(pl.lit(v).alias(n) for n, v in more.items()),
+        {},
+        "a-run",
+        WEEK[-1],
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.bars import ANSWER_SCHEMA, PRICES
 from quant_assets.market.claims import same_claims
 
 DAY = date(2024, 3, 13)
@@ -40,8 +40,12 @@ def test_any_other_value_symbol_date_or_scope_is_another_claim(other: pl.DataFra
     assert same_claims(other, claim()).is_empty()
 
 
-def test_a_null_is_the_same_as_a_null_alone() -> None:
-    bare = dict.fromkeys(("open", "high", "low", "close"))
-    assert same_claims(claim(**bare), claim(**bare)).height == 1
-    assert same_claims(claim(dividend=None), claim(dividend=None)).height == 1
-    assert same_claims(claim(dividend=None), claim(dividend=0.0)).is_empty()
+def test_an_action_without_a_known_amount_is_the_same_as_another_one_alone() -> None:
+    bare = claim().with_columns(pl.lit(None, pl.Float64).alias(name) for name in PRICES)
+    assert same_claims(bare, bare).height == 1
+    unknown, none = claim(scope="action", dividend=None), claim(scope="action", dividend=0.0)
+    assert same_claims(unknown, unknown).height == 1
+    assert same_claims(unknown, none).is_empty()
+    assert same_claims(none, unknown).is_empty()
+    # Of a bar it is not what is claimed.
+    assert same_claims(claim(dividend=None), claim()).height == 1
