@@ -18,6 +18,7 @@ from quant_assets.exchanges import UnknownExchange, exchange
 from quant_assets.market.bars import KEYS, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
 from quant_assets.market.coverage import absent_days
+from quant_assets.market.oddities import Envelope, widened
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import load_settings
@@ -47,6 +48,7 @@ def prices(
     as_of: datetime | date | str | None = None,
     *,
     reinvest: Reinvest = "prev_close",
+    envelope: Envelope = "as_served",
     snapshot: str | None = None,
     store: Store = None,
 ) -> pl.LazyFrame:
@@ -64,18 +66,24 @@ def prices(
         as_of: what was known at this moment, byte for byte: rows that became known later are left out, restatements
             recorded later are undone from the ledger, and only actions known by then are applied. A datetime with its
             zone, ISO text, or a date (its end, UTC). Where nothing was known yet, a warning names the first moment.
+        envelope: "as_served": high and low as the source gives them, in a thin market not always around open and
+            close (`flags` says where); "widened": high and low include open and close.
         snapshot: the id of an earlier read with the same arguments (`snapshot_id`): read the same again, or fail.
         store: where the tables are: a folder or an opened store; None: as the settings say.
 
     Returns:
-        symbol, date, open, high, low, close, volume, dividend, split_ratio, currency, fetched_at (UTC), sorted by
-        (symbol, date). `to_pandas(…)` makes a pandas frame of it.
+        symbol, date, open, high, low, close, volume, dividend, split_ratio, currency, flags, fetched_at (UTC),
+        sorted by (symbol, date). `to_pandas(…)` makes a pandas frame of it. A volume that nobody knows and a dividend
+        that is in doubt are null beside a bar; "total_return" applies no dividend that is in doubt, and warns of it.
 
     Raises:
-        ValueError: an unknown symbol (no catalog lists it), an unknown way to adjust, a moment without its zone.
+        ValueError: an unknown symbol (no catalog lists it), an unknown way to adjust, an unknown envelope, a moment
+            without its zone.
         SnapshotMismatch: the store no longer gives what the snapshot read.
         ObjectDamaged, StoreUnavailable: naming the object.
     """
+    if envelope not in ("as_served", "widened"):
+        raise ValueError(f'envelope is "as_served" or "widened", not {envelope!r}')
     home, last = _open(store), _day(end)
     moment = _moment(as_of)
     if snapshot is not None:
@@ -88,7 +96,11 @@ def prices(
             f"{home.location} does not give what snapshot {snapshot} read: other arguments, or rows that have been "
             "removed or changed without the ledger"
         )
+    if adjust == "total_return":
+        _warn_of_held_dividends(used)
     rows = _adjusted(used, adjust, reinvest)
+    if envelope == "widened":
+        rows = rows.with_columns(widened())
     return rows.filter(pl.col("date") <= last) if last else rows
 
 
@@ -200,6 +212,17 @@ def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) 
             f"{len(absent)} session(s) of {code} have no cell, the first {absent[0]}: a split or dividend on one of "
             f"them is not applied (quant-assets backfill --missing --exchange {code})",
             stacklevel=4,
+        )
+
+
+def _warn_of_held_dividends(used: pl.DataFrame) -> None:
+    held = used.filter(pl.col("dividend").is_null()).select("symbol", "date")
+    if held.height:
+        symbol, day = held.row(0)
+        warnings.warn(
+            f"{held.height} dividend(s) are in doubt and not applied, the first of {symbol} on {day} "
+            "(quant-assets quarantine list)",
+            stacklevel=3,
         )
 
 

@@ -343,6 +343,42 @@ def test_of_a_value_restated_twice_each_version_is_known_in_its_time(store: Loca
     assert [close(second), close(None)] == [99.5, 99.5]
 
 
+def test_high_and_low_are_read_as_served_or_widened_to_open_and_close(store: LocalObjectStore) -> None:
+    thin = bar("IBM", date(2024, 1, 11), 97.0, flags="close_outside_range,open_outside_range")
+    put_cells(store, "US", {**thin, "open": 99.0, "high": 98.0, "low": 97.5, "close": 97.0})
+    days = {"start": date(2024, 1, 8), "store": store}
+    served = prices("IBM", **days).collect()
+    assert prices("IBM", envelope="as_served", **days).collect().equals(served)
+    assert served.row(-1, named=True)["flags"] == thin["flags"]
+    assert served.select("high", "low").row(-1) == (98.0, 97.5)
+    wide = prices("IBM", envelope="widened", **days).collect()
+    assert wide.select("high", "low").row(-1) == (99.0, 97.0)
+    assert wide.head(-1).equals(served.head(-1))
+    assert wide.drop("high", "low").equals(served.drop("high", "low"))
+    for how in ("split", "total_return"):
+        adjusted = prices("IBM", adjust=how, envelope="widened", **days).collect()
+        within = pl.col("open").is_between("low", "high") & pl.col("close").is_between("low", "high")
+        assert adjusted.filter(pl.col("close").is_not_null()).select(within.all()).item()
+
+
+@pytest.mark.parametrize("envelope", ["wide", "", None])
+def test_an_unknown_envelope_is_refused_by_name(store: LocalObjectStore, envelope: Any) -> None:
+    with pytest.raises(ValueError, match=f'envelope is "as_served" or "widened", not {envelope!r}'):
+        prices("IBM", envelope=envelope, store=store)
+
+
+def test_a_dividend_in_doubt_is_not_applied_and_named(store: LocalObjectStore) -> None:
+    plain = prices("IBM", adjust="total_return", end=WED, store=store).collect()
+    held = bar("IBM", date(2024, 1, 11), 97.0, dividend=None, flags="dividend_held", fetched_at=LEARNED)
+    put_cells(store, "US", held)
+    with pytest.warns(
+        UserWarning, match=r"1 dividend\(s\) are in doubt and not applied, the first of IBM on 2024-01-11"
+    ):
+        after = prices("IBM", adjust="total_return", store=store).collect()
+    assert after.head(-1).equals(plain)
+    assert after["dividend"].to_list()[-1] is None
+
+
 def test_only_actions_known_by_then_are_applied(store: LocalObjectStore) -> None:
     ways: list[dict[str, Any]] = [
         {"adjust": "split"}, {"adjust": "total_return"}, {"adjust": "total_return", "reinvest": "ex_close"},

@@ -52,6 +52,7 @@ DESCRIPTIONS = {
     "calendar": "Rows exactly when the exchange traded.",
     "validity": "Stored rows keep the rules of a daily bar, and none waits in quarantine.",
     "jumps_explained": "A split or dividend explains every large move since the session before.",
+    "flags": "Nothing is odd about any row: no price outside the day's range, no day without a trade.",
     FRESHNESS: "The exchange is not behind its sessions; judged on its latest cell.",
     "restatements_today": "No value of the session was restated in the last 24 hours.",
     BLOCKING: "Neither calendar nor validity is an ERROR. Stops what is downstream.",
@@ -131,6 +132,7 @@ class CellJudge:
                     "jumps_explained": rules.jumps_explained(
                         rows, frames.get(before[day]) if day in before else None, before.get(day, day)
                     ),
+                    "flags": rules.flagged(rows),
                     FRESHNESS: freshness(day),
                     "restatements_today": rules.restatements_today(self._restated, day, self.now),
                 }

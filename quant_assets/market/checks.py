@@ -6,6 +6,7 @@
 | `calendar` | | a closed day has rows, a row has another day's date, a session is recorded as closed, or a session that is over has no cell | the cell and the calendar agree, or the session is not over |
 | `validity` | bars of the session wait in quarantine for a decision | a stored row breaks a rule of a daily bar, rows are not unique or not sorted, or the object is damaged or gone | all rows keep the rules, and nothing waits |
 | `jumps_explained` | a close moved by more than a factor of 1.6 since the session before, and no split or dividend explains it | never: a real crash is a fact | every move is smaller or explained |
+| `flags` | something is odd about rows: open or close outside the range, no trade, a stale price, a value in doubt (`market.flags`) | never: it is what the source says of the market | no row has a flag |
 | `freshness` (of the exchange, said of its latest cell) | the last session with all that the source can give is 2 to 5 sessions behind the last one over | more than 5 behind; stops nothing, for old prices are no wrong prices | at most 1 behind, or not the latest cell |
 | `restatements_today` | values of the session were restated in the last 24 hours | never: a restatement is a recorded correction | none were |
 | `usable` | | `calendar` or `validity` is ERROR (stops what is downstream) | neither is |
@@ -23,8 +24,9 @@ from enum import StrEnum
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES
 from quant_assets.market.coverage import FINAL, HELD, SETTLED, CellState, Missing
+from quant_assets.market.flags import FLAGS, NONE, counted
 from quant_assets.market.moves import LARGE, exceeds, like_a_split, size_explained
 
 STALE_WARN, STALE_ERROR = 1, 5
@@ -200,6 +202,21 @@ def _like_a_split(move: float) -> str:
     """What a move that the known splits leave over looks like, in words; empty when like nothing."""
     ratio = like_a_split(move)
     return f", which looks like a {ratio} split that the source has not reported" if ratio else ""
+
+
+def flagged(rows: pl.DataFrame | None) -> Verdict:
+    """Whether something is odd about rows of the cell (DAILY_SCHEMA; None where it has none), as their flags say."""
+    if rows is None:
+        return Verdict("no rows")
+    odd = rows.filter(pl.col(FLAGS) != NONE)
+    if odd.is_empty():
+        return Verdict("nothing is odd about any row")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counted(odd).items())
+    return Verdict(
+        f"{odd.height} of {rows.height} row(s) are flagged: {kinds}",
+        Severity.WARN,
+        odd.select("symbol", FLAGS, *PRICES, "volume", "dividend"),
+    )
 
 
 def is_whole(state: CellState, missing: Collection[Missing]) -> bool:

@@ -8,6 +8,7 @@ as served too, so that whoever wants an envelope widens it when reading (`widene
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import polars as pl
 
@@ -24,6 +25,9 @@ from quant_assets.market.flags import (
     from_conditions,
     joined,
 )
+
+Envelope = Literal["as_served", "widened"]
+"""How high and low are read: as the source gives them, or widened to include open and close."""
 
 STALE_RUN = 5
 """Equal closes in a row from which on a price counts as stale."""

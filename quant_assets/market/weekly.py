@@ -87,7 +87,9 @@ def weekly_bars(
       last bar, null without one. ``sessions``: its number of bars.
     - ``open, high, low, close``: in the listing's currency, per share as it stands **at the end of the
       week**: prices before an ex-date are divided by the split's ratio. Weeks that need no division hold
-      the as-traded numbers bit for bit; the others are rounded to ten significant digits.
+      the as-traded numbers bit for bit; the others are rounded to ten significant digits. High and low are the
+      largest and smallest of those of the days, as the source serves them: in a thin market open or close of the week
+      may lie outside, as they do on the day.
     - ``volume``: shares on that same basis, so as-traded volume times the ratio. Float64, because a
       reverse split leaves fractions and rounding them would lose turnover; whole numbers stay exact up
       to 2**53. Rounded to a thousandth of a share where a ratio was applied.

@@ -436,7 +436,7 @@ def test_the_views_agree_on_a_partial_cell_and_its_check_is_executed_again(
     """After the dialog's backfill, which left one cell partial."""
     day, (first, *_) = "2013-02-27|ASX", platform.symbols["ASX"]
     # The one missing symbol is a warning, in all views the same.
-    expect_in_all_views(page, warned=1, passed=6)
+    expect_in_all_views(page, warned=1, passed=7)
     expect(
         page.get_by_text(re.compile(rf"^{re.escape(day)}: 1 symbol\(s\) missing: {first}"))
     ).to_be_visible()
@@ -462,5 +462,5 @@ def test_the_views_agree_on_a_partial_cell_and_its_check_is_executed_again(
     wait_until(judged)
     wait_until(lambda: not platform.instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
     assert Counter(platform.source.stats()["chart_data"]) == Counter()
-    expect_in_all_views(page, warned=0, passed=7)
+    expect_in_all_views(page, warned=0, passed=8)
     page.screenshot(path=ARTIFACTS / "check_executed_again.png")

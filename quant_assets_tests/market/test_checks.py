@@ -93,6 +93,24 @@ def test_rows_belong_to_sessions_and_sessions_that_are_over_have_a_cell(
     assert checks.calendar(facts, rows).severity == severity
 
 
+# Flags.
+
+
+def test_flagged_rows_are_a_warning_that_counts_and_shows_them() -> None:
+    rows = bars(A=1.0, B=2.0, C=3.0)
+    assert checks.flagged(rows).passed
+    assert checks.flagged(None).passed
+    odd = rows.with_columns(flags=pl.Series(["no_trade", "", "no_trade,stale_price"]))
+    verdict = checks.flagged(odd)
+    assert verdict.severity is WARN
+    assert verdict.summary == "2 of 3 row(s) are flagged: 2 no_trade, 1 stale_price"
+    assert verdict.table is not None
+    assert verdict.table.select("symbol", "flags", "close").rows() == [
+        ("A", "no_trade", 1.0),
+        ("C", "no_trade,stale_price", 3.0),
+    ]
+
+
 # Validity.
 
 

@@ -214,6 +214,13 @@ def test_a_row_with_neither_bar_nor_action_makes_no_week() -> None:
     assert weekly_bars(frame(row(THU, None)), FULL_WEEK).is_empty()
 
 
+def test_a_thin_week_has_the_widest_of_the_ranges_that_were_served() -> None:
+    # Monday opens below its low, Tuesday closes above its high.
+    daily = frame(row(MON, (9.0, 10.5, 10.0, 10.2, 0)), row(TUE, (10.2, 10.4, 10.1, 11.0, 5)))
+    week = only(weekly_bars(daily, FULL_WEEK))
+    assert [week[name] for name in ("open", "high", "low", "close", "volume")] == [9.0, 10.5, 10.0, 11.0, 5.0]
+
+
 def test_missing_sessions_at_either_end_show_in_the_dates_only() -> None:
     bar = (1.0, 2.0, 0.5, 1.5, 10)
     daily = frame(row(TUE, bar), row(WED, bar), row(MON, bar, symbol="B"), row(TUE, bar, symbol="B"))
