@@ -70,7 +70,9 @@ class Harness:
         source = YahooSource(chosen)
         try:
             rules = FillRules(self.home / "spill", look_back, min_coverage)
-            context = FillContext(exchange(code), store or self.store, source, chosen.clock, rules)
+            context = FillContext(
+                exchange(code, chosen.exchanges_file), store or self.store, source, chosen.clock, rules
+            )
             return fill_cells(
                 replace(context, run=run or context.run),
                 FillRequest(days, listings(*SYMBOLS) if catalog is None else catalog, only, mode),

@@ -53,7 +53,7 @@ TRUE: dict[str, dict[date, tuple[float, float]]] = {
 def traded(symbol: str, days: list[date] = DAYS, true: Any = None) -> pl.DataFrame:
     """What was traded of a symbol, its actions on their sessions."""
     # No two symbols alike: that would be taken for a rename.
-    level, rows = 82.0 + SYMBOLS.index(symbol), list[tuple[Any, ...]]()
+    level, rows = 82.0 + sum(symbol.encode()) % 7, list[tuple[Any, ...]]()
     for number, day in enumerate(days):
         dividend, ratio = (TRUE[symbol] if true is None else true).get(day, (0.0, 1.0))
         level = (level + (number % 5 - 2) * 0.11) / ratio
@@ -256,3 +256,60 @@ def test_an_action_that_waits_on_a_closed_day_is_not_accepted_there_and_the_reme
     assert_frame_equal(stored.select(traded(SPLIT).columns), traded(SPLIT), check_exact=True)
     settled = read_quarantine(lost.store, "US").filter(pl.col("decision") == Decision.SUPERSEDED.value)
     assert settled.select(KEYS).rows() == [(SPLIT, MEMORIAL_DAY)]
+
+
+# An exchange that trades from Sunday to Thursday, evening by evening.
+
+TASE = """
+exchanges:
+  TASE:
+    {name: Tel Aviv Stock Exchange, suffix: .TA, yahoo_codes: [TLV], calendar: XTAE, zone: Asia/Jerusalem,
+     close: "17:25", currencies: [ILA], weekdays: "0-4"}
+"""
+SUNDAY, NEXT_SUNDAY = date(2024, 3, 10), date(2024, 3, 17)
+"""The ex-dates of a 4:1 and of a dividend of two."""
+
+
+def levantine(own: Path) -> pl.DataFrame:
+    days = exchange("TASE", own).calendar().sessions(date(2024, 2, 18), date(2024, 3, 21))
+    return traded("ABC.TA", list(days), {SUNDAY: (0.0, 4.0), NEXT_SUNDAY: (2.0, 1.0)})
+
+
+@pytest.fixture(scope="module")
+def levant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ReplayHandle, Path]]:
+    folder = tmp_path_factory.mktemp("levant")
+    own = folder / "mine.yaml"
+    own.write_text(TASE)
+    rows = levantine(own).with_columns(currency=pl.lit("ILA"))
+    with serve(folder / "histories", rows, exchanges_file=own) as handle:
+        yield handle, own
+
+
+def test_where_sundays_are_sessions_an_action_of_a_saturday_is_stored_on_sunday(
+    levant: tuple[ReplayHandle, Path], tmp_path: Path
+) -> None:
+    server, own = levant
+    server.clear_faults()
+    server.add_faults(
+        {"kind": "action_on_closed_day", "symbol": "ABC.TA", "date": str(SUNDAY), "to": "2024-03-08"},
+        {"kind": "action_on_closed_day", "symbol": "ABC.TA", "date": str(NEXT_SUNDAY), "to": "2024-03-16"},
+    )
+    home = Harness(tmp_path, server.url)
+    true = levantine(own).filter(pl.col("date") >= date(2024, 3, 3))
+    days = true["date"].to_list()
+    for asked in (days[:3], *([day] for day in days[3:])):
+        report = home.live(
+            server, asked[-1], asked, catalog=listings("ABC.TA"), code="TASE", exchanges_file=own
+        )
+        assert (report.result, report.restatements.height) == ("COMPLETE", 0)
+    stored = read_daily(home.store, "TASE")
+    assert_frame_equal(stored.select(true.columns), true, check_exact=True)
+    assert stored.filter(pl.col("flags") != "").select("date", "flags").rows() == [
+        (SUNDAY, "action_dated:2024-03-08"),
+        (NEXT_SUNDAY, "action_dated:2024-03-16"),
+    ]
+    server.clear_faults()
+    again = home.fill(
+        days, listings("ABC.TA"), code="TASE", now=evening(days[-1]), mode=Mode.FORCE, exchanges_file=own
+    )
+    assert (again.written, again.restatements.height) == (0, 0)
