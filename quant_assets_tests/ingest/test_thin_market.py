@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
-from quant_assets.replay.launch import ReplayHandle
+from quant_assets.market.flags import has
+from quant_assets.replay.generator import generate
+from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.quarantine import read_quarantine
 from quant_assets_tests.ingest.harness import Harness, sessions, truth
@@ -66,6 +69,38 @@ def test_a_thin_market_fills_complete_cells_as_served_with_its_flags(
         assert (again.restatements.height, again.written) == (0, 0)
     assert tree(harness.home / "store") == before
     assert harness.entry(DAYS[0]).state is CellState.COMPLETE
+
+
+def test_a_made_up_exchange_of_thin_symbols_fills_complete_with_nothing_refused(tmp_path: Path) -> None:
+    made = GeneratedExchange("LSE", symbols=8, seed=3, start="2023-07-03", end="2024-03-01", thin=1.0)
+    traded = generate("LSE", 8, "2023-07-03", "2024-03-01", seed=3, thin=1.0).frame.filter(
+        pl.col("close").is_not_null()
+    )
+    assert traded.filter(pl.col("volume") == 0).height > 0.2 * traded.height
+    harness = Harness(tmp_path, "")
+    with start(ReplayConfig(generated=[made], now="2024-03-01T20:00:00Z")) as server:
+        harness.url = server.url
+        report = harness.fill(
+            sessions(date(2023, 7, 3), date(2024, 3, 1), "LSE"),
+            listings(*traded["symbol"].unique()),
+            code="LSE",
+            now=datetime(2024, 3, 1, 20, tzinfo=UTC),
+        )
+    assert read_quarantine(harness.store, "LSE").is_empty()
+    refused = [m for cell in report.cells.values() for m in cell.missing if m.outcome == "refused"]
+    assert refused == []
+    stored = read_daily(harness.store, "LSE").filter(pl.col("close").is_not_null())
+    kept = ["symbol", "date", "open", "close", "volume"]
+    assert stored.select(kept).equals(traded.select(kept).sort("symbol", "date"))
+    # High and low are as served but for a step of rounding.
+    both = stored.join(traded.select("symbol", "date", _high="high", _low="low"), on=["symbol", "date"])
+    changed = both.filter((pl.col("high") != pl.col("_high")) | (pl.col("low") != pl.col("_low")))
+    assert changed.filter(~has("rounding")).is_empty()
+    outside = ~(pl.col("open").is_between("low", "high") & pl.col("close").is_between("low", "high"))
+    told = has("open_outside_range") | has("close_outside_range")
+    assert stored.select((outside == told).all()).item()
+    assert stored.filter(outside).height > 20
+    assert stored.select((has("no_trade") == (pl.col("volume") == 0)).all()).item()
 
 
 def test_evening_by_evening_a_thin_market_has_the_flags_of_one_backfill(

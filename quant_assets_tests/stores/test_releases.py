@@ -11,12 +11,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets.ingest.plan import Mode
+from quant_assets.maintenance.migrate import migrate_store
 from quant_assets.maintenance.rebuild import rebuild_manifest
 from quant_assets.maintenance.verify import verify_store
 from quant_assets.market.bars import DAILY_SCHEMA, content_sha256, with_flags
 from quant_assets.market.coverage import CellState
 from quant_assets.reader import prices, profiles, snapshot_id, universe, weekly
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.listing_events import read_events
 from quant_assets.tables.manifest import Entry, Manifest
@@ -126,6 +128,12 @@ def test_it_is_continued_and_nothing_that_is_there_is_asked_for_again(
     assert harness.entry(date(2013, 1, 4)).state is CellState.COMPLETE
     assert sorted(harness.restatements()["date"]) == [date(2012, 12, 27), *[date(2012, 12, 31)] * 2]
     assert verify_store(harness.store).sound
+    # Cells with the column of flags and without are one store, wherever it is moved to.
+    moved = LocalObjectStore(harness.home / "moved")
+    assert migrate_store(harness.store, moved).failed == {}
+    assert verify_store(moved).sound
+    rows = prices(EVERYBODY, store=moved).collect()
+    assert_frame_equal(rows, prices(EVERYBODY, store=harness.store).collect(), check_exact=True)
     same = harness.fill(days, listings(*SYMBOLS["US"]), now=later, mode=Mode.VERIFY)
     assert same.restatements.is_empty()
     assert {day for day, state in states(harness, "US").items() if state is not CellState.CLOSED} == {
