@@ -24,6 +24,8 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
+from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._utils.schedules import schedule_execution_time_iterator
@@ -61,6 +63,21 @@ def materialize_now(context: Context, materializations: Sequence[dg.AssetMateria
         dg.DagsterEvent.asset_materialization(
             step, materialization, DagsterEventBatchMetadata(batch, number == len(materializations))
         )
+
+
+def add_metadata_of_partitions(
+    step: StepExecutionContext, asset: dg.AssetKey, metadata: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Metadata of many partitions (by key) for the materializations that the step's output will have.
+
+    `add_asset_metadata(partition_key=…)` lists all partitions of the run and copies what it was given so far, each
+    time: the square of their number. The keys are not checked here.
+    """
+    given = step._metadata_accumulator.per_output_metadata  # pyright: ignore[reportPrivateUsage]
+    more = {AssetMetadataHandle(asset_key=asset, partition_key=key): value for key, value in metadata.items()}
+    step._metadata_accumulator = OutputMetadataAccumulator(  # pyright: ignore[reportPrivateUsage]
+        per_output_metadata={**given, **more}
+    )
 
 
 def output_without_materialization(name: str) -> dg.Output[None]:

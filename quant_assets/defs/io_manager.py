@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.defs.cell_metadata import ROW_COUNT, by_exchange, object_link
+from quant_assets.defs.dagster_internals import add_metadata_of_partitions
 from quant_assets.defs.partition_keys import split_key
 from quant_assets.market.bars import content_sha256
 from quant_assets.market.coverage import CellState
@@ -136,10 +137,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 writers.take(key, _output(value))
         done, failed = writers.done, writers.failed
         if not failed:
-            for key, metadata in done.items():
-                context.step_context.add_asset_metadata(
-                    metadata, asset_key=context.asset_key, partition_key=key
-                )
+            add_metadata_of_partitions(context.step_context, context.asset_key, done)
             return
         # A failed step marks none of its partitions by itself, and those that are done must not be done again.
         for key, metadata in done.items():

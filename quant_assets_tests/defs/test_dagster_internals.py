@@ -18,6 +18,7 @@ from dagster._core.snap import snapshot_from_execution_plan
 from quant_assets.definitions import build_definitions
 from quant_assets.defs.asset_checks import DESCRIPTIONS, check_key
 from quant_assets.defs.dagster_internals import (
+    add_metadata_of_partitions,
     failed_partitions,
     latest_materialization,
     materialize_now,
@@ -105,6 +106,42 @@ def test_materializations_are_stored_while_the_step_runs_and_its_output_adds_non
     stored = instance.fetch_materializations(TABLE, limit=10).records
     assert sorted(str(record.partition_key) for record in stored) == ["a", "b", "c"]
     assert after == ["ran"]
+
+
+def test_metadata_of_many_partitions_comes_with_their_materializations_as_if_added_one_by_one(
+    instance: dg.DagsterInstance,
+) -> None:
+    def stored(at_once: bool) -> dict[str | None, dict[str, object]]:
+        class Manager(dg.ConfigurableIOManager):
+            def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+                step = context.step_context
+                step.add_asset_metadata({"rows": 0, "kept": "yes"}, asset_key=TABLE)
+                found = {key: {"rows": len(key), "name": key} for key in context.asset_partition_keys}
+                if at_once:
+                    add_metadata_of_partitions(step, TABLE, found)
+                    return
+                for key, metadata in found.items():
+                    step.add_asset_metadata(metadata, asset_key=TABLE, partition_key=key)
+
+            def load_input(self, context: dg.InputContext) -> None: ...
+
+        @dg.asset(partitions_def=GRID, backfill_policy=dg.BackfillPolicy.single_run())
+        def table() -> int:
+            return 1
+
+        resources = {"io_manager": Manager()}
+        assert dg.materialize([table], instance=instance, tags=RANGE, resources=resources).success
+        records = instance.fetch_materializations(TABLE, limit=3).records
+        return {
+            record.partition_key: {
+                name: value.value
+                for name, value in record.asset_materialization.metadata.items()  # pyright: ignore
+            }
+            for record in records
+        }
+
+    assert stored(at_once=True) == stored(at_once=False)
+    assert stored(at_once=True)["b"] == {"rows": 1, "kept": "yes", "name": "b"}
 
 
 def test_a_result_of_the_run_takes_the_announced_row_and_one_of_a_partition_is_a_row_of_its_own(
