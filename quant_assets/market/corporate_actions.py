@@ -20,7 +20,7 @@ import polars as pl
 
 from quant_assets.market.bars import PRICES
 from quant_assets.market.folds import ordered_product, ordered_sum
-from quant_assets.market.precision import recovered, recovered_dividends
+from quant_assets.market.precision import recovered, recovered_dividends, recovered_volume
 
 Adjust = Literal["none", "split", "total_return"]
 Reinvest = Literal["prev_close", "ex_close"]
@@ -53,29 +53,23 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         dividends: date (ex-date), amount (per share, split-adjusted to now); a capital gain is one of them.
 
     Returns:
-        `AS_TRADED_COLUMNS` sorted by date, one row a date: volume Int64, dividend as declared (0.0), split_ratio
-        (1.0), and `scale`, the S(t) that the served numbers were multiplied by: what one of them can vouch for
-        depends on it. An ex-date that has no bar gets a row of its own with null prices and volume 0: an action is
-        never lost, nor moved to another day (`action_dates` moves those of closed days). Several dividends of one
-        ex-date are added up, several ratios multiplied.
+        `AS_TRADED_COLUMNS` sorted by date, one row a date: volume Int64 (null where a reverse split has made the
+        served number meaningless), dividend as declared (0.0), split_ratio (1.0), and `scale`, the S(t) that the
+        served numbers were multiplied by: what one of them can vouch for depends on it. An ex-date that has no bar
+        gets a row of its own with null prices and volume 0: an action is never lost, nor moved to another day
+        (`action_dates` moves those of closed days). Several dividends of one ex-date are added up, several ratios
+        multiplied.
     """
     factor = split_factor_after(served["date"], splits)
-    bars = served.with_columns(_prices(served, factor))
-    if (factor != 1.0).any():
-        bars = bars.with_columns(
-            (pl.col("volume") / factor).round(0, mode="half_away_from_zero").cast(pl.Int64).alias("volume")
-        )
+    volume = recovered_volume(pl.lit(factor)) if (factor != 1.0).any() else pl.col("volume").fill_null(0)
+    bars = served.with_columns(volume.cast(pl.Int64), *_prices(served, factor))
     if splits.is_empty() and dividends.is_empty():
         nothing = (
             pl.lit(0.0).alias("dividend"),
             pl.lit(1.0).alias("split_ratio"),
             pl.lit(1.0).alias("scale"),
         )
-        return (
-            bars.with_columns(pl.col("volume").cast(pl.Int64).fill_null(0), *nothing)
-            .select(AS_TRADED_COLUMNS)
-            .sort("date")
-        )
+        return bars.with_columns(*nothing).select(AS_TRADED_COLUMNS).sort("date")
 
     declared = (
         dividends.select("date", _declared(dividends, splits))
@@ -85,11 +79,11 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
     )
     ratios = splits.group_by("date").agg(ordered_product(pl.col("ratio")).alias("split_ratio"))
     actions = declared.join(ratios, on="date", how="full", coalesce=True)
-    joined = bars.join(actions, on="date", how="full", coalesce=True)
+    joined = bars.with_columns(_bar=True).join(actions, on="date", how="full", coalesce=True)
     return joined.select(
         "date",
         *PRICES,
-        pl.col("volume").fill_null(0),
+        pl.when(pl.col("_bar")).then("volume").otherwise(0).alias("volume"),
         pl.col("dividend").fill_null(0.0),
         pl.col("split_ratio").fill_null(1.0),
         split_factor_after(joined["date"], splits).alias("scale"),
@@ -121,8 +115,9 @@ def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close
         reinvest: "prev_close" for Yahoo's 1 - D / C_prev, "ex_close" for 1 / (1 + D / C_ex).
 
     Returns:
-        The same columns sorted by (symbol, date). Under "split" and "total_return" volume is Float64 (shares of
-        the last row's basis) and `split_ratio` and `dividend` stay on their ex-dates, the dividend rescaled.
+        The same columns sorted by (symbol, date). Under "split" and "total_return" volume is Float64 (shares of the
+        last row's basis; null where it is unknown) and `split_ratio` and `dividend` stay on their ex-dates, the
+        dividend rescaled.
 
     Raises:
         ValueError: `how` or `reinvest` is none of the above.

@@ -17,6 +17,7 @@ lie on that grid far more often than chance would have it, each price on it stan
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -40,6 +41,9 @@ _SLACK = 1e-6
 _MOST_DECIMALS = 22
 """10**22 is the last power of ten that a float64 holds exactly: then a decimal is the float64 nearest to it."""
 _FEWEST_FOR_FRACTIONS = 3
+_FEWEST_SHARES, _LOT = 10, 100
+_LIVE = timedelta(days=7)
+"""How long after its session a row counts as seen before any later split."""
 
 
 def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -108,6 +112,21 @@ def recovered_dividends(
         )
         half = np.where(short & (scale != 1.0), 0.5 * 10.0**-_GRID, half)
     return _shortest_within(amounts, scale, half, half)
+
+
+def recovered_volume(scale: pl.Expr) -> pl.Expr:
+    """The shares traded, Int64, of the columns `volume` (served), `high` and `low` and the S of each bar.
+
+    A reverse split counts volumes in fewer shares: 279,293 can come as 0. What was traded is null, unknown, where
+    fewer than ten of today's shares came (so that it may be off by more than 5 %) and each stands for more than two.
+    A zero of a bar that did not move stays one while it hides less than a lot of 100.
+    """
+    served = pl.col("volume").fill_null(0)
+    lost = 0.5 / scale
+    quiet = (served == 0) & (pl.col("high") == pl.col("low")) & (lost < _LOT)
+    unknown = (served < _FEWEST_SHARES) & (lost > 1.0) & ~quiet.fill_null(False)
+    shares = (served / scale).round(0, mode="half_away_from_zero").cast(pl.Int64)
+    return pl.when(~unknown).then(shares).alias("volume")
 
 
 def _shortest(
@@ -226,6 +245,16 @@ def other_volume() -> pl.Expr:
         pl.when(pl.col(s) < 1.0).then(0.5 / pl.col(s) + 0.5).otherwise(0.0) for s in ("scale", "scale_old")
     ]
     return (old - new).abs() > pl.max_horizontal(lost[0] + lost[1], 0.5)
+
+
+def rounded_to_zero() -> pl.Expr:
+    """Whether the zero of a bar whose volume has become unknown was no more than that when it was stored.
+
+    Earlier versions took what a reverse split had rounded to nothing for a day without a trade. A zero that was seen
+    within days of the session is one.
+    """
+    seen_late = pl.col("fetched_at").dt.date() - pl.col("date") > _LIVE
+    return (pl.col("volume") == 0).fill_null(False) & pl.col("close").is_not_null() & seen_late
 
 
 def other_dividend() -> pl.Expr:

@@ -19,7 +19,7 @@ import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES
 from quant_assets.market.flags import DIVIDEND_HELD, FLAGS, NONE, VOLUME_UNKNOWN, joined, removed
-from quant_assets.market.precision import other_dividend, other_price, other_volume
+from quant_assets.market.precision import other_dividend, other_price, other_volume, rounded_to_zero
 
 _NEW = "_new"
 
@@ -99,7 +99,8 @@ def differing(name: str) -> pl.Expr:
         far = (old - new).abs() > 1e-6 * old.abs()
     if name in ("volume", "dividend"):
         # What is in doubt or unknown now says nothing against what is known.
-        return pl.when(new.is_null()).then(False).when(old.is_null()).then(True).otherwise(far)
+        gone = rounded_to_zero() if name == "volume" else pl.lit(False)
+        return pl.when(new.is_null()).then(gone).when(old.is_null()).then(True).otherwise(far)
     return pl.when(old.is_null() | new.is_null()).then(old.is_null() != new.is_null()).otherwise(far)
 
 
@@ -152,6 +153,8 @@ def _with_what_is_known(joined: pl.DataFrame) -> pl.DataFrame:
             taken = (
                 pl.col(f"{name}{_NEW}").is_null() & pl.col(name).is_not_null() & same_basis.fill_null(True)
             )
+            if name == "volume":
+                taken &= ~rounded_to_zero()
             joined = joined.with_columns(
                 pl.when(taken).then(name).otherwise(f"{name}{_NEW}").alias(f"{name}{_NEW}"),
                 removed(pl.col(f"{FLAGS}{_NEW}"), code, taken).alias(f"{FLAGS}{_NEW}"),

@@ -103,7 +103,7 @@ def table(days: list[Traded]) -> pl.DataFrame:
 
 # In ticks of a hundredth of a cent below 800 (what a float32 can carry), volumes in lots that every split divides.
 ticks = st.integers(min_value=100, max_value=7_999_999).map(lambda n: n / 10_000)
-lots = st.integers(min_value=0, max_value=50_000).map(lambda n: n * 160_000)
+lots = st.integers(min_value=1, max_value=50_000).map(lambda n: n * 16_000_000)
 bars = st.tuples(ticks, ticks, ticks, ticks, lots)
 actions = st.tuples(
     st.sampled_from([0.0, 0.0, 0.25, 0.3333, 1.2]),
@@ -321,3 +321,15 @@ def test_unknown_ways_to_adjust_are_refused_by_name() -> None:
         adjust(pl.LazyFrame(), "splits")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="never"):
         adjust(pl.LazyFrame(), "split", reinvest="never")  # type: ignore[arg-type]
+
+
+def test_a_volume_of_which_a_reverse_split_has_left_nothing_is_unknown() -> None:
+    days = [
+        Traded((0.0001, 0.0002, 0.0001, 0.0001, 279_293)),
+        Traded(None, dividend=0.5),
+        Traded((0.01, 0.01, 0.01, 0.01, 5), split=1 / 1_000_000),
+    ]
+    recovered = undo(serve(days))
+    assert recovered["volume"].to_list() == [None, 0, 5]
+    adjusted = adjust(recovered.with_columns(symbol=pl.lit("A")).lazy(), "split").collect()
+    assert adjusted["volume"].to_list() == [None, 0.0, 5.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -20,6 +21,8 @@ from quant_assets.market.precision import (
     price_times,
     recovered,
     recovered_dividends,
+    recovered_volume,
+    rounded_to_zero,
     shortest_float32,
 )
 
@@ -328,6 +331,44 @@ def test_of_a_price_that_was_never_rescaled_a_float32_step_is_no_other_price(old
     assert looks("close", float(np.float32(old)), step, never).select(other_price("close")).item() is False
 
 
+# --- volumes
+
+
+@pytest.mark.parametrize(
+    ("served", "scale", "moved", "traded"),
+    [
+        (0, 1 / 1_000_000, False, None),  # 279,293 shares once
+        (0, 0.1, True, None),
+        (0, 0.1, False, 0),  # fewer than five shares cannot have moved a price that did not move
+        (0, 0.005, False, None),
+        (9, 0.1, True, None),
+        (10, 0.1, True, 100),
+        (1, 0.5, True, 2),  # a share more or less
+        (0, 0.5, True, 0),
+        (3, 4.0, True, 1),
+        (0, 4.0, True, 0),
+        (123_456, 0.001, True, 123_456_000),
+        (None, 0.001, True, None),
+    ],
+)
+def test_a_volume_of_which_nothing_is_left_is_unknown(
+    served: int | None, scale: float, moved: bool, traded: int | None
+) -> None:
+    bar = pl.DataFrame({"volume": [served], "high": [10.1 if moved else 10.0], "low": [10.0]})
+    found = bar.with_columns(pl.col("volume").cast(pl.Int64)).select(recovered_volume(pl.lit(scale)))
+    assert found["volume"].to_list() == [traded]
+    assert found.schema["volume"] == pl.Int64
+
+
+@given(st.integers(0, 10**10), scales)
+def test_a_recovered_volume_is_off_by_a_share_or_by_a_twentieth_at_most(volume: int, scale: float) -> None:
+    bar = pl.DataFrame({"volume": [round(volume * scale)], "high": [10.1], "low": [10.0]})
+    (found,) = bar.select(recovered_volume(pl.lit(scale)))["volume"].to_list()
+    assert found is None or abs(found - volume) <= max(2, 0.0501 * volume)
+    if found is None:
+        assert volume * scale < 10
+
+
 @pytest.mark.parametrize(
     ("old", "new", "scale", "other"),
     [
@@ -341,6 +382,27 @@ def test_a_volume_may_differ_by_what_is_lost_in_todays_shares(
     old: int, new: int, scale: float, other: bool
 ) -> None:
     assert looks("volume", old, new, (scale, scale, 1.0)).select(other_volume()).item() is other
+
+
+@pytest.mark.parametrize(
+    ("volume", "close", "known", "rounded"),
+    [
+        (0, 10.0, date(2025, 1, 2), True),
+        (0, 10.0, date(2024, 3, 16), False),  # seen live: nobody traded
+        (7, 10.0, date(2025, 1, 2), False),
+        (None, 10.0, date(2025, 1, 2), False),
+        (0, None, date(2025, 1, 2), False),  # an action without a bar
+    ],
+)
+def test_a_zero_that_came_long_after_its_session_is_none(
+    volume: int | None, close: float | None, known: date, rounded: bool
+) -> None:
+    moment = datetime(known.year, known.month, known.day, 22, tzinfo=UTC)
+    values = {"date": date(2024, 3, 15), "close": close, "volume": volume, "fetched_at": moment}
+    row = pl.DataFrame(
+        {name: [value] for name, value in values.items()}, schema_overrides={"volume": pl.Int64}
+    )
+    assert row.select(rounded_to_zero()).item() is rounded
 
 
 @pytest.mark.parametrize(
