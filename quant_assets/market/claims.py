@@ -48,9 +48,8 @@ def same_claims(held: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
         held, earlier: the columns of ANSWER_SCHEMA, and `scope`. A pair has the same symbol, date and scope.
     """
     columns = [*DAILY_SCHEMA, "scope"]
-    old = earlier.select(
-        *columns, pl.col("scale").alias("scale_old"), pl.col("scale").alias("scale_most")
-    ).with_row_index("earlier_at")
+    scales = (pl.col("scale").alias(name) for name in ("scale_old", "scale_most", "scale_seen"))
+    old = earlier.select(*columns, *scales).with_row_index("earlier_at")
     new = held.select(*columns, "scale").with_row_index("at")
     pairs = old.join(new, on=[*KEYS, "scope"], how="inner", suffix="_new")
     same = pl.all_horizontal(~differing(name) for name in VALUES)

@@ -17,7 +17,6 @@ lie on that grid far more often than chance would have it, each price on it stan
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -42,8 +41,6 @@ _MOST_DECIMALS = 22
 """10**22 is the last power of ten that a float64 holds exactly: then a decimal is the float64 nearest to it."""
 _FEWEST_FOR_FRACTIONS = 3
 _FEWEST_SHARES, _LOT = 10, 100
-_LIVE = timedelta(days=7)
-"""How long after its session a row counts as seen before any later split."""
 
 
 def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -122,11 +119,15 @@ def recovered_volume(scale: pl.Expr) -> pl.Expr:
     A zero of a bar that did not move stays one while it hides less than a lot of 100.
     """
     served = pl.col("volume").fill_null(0)
+    shares = (served / scale).round(0, mode="half_away_from_zero").cast(pl.Int64)
+    return pl.when(~_meaningless(served, scale)).then(shares).alias("volume")
+
+
+def _meaningless(served: pl.Expr, scale: pl.Expr) -> pl.Expr:
+    """Whether a served volume says nothing of the shares traded (`recovered_volume`)."""
     lost = 0.5 / scale
     quiet = (served == 0) & (pl.col("high") == pl.col("low")) & (lost < _LOT)
-    unknown = (served < _FEWEST_SHARES) & (lost > 1.0) & ~quiet.fill_null(False)
-    shares = (served / scale).round(0, mode="half_away_from_zero").cast(pl.Int64)
-    return pl.when(~unknown).then(shares).alias("volume")
+    return (served < _FEWEST_SHARES) & (lost > 1.0) & ~quiet.fill_null(False)
 
 
 def _shortest(
@@ -217,7 +218,8 @@ def _on_grid(narrow: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 
 
 # When two values are the same. Joined rows, as `reconcile.compare` makes them: `scale` is the S that the new value
-# was served at; the old one was served at one of `scale_old` to `scale_most`, on some day since.
+# was served at; the old one was served at one of `scale_old` to `scale_most`, on some day since: at `scale_seen`, if
+# the source has listed every split in time.
 
 
 def other_price(name: str) -> pl.Expr:
@@ -248,13 +250,13 @@ def other_volume() -> pl.Expr:
 
 
 def rounded_to_zero() -> pl.Expr:
-    """Whether the zero of a bar whose volume has become unknown was no more than that when it was stored.
+    """Whether the zero of a bar whose volume is unknown now was no more than that when it was stored.
 
-    Earlier versions took what a reverse split had rounded to nothing for a day without a trade. A zero that was seen
-    within days of the session is one.
+    Earlier versions took what a reverse split had rounded to nothing for a day without a trade. `scale_seen` is the S
+    that the old value was served at.
     """
-    seen_late = pl.col("fetched_at").dt.date() - pl.col("date") > _LIVE
-    return (pl.col("volume") == 0).fill_null(False) & pl.col("close").is_not_null() & seen_late
+    zero = (pl.col("volume") == 0) & pl.col("close").is_not_null()
+    return (zero & _meaningless(pl.lit(0), pl.col("scale_seen"))).fill_null(False)
 
 
 def other_dividend() -> pl.Expr:

@@ -19,7 +19,13 @@ import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES
 from quant_assets.market.flags import DIVIDEND_HELD, FLAGS, NONE, VOLUME_UNKNOWN, joined, removed
-from quant_assets.market.precision import other_dividend, other_price, other_volume, rounded_to_zero
+from quant_assets.market.precision import (
+    formerly_rounded,
+    other_dividend,
+    other_price,
+    other_volume,
+    rounded_to_zero,
+)
 
 _NEW = "_new"
 
@@ -111,8 +117,8 @@ class Compared:
     `fresh` (ANSWER_SCHEMA): rows that do not stand yet. `bare` (joined): a bar comes where an action alone stood.
     `pairs` (joined): all others, with `differs`. `absent` (DAILY_SCHEMA): standing bars that the answer has not.
     Joined rows have DAILY_SCHEMA, the same with the suffix `_new`, and the S(t) by which the served numbers were
-    multiplied: of the new row (`scale`), and the least and the most that it may have been when the old row was seen
-    (`scale_old`, `scale_most`).
+    multiplied: of the new row (`scale`), the least and the most that it may have been when the old row was seen
+    (`scale_old`, `scale_most`), and what it was then, where that matters (`scale_seen`).
     """
 
     fresh: pl.DataFrame
@@ -129,7 +135,8 @@ def compare(stored: pl.DataFrame, answer: pl.DataFrame) -> Compared:
         scale_old=since / since.cum_max(reverse=True).over("symbol"),
         scale_most=since / since.cum_min(reverse=True).over("symbol"),
     )
-    joined = _with_what_is_known(stored.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS))
+    joined = stored.join(scaled, on=KEYS, how="inner", suffix=_NEW).sort(KEYS)
+    joined = _with_what_is_known(_with_scale_seen(joined, scaled))
     bar, new_bar = pl.col("close").is_not_null(), pl.col(f"close{_NEW}").is_not_null()
     return Compared(
         fresh=answer.join(stored, on=KEYS, how="anti"),
@@ -142,12 +149,29 @@ def compare(stored: pl.DataFrame, answer: pl.DataFrame) -> Compared:
     )
 
 
+def _with_scale_seen(joined: pl.DataFrame, scaled: pl.DataFrame) -> pl.DataFrame:
+    """Joined rows with `scale_seen`: the S(t) of the old row at its `fetched_at`, for zeros that are unknown now, the
+    only ones that it matters for; else null."""
+    zeros = joined.filter(pl.col("volume") == 0, pl.col(f"volume{_NEW}").is_null())
+    if zeros.is_empty():
+        return joined.with_columns(scale_seen=pl.lit(None, pl.Float64))
+    later = scaled.select("symbol", _day="date", _later="scale").sort("symbol", "_day")
+    seen = (
+        zeros.select(*KEYS, "scale", _day=pl.col("fetched_at").dt.date())
+        .sort("symbol", "_day")
+        .join_asof(later, on="_day", by="symbol", check_sortedness=False)
+        .select(*KEYS, scale_seen=pl.col("scale") / pl.col("_later").fill_null(1.0))
+    )
+    return joined.join(seen, on=KEYS, how="left", maintain_order="left")
+
+
 def _with_what_is_known(joined: pl.DataFrame) -> pl.DataFrame:
     """Joined rows whose new side takes over what stands where it has no volume or dividend itself.
 
     Not where its prices are on another basis: then what stands is as wrong in the volume as in them.
     """
     same_basis = (pl.col(f"close{_NEW}") - pl.col("close")).abs() <= _SAME_BASIS * pl.col("close")
+    same_basis |= formerly_rounded("close")
     for name, code in (("volume", VOLUME_UNKNOWN), ("dividend", DIVIDEND_HELD)):
         if joined[f"{name}{_NEW}"].null_count():
             taken = (

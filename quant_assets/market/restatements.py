@@ -194,7 +194,10 @@ class _Symbol:
 
     def _formerly_rounded(self) -> None:
         """Prices that an earlier version stored rounded: finer now, and no sign of anything else."""
-        others = pl.any_horizontal(differing(n) for n in VALUES if n not in PRICES)
+        # A volume of which nothing was left was stored as zero.
+        others = pl.any_horizontal(
+            differing(n) & pl.col(f"{n}_new").is_not_null() for n in VALUES if n not in PRICES
+        )
         rounded = pl.all_horizontal(formerly_rounded(n) | ~differing(n) for n in PRICES)
         found = self._open.filter(rounded & ~others)
         if found.height < _MIN_ROWS:

@@ -92,7 +92,8 @@ def weekly_bars(
       may lie outside, as they do on the day.
     - ``volume``: shares on that same basis, so as-traded volume times the ratio. Float64, because a
       reverse split leaves fractions and rounding them would lose turnover; whole numbers stay exact up
-      to 2**53. Rounded to a thousandth of a share where a ratio was applied.
+      to 2**53. Rounded to a thousandth of a share where a ratio was applied. Null where a day's is
+      unknown, as ``dividends`` are where one is held.
     - ``dividends``: sum per share, same basis. ``split_ratio``: product of the week's ratios, 1.0 if none.
       So last week's close divided by this week's ``split_ratio`` compares with this week's bar.
     - ``complete``: the symbol has a bar on every session of the week on which one was expected of it: every

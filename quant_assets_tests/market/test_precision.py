@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -385,23 +384,22 @@ def test_a_volume_may_differ_by_what_is_lost_in_todays_shares(
 
 
 @pytest.mark.parametrize(
-    ("volume", "close", "known", "rounded"),
+    ("volume", "close", "seen", "rounded"),
     [
-        (0, 10.0, date(2025, 1, 2), True),
-        (0, 10.0, date(2024, 3, 16), False),  # seen live: nobody traded
-        (7, 10.0, date(2025, 1, 2), False),
-        (None, 10.0, date(2025, 1, 2), False),
-        (0, None, date(2025, 1, 2), False),  # an action without a bar
+        (0, 10.0, 1e-6, True),
+        (0, 10.0, 1.0, False),  # seen before the split: nobody traded
+        (0, 10.0, 0.5, False),
+        (0, 10.0, 0.1, False),  # and hardly anybody
+        (7, 10.0, 1e-6, False),
+        (None, 10.0, 1e-6, False),
+        (0, None, 1e-6, False),  # an action without a bar
     ],
 )
-def test_a_zero_that_came_long_after_its_session_is_none(
-    volume: int | None, close: float | None, known: date, rounded: bool
+def test_a_zero_that_a_reverse_split_has_left_is_none(
+    volume: int | None, close: float | None, seen: float, rounded: bool
 ) -> None:
-    moment = datetime(known.year, known.month, known.day, 22, tzinfo=UTC)
-    values = {"date": date(2024, 3, 15), "close": close, "volume": volume, "fetched_at": moment}
-    row = pl.DataFrame(
-        {name: [value] for name, value in values.items()}, schema_overrides={"volume": pl.Int64}
-    )
+    values = {"high": close, "low": close, "close": close, "volume": volume, "scale_seen": seen}
+    row = pl.DataFrame({name: [v] for name, v in values.items()}, schema=dict.fromkeys(values, pl.Float64))
     assert row.select(rounded_to_zero()).item() is rounded
 
 

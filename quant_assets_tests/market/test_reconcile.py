@@ -250,9 +250,12 @@ def looked_at(cents: int, volume: int, ratios: tuple[float, ...]) -> pl.DataFram
         ),
         pl.DataFrame(schema={"date": pl.Date, "amount": pl.Float64}),
     )
-    known = pl.lit(KNOWN).cast(pl.Datetime("us", "UTC"))
+    known = datetime(2024, 3, 1 + len(ratios), 22, tzinfo=UTC)
     return rows.with_columns(
-        symbol=pl.lit("A"), currency=pl.lit("USD"), flags=pl.lit(""), fetched_at=known
+        symbol=pl.lit("A"),
+        currency=pl.lit("USD"),
+        flags=pl.lit(""),
+        fetched_at=pl.lit(known).cast(pl.Datetime("us", "UTC")),
     ).select(list(ANSWER_SCHEMA))
 
 
@@ -309,6 +312,17 @@ def test_what_is_unknown_now_says_nothing_against_what_stands(name: str, flag: s
     rescaled = answered(frame({**unknown, **dict.fromkeys(PRICES, 5.0)}))
     (taken,) = new_row(compare(stood, rescaled).pairs).rows(named=True)
     assert (taken[name], taken["flags"]) == (None, flags)
+
+
+@pytest.mark.parametrize(("fetched", "gone"), [(1, False), (4, False), (6, True)])
+def test_a_zero_gives_way_to_the_unknown_where_a_reverse_split_has_made_it(fetched: int, gone: bool) -> None:
+    # Earlier versions took what a 1:1,000 split on the fifth had left of a volume for a day without a trade.
+    moment = datetime(2024, 3, fetched, 22, tzinfo=UTC)
+    stood = frame(row(volume=0, high=11.0, fetched_at=moment))
+    unknown = row(volume=None, flags="volume_unknown", high=11.0)
+    answer = pl.concat([answered(frame(unknown), 0.001), answered(frame(row(day=5, split_ratio=0.001)), 1.0)])
+    (pair,) = compare(stood, answer).pairs.rows(named=True)
+    assert (pair["differs"], pair["volume_new"]) == ((True, None) if gone else (False, 0))
 
 
 def test_flags_alone_are_no_difference() -> None:

@@ -589,7 +589,7 @@ def truths(draw: st.DrawFn, ratios: tuple[float, ...] = RATIOS) -> list[tuple[fl
     for n in range(rows):
         value = min(790.0, max(2.0, value * draw(st.floats(0.85, 1.2)) / at.get(n, 1.0)))
         dividend = draw(st.sampled_from([0.0] * 6 + [0.25, 0.3333]))
-        found.append((round(value, 2), draw(st.integers(0, 10**7)), dividend, at.get(n, 1.0)))
+        found.append((round(value, 2), draw(st.integers(10_000, 10**7)), dividend, at.get(n, 1.0)))
     return found
 
 
@@ -747,3 +747,27 @@ def test_a_price_that_an_earlier_version_rounded_is_corrected_once(
     again = judge(healed, answer)
     assert again.events.is_empty()
     assert again.old.is_empty()
+
+
+def test_a_penny_history_that_was_rounded_to_nothing_is_corrected_once() -> None:
+    # Prices of 0.0001 to 0.0002 beside volumes of 0, from before a reverse split of 1:1,000,000.
+    ratio, at = 1e-6, N - 5
+    prices = [0.000123 + 0.000001 * (n % 5) for n in range(at)] + [123.0 + n for n in range(5)]
+    truth = history(prices, splits={at: ratio})
+    before = pl.col("date") < day(at)
+    stored_rows = truth.with_columns(
+        *(pl.when(before).then(pl.col(n).round(4)).otherwise(n).alias(n) for n in PRICES),
+        volume=pl.when(before).then(0).otherwise("volume"),
+    )
+    answer = later(truth).with_columns(
+        volume=pl.when(~before).then("volume"),
+        flags=pl.when(before).then(pl.lit("volume_unknown")).otherwise("flags"),
+        scale=pl.when(before).then(ratio).otherwise(1.0),
+    )
+    found = judge(stored_rows, answer)
+    assert found.refused.is_empty()
+    assert set(found.events["class"]) == {"correction"}
+    healed = applied(stored_rows, answer, found)
+    assert healed["volume"].null_count() == at
+    assert same(healed, answer)
+    assert judge(healed, answer).events.is_empty()

@@ -434,3 +434,10 @@ def test_prices_before_a_split_have_ten_digits_volumes_three_decimals_and_divide
         )
     )
     assert reverse["volume"] == 143.857
+
+
+def test_a_week_with_an_unknown_volume_has_none() -> None:
+    bar = (10.0, 10.0, 10.0, 10.0, 100)
+    daily = frame(row(MON, bar), {**row(TUE, bar), "volume": None}, row(MON, bar, symbol="B"))
+    weeks = weekly_bars(daily, sessions(MON, TUE))
+    assert weeks.select("symbol", "volume").rows() == [("A", None), ("B", 100.0)]
