@@ -191,6 +191,6 @@ def _beside(item: HeldItem) -> pl.DataFrame:
             if stored
             else {"date": "", "": "nothing stored"}
         )
-    schema = dict.fromkeys(("date", "", *_COLUMNS, "id"), pl.String)
+    schema: dict[str, type[pl.String]] = dict.fromkeys(("date", "", *_COLUMNS, "id"), pl.String)
     texts = [{name: None if row.get(name) is None else str(row[name]) for name in schema} for row in rows]
     return pl.DataFrame(texts, schema=schema).rename({"id": "id / flags"})

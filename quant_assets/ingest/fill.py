@@ -186,8 +186,9 @@ class _Filling:
         report.waiting = _asked_about(quarantine, self._only).filter(~pl.col("id").is_in(settled))
         # On record before it happens: a run that is killed here leaves nothing unexplained.
         new = self._ledger.record(found.events, found.old, found.new, self._context.run)
-        self._write_all(plan, fetched, found, new, report)
+        # Before the cells are judged. A run that is killed between leaves holes, which are asked about again.
         mark(self._store, self._code, settled, Decision.SUPERSEDED, self._clock())
+        self._write_all(plan, fetched, found, new, report)
         report.seconds["store"] += time.perf_counter() - started
 
     def _write_all(

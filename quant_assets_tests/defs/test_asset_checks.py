@@ -15,7 +15,6 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Manifest, entry_of
 from quant_assets.tables.parquet import encode, read_facts, read_table
-from quant_assets.tables.quarantine import hold
 from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 from quant_assets_tests.defs.platform import DAY, WEEK, Platform
 from quant_assets_tests.support import NOW, days_between
@@ -186,17 +185,34 @@ def test_stored_rows_that_break_a_rule_and_a_damaged_object_are_errors(platform:
     assert reasons[2].startswith(f"2013-02-13|US: {path}: the bytes are not those that were written")
 
 
-def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(platform: Platform) -> None:
+def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(
+    platform: Platform, market: ReplayHandle
+) -> None:
     platform.follow(US=["AAPL", "IBM"])
     assert platform.days(DAY, DAY).success
-    row = read_table(platform.store, object_key(DAILY, "US", str(DAY))).head(1)
-    hold(
-        platform.store, "US", row.with_columns(scale=pl.lit(1.0), rule=pl.lit("low is odd")), {}, "a-run", DAY
+    market.add_faults(
+        {"kind": "corrected_bar", "symbol": "AAPL", "date": str(DAY), "field": "close", "value": 2.0}
     )
     result = platform.days(DAY, WEEK[-1])
     assert red(platform, result.run_id) == {(f"{DAY}|US", "validity"): WARN}
     text = str(said(platform, result.run_id)[f"{DAY}|US", "validity"].description)
-    assert text.startswith("2013-02-13|US: 1 bar(s) wait in quarantine: AAPL (low is odd; ")
+    assert text.startswith("2013-02-13|US: 1 bar(s) wait in quarantine: AAPL (moved by more than ")
+    # The run, and the cell, name who is held.
+    run = platform.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert (run.tags["quant_assets/held"], run.tags["quant_assets/result"]) == ("AAPL", "PARTIAL")
+    cells = platform.recorded(DAILY, result.run_id)
+    assert "AAPL" in str(cells[f"{DAY}|US"]["held_symbols"])
+    assert "moved by more than" in str(cells[f"{DAY}|US"]["held_symbols"])
+    assert not any("held_symbols" in facts for key, facts in cells.items() if key != f"{DAY}|US")
+    # What the source no longer says waits no more, in the same run's words already.
+    market.clear_faults()
+    healed = platform.days(DAY, WEEK[-1], config={"ops": {DAILY: {"config": {"mode": "force"}}}})
+    assert red(platform, healed.run_id) == {}
+    assert said(platform, healed.run_id)[f"{DAY}|US", "validity"].passed
+    run = platform.instance.get_run_by_id(healed.run_id)
+    assert run is not None
+    assert "quant_assets/held" not in run.tags
 
 
 def test_an_unexplained_jump_is_a_warning_that_knows_the_shape_of_a_split(platform: Platform) -> None:
