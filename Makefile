@@ -3,6 +3,8 @@
 
 BIN := .venv/bin
 SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
+# Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
+MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
 .PHONY: help demo demo-gcs ui test browser screenshots lint types check bench kill-test simulate-year lies determinism bench-migrate bench-gcs gcs-faults mutants constraints clean
 
@@ -24,8 +26,11 @@ demo-gcs: .venv/.dev  ## The demo with its tables on a Google Cloud Storage emul
 ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server beside it.
 	$(BIN)/quant-assets ui --demo
 
-test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and resources/.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 --cov --cov-report=term:skip-covered --cov-fail-under=95
+test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and resources/ by the tests of pure code.
+	@$(if $(MEMORY),export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d $(MEMORY)/tests-XXXXXX); \
+	trap 'rm -rf "$$PYTEST_DEBUG_TEMPROOT"' EXIT INT TERM;) \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15 \
+		--cov --cov-tests market,resources,tables,ingest --cov-report=term:skip-covered --cov-fail-under=95
 
 browser:  ## Installs Chromium for the browser test, where that is possible.
 	@sh scripts/install_browser.sh

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from filelock import FileLock
 from hypothesis import settings
 
@@ -25,6 +27,63 @@ from quant_assets_tests.support import NOW, RECORDED, days_between, listings, qu
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+HERE = Path(__file__).parent
+
+LONGEST = tuple(
+    f"e2e/test_{name}.py" for name in ("daemon", "backfills", "browser", "kill", "gcs", "simulated_year")
+)
+"""Files that take minutes, most of them waiting: they begin first, so that all workers end together."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cov-tests",
+        metavar="FOLDERS",
+        help="With --cov: the folders (a,b,...) whose tests are measured; Dagster's code takes half as long again",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; the rest stays in order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        return places.get(item.path.relative_to(HERE).as_posix(), len(places))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Stops the measurement of coverage for a test, with its fixtures, that lies outside of --cov-tests."""
+    measured = item.config.getoption("cov_tests")
+    controller = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if controller is None or measured is None or item.path.relative_to(HERE).parts[0] in measured.split(","):
+        return (yield)
+    controller.pause()
+    try:
+        return (yield)
+    finally:
+        controller.resume()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schema_revisions_are_read_once() -> Iterator[None]:
+    """Dagster reads its sixty scripts of schema changes for every database that it opens, one of them a run."""
+    read = ScriptDirectory.from_config
+    by_place: dict[str | None, ScriptDirectory] = {}
+
+    def once(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in by_place:
+            by_place[place] = read(config)
+        return by_place[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", once)
+        yield
+
 
 FIRST, LAST = date(2000, 3, 1), date(2013, 3, 1)
 """The recorded years."""

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -386,9 +386,9 @@ def test_questions_in_a_loop_are_cheap():
     asked = calendar("US")
     wanted = [date(2000, 1, 1) + (n % 9000) * DAY for n in range(100_000)]
     asked.is_session(wanted[-1])
-    start = perf_counter()
+    start = process_time()
     found = sum(map(asked.is_session, wanted))
-    assert perf_counter() - start < 1.0
+    assert process_time() - start < 1.0
     assert 0.6 < found / len(wanted) < 0.8
 
 
