@@ -35,7 +35,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
     Raises SettingsError, UnknownExchange, ExchangeConfigError.
     """
-    exchanges = enabled(settings.exchanges, settings.exchanges_file)
+    exchanges, owner = enabled(settings.exchanges, settings.exchanges_file), settings.owner
     if late := calendars_begin_after(exchanges, settings.start):
         raise SettingsError(
             f"QUANT_ASSETS_START={settings.start}: no calendar of the enabled exchanges reaches back so far; that of "
@@ -45,9 +45,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     start = first_day(exchanges, settings.start)
     grids = make_grids(exchanges, start, settings.now)
     rules = rules_of(settings)
-    jobs = daily_jobs(exchanges)
-    tables = table_jobs()
-    sweeps = sweep_jobs(exchanges, rules, settings.sweep_days)
+    jobs = daily_jobs(exchanges, owner)
+    tables = table_jobs(owner)
+    sweeps = sweep_jobs(exchanges, rules, settings.sweep_days, owner)
     store = StoreResource(
         location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
     )
@@ -60,18 +60,21 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         make_exchange_profiles(exchanges),
     ]
     return dg.Definitions(
-        assets=with_places(assets, settings.store_location, settings.owner, settings.code_url or None),
-        jobs=[*jobs.values(), *tables.values(), *sweeps.values(), *verify_jobs(exchanges, rules)],
+        assets=with_places(assets, settings.store_location, owner, settings.code_url or None),
+        jobs=[*jobs.values(), *tables.values(), *sweeps.values(), *verify_jobs(exchanges, rules, owner)],
         schedules=[
-            *(daily_schedule(exchange, jobs[exchange.code], start, settings.now) for exchange in exchanges),
-            *(sweep_schedule(exchange, sweeps[exchange.code]) for exchange in exchanges),
+            *(
+                daily_schedule(exchange, jobs[exchange.code], start, settings.now, owner)
+                for exchange in exchanges
+            ),
+            *(sweep_schedule(exchange, sweeps[exchange.code], owner) for exchange in exchanges),
         ],
         sensors=[
-            universe_sensor(exchanges, settings.universe),
-            new_symbols_sensor(exchanges, jobs, start),
-            missing_sessions_sensor(exchanges, jobs, start),
+            universe_sensor(exchanges, settings.universe, owner),
+            new_symbols_sensor(exchanges, jobs, start, owner),
+            missing_sessions_sensor(exchanges, jobs, start, owner),
             derived_tables_sensor(
-                exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start
+                exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start, owner
             ),
         ],
         resources={

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     sweep_days: int = Field(default=30, ge=1)
     """In how many days the sweep has compared every symbol's whole history with the source once."""
     owner: str = "team:quant-assets"
-    """Whom Dagster's pages name as the owner of the tables: an e-mail address or `team:name`."""
+    """Whom Dagster's pages name as the owner of all there is: an e-mail address or `team:name`."""
     code_url: str = ""
     """Where the code is on the web, e.g. https://github.com/somebody/quant-assets/tree/main. Empty: local files."""
     now: datetime | None = None

@@ -24,7 +24,7 @@ def daily_job_name(exchange: str) -> str:
     return f"daily_prices_{exchange.lower()}"
 
 
-def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
+def daily_jobs(exchanges: Sequence[Exchange], owner: str) -> dict[str, Job]:
     """By exchange code: the job that fills its daily cells."""
     return {
         exchange.code: dg.define_asset_job(
@@ -32,6 +32,7 @@ def daily_jobs(exchanges: Sequence[Exchange]) -> dict[str, Job]:
             selection=dg.AssetSelection.assets(DAILY),
             description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
             tags={EXCHANGE_TAG: exchange.code},
+            owners=[owner],
         )
         for exchange in exchanges
     }
@@ -42,13 +43,14 @@ def table_job_name(table: str) -> str:
     return f"{table}_job"
 
 
-def table_jobs() -> dict[str, Job]:
+def table_jobs(owner: str) -> dict[str, Job]:
     """By table: the jobs of the other tables, each over its own grid."""
     return {
         table: dg.define_asset_job(
             table_job_name(table),
             selection=dg.AssetSelection.assets(table),
             description=f"Makes {table} anew, {extent}; what is up to date already is left as it is.",
+            owners=[owner],
         )
         for table, extent in (
             (CATALOG, "from the list of symbols"),

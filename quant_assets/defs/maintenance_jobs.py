@@ -69,7 +69,7 @@ def stored_days(store: ObjectStore, exchange: str) -> list[date]:
 
 
 def sweep_jobs(
-    exchanges: Sequence[Exchange], rules: Mapping[str, FillRules], sweep_days: int
+    exchanges: Sequence[Exchange], rules: Mapping[str, FillRules], sweep_days: int, owner: str
 ) -> dict[str, dg.JobDefinition]:
     """By exchange code: the job that compares the whole history of the day's slice of symbols with the source."""
 
@@ -97,6 +97,7 @@ def sweep_jobs(
             name=sweep_job_name(exchange.code),
             description=f"{exchange.name}: whole histories of a slice of symbols, of all in {sweep_days} days.",
             tags={"quant_assets/exchange": exchange.code},
+            owners=[owner],
         )
         def job() -> None:
             sweep()
@@ -106,7 +107,9 @@ def sweep_jobs(
     return {exchange.code: make(exchange) for exchange in exchanges}
 
 
-def verify_jobs(exchanges: Sequence[Exchange], rules: Mapping[str, FillRules]) -> list[dg.JobDefinition]:
+def verify_jobs(
+    exchanges: Sequence[Exchange], rules: Mapping[str, FillRules], owner: str
+) -> list[dg.JobDefinition]:
     """The jobs that compare a range with the source, say what differs, and change nothing; one an exchange."""
 
     def make(exchange: Exchange) -> dg.JobDefinition:
@@ -129,6 +132,7 @@ def verify_jobs(exchanges: Sequence[Exchange], rules: Mapping[str, FillRules]) -
             name=verify_job_name(exchange.code),
             description=f"{exchange.name}: asks again, says what differs from the store, and changes nothing.",
             tags={"quant_assets/exchange": exchange.code},
+            owners=[owner],
         )
         def job() -> None:
             verify()

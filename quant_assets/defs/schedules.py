@@ -18,7 +18,7 @@ def daily_schedule_name(exchange: str) -> str:
 
 
 def daily_schedule(
-    exchange: Exchange, job: Job, start: date, fixed_now: datetime | None
+    exchange: Exchange, job: Job, start: date, fixed_now: datetime | None, owner: str
 ) -> dg.ScheduleDefinition:
     """Each tick asks for the sessions whose bar has become final since the tick before, and says why there is none.
 
@@ -34,6 +34,7 @@ def daily_schedule(
         cron_schedule=exchange.cron(),
         execution_timezone=exchange.zone,
         description=f"{exchange.name}: a session's prices, once its bar is final (close and delay are over).",
+        owners=[owner],
     )
     def after_close(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
         if fixed_now is not None:
@@ -80,7 +81,7 @@ def first_tick(exchange: Exchange, moment: datetime) -> datetime:
     return next(cron_ticks(exchange.cron(), exchange.zone, moment))
 
 
-def sweep_schedule(exchange: Exchange, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+def sweep_schedule(exchange: Exchange, job: dg.JobDefinition, owner: str) -> dg.ScheduleDefinition:
     """Every day, closed days included: the slice of the day, in the exchange's night."""
     return dg.ScheduleDefinition(
         name=f"{job.name}_nightly",
@@ -88,4 +89,5 @@ def sweep_schedule(exchange: Exchange, job: dg.JobDefinition) -> dg.ScheduleDefi
         cron_schedule="30 3 * * *",
         execution_timezone=exchange.zone,
         description=f"{exchange.name}: compares the whole history of a slice of the symbols with the source.",
+        owners=[owner],
     )

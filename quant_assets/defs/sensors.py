@@ -51,7 +51,7 @@ _RUNNING = dg.DefaultSensorStatus.RUNNING
 Answer = dg.SensorResult | dg.SkipReason
 
 
-def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None) -> dg.SensorDefinition:
+def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None, owner: str) -> dg.SensorDefinition:
     """Makes the catalog anew when the content of its list has changed since, and once a day.
 
     The hash of the list that a catalog was made of is recorded with it. A list that cannot be used is named in the
@@ -63,6 +63,7 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None) -> dg.
         job_name=table_job_name(CATALOG),
         minimum_interval_seconds=30,
         default_status=_RUNNING,
+        owners=[owner],
         description="Watches the list of symbols (QUANT_ASSETS_UNIVERSE) and makes the catalog anew when it changes.",
     )
     def universe_file(
@@ -115,7 +116,7 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None) -> dg.
 
 
 def new_symbols_sensor(
-    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date
+    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date, owner: str
 ) -> dg.SensorDefinition:
     """Requests the whole history of symbols that appear in the catalog, one run per exchange.
 
@@ -129,6 +130,7 @@ def new_symbols_sensor(
         jobs=list(jobs.values()),
         minimum_interval_seconds=30,
         default_status=_RUNNING,
+        owners=[owner],
         description="Watches the catalog and backfills symbols that are new in it; other symbols' rows stay.",
     )
     def new_symbols(
@@ -177,7 +179,7 @@ def new_symbols_sensor(
 
 
 def missing_sessions_sensor(
-    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date
+    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date, owner: str
 ) -> dg.SensorDefinition:
     """Requests what is missing of the exchanges whose schedule is on: see `catch_up`.
 
@@ -190,6 +192,7 @@ def missing_sessions_sensor(
         jobs=list(jobs.values()),
         minimum_interval_seconds=60,
         default_status=_RUNNING,
+        owners=[owner],
         description=(
             "Asks again for sessions that were missed, failed or stayed incomplete, with growing pauses; only of "
             "exchanges whose after_close schedule is on."
@@ -251,7 +254,7 @@ def missing_sessions_sensor(
 
 
 def derived_tables_sensor(
-    exchanges: Sequence[Exchange], jobs: Sequence[Job], start: date
+    exchanges: Sequence[Exchange], jobs: Sequence[Job], start: date, owner: str
 ) -> dg.SensorDefinition:
     """Requests what is stale of the tables made from daily cells: see `automation`."""
 
@@ -260,6 +263,7 @@ def derived_tables_sensor(
         jobs=list(jobs),
         minimum_interval_seconds=30,
         default_status=_RUNNING,
+        owners=[owner],
         description="Refreshes history, weekly bars and profiles when the cells they rest on have changed.",
     )
     def derived_tables(

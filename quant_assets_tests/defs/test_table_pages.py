@@ -70,6 +70,16 @@ def test_every_table_has_an_owner_a_place_a_version_a_group_and_a_link_to_its_co
     assert specs[CATALOG].metadata["dagster/uri"] == f"{store}/symbol_catalog.parquet"
 
 
+def test_every_job_schedule_and_sensor_has_the_same_owner(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path, "http://127.0.0.1:9", owner="prices@example.com")
+    found = build_definitions(settings).get_repository_def()
+    # Dagster makes the one over all assets itself.
+    jobs = [job for job in found.get_all_jobs() if not job.name.startswith("__")]
+    assert (len(jobs), len(found.schedule_defs), len(found.sensor_defs)) == (8, 2, 4)
+    for one in (*jobs, *found.schedule_defs, *found.sensor_defs):
+        assert one.owners == ["prices@example.com"], one.name
+
+
 def test_with_a_code_url_the_links_go_to_the_repository(tmp_path: Path) -> None:
     url = "https://github.com/somebody/quant-assets/tree/v1"
     specs = _specs(quick_settings(tmp_path, "http://127.0.0.1:9", code_url=url))
