@@ -46,8 +46,9 @@ _DAILY_COLUMNS = {
     "symbol": "Yahoo's symbol, suffix included, e.g. `BHP.AX`.",
     "date": "The session, in the exchange's own time zone.",
     "open": "First price, as traded, in `currency`; null where the row only carries a dividend or a split.",
-    "high": "Highest price, as traded, in `currency`; null as `open` is.",
-    "low": "Lowest price, as traded, in `currency`; null as `open` is.",
+    "high": "Highest price, as traded, in `currency`; null as `open` is. As served: `flags` says where open or "
+    "close exceed it.",
+    "low": "Lowest price, as traded, in `currency`; null as `open` is. As served, as `high` is.",
     "close": "Last price, as traded, in `currency`; null as `open` is. Not adjusted for anything.",
     "volume": "Shares traded, as traded; 0 on a row without a bar; null beside a bar: nobody knows.",
     "dividend": "Cash per share as declared, in `currency`, on its ex-date; 0.0 where none; null: in doubt, held.",
