@@ -475,6 +475,21 @@ def test_a_live_row_is_bent_with_its_bar_and_stays_where_it_is() -> None:
     assert bad.timestamp[-2] < good.timestamp[-1]
 
 
+def test_what_is_wrong_with_one_bar_is_not_wrong_with_the_live_row() -> None:
+    last = {"symbol": "AAPL", "date": "2013-03-01"}
+    faults = [
+        {"kind": "field_factor", **last, "field": "high", "factor": 100},
+        {"kind": "live_row_beside_last", "symbol": "AAPL"},
+    ]
+    good = ask()
+    for order in (1, -1):
+        bad = ask(*faults[::order])
+        assert bad.high[-2:].tolist() == [float32(good.high[-1] * 100), good.high[-1]]
+    # Nor is it gone with its bar.
+    alone = ask({"kind": "missing_session", **last}, faults[1])
+    assert alone.timestamp == [*good.timestamp[:-1], good.meta["regularMarketTime"]]
+
+
 def test_no_currency() -> None:
     good, bad = ask(), ask({"kind": "no_currency", "symbol": "AAPL"})
     assert bad.changed(good) == {"meta"}
