@@ -96,7 +96,7 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
 
 
 def inventory_metadata(inventory: pl.DataFrame) -> dict[str, Any]:
-    """What the overview of `daily_prices` shows of the whole table.
+    """What the overview of a partitioned table shows of the whole of it.
 
     Args:
         inventory: exchange, rows, bytes; one row per exchange.

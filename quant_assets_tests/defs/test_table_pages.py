@@ -163,9 +163,14 @@ def test_pages_fit_what_is_stored_and_no_two_exchanges_share_a_number(platform: 
     assert events["2013-02-18|US"].description == "closed: US did not trade on 2013-02-18"
     sha = events["2013-02-20|US"].metadata["sha256"].value
     assert sha.startswith(events["2013-02-20|US"].tags["dagster/data_version"])
-    (observed,) = platform.instance.fetch_observations(dg.AssetKey(DAILY), limit=5).records
-    counted = observed.event_log_entry.dagster_event.event_specific_data.asset_observation.metadata
-    assert counted["dagster/row_count"].value == 4
+    for table in (DAILY, HISTORY, WEEKLY, PROFILES):
+        (observed,) = platform.instance.fetch_observations(dg.AssetKey(table), limit=5).records
+        counted = observed.event_log_entry.dagster_event.event_specific_data.asset_observation.metadata
+        stored = [read_table(platform.store, info.key) for info in platform.store.list(f"{table}/")]
+        assert counted["dagster/row_count"].value == sum(map(len, stored)), table
+        assert counted["dagster/size_bytes"].value == sum(
+            info.size for info in platform.store.list(f"{table}/")
+        )
     # The catalog made again of the same list puts nothing out of sync, nor do the same rows; other rows do.
     platform.follow(US=["AAPL", "IBM"], ASX=["AAA.AX"])
     assert _status(platform, DAILY, "2013-02-20|US") is StaleStatus.FRESH

@@ -1,6 +1,6 @@
 """`exchange_profiles`: what the store holds of every exchange, and how fresh it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -14,7 +14,7 @@ from quant_assets.exchanges import Exchange
 from quant_assets.market.profiles import exchange_profile
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.layout import DAILY, EXCHANGES, PROFILES
+from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, MANIFEST, PROFILES, WEEKLY, object_key
 from quant_assets.tables.lineage import inventory_inputs
 from quant_assets.tables.manifest import Manifest
 
@@ -31,24 +31,60 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
         context: dg.AssetExecutionContext, store: StoreResource, symbol_profiles: PartitionFrames
     ) -> TableOutput:
         home = store.open()
-        rows = [
-            exchange_profile(symbol_profiles[exchange.code], daily_cells(home, exchange.code)).insert_column(
-                0, pl.Series("exchange", [exchange.code])
-            )
+        profiles = {
+            exchange.code: symbol_profiles[exchange.code]
             for exchange in exchanges
             if exchange.code in symbol_profiles
-        ]
-        if not rows:
+        }
+        if not profiles:
             raise dg.Failure(f"no {PROFILES} yet: materialize them first", allow_retries=False)
-        table = pl.concat(rows)
-        # No cell knows how many rows the whole table has; the inventory does.
-        context.log_event(dg.AssetObservation(DAILY, metadata=inventory_metadata(table)))
+        table = pl.concat(
+            exchange_profile(frame, daily_cells(home, code)).insert_column(0, pl.Series("exchange", [code]))
+            for code, frame in profiles.items()
+        )
+        # No partition knows how many rows the whole table has; the inventory does.
+        sizes = stored_sizes(home, [exchange.code for exchange in exchanges])
+        sizes[PROFILES] = profile_sizes(home, profiles)
+        for name, size in sizes.items():
+            context.log_event(dg.AssetObservation(name, metadata=inventory_metadata(size)))
         inputs = inventory_inputs(home, [exchange.code for exchange in exchanges])
         return TableOutput(
             table, inputs_sha256=inputs, metadata={"inventory": dg.MetadataValue.md(markdown_table(table))}
         )
 
     return exchange_profiles
+
+
+def stored_sizes(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """By table: exchange, rows, bytes, as the manifest records them. A lost shard counts nothing."""
+    # A run's view of the store answers every listing below this one from it.
+    list(store.list(f"{MANIFEST}/"))
+    sizes: dict[str, pl.DataFrame] = {}
+    for table in (DAILY, HISTORY, WEEKLY):
+        manifest = Manifest(store, table)
+        found = {
+            code: [entry for year in manifest.shards(code) for entry in manifest.year(code, year).values()]
+            for code in exchanges
+        }
+        sizes[table] = _sizes(
+            (code, sum(entry.rows for entry in entries), sum(entry.size for entry in entries))
+            for code, entries in found.items()
+            if entries
+        )
+    return sizes
+
+
+def profile_sizes(store: ObjectStore, profiles: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """exchange, rows, bytes of the profiles (by exchange), which no manifest records."""
+    infos = {code: store.head(object_key(PROFILES, code)) for code in profiles}
+    return _sizes(
+        (code, frame.height, info.size if (info := infos[code]) else 0) for code, frame in profiles.items()
+    )
+
+
+def _sizes(rows: Iterable[tuple[str, int, int]]) -> pl.DataFrame:
+    schema = {"exchange": pl.String, "rows": pl.Int64, "bytes": pl.Int64}
+    return pl.DataFrame(list(rows), schema=schema, orient="row")
 
 
 def daily_cells(store: ObjectStore, exchange: str) -> pl.DataFrame:
