@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -11,28 +11,26 @@ import polars as pl
 
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.fetch import Fetched
-from quant_assets.ingest.plan import Plan
+from quant_assets.ingest.plan import Mode, Plan
 from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, empty_daily
-from quant_assets.market.coverage import SUSPENDED
+from quant_assets.market.claims import CLAIM_SCHEMA, Scope, same_claims
+from quant_assets.market.coverage import HELD, SUSPENDED, Missing
 from quant_assets.market.reconcile import Compared, compare, merge, new_row
 from quant_assets.market.restatements import (
+    CONFIRMED,
     RESTATEMENTS_SCHEMA,
+    Restated,
     RestatementClass,
     appeared,
     restate,
     vanished,
 )
-from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, get_many
-from quant_assets.tables.daily import read_daily
-from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.layout import DAILY
 from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import decode
 from quant_assets.tables.restatements import Ledger
 
-_CELLS_READ_SINGLY = 64
-"""Up to so many sessions their cells are read; more are quicker read from the history and the cells newer than it."""
-_FEW_SYMBOLS = 200
-"""Up to so many symbols a history is read in ranges instead of whole."""
+_OLDEST = 3
+"""So many rows of a symbol's claims tell on how many days it has made them."""
 _CONFIRMATIONS = 2
 """How often the source is asked again about a bar that it no longer has, before that is believed."""
 
@@ -40,13 +38,15 @@ _CONFIRMATIONS = 2
 @dataclass(slots=True)
 class Differences:
     """What a run has found. `events` are RESTATEMENTS_SCHEMA with `detected_at`; each row of `old` is to be replaced
-    by the row of `new` with its key (DAILY_SCHEMA); `refused` rows of the answers are not taken."""
+    by the row of `new` with its key (DAILY_SCHEMA); `held` are claims (CLAIM_SCHEMA) that are not taken. Nothing new
+    is taken of a symbol whose whole answer is in doubt (`in_doubt`), nor of one in `reaches_back`."""
 
     fetched: Fetched
     events: pl.DataFrame
     old: pl.DataFrame
     new: pl.DataFrame
-    refused: pl.DataFrame
+    held: pl.DataFrame
+    in_doubt: list[str]
     reaches_back: list[str]
     notes: list[str]
     fresh_keys: dict[int, pl.DataFrame] = field(default_factory=dict[int, pl.DataFrame])
@@ -58,29 +58,33 @@ class Differences:
         frames = [empty_daily()]
         for one in years:
             rows = self.fetched.spill.year(one).select(list(DAILY_SCHEMA))
-            # What contradicts everything that stands is taken only with a whole history.
-            rows = rows.filter(~pl.col("symbol").is_in(self.reaches_back))
+            # What contradicts everything that is stored is taken only with a whole history.
+            rows = rows.filter(~pl.col("symbol").is_in([*self.reaches_back, *self.in_doubt]))
             keys = self.fresh_keys.get(one)
             frames.append(rows if keys is None else rows.join(keys, on=KEYS, how="semi"))
         return pl.concat(frames)
 
 
-def find_differences(context: FillContext, plan: Plan, fetched: Fetched) -> Differences:
+def find_differences(
+    context: FillContext, plan: Plan, fetched: Fetched, claims: pl.DataFrame | None = None
+) -> Differences:
     """Lays the spilled answers beside the cells of the plan and judges what differs; writes nothing.
 
+    `claims` are those that wait in quarantine (QUARANTINE_SCHEMA): a claim that is made on several days is taken.
     Asks the source again about bars that it no longer has. Raises ObjectDamaged, StoreUnavailable.
     """
-    return _Comparing(context, plan, fetched).run()
+    return _Comparing(context, plan, fetched, claims).run()
 
 
 class _Comparing:
-    def __init__(self, context: FillContext, plan: Plan, fetched: Fetched) -> None:
+    def __init__(
+        self, context: FillContext, plan: Plan, fetched: Fetched, claims: pl.DataFrame | None
+    ) -> None:
+        self._claims = claims
         self._plan, self._fetched, self._store, self._exchange = plan, fetched, context.store, context.code
         self._ledger, self._now = Ledger(context.store, context.code), context.clock()
-        self._notes: list[str] = []
-        self._scope = sorted(
-            day for day in {*plan.wanted, *plan.look_back} if day in plan.stored and plan.stored[day].version
-        )
+        self._stored = fetched.stored
+        self._scope = self._stored.days
 
     def run(self) -> Differences:
         fresh_keys: dict[int, pl.DataFrame] = {}
@@ -100,8 +104,13 @@ class _Comparing:
         pairs = _nothing().pairs
         if differ:
             pairs = self._compare(self._scope, spill.symbols(differ), sorted(differ)).pairs
-        judged = restate(pairs, whole=not differ or self._covers_all(differ))
-        filled = pl.concat(bare)
+        whole = not differ or self._covers_all(differ)
+        judged = restate(pairs, whole=whole)
+        if claimed := self._days_claimed(judged.held):
+            judged = restate(pairs, whole=whole, claimed=claimed)
+        # A symbol whose whole answer is in doubt gives nothing new.
+        new_rows = pl.concat(fresh).filter(~pl.col("symbol").is_in([*judged.reaches_back, *judged.in_doubt]))
+        filled = pl.concat(bare).filter(~pl.col("symbol").is_in(judged.in_doubt))
         old = pl.concat([judged.old, filled.select(list(DAILY_SCHEMA))])
         came = merge(filled.select(list(DAILY_SCHEMA)), new_row(filled)) if filled.height else empty_daily()
         new = pl.concat([judged.new, came])
@@ -109,9 +118,7 @@ class _Comparing:
             [
                 judged.events,
                 vanished(self._vanished(pl.concat(absent))),
-                appeared(
-                    self._appeared(pl.concat(fresh)).filter(~pl.col("symbol").is_in(judged.reaches_back))
-                ),
+                appeared(self._appeared(new_rows)),
             ]
         )
         return Differences(
@@ -120,53 +127,53 @@ class _Comparing:
             # One order for both: the ledger takes them row by row.
             old.sort(KEYS),
             new.sort(KEYS),
-            judged.refused,
+            pl.concat([judged.held, self._new_in_doubt(judged)]),
+            judged.in_doubt,
             judged.reaches_back,
-            [*judged.notes, *dict.fromkeys(self._notes)],
+            [*judged.notes, *dict.fromkeys(self._stored.notes)],
             fresh_keys,
         )
+
+    def _days_claimed(self, held: pl.DataFrame) -> dict[str, int]:
+        """By symbol, on how many different days its claims have been made, today included."""
+        if held.is_empty():
+            return {}
+        if self._plan.mode is Mode.VERIFY:
+            # Nothing is taken: what differs is to be said, in doubt or not.
+            return dict.fromkeys(held["symbol"].unique().to_list(), CONFIRMED)
+        if self._claims is None or self._claims.is_empty():
+            return {}
+        today = self._now.date()
+        again = same_claims(held, self._claims)
+        earlier = self._claims[again["earlier_at"].to_list()].with_columns(
+            days=pl.col("claims") + (pl.col("last_claimed") < today).fill_null(value=True).cast(pl.Int32)
+        )
+        # The window that is compared moves on with each session, so its newest rows have been claimed less often.
+        most = earlier.group_by("symbol").agg(pl.col("days").sort(descending=True).head(_OLDEST).min())
+        return dict(most.iter_rows())
+
+    def _new_in_doubt(self, judged: Restated) -> pl.DataFrame:
+        """What is new of the symbols whose whole answer is in doubt, as claims; their wanted sessions stay holes."""
+        if not judged.in_doubt:
+            return judged.held.clear()
+        rows = self._fetched.spill.symbols(judged.in_doubt)
+        reasons = judged.held.unique("symbol", keep="first", maintain_order=True).select(
+            "symbol", "rule", "kind", "witnesses", scope=pl.lit(Scope.ANSWER.value)
+        )
+        stored = self._stored.rows(self._scope, judged.in_doubt).filter(pl.col("close").is_not_null())
+        claims = rows.join(stored, on=KEYS, how="anti").join(reasons, on="symbol").select(list(CLAIM_SCHEMA))
+        for symbol, day, rule in claims.select(*KEYS, "rule").iter_rows():
+            if symbol in self._plan.wanted.get(day, ()):
+                self._fetched.miss(day, Missing(symbol, HELD, f"held: {rule}", self._now.date()))
+        return claims
 
     def _compare(
         self, days: Sequence[date], answers: pl.DataFrame, symbols: Collection[str] | None
     ) -> Compared:
         """The answers beside what stands of the answered symbols on `days`, as far as they were asked about it."""
         asked = sorted(self._fetched.answered if symbols is None else symbols)
-        stored = self._stored(days, asked)
+        stored = self._stored.rows(days, asked)
         return compare(stored, answers)
-
-    def _stored(self, days: Sequence[date], symbols: list[str]) -> pl.DataFrame:
-        if not days or not symbols:
-            return empty_daily()
-        few = symbols if len(symbols) <= _FEW_SYMBOLS else None
-        rows: pl.DataFrame | None = None
-        many = len(days) > _CELLS_READ_SINGLY
-        if many or (few is not None and len(days) > 2):
-            # Of few symbols the history gives the rows in two short reads.
-            try:
-                rows = read_daily(self._store, self._exchange, days[0], days[-1], symbols=few)
-            except ObjectNotFound:
-                # A cell between them has been removed, and nobody has asked for its day since.
-                pass
-            except ObjectDamaged:
-                if many:
-                    raise
-                # It is found below, by name.
-        if rows is None:
-            rows = pl.concat([empty_daily(), *self._cells(days)])
-        return rows.filter(pl.col("symbol").is_in(symbols), pl.col("date").is_in(list(days)))
-
-    def _cells(self, days: Sequence[date]) -> Iterator[pl.DataFrame]:
-        """The cells of some days. A damaged one can be compared with nothing; the run names it."""
-        keys = [object_key(DAILY, self._exchange, day.isoformat()) for day in days]
-        for key, blob in get_many(self._store, keys):
-            try:
-                if isinstance(blob, Exception):
-                    raise blob
-                yield decode(blob.data, self._store.uri(key))
-            except ObjectNotFound:
-                continue
-            except ObjectDamaged as error:
-                self._notes.append(str(error))
 
     def _covers_all(self, symbols: Collection[str]) -> bool:
         """Whether nothing of these symbols stands before what was compared: then no change can reach back further."""
@@ -177,7 +184,7 @@ class _Comparing:
         ]
         if not stored or not self._scope or self._scope[0] <= stored[0]:
             return True
-        return self._stored([day for day in stored if day < self._scope[0]], sorted(symbols)).is_empty()
+        return self._stored.rows([day for day in stored if day < self._scope[0]], symbols).is_empty()
 
     def _vanished(self, absent: pl.DataFrame) -> pl.DataFrame:
         """Of standing bars that are not in the answers those that are confirmed to be gone, and not on record yet."""
@@ -189,7 +196,9 @@ class _Comparing:
             absent.filter(~pl.col("date").is_in(self._plan.look_back)).join(asked_about, on=KEYS, how="semi")
         )
         # A bar that broke a rule this time is there, and is dealt with elsewhere.
-        gone = in_scope.join(self._fetched.refused, on=KEYS, how="anti")
+        gone = in_scope.join(self._fetched.refused, on=KEYS, how="anti").join(
+            self._fetched.held.filter(pl.col("scope") != Scope.ACTION.value), on=KEYS, how="anti"
+        )
         if gone.is_empty():
             return gone
         last = self._ledger.restatements().filter(pl.col("field") == "row").unique(KEYS, keep="last")

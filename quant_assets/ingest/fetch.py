@@ -14,15 +14,15 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from quant_assets.ingest.context import FillContext
+from quant_assets.ingest.judged import Judged, judged
 from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.spill import Spill, spill_room
+from quant_assets.ingest.stored import StoredRows
 from quant_assets.market.action_dates import flagged, on_sessions
-from quant_assets.market.bars import ANSWER_SCHEMA, conform
-from quant_assets.market.corporate_actions import as_traded
-from quant_assets.market.coverage import NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
-from quant_assets.market.flags import NONE
+from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.claims import CLAIM_SCHEMA, Scope, of_rules
+from quant_assets.market.coverage import HELD, NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.gaps import BarlessSessions, runs_without_bar
-from quant_assets.market.oddities import with_oddities
 from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
 
@@ -57,6 +57,8 @@ class Fetched:
     """What the source gave for a plan."""
 
     spill: Spill
+    stored: StoredRows
+    """What it is compared with."""
     missing: dict[date, dict[str, Missing]] = field(default_factory=dict[date, dict[str, Missing]])
     """Per session the wanted symbols that have no bar, with the reason."""
     answered: dict[str, date] = field(default_factory=dict[str, date])
@@ -64,12 +66,18 @@ class Fetched:
     first_trade: dict[str, date] = field(default_factory=dict[str, date])
     outcomes: Counter[str] = field(default_factory=Counter[str])
     refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFUSALS_SCHEMA))
+    held: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CLAIM_SCHEMA))
+    """What the verdicts on the answers hold, as far as it is wanted or compared, and is not stored already."""
     facts: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
     """Per symbol with refused rows the raw facts of its answer."""
     warnings: list[str] = field(default_factory=list[str])
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     ask_again: Callable[[Collection[str]], pl.DataFrame] = lambda _: pl.DataFrame(schema=ANSWER_SCHEMA)
     """Asks for some symbols once more; answers their whole answers (ANSWER_SCHEMA), unchecked."""
+
+    def miss(self, session: date, hole: Missing) -> None:
+        """Notes that a wanted symbol has no bar in a session."""
+        self.missing.setdefault(session, {})[hole.symbol] = hole
 
 
 @dataclass(slots=True)
@@ -80,6 +88,7 @@ class _Answer:
     rows: pl.DataFrame
     """The whole answer, with what the rules have to know of its days (`validation.CONTEXT`)."""
     runs: list[BarlessSessions]
+    judged: Judged
     asked_twice: bool = False
 
 
@@ -110,9 +119,11 @@ class _Fetching:
         self._context, self._plan, self._clock = context, plan, context.clock
         self._exchange, self._source = context.exchange, context.source
         self._listings, self._decisions = _stated(listings), decisions
-        self._fetched = Fetched(spill, ask_again=self._once_more)
+        stored = StoredRows(context.store, context.code, plan)
+        self._fetched = Fetched(spill, stored, ask_again=self._once_more)
         self._batch: list[pl.DataFrame] = []
         self._starts = plan.starts()
+        self._witnesses = stored.witnesses(self._starts)
         self._wanted_by_symbol: dict[str, list[date]] = {}
         for session in sorted(plan.wanted):
             for symbol in plan.wanted[session]:
@@ -120,6 +131,7 @@ class _Fetching:
         self._bars_wanted = sum(map(len, self._wanted_by_symbol.values()))
         self._sessions: list[date] = []
         self._traded: list[date] = []
+        self._days: frozenset[date] = frozenset()
         self._fingerprints: dict[int, list[str]] = defaultdict(list)
         known = self._listings.filter(pl.col("listed_on").is_not_null())
         self._listed_on: dict[str, date] = dict(known.select("symbol", "listed_on").iter_rows())
@@ -139,6 +151,7 @@ class _Fetching:
             today = self._clock().astimezone(ZoneInfo(self._exchange.zone)).date()
             self._traded = [*self._sessions, *(day for day in soon if last < day <= today)]
             self._calendar = pl.Series([*self._sessions, *soon], dtype=pl.Date)
+            self._days = frozenset(self._calendar)
 
     def _sessions_of(self, symbol: str) -> list[date]:
         """The exchange's sessions that the symbol's answer is to cover, through the last one that is over."""
@@ -192,20 +205,22 @@ class _Fetching:
     def _read(self, result: FetchResult) -> _Answer:
         result = self._usable(result)
         if result.outcome is not Outcome.OK:
-            return _Answer(result, pl.DataFrame(schema=ANSWER_SCHEMA), [])
+            nothing = pl.DataFrame(schema=ANSWER_SCHEMA)
+            return _Answer(result, nothing, [], Judged(nothing))
         from quant_assets.market.validation import with_context
 
-        own = result.dividends.filter(pl.col("currency").is_null())
-        actions = on_sessions(result.splits, own, self._calendar)
-        rows = as_traded(result.bars, actions.splits, actions.dividends).with_columns(
-            pl.lit(result.symbol).alias("symbol"),
-            pl.lit(result.currency).alias("currency"),
-            pl.lit(NONE).alias("flags"),
-            pl.lit(self._clock()).alias("fetched_at"),
+        actions = on_sessions(result.splits, result.dividends, self._calendar)
+        on_their_days = replace(result, splits=actions.splits, dividends=actions.dividends)
+        found = judged(
+            on_their_days,
+            self._clock(),
+            self._witnesses.get(result.symbol),
+            self._days,
+            self._decisions.accepted,
         )
-        rows = with_oddities(conform(flagged(rows, actions.moved), ANSWER_SCHEMA))
-        present = set(rows.filter(pl.col("close").is_not_null())["date"])
+        rows = flagged(found.rows, actions.moved)
         first = result.first_trade or self._wanted_by_symbol[result.symbol][0]
+        present = _days_with_bar(rows, found.held)
         runs = runs_without_bar(self._sessions_of(result.symbol), present, first=first)
         accepted, rejected = (
             rows.join(decided, on=["symbol", "date", "close"], how="semi")
@@ -215,21 +230,20 @@ class _Fetching:
             result,
             with_context(rows, self._calendar, self._currencies, self._listings, accepted, rejected),
             runs,
+            found,
         )
 
     def _usable(self, result: FetchResult) -> FetchResult:
         """The answer in the listing's currency, or FAILED where nobody can tell what its numbers mean."""
-        splits = [event for event in result.unreadable if event.kind == "split"]
-        if result.outcome is not Outcome.OK or (result.currency and not splits):
+        if result.outcome is not Outcome.OK or result.currency:
             return result
-        if (stated := self._currency_of.get(result.symbol)) and not splits:
+        if stated := self._currency_of.get(result.symbol):
             notes = [*result.notes, f"the answer names no currency; {stated} is taken from the catalog"]
             named = pl.col("currency").replace(stated, None)
             return replace(
                 result, currency=stated, dividends=result.dividends.with_columns(named), notes=notes
             )
-        # Which shares the prices before such a split are of is anybody's guess.
-        reason = "; ".join(map(str, splits)) or (
+        reason = (
             f"answer without a currency (state it in the universe file: `currency` of {result.symbol}, "
             f"one of {', '.join(self._exchange.currencies)})"
         )
@@ -254,14 +268,18 @@ class _Fetching:
         )
         kept = first.rows.filter(~pl.col("date").is_in(more["date"].implode()))
         rows = pl.concat([kept, more]).sort("date")
-        present = set(rows.filter(pl.col("close").is_not_null())["date"])
-        sessions = [session for run in first.runs for session in run.sessions]
         if more.is_empty():
-            return _Answer(first.result, rows, first.runs, asked_twice=True)
+            return replace(first, rows=rows, asked_twice=True)
+        held = pl.concat(
+            [first.judged.held, second.judged.held.filter(~pl.col("date").is_in(bars["date"].implode()))]
+        ).unique(["date", "scope"], keep="first", maintain_order=True)
+        sessions = [session for run in first.runs for session in run.sessions]
         runs = runs_without_bar(
-            self._sessions_of(first.result.symbol), present, first=min(sessions, default=None)
+            self._sessions_of(first.result.symbol),
+            _days_with_bar(rows, held),
+            first=min(sessions, default=None),
         )
-        return _Answer(first.result, rows, runs, asked_twice=True)
+        return _Answer(first.result, rows, runs, replace(first.judged, held=held), asked_twice=True)
 
     def _take(self, answer: _Answer) -> None:
         """Counts an answer, names what is missing from it, and hands what is wanted or compared to the batch."""
@@ -289,10 +307,10 @@ class _Fetching:
                         session, symbol, REFUSED if dropped else NO_BAR, dropped or str(run),
                         answers=1 + answer.asked_twice, gap=run.between,
                     )  # fmt: skip
+            self._hold(symbol, answer.judged)
             self._fingerprint(symbol, answer.rows)
             self._batch.append(self._relevant(symbol, answer.rows))
             self._fetched.facts[symbol] = result.facts
-            self._left_out(result)
             for note in result.notes:
                 self._noted[note].append(symbol)
         else:
@@ -303,14 +321,28 @@ class _Fetching:
         if sum(rows.height for rows in self._batch) >= _BATCH_ROWS:
             self._flush()
 
-    def _left_out(self, result: FetchResult) -> None:
-        """Warns of the dividends that are in no row: unreadable ones, and those in another currency."""
-        events = [str(event) for event in result.unreadable]
-        foreign = result.dividends.filter(pl.col("currency").is_not_null())
-        for day, amount, kind, currency in foreign.iter_rows():
-            what = f"a {kind.replace('_', ' ')} of {amount:g} {currency} on {day}"
-            events.append(f"{what} beside prices in {result.currency}")
-        self._fetched.warnings += [f"{result.symbol}: not stored: {event}" for event in events]
+    def _hold(self, symbol: str, judged: Judged) -> None:
+        """Sets apart what the verdict holds of the sessions wanted and compared."""
+        self._fetched.warnings += judged.notes
+        if judged.held.is_empty():
+            return
+        wanted = set(self._wanted_by_symbol[symbol])
+        held = judged.held.filter(pl.col("date").is_in([*wanted, *self._plan.look_back]))
+        for row in held.filter(pl.col("scope") != Scope.ACTION.value).iter_rows(named=True):
+            if row["date"] in wanted:
+                self._miss(row["date"], symbol, HELD, f"held: {row['rule']}")
+        self._fetched.held = pl.concat([self._fetched.held, held])
+        self._warn(held, "held")
+
+    def _warn(self, rows: pl.DataFrame, word: str) -> None:
+        """A sentence for each symbol and reason (`rule`) of rows (with `scope`) that are not stored."""
+        counts = rows.group_by("symbol", "rule", "scope").agg(pl.len(), pl.col("date").min())
+        for symbol, rule, scope, count, first in counts.sort("symbol", "date", "rule").rows():
+            what = "dividend(s)" if scope == Scope.ACTION.value else "bar(s)"
+            self._fetched.warnings.append(
+                f"{symbol}: {count} {what} from {first} on are {word}: {rule} "
+                f"(quant-assets quarantine list --exchange {self._exchange.code} --symbol {symbol})"
+            )
 
     def _relevant(self, symbol: str, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows of wanted and compared sessions, and those on days that should have none."""
@@ -322,7 +354,7 @@ class _Fetching:
         self, session: date, symbol: str, outcome: str, reason: str, *, answers: int = 1, gap: int = 0
     ) -> None:
         missing = Missing(symbol, outcome, reason, self._clock().date(), answers=answers, gap=gap)
-        self._fetched.missing.setdefault(session, {})[symbol] = missing
+        self._fetched.miss(session, missing)
 
     def _flush(self) -> None:
         """Validates the batch and spills what is good; a refused row becomes a named hole where one is wanted."""
@@ -350,12 +382,7 @@ class _Fetching:
                     row["date"], row["symbol"], REJECTED if known else REFUSED, f"{word}: {row['rule']}"
                 )
         self._fetched.refused = pl.concat([self._fetched.refused, refused.select(list(REFUSALS_SCHEMA))])
-        counts = refused.group_by("symbol", "rule").agg(pl.len(), pl.col("date").min()).sort("symbol", "rule")
-        for symbol, rule, count, first in counts.rows():
-            self._fetched.warnings.append(
-                f"{symbol}: {count} bar(s) from {first} on are not stored: {rule} "
-                f"(quant-assets quarantine list --exchange {self._exchange.code} --symbol {symbol})"
-            )
+        self._warn(of_rules(refused), "not stored")
 
     def _fingerprint(self, symbol: str, rows: pl.DataFrame) -> None:
         bars = rows.filter(pl.col("volume") > 0).tail(_FINGERPRINT_BARS)
@@ -376,6 +403,10 @@ class _Fetching:
                 self._fetched.spill.add(accepted.filter(pl.col("symbol") == symbol))
                 rest = rows.join(accepted, on=["symbol", "date"], how="anti")
                 self._refuse(rest.filter(pl.col("symbol") == symbol).with_columns(rule=pl.lit(rule)))
+
+
+def _days_with_bar(*frames: pl.DataFrame) -> set[date]:
+    return {day for rows in frames for day in rows.filter(pl.col("close").is_not_null())["date"]}
 
 
 def _stated(listings: pl.DataFrame) -> pl.DataFrame:

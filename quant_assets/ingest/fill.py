@@ -19,6 +19,7 @@ from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, empty_daily
+from quant_assets.market.claims import Scope, of_rules
 from quant_assets.market.coverage import SETTLED, CellState, Missing, listed
 from quant_assets.resources.object_store import claim
 from quant_assets.tables.fetch_reports import write_report
@@ -154,7 +155,7 @@ class _Filling:
 
     def _reconcile(self, plan: Plan, fetched: Fetched, quarantine: pl.DataFrame, report: FillReport) -> None:
         started = time.perf_counter()
-        found = find_differences(self._context, plan, fetched)
+        found = find_differences(self._context, plan, fetched, pending(quarantine))
         report.restatements = found.events.with_columns(run=pl.lit(self._context.run)).select(
             list(LEDGER_SCHEMA)
         )
@@ -168,8 +169,8 @@ class _Filling:
         started = time.perf_counter()
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(self._store, self._code, self._catalog, fetched.first_trade, self._clock())
-        refused = pl.concat([fetched.refused, found.refused.select(fetched.refused.columns)])
-        held = hold(self._store, self._code, refused, fetched.facts, self._context.run, self._clock().date())
+        in_doubt = pl.concat([of_rules(fetched.refused), fetched.held, found.held])
+        held = hold(self._store, self._code, in_doubt, fetched.facts, self._context.run, self._clock().date())
         report.quarantined, report.claimed = held.new, len(held.ids)
         quarantine = read_quarantine(self._store, self._code)
         settled = [
@@ -179,7 +180,7 @@ class _Filling:
                 quarantine.filter(~pl.col("id").is_in(sorted(held.ids))),
                 plan,
                 fetched.answered,
-                refused,
+                in_doubt,
                 self.reaches_back,
             ),
         ]
@@ -278,11 +279,11 @@ def _asked_about(quarantine: pl.DataFrame, only: Collection[str] | None) -> pl.D
 
 def _given(quarantine: pl.DataFrame, fetched: Fetched, found: Differences) -> pl.DataFrame:
     """The rows (DAILY_SCHEMA) that the source gave of symbols with something held, and that are stored."""
-    waiting = set(pending(quarantine)["symbol"]) - set(found.reaches_back)
+    waiting = set(pending(quarantine)["symbol"]) - {*found.reaches_back, *found.in_doubt}
     if not waiting:
         return empty_daily()
     given = fetched.spill.symbols(waiting).select(list(DAILY_SCHEMA))
-    taken = given.join(found.refused, on=KEYS, how="anti")
+    taken = given.join(found.held.filter(pl.col("scope") != Scope.ACTION.value), on=KEYS, how="anti")
     return pl.concat([taken, found.new.filter(pl.col("symbol").is_in(waiting))])
 
 

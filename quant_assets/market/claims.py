@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, VALUES
+from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, VALUES
 from quant_assets.market.reconcile import differing
 
 
@@ -30,6 +30,26 @@ _WORDS = {Scope.ANSWER: "answer", Scope.ROW: "bar", Scope.ACTION: "action"}
 
 RULE = "rule"
 """The kind of a row that breaks a rule of validation, or that was held before kinds were told apart."""
+
+
+CLAIM_SCHEMA = pl.Schema(
+    {
+        **ANSWER_SCHEMA,
+        "rule": pl.String(),
+        "scope": pl.String(),
+        "kind": pl.String(),
+        "witnesses": pl.String(),
+    }
+)
+"""Rows as an answer claims them that are not stored: `rule` is the reason in words, `scope` how much of the answer is
+in doubt (`Scope`), `kind` the code of what is wrong, `witnesses` what speaks for and against it."""
+
+
+def of_rules(refused: pl.DataFrame) -> pl.DataFrame:
+    """Rows that break a rule (ANSWER_SCHEMA and `rule`) as claims (CLAIM_SCHEMA)."""
+    return refused.with_columns(
+        scope=pl.lit(Scope.ROW.value), kind=pl.lit(RULE), witnesses=pl.lit("")
+    ).select(list(CLAIM_SCHEMA))
 
 
 def named(scope: str, first: date, last: date, sessions: int) -> str:

@@ -71,14 +71,14 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         )
         return bars.with_columns(*nothing).select(AS_TRADED_COLUMNS).sort("date")
 
-    declared = (
-        dividends.select("date", _declared(dividends, splits))
+    amounts = (
+        dividends.select("date", declared(dividends, splits))
         .group_by("date")
         # A sum of decimals has noise to shed.
         .agg(ordered_sum(pl.col("amount")).round(_SUM_DECIMALS).alias("dividend"))
     )
     ratios = splits.group_by("date").agg(ordered_product(pl.col("ratio")).alias("split_ratio"))
-    actions = declared.join(ratios, on="date", how="full", coalesce=True)
+    actions = amounts.join(ratios, on="date", how="full", coalesce=True)
     joined = bars.with_columns(_bar=True).join(actions, on="date", how="full", coalesce=True)
     return joined.select(
         "date",
@@ -99,10 +99,11 @@ def _prices(served: pl.DataFrame, factor: pl.Series) -> list[pl.Series]:
     return [pl.Series(n, v, nan_to_null=True) for n, v in zip(PRICES, traded, strict=True)]
 
 
-def _declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
-    """The declared amounts of served dividends."""
+def declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
+    """The declared amounts (Float64, null where unknown) of served dividends (date, amount), `splits` after them."""
     factor = split_factor_after(dividends["date"], splits)
-    return pl.Series("amount", recovered_dividends(dividends["amount"].to_numpy(), factor.to_numpy()))
+    amounts = recovered_dividends(dividends["amount"].fill_null(float("nan")).to_numpy(), factor.to_numpy())
+    return pl.Series("amount", amounts, nan_to_null=True)
 
 
 def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close") -> pl.LazyFrame:

@@ -12,21 +12,25 @@ One symbol at a time, with everything that can be compared of it. With q the rat
 * `vanished_row`, `appeared_row`: the source no longer has a bar that stands, which is kept; or has one where it had
   repeatedly stated that there is none.
 
-What cannot be a restatement is refused, and what stands stays: a whole history rescaled without a split that would
-explain it, or another history altogether (a ticker that was given to another company).
+What contradicts the stored rows without any of these is held, and the stored rows stay: a history rescaled without a
+split that would explain it, another history altogether (a ticker that was given to another company), a known dividend
+or split that is left out. Held claims are settled by time: the same claim on CONFIRMED different days, consistent in
+itself, is taken (`rescaled`, `replaced`, or a `correction`), whatever is stored; but rows that were all captured on
+their own evening are never overturned by a mere rescaling, and after PERSISTENT days only what is new is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from fractions import Fraction
 
 import polars as pl
 
-from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, VALUES
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES
+from quant_assets.market.claims import CLAIM_SCHEMA, Scope
 from quant_assets.market.moves import UNITS, USUAL, is_within
 from quant_assets.market.precision import CLOSE_TO, formerly_rounded, price_times
 from quant_assets.market.reconcile import differing, new_row
@@ -41,6 +45,10 @@ class RestatementClass(StrEnum):
     LATE_DIVIDEND = "late_dividend"
     VANISHED_ROW = "vanished_row"
     APPEARED_ROW = "appeared_row"
+    RESCALED = "rescaled"
+    """A stretch on another scale, claimed on several days: what was stored was wrong by the ratio."""
+    REPLACED = "replaced"
+    """Another history, claimed on several days."""
 
 
 RESTATEMENTS_SCHEMA = pl.Schema(
@@ -61,13 +69,35 @@ because of it.
 """
 
 RESCALED = "rescaled without a split"
-OTHER_HISTORY = "another history than the one that stands"
+OTHER_HISTORY = "another history than the one that is stored"
+
+CONFIRMED = 3
+"""Different days on which a claim, consistent in itself, is made before it is taken against what is stored."""
+PERSISTENT = 10
+"""Days after which new rows are taken although the claim rescales rows that were captured on their own evening."""
+
+
+class Doubt(StrEnum):
+    """What an answer claims against the stored rows without a proof."""
+
+    RESCALED = "rescaled"
+    OTHER_HISTORY = "other_history"
+    UNIT = "unit"
+    SPLIT_LEFT_OUT = "split_left_out"
+    DIVIDEND_CHANGED = "dividend_changed"
+
 
 _MOST = 0.9
 """Share of the rows before an ex-date that a split's ratio must explain: some may have been corrected as well."""
 _MIN_ROWS = 5
 """Rows that a constant ratio must hold for before it says anything; one corrected price has a ratio, too."""
 _OTHER_ROWS, _OTHER_SHARE = 10, 0.8
+_SCALED = 5e-3
+"""How far all four prices of a row must be off by one factor before it is the scale that differs."""
+_FINER = 0.01
+"""Up to so much of a dividend a change is but a finer amount."""
+_LIVE, _LIVE_ROWS = timedelta(days=4), 10
+"""A row that was fetched so soon after its session was captured then; so many are a record of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +105,21 @@ class Restated:
     """What becomes of the differences of some symbols.
 
     `events` (RESTATEMENTS_SCHEMA) are to be recorded; each row of `old` (DAILY_SCHEMA, as stored) is to be replaced
-    by the row of `new` with its key. `refused` (ANSWER_SCHEMA and `rule`) are new rows that are not taken. A symbol
-    in `reaches_back` is wrong before the first row that was compared, so its whole history has to be: nothing else is
-    said of it. `notes` are sentences for a person.
+    by the row of `new` with its key. `held` (CLAIM_SCHEMA) are claims that are not taken. A symbol in `reaches_back`
+    is wrong before the first row that was compared, so its whole history has to be: nothing else is said of it. Of
+    those in `in_doubt` the share basis of the whole answer is, its new rows included. `notes` are for a person.
     """
 
     events: pl.DataFrame
     old: pl.DataFrame
     new: pl.DataFrame
-    refused: pl.DataFrame
+    held: pl.DataFrame
     reaches_back: list[str] = field(default_factory=list[str])
+    in_doubt: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 
 
-def restate(pairs: pl.DataFrame, *, whole: bool) -> Restated:
+def restate(pairs: pl.DataFrame, *, whole: bool, claimed: Mapping[str, int] | None = None) -> Restated:
     """Judges what differs.
 
     Args:
@@ -96,14 +127,18 @@ def restate(pairs: pl.DataFrame, *, whole: bool) -> Restated:
             `reconcile.compare`.
         whole: whether they are all rows that stand; else a change that holds back from the first of them goes on
             before it.
+        claimed: by symbol, on how many different days its claims against the stored rows have been made, today
+            included; 1 where it is not named.
     """
-    judged = [_Symbol(of_symbol, whole).judge() for of_symbol in _by_symbol(pairs)]
+    days = claimed or {}
+    judged = [_Symbol(rows, whole, days.get(rows["symbol"][0], 1)).judge() for rows in _by_symbol(pairs)]
     return Restated(
         events=pl.DataFrame([e for j in judged for e in j.events], schema=RESTATEMENTS_SCHEMA, orient="row"),
         old=_concat([j.taken for j in judged], DAILY_SCHEMA),
         new=_concat([new_row(j.taken) for j in judged], DAILY_SCHEMA),
-        refused=_concat([j.refused for j in judged], pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})),
+        held=_concat([j.held for j in judged], CLAIM_SCHEMA),
         reaches_back=[j.symbol for j in judged if j.reaches_back],
+        in_doubt=[j.symbol for j in judged if j.in_doubt],
         notes=[note for j in judged for note in j.notes],
     )
 
@@ -151,11 +186,13 @@ _Change = tuple[RestatementClass, date, str, object, object]
 class _Symbol:
     """One symbol's pairs, sorted by date, while they are judged."""
 
-    def __init__(self, pairs: pl.DataFrame, whole: bool) -> None:
+    def __init__(self, pairs: pl.DataFrame, whole: bool, days_claimed: int = 1) -> None:
         self.symbol: str = pairs["symbol"][0]
         self.events: list[tuple[object, ...]] = []
-        self.refused = pairs.clear()
+        self.held = pl.DataFrame(schema=CLAIM_SCHEMA)
         self.reaches_back = False
+        self.in_doubt = False
+        self._days_claimed = days_claimed
         self.notes: list[str] = []
         self._whole = whole
         self._pairs = pairs.with_row_index("at").with_columns(
@@ -176,10 +213,25 @@ class _Symbol:
         if not self._done:
             self._other_history()
         if not self._done:
+            self._scaled_rows()
+        if not self._done:
+            self._dividends()
+        if not self._done:
             self._row_by_row(self._open)
         if self.reaches_back:
-            self.events, self.taken = [], self.taken.clear()
+            self.events, self.taken, self.in_doubt = [], self.taken.clear(), False
+            self.held = self.held.clear()
+        if self.in_doubt:
+            # Then its rows are held together.
+            is_row = pl.col("scope") == Scope.ROW.value
+            whole = pl.when(is_row).then(pl.lit(Scope.ANSWER.value)).otherwise("scope")
+            self.held = self.held.with_columns(scope=whole)
         return self
+
+    @property
+    def _confirmed(self) -> bool:
+        """Whether a claim that is consistent in itself has been made often enough to be taken."""
+        return self._days_claimed >= CONFIRMED
 
     @property
     def _done(self) -> bool:
@@ -227,16 +279,22 @@ class _Symbol:
             jump = self._jump(at)
             within = (pl.col("at") < at) & (pl.col("at") > since)
             if rescaled and new == 1.0:
-                # Rescaled for good, and the event left out: less is known now than stands.
-                self._settle((pl.col("at") <= at) & ~pl.col("settled"))
-                self.notes.append(
-                    f"{self.symbol}: the answer leaves out the split of {day}; what stands is kept"
-                )
+                # Rescaled for good, and the event left out: less is known now than is stored.
+                which = (pl.col("at") <= at) & ~pl.col("settled")
+                rule = f"the answer leaves out the split of {day}"
+                if self._live(before):
+                    self._settle(which)
+                    self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured before it, are kept")
+                elif self._confirmed:
+                    self.reaches_back = self.reaches_back or not self._whole
+                    self._take(which, RestatementClass.CORRECTION, day, "split_ratio", old, new)
+                else:
+                    self._hold(which, Doubt.SPLIT_LEFT_OUT, rule)
             elif new == 1.0 and jump is not None and is_within(jump * old, USUAL):
                 # The prices show that the split took place.
                 self._settle(pl.col("at") == at, only_field="split_ratio")
                 self.notes.append(
-                    f"{self.symbol}: the answer leaves out the split of {day}; what stands is kept"
+                    f"{self.symbol}: the answer leaves out the split of {day}, which the stored prices show"
                 )
             elif rescaled:
                 self.reaches_back = self.reaches_back or not self._whole
@@ -297,6 +355,15 @@ class _Symbol:
             return
         last = off.row(off.height - 1, named=True)
         name = "currency" if last["currency"] != last["currency_new"] else "close"
+        if name == "close" and not self._confirmed:
+            # Another unit in the numbers alone: an error of one answer looks like that, too.
+            self._hold(
+                pl.col("at").is_in(off["at"].implode()),
+                Doubt.UNIT,
+                f"another unit of the currency: {ratio:g} times",
+            )
+            self.in_doubt = self.in_doubt or self._is_last(off)
+            return
         which = pl.col("at").is_in(off["at"].implode())
         self._take(
             which, RestatementClass.UNIT_CHANGE, last["date"], name, last[name], last[f"{name}_new"],
@@ -334,13 +401,79 @@ class _Symbol:
                     RestatementClass.LATE_SPLIT, day, "close", *self._pairs.select("close", "close_new").row(end),
                 )  # fmt: skip
                 return
-        self._refuse((pl.col("at") <= end) & pl.col("differs"), f"{RESCALED}: by {ratio:.6g}")
+        self._without_proof(ratio, end, following.is_empty())
+
+    def _without_proof(self, ratio: float, end: int, through_now: bool) -> None:
+        """A rescaling that nothing explains: held, until it has been claimed for long enough."""
+        which = (pl.col("at") <= end) & pl.col("differs")
+        rule = f"{RESCALED}: by {ratio:.6g}"
+        off = self._pairs.filter(which)
+        live = self._live(off) and off.height >= _LIVE_ROWS
+        if live and (not through_now or self._days_claimed >= PERSISTENT):
+            self._settle(which)
+            self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured on their evenings, are kept")
+        elif self._confirmed and not live:
+            if not self._whole and off["at"][0] == 0:
+                self.reaches_back = True
+                return
+            old, new = self._pairs.select("close", "close_new").row(end)
+            self._take(which, RestatementClass.RESCALED, off["date"][-1], "close", old, new)
+        else:
+            self._hold(which, Doubt.RESCALED, rule)
+            self.in_doubt = self.in_doubt or through_now
 
     def _other_history(self) -> None:
         bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
         far = bars.filter(pl.col("price_differs") & ((pl.col("q") - 1.0).abs() > 1e-3)).height
-        if far >= _OTHER_ROWS and far > _OTHER_SHARE * bars.height:
-            self._refuse(pl.col("differs") & ~pl.col("settled"), OTHER_HISTORY)
+        if far < _OTHER_ROWS or far <= _OTHER_SHARE * bars.height:
+            return
+        which = pl.col("differs") & ~pl.col("settled")
+        if not self._confirmed:
+            self._hold(which, Doubt.OTHER_HISTORY, OTHER_HISTORY)
+            self._settle(pl.lit(True))
+            self.in_doubt = True
+        elif not self._whole:
+            self.reaches_back = True
+        else:
+            last = self._open.row(-1, named=True)
+            self._take(
+                which, RestatementClass.REPLACED, last["date"], "close", last["close"], last["close_new"]
+            )
+
+    def _scaled_rows(self) -> None:
+        """Rows whose four prices are all off by one factor: no correction of a price looks like that."""
+        factors = [pl.col(f"{name}_new") / pl.col(name) for name in PRICES]
+        open_ = pl.col("differs") & ~pl.col("settled") & pl.all_horizontal(differing(name) for name in PRICES)
+        least, most = pl.min_horizontal(factors), pl.max_horizontal(factors)
+        off = self._pairs.filter(
+            open_ & (most - least <= CLOSE_TO * most) & ((pl.col("q") - 1.0).abs() > _SCALED)
+        )
+        if off.is_empty() or self._confirmed:
+            return
+        ratio = float(off["q"][-1])
+        first, last = off["date"][0], off["date"][-1]
+        self._hold(
+            pl.col("at").is_in(off["at"].implode()), Doubt.RESCALED,
+            f"{off.height} row(s) from {first} to {last} rescaled by {ratio:.6g}",
+        )  # fmt: skip
+        self.in_doubt = self.in_doubt or self._is_last(off)
+
+    def _dividends(self) -> None:
+        """Known dividends that are left out, or have another amount, are held until they are so for good."""
+        change = (pl.col("dividend_new") - pl.col("dividend")).abs() / pl.col("dividend")
+        changed = self._open.filter((pl.col("dividend") > 0.0) & differing("dividend") & (change > _FINER))
+        if changed.is_empty() or self._confirmed:
+            return
+        which = pl.col("at").is_in(changed["at"].implode())
+        for row in changed.select("date", "dividend", "dividend_new").iter_rows(named=True):
+            rule = f"the dividend of {row['dividend']:g} on {row['date']} is {row['dividend_new']:g} in the answer"
+            self._claim(pl.col("date") == row["date"], Doubt.DIVIDEND_CHANGED, rule, Scope.ACTION)
+        # The row's other values may differ as well, and are judged with what is stored of the dividend.
+        self._pairs = self._pairs.with_columns(
+            dividend_new=pl.when(which).then("dividend").otherwise("dividend_new")
+        )
+        others = pl.any_horizontal(differing(name) for name in VALUES if name != "dividend")
+        self._pairs = self._pairs.with_columns(differs=pl.when(which).then(others).otherwise("differs"))
 
     def _row_by_row(self, pairs: pl.DataFrame) -> None:
         for row in pairs.iter_rows(named=True):
@@ -400,11 +533,34 @@ class _Symbol:
             self._event(when, field_name, was, now, other, when, 1)
         self._settle(which)
 
-    def _refuse(self, which: pl.Expr, rule: str) -> None:
+    def _hold(self, which: pl.Expr, kind: Doubt, rule: str) -> None:
+        """The new rows of some pairs are claims that are not taken."""
+        rows = self._claim(which, kind, rule, Scope.ROW)
+        self.notes.append(f"{self.symbol}: {rule}; {rows} row(s) of the answer are held")
+        self._settle(which)
+
+    def _claim(self, which: pl.Expr, kind: Doubt, rule: str, scope: Scope) -> int:
         rows = self._pairs.filter(which)
-        self.refused = new_row(rows).with_columns(rows["scale"], pl.lit(rule).alias("rule"))
-        self.notes.append(f"{self.symbol}: {rule}; {rows.height} row(s) of the answer are not taken")
-        self._settle(pl.lit(True))
+        claims = new_row(rows).with_columns(
+            rows["scale"],
+            rule=pl.lit(rule),
+            scope=pl.lit(scope.value),
+            kind=pl.lit(kind.value),
+            witnesses=pl.lit("stored rows"),
+        )
+        self.held = pl.concat([self.held, claims.select(list(CLAIM_SCHEMA))])
+        return rows.height
+
+    @staticmethod
+    def _live(rows: pl.DataFrame) -> bool:
+        """Whether all stored rows were captured within a few days of their session."""
+        age = pl.col("fetched_at").dt.date() - pl.col("date")
+        return not rows.is_empty() and bool(rows.select((age <= _LIVE).all()).item())
+
+    def _is_last(self, rows: pl.DataFrame) -> bool:
+        """Whether the last bar that can be compared is one of these."""
+        bars = self._pairs.filter(pl.col("q").is_not_null())
+        return not bars.is_empty() and int(bars["at"][-1]) in set(rows["at"])
 
     def _event(
         self, day: date, name: str, old: object, new: object, kind: RestatementClass, first: date, rows: int

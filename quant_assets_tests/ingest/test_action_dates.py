@@ -13,11 +13,13 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
 from quant_assets.ingest import fetch
+from quant_assets.ingest import judged as ingest_judged
 from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.action_dates import ActionsOnSessions
 from quant_assets.market.bars import KEYS, PRICES
 from quant_assets.market.corporate_actions import adjust
+from quant_assets.market.verdicts.answer import Answer, Verdict
 from quant_assets.market.weekly import weekly_bars
 from quant_assets.reader import prices
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
@@ -198,11 +200,17 @@ def as_it_was(splits: pl.DataFrame, dividends: pl.DataFrame, sessions: pl.Series
     return ActionsOnSessions(splits, dividends, moved)
 
 
+def believed(answer: Answer) -> Verdict:
+    """How they took answers: at their word."""
+    return Verdict(answer.splits, answer.dividends.select("date", "amount"))
+
+
 @pytest.fixture
 def lost(harness: Harness, market: ReplayHandle, monkeypatch: pytest.MonkeyPatch) -> Harness:
     """A store of before: the rows are there, the actions wait in quarantine."""
     with monkeypatch.context() as before:
         before.setattr(fetch, "on_sessions", as_it_was)
+        before.setattr(ingest_judged, "judge", believed)
         fill(harness)
     assert read_quarantine(harness.store, "US").height == 6
     stored = read_daily(harness.store, "US")

@@ -29,7 +29,7 @@ def test_fill_cells_names_as_not_verified_only_who_did_not_answer(
         harness.store, exchange("US"), Choice(Decision.REJECTED, symbols=["MSFT"]),
         now=evening(WEEK[-1]), min_coverage=0.0,
     )  # fmt: skip
-    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"IBM": "refused", "MSFT": "rejected"}
+    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"IBM": "held", "MSFT": "rejected"}
     market.add_faults(
         {"kind": "server_error_500_html", "symbol": "AAPL", "times": None},
         {"kind": "not_found_404", "symbol": "FB", "times": None},

@@ -19,7 +19,7 @@ LOW = "high is below low"
 
 
 def broken(symbol: str = "IBM", day: date = DAY) -> dict[str, Any]:
-    return {"kind": "corrected_bar", "symbol": symbol, "date": str(day), "field": "low", "value": 900.0}
+    return {"kind": "corrected_bar", "symbol": symbol, "date": str(day), "field": "low", "value": 300.0}
 
 
 def test_a_run_with_something_held_is_partial_and_names_it_until_the_source_is_right(

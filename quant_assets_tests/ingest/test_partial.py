@@ -191,7 +191,7 @@ def test_a_report_counts_failures_by_outcome_restatements_by_class_and_bars_held
     assert (told["restatements"], told["quarantined"]) == ({"correction": 1}, 1)
     assert told["changed"] == [str(DAY), str(WEEK[-1])]
     assert told["requests"] == 5
-    assert "IBM: 1 bar(s) from 2013-02-15 on are not stored: high is below low" in told["warnings"][0]
+    assert "IBM: 1 bar(s) from 2013-02-15 on are held: low 900 in a bar around" in told["warnings"][0]
 
 
 def test_a_run_that_had_nothing_to_do_leaves_no_report(harness: Harness) -> None:

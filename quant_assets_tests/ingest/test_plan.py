@@ -62,7 +62,7 @@ def test_make_plan_names_a_symbol_that_joined_in_the_cells_of_the_look_back(
 
 
 def broken(day: date) -> dict[str, object]:
-    return {"kind": "corrected_bar", "symbol": "IBM", "date": str(day), "field": "low", "value": 900.0}
+    return {"kind": "corrected_bar", "symbol": "IBM", "date": str(day), "field": "low", "value": 300.0}
 
 
 def test_a_held_bar_is_asked_for_again_by_a_run_of_another_session_however_far_back_it_is(

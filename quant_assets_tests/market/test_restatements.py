@@ -18,7 +18,9 @@ from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, PRICES, 
 from quant_assets.market.corporate_actions import as_traded
 from quant_assets.market.reconcile import Compared, compare, settle
 from quant_assets.market.restatements import (
+    CONFIRMED,
     OTHER_HISTORY,
+    PERSISTENT,
     RESCALED,
     RESTATEMENTS_SCHEMA,
     Restated,
@@ -104,8 +106,28 @@ def put(rows: pl.DataFrame, number: int, symbol: str = "A", **values: Any) -> pl
     )
 
 
-def judge(stored_rows: pl.DataFrame, answer: pl.DataFrame, *, whole: bool = True) -> Restated:
-    return restate(compare(stored_rows, answer).pairs, whole=whole)
+def judge(stored_rows: pl.DataFrame, answer: pl.DataFrame, *, whole: bool = True, days: int = 1) -> Restated:
+    """`days`: on how many days the answer has been claimed."""
+    return restate(compare(stored_rows, answer).pairs, whole=whole, claimed={"A": days})
+
+
+def live(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows as if each had been captured on its own evening."""
+    return rows.with_columns(fetched_at=pl.col("date").cast(pl.Datetime("us", "UTC")) + timedelta(hours=22))
+
+
+def held_and_then_taken(stored_rows: pl.DataFrame, answer: pl.DataFrame, kind: str) -> Restated:
+    """A claim against what is stored: held on two days, taken on the third. Answers what was held on the first."""
+    for days in (1, 2):
+        found = judge(stored_rows, answer, days=days)
+        assert found.events.is_empty()
+        assert found.old.is_empty()
+        assert set(found.held["kind"]) == {kind}
+    taken = judge(stored_rows, answer, days=CONFIRMED)
+    assert taken.held.is_empty()
+    assert not taken.in_doubt
+    assert same(applied(stored_rows, answer, taken), answer)
+    return found
 
 
 def told(found: Restated) -> list[tuple[date, str, str]]:
@@ -127,7 +149,7 @@ def nothing_changes(found: Restated) -> None:
     assert found.events.rows() == []
     assert found.old.is_empty()
     assert found.new.is_empty()
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert found.reaches_back == []
 
 
@@ -154,7 +176,7 @@ def test_a_late_split_heals_the_whole_history_it_proves_wrong_as_one_event(ratio
     assert found.events.rows() == [
         ("A", day(20), "split_ratio", "1.0", repr(ratio), "late_split", day(0), 21),
     ]
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert found.reaches_back == []
     healed = applied(stored_rows, answer, found)
     assert same(healed, answer)
@@ -231,7 +253,7 @@ def test_two_late_splits_at_once_are_two_events_and_heal_what_each_proves_wrong(
         (day(first), "split_ratio", "late_split"),
         (day(20), "split_ratio", "late_split"),
     ]
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert found.old.height == found.old.unique(KEYS).height == found.events["rows"].sum()
     assert same(applied(stored_rows, answer, found), answer)
 
@@ -241,10 +263,7 @@ def test_two_late_splits_at_once_are_two_events_and_heal_what_each_proves_wrong(
 
 def test_a_split_seen_live_is_inferred_from_what_stands_when_the_source_rescales_without_a_word() -> None:
     truth = history(splits={20: 2.0})
-    on_their_day = [KNOWN + timedelta(days=n) for n in range(N)]
-    stored_rows = put(truth, 20, split_ratio=1.0).with_columns(
-        pl.Series("fetched_at", on_their_day, dtype=pl.Datetime("us", "UTC"))
-    )
+    stored_rows = live(put(truth, 20, split_ratio=1.0))
     answer = later(rescaled(stored_rows, 0.5, before=20))
     found = judge(stored_rows, answer, whole=False)
     assert found.events.rows() == [("A", day(20), "split_ratio", "1.0", "2.0", "late_split", day(20), 1)]
@@ -254,7 +273,9 @@ def test_a_split_seen_live_is_inferred_from_what_stands_when_the_source_rescales
     # The source goes on without a word: that is the same knowledge, not news.
     again = judge(healed, answer)
     nothing_changes(again)
-    assert again.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
+    assert [note.split(";")[0] for note in again.notes] == [
+        f"A: the answer leaves out the split of {day(20)}"
+    ]
 
 
 def test_a_jump_fetched_in_one_go_and_repaired_by_the_source_is_taken() -> None:
@@ -270,44 +291,93 @@ def test_a_jump_fetched_in_one_go_and_repaired_by_the_source_is_taken() -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_history_rescaled_without_a_split_that_explains_it_is_refused(whole: bool) -> None:
+def test_a_history_rescaled_without_a_split_that_explains_it_is_held(whole: bool) -> None:
     stored_rows = history()
     answer = later(rescaled(stored_rows, 0.5, before=20))
     found = judge(stored_rows, answer, whole=whole)
     assert found.events.is_empty()
     assert found.old.is_empty()
     assert found.reaches_back == []
-    assert found.refused["date"].to_list() == [day(n) for n in range(20)]
-    assert found.refused["rule"].unique().to_list() == [f"{RESCALED}: by 0.5"]
-    assert found.refused.drop("rule").equals(answer[:20])
+    # The rows since then are on the basis of those that are stored, so new ones are in no doubt.
+    assert found.in_doubt == []
+    assert found.held["date"].to_list() == [day(n) for n in range(20)]
+    assert found.held["rule"].unique().to_list() == [f"{RESCALED}: by 0.5"]
+    assert found.held.select(list(ANSWER_SCHEMA)).equals(answer[:20])
     assert len(found.notes) == 1
 
 
-def test_a_history_rescaled_up_to_its_last_row_is_refused() -> None:
+def test_a_history_rescaled_for_good_is_taken_on_the_third_day_of_the_claim() -> None:
     stored_rows = history()
-    found = judge(stored_rows, later(rescaled(stored_rows, 0.5)))
-    assert found.events.is_empty()
-    assert found.refused.height == N
+    answer = later(rescaled(stored_rows, 1.1, before=20))
+    held_and_then_taken(stored_rows, answer, "rescaled")
+    (event,) = judge(stored_rows, answer, days=CONFIRMED).events.to_dicts()
+    assert (event["class"], event["field"], event["first_date"], event["rows"]) == (
+        "rescaled",
+        "close",
+        day(0),
+        20,
+    )
+    # Seen in a part of the history alone, all of it is asked for.
+    assert judge(stored_rows, answer, whole=False, days=CONFIRMED).reaches_back == ["A"]
 
 
-def test_an_answer_that_leaves_out_a_known_split_and_rescales_by_it_changes_nothing() -> None:
+def test_rows_captured_on_their_evenings_are_never_overturned_by_a_rescaling() -> None:
+    stored_rows = live(history())
+    answer = later(rescaled(stored_rows, 1.1, before=20))
+    for days in (1, CONFIRMED, PERSISTENT, 100):
+        found = judge(stored_rows, answer, days=days)
+        nothing_changes(found)
+        assert [note.split(";")[0] for note in found.notes] == [f"A: {RESCALED}: by 1.1"]
+
+
+def test_a_whole_answer_on_another_scale_gives_nothing_new_until_it_has_been_claimed_for_long() -> None:
+    stored_rows = live(history())
+    answer = later(rescaled(stored_rows, 1.1))
+    for days in (1, CONFIRMED, PERSISTENT - 1):
+        found = judge(stored_rows, answer, days=days)
+        assert (found.in_doubt, found.held.height, found.old.height) == (["A"], N, 0)
+    found = judge(stored_rows, answer, days=PERSISTENT)
+    nothing_changes(found)
+    assert found.in_doubt == []
+
+
+def test_a_history_rescaled_up_to_its_last_row_is_in_doubt_as_a_whole() -> None:
+    stored_rows = history()
+    answer = later(rescaled(stored_rows, 0.5))
+    found = held_and_then_taken(stored_rows, answer, "rescaled")
+    assert found.held.height == N
+    assert found.in_doubt == ["A"]
+
+
+def test_a_split_that_is_left_out_and_counted_back_is_kept_where_the_rows_before_it_were_captured_then() -> (
+    None
+):
+    stored_rows = live(history(splits={20: 4.0}))
+    answer = later(rescaled(put(stored_rows, 20, split_ratio=1.0), 0.25, before=20))
+    for days in (1, CONFIRMED, 100):
+        found = judge(stored_rows, answer, days=days)
+        nothing_changes(found)
+        assert [note.split(";")[0] for note in found.notes] == [
+            f"A: the answer leaves out the split of {day(20)}"
+        ]
+
+
+def test_a_split_that_is_left_out_and_counted_back_is_held_where_nobody_saw_it() -> None:
     stored_rows = history(splits={20: 4.0})
     answer = later(rescaled(put(stored_rows, 20, split_ratio=1.0), 0.25, before=20))
-    found = judge(stored_rows, answer)
-    nothing_changes(found)
-    assert found.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
+    held_and_then_taken(stored_rows, answer, "split_left_out")
 
 
 def test_an_answer_that_leaves_out_a_known_split_and_does_not_rescale_changes_nothing() -> None:
     stored_rows = history(splits={20: 4.0})
     found = judge(stored_rows, later(put(stored_rows, 20, split_ratio=1.0)))
     nothing_changes(found)
-    assert found.notes == [f"A: the answer leaves out the split of {day(20)}; what stands is kept"]
+    assert found.notes == [f"A: the answer leaves out the split of {day(20)}, which the stored prices show"]
 
 
 @pytest.mark.parametrize("rescales", [True, False])
 def test_an_answer_that_leaves_out_two_known_splits_changes_nothing(rescales: bool) -> None:
-    stored_rows = history(splits=TWO)
+    stored_rows = live(history(splits=TWO))
     answer = put(put(stored_rows, 10, split_ratio=1.0), 20, split_ratio=1.0)
     if rescales:
         answer = rescaled(rescaled(answer, 1 / 2.0, before=10), 1 / 3.0, before=20)
@@ -353,19 +423,32 @@ def test_a_hundredfold_is_a_change_of_unit_and_one_event(unit: float, currency: 
         ),
         currency=pl.when(pl.col("date") < day(up_to)).then(pl.lit(currency)).otherwise("currency"),
     )
-    found = judge(stored_rows, later(moved))
+    # The numbers alone look like an error of one answer as well: they have to be claimed for days.
+    days = 1 if currency != "GBP" else CONFIRMED
+    found = judge(stored_rows, later(moved), days=days)
     name = "currency" if currency != "GBP" else "close"
     row = (up_to - 1, name)
     values = (str(stored_rows.item(*row)), str(moved.item(*row)))
     assert found.events.rows() == [("A", day(up_to - 1), name, *values, "unit_change", day(0), up_to)]
     assert same(applied(stored_rows, later(moved), found), later(moved))
-    assert judge(stored_rows, later(moved), whole=False).reaches_back == ["A"]
+    assert judge(stored_rows, later(moved), whole=False, days=days).reaches_back == ["A"]
+
+
+@pytest.mark.parametrize(("up_to", "in_doubt"), [(N, ["A"]), (20, [])])
+def test_another_unit_in_the_numbers_alone_is_held_at_first(up_to: int, in_doubt: list[str]) -> None:
+    stored_rows = history()
+    which = pl.col("date") < day(up_to)
+    moved = stored_rows.with_columns(
+        pl.when(which).then((pl.col(n) * 100).round(4)).otherwise(n).alias(n) for n in PRICES
+    )
+    found = held_and_then_taken(stored_rows, later(moved), "unit")
+    assert (found.held.height, found.in_doubt) == (up_to, in_doubt)
 
 
 def test_a_single_bar_in_another_unit_is_a_change_of_unit_that_reaches_nowhere() -> None:
     stored_rows = history()
     hundred = {name: stored_rows[name][7] * 100 for name in PRICES}
-    found = judge(stored_rows, later(put(stored_rows, 7, **hundred)), whole=False)
+    found = judge(stored_rows, later(put(stored_rows, 7, **hundred)), whole=False, days=CONFIRMED)
     assert told(found) == [(day(7), "close", "unit_change")]
     assert found.old.height == 1
 
@@ -427,10 +510,20 @@ def test_a_dividend_that_becomes_known_is_late() -> None:
 
 
 @pytest.mark.parametrize("now", [0.4, 0.0])
-def test_a_dividend_that_changes_or_goes_is_a_correction(now: float) -> None:
+def test_a_dividend_that_changes_or_goes_is_held_and_a_correction_on_the_third_day(now: float) -> None:
     stored_rows = history(dividends={12: 0.5})
-    found = judge(stored_rows, later(put(stored_rows, 12, dividend=now)))
+    answer = later(put(stored_rows, 12, dividend=now))
+    found = held_and_then_taken(stored_rows, answer, "dividend_changed")
+    assert found.held.select("date", "dividend", "scope").rows() == [(day(12), now, "action")]
+    found = judge(stored_rows, answer, days=CONFIRMED)
     assert found.events.rows() == [("A", day(12), "dividend", "0.5", repr(now), "correction", day(12), 1)]
+
+
+def test_what_else_is_corrected_on_the_day_of_a_dividend_in_doubt_is_taken_at_once() -> None:
+    stored_rows = history(dividends={12: 0.5})
+    found = judge(stored_rows, later(put(stored_rows, 12, dividend=0.0, volume=7)))
+    assert told(found) == [(day(12), "volume", "correction")]
+    assert found.new.select("volume", "dividend").rows() == [(7, 0.5)]
 
 
 # --- corrections
@@ -457,14 +550,13 @@ def test_several_corrected_values_of_a_row_are_several_events_and_one_row() -> N
     assert found.new.equals(answer[3:4].select(list(DAILY_SCHEMA)))
 
 
-def test_few_rows_with_one_ratio_are_corrections_and_no_rescaling() -> None:
-    # One corrected price has a ratio to the old one as well; so do the first four.
+def test_few_rows_with_one_factor_in_all_prices_are_no_corrections_before_the_third_day() -> None:
     stored_rows = history()
     answer = later(rescaled(stored_rows, 0.9, before=4))
-    found = judge(stored_rows, answer)
+    found = held_and_then_taken(stored_rows, answer, "rescaled")
+    assert found.held.height == 4
+    found = judge(stored_rows, answer, days=CONFIRMED)
     assert {kind for *_, kind in told(found)} == {"correction"}
-    assert found.old.height == 4
-    assert same(applied(stored_rows, answer, found), answer)
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -500,17 +592,22 @@ def test_another_history_is_refused_and_what_stands_stays() -> None:
     found = judge(stored_rows, later(other))
     assert found.events.is_empty()
     assert found.old.is_empty()
-    assert found.refused["rule"].unique().to_list() == [OTHER_HISTORY]
-    assert found.refused.height == N
+    assert found.held["rule"].unique().to_list() == [OTHER_HISTORY]
+    assert found.held.height == N
+    assert found.in_doubt == ["A"]
     assert len(found.notes) == 1
+    held_and_then_taken(stored_rows, later(other), "other_history")
+    taken = judge(stored_rows, later(other), days=CONFIRMED)
+    assert taken.events.select("class", "rows").rows() == [("replaced", N)]
+    assert judge(stored_rows, later(other), whole=False, days=CONFIRMED).reaches_back == ["A"]
 
 
 def test_a_few_days_of_other_prices_are_not_yet_another_history() -> None:
     stored_rows = history()
     other = history([20.0 + n % 7 for n in range(N)])
     found = judge(stored_rows, later(pl.concat([stored_rows[:21], other[21:]])))
-    assert found.refused.is_empty()
-    assert found.old["date"].to_list() == [day(n) for n in range(21, N)]
+    assert set(found.held["kind"]) == {"rescaled"}
+    assert found.held["date"].to_list() == [day(n) for n in range(21, N)]
 
 
 # --- rows that go and come
@@ -550,7 +647,7 @@ def test_every_symbol_is_judged_by_its_own_rows() -> None:
         ("P", "correction", 1),
         ("S", "late_split", 21),
     ]
-    assert found.refused["symbol"].unique().to_list() == ["O"]
+    assert found.held["symbol"].unique().to_list() == ["O"]
     assert found.old.select(KEYS).equals(found.new.select(KEYS))
     assert set(found.old["symbol"]) == {"P", "S"}
     assert found.old.select(KEYS).equals(found.old.select(KEYS).sort(KEYS))
@@ -647,7 +744,6 @@ WRONG: dict[str, Any] = {
     "low": lambda v: round(v - 0.05, 4),
     "close": lambda v: round(v + 0.03, 4),
     "volume": lambda v: v + 1_000,
-    "dividend": lambda v: v + 0.2,
     "currency": lambda v: "AUD",
 }
 
@@ -675,7 +771,7 @@ def test_planted_errors_are_the_events_and_nothing_else_is(
         (day(at), name, "correction") for at, names in planted.items() for name in names
     )
     assert found.reaches_back == []
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert found.old.equals(stored_rows.filter(pl.col("date").is_in([day(at) for at in planted])).sort(KEYS))
     assert found.new.select(KEYS).equals(found.old.select(KEYS))
     assert same(applied(stored_rows, answer, found), answer)
@@ -710,7 +806,7 @@ def test_whatever_becomes_known_of_splits_what_is_taken_is_what_the_answer_says(
     }
     assert found.old.select(KEYS).equals(found.new.select(KEYS))
     assert found.old.select(KEYS).is_unique().all()
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert same(applied(stored_rows, answer, found), answer)
 
 
@@ -739,7 +835,7 @@ def test_a_price_that_an_earlier_version_rounded_is_corrected_once(
     stored_rows = pl.concat([rounded[:rows], truth[rows:]])
     answer = later(truth).with_columns(scale=pl.lit(0.02 if traded < 1 else 2.0))
     found = judge(stored_rows, answer)
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert set(found.events["class"]) == {"correction"}
     assert found.old.height == rows
     healed = applied(stored_rows, answer, found)

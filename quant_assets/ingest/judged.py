@@ -1,0 +1,152 @@
+"""From a source's answer to as-traded rows: judged first, with what is in doubt set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import polars as pl
+
+from quant_assets.market.bars import ACTIONS, ANSWER_SCHEMA, KEYS, PRICES, conform, empty_daily
+from quant_assets.market.claims import CLAIM_SCHEMA, Scope
+from quant_assets.market.corporate_actions import as_traded, declared, split_factor_after
+from quant_assets.market.flags import DIVIDEND_HELD, NONE, added, explained
+from quant_assets.market.oddities import with_oddities
+from quant_assets.market.verdicts.answer import Answer, Held, Unreadable, Verdict
+from quant_assets.market.verdicts.judge import judge
+from quant_assets.resources.source import FetchResult
+
+_SAME = 1e-4
+_REASON = ("rule", "scope", "kind", "witnesses")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One symbol's answer as traded: `rows` (ANSWER_SCHEMA) that may be stored, and those `held` (CLAIM_SCHEMA).
+
+    A row whose dividend is held has a null there. `notes` are sentences for a person.
+    """
+
+    rows: pl.DataFrame
+    held: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CLAIM_SCHEMA))
+    notes: tuple[str, ...] = ()
+
+
+def judged(
+    result: FetchResult,
+    now: datetime,
+    stored: pl.DataFrame | None,
+    sessions: Collection[date],
+    accepted: pl.DataFrame,
+) -> Judged:
+    """Judges a good answer (its outcome OK), and counts it back to what was traded.
+
+    Args:
+        now: the moment at which the rows become known.
+        stored: the symbol's stored rows that are at hand (DAILY_SCHEMA); None for none.
+        sessions: the exchange's sessions over the answer.
+        accepted: symbol, date, close of rows that a person has accepted: they are held for nothing.
+    """
+    verdict = judge(_answer(result, stored, sessions))
+    rows = as_traded(result.bars, verdict.splits, verdict.dividends).with_columns(
+        pl.lit(result.symbol).alias("symbol"),
+        pl.lit(result.currency).alias("currency"),
+        pl.lit(NONE).alias("flags"),
+        pl.lit(now).alias("fetched_at"),
+    )
+    rows = with_oddities(conform(rows, ANSWER_SCHEMA))
+    for one in verdict.explained:
+        on_its_days = pl.col("date").is_in(sorted(one.days))
+        rows = rows.with_columns(flags=added(pl.col("flags"), explained(one.kind.value), on_its_days))
+    if not (verdict.held or verdict.actions):
+        return Judged(rows, notes=_notes(result, verdict))
+    days = verdict.held_days
+    decided = rows.join(accepted, on=[*KEYS, "close"], how="semi")["date"].to_list()
+    # What is stored just so is no claim against anything.
+    settled = [*decided, *_as_stored(rows, stored, (*PRICES, *ACTIONS))]
+    doubtful = pl.col("date").is_in(list(days)) & ~pl.col("date").is_in(settled)
+    actions = _actions(rows, verdict)
+    settled = [*decided, *_as_stored(actions, stored, ("dividend",))]
+    actions = actions.filter(~pl.col("date").is_in(settled))
+    in_doubt = pl.col("date").is_in(actions["date"].implode())
+    kept = rows.filter(~doubtful).with_columns(
+        dividend=pl.when(in_doubt).then(None).otherwise("dividend"),
+        flags=added(pl.col("flags"), DIVIDEND_HELD, in_doubt),
+    )
+    held = pl.concat([_with_reasons(rows.filter(doubtful), days), actions.filter(~doubtful)])
+    return Judged(kept, held, _notes(result, verdict))
+
+
+def _answer(result: FetchResult, stored: pl.DataFrame | None, sessions: Collection[date]) -> Answer:
+    return Answer(
+        result.symbol,
+        result.bars,
+        result.splits,
+        result.dividends,
+        result.currency,
+        price=result.meta.price,
+        low_52_weeks=result.meta.low_52_weeks,
+        high_52_weeks=result.meta.high_52_weeks,
+        unreadable=tuple(Unreadable(e.kind, e.date, e.text) for e in result.unreadable),
+        stored=empty_daily() if stored is None else stored,
+        sessions=frozenset(sessions),
+    )
+
+
+def _as_stored(rows: pl.DataFrame, stored: pl.DataFrame | None, names: Sequence[str]) -> list[date]:
+    """The dates of rows (DAILY_SCHEMA) of which some columns are as they are stored."""
+    if stored is None or stored.is_empty():
+        return []
+    beside = rows.join(stored.select(*KEYS, *(pl.col(n).alias(f"{n}_stored") for n in names)), on=KEYS)
+    near = pl.all_horizontal(
+        (pl.col(name) - pl.col(f"{name}_stored")).abs() <= _SAME * pl.col(f"{name}_stored").abs() + 1e-4
+        for name in names
+    )
+    return beside.filter(near.fill_null(value=False))["date"].to_list()
+
+
+def _with_reasons(rows: pl.DataFrame, days: Mapping[date, Held]) -> pl.DataFrame:
+    reasons = pl.DataFrame(
+        [(day, held.reason, Scope.ROW.value, held.kind.value, held.witnesses) for day, held in days.items()],
+        schema={"date": pl.Date(), **{name: CLAIM_SCHEMA[name] for name in _REASON}},
+        orient="row",
+    )
+    return rows.join(reasons, on="date", maintain_order="left").select(list(CLAIM_SCHEMA))
+
+
+def _actions(rows: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
+    """The rows whose dividend is in doubt, each with the dividend that is claimed, as declared."""
+    claimed = pl.DataFrame(
+        [
+            (one.day, one.amount, one.reason, Scope.ACTION.value, one.kind.value, one.witnesses)
+            for one in verdict.actions
+        ],
+        schema={"date": pl.Date(), "amount": pl.Float64(), **{name: CLAIM_SCHEMA[name] for name in _REASON}},
+        orient="row",
+    ).unique("date", keep="first", maintain_order=True)
+    claimed = claimed.with_columns(
+        _declared=declared(claimed, verdict.splits),
+        _factor=split_factor_after(claimed["date"], verdict.splits),
+    )
+    beside = claimed.join(rows, on="date", how="left", maintain_order="left").with_columns(
+        # An ex-date without a bar has no row of its own in the answer.
+        symbol=pl.lit(rows["symbol"][0]),
+        currency=pl.lit(rows["currency"][0]),
+        fetched_at=pl.lit(rows["fetched_at"][0]),
+        volume=pl.col("volume").fill_null(0),
+        flags=pl.col("flags").fill_null(NONE),
+        split_ratio=pl.col("split_ratio").fill_null(1.0),
+        scale=pl.col("scale").fill_null(pl.col("_factor")),
+        dividend=pl.col("_declared"),
+    )
+    return beside.select(list(CLAIM_SCHEMA))
+
+
+def _notes(result: FetchResult, verdict: Verdict) -> tuple[str, ...]:
+    symbol = result.symbol
+
+    return (
+        *(f"{symbol}: {one.what}" for one in verdict.explained),
+        *(f"{symbol}: not stored: {event}" for event in result.unreadable if event.date is None),
+    )

@@ -1,0 +1,214 @@
+"""What is judged, and what a verdict is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from quant_assets.market.bars import DAILY_SCHEMA
+
+Floats = npt.NDArray[np.float64]
+
+SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
+DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
+
+
+class Kind(StrEnum):
+    """The known errors of sources: what a verdict explains, or holds a part of an answer for."""
+
+    UNSETTLED_SPLIT = "unsettled_split"
+    """A split whose ex-date is after the last bar: prices may or may not have been rescaled."""
+    REPEATED_SPLIT = "repeated_split"
+    """One split on two days within a few sessions of each other, or twice on one day."""
+    UNREADABLE_SPLIT = "unreadable_split"
+    """A split whose ratio cannot be read: nothing before it can be counted back."""
+    RESCALED_IN_PART = "rescaled_in_part"
+    """Some bars before a listed split are on another share basis than the others."""
+    HUNDREDFOLD = "hundredfold"
+    """Some bars are in another unit of the currency than the others, or all of them than the source's own quote."""
+    FIELD_OUT_OF_LINE = "field_out_of_line"
+    """One of a bar's four prices is far from the other three."""
+    STAMPED_ON_A_CLOSED_DAY = "stamped_on_a_closed_day"
+    """Bars on a day on which the exchange was closed, next to a session that has none: bars of the days after."""
+    DIVIDEND_CONTRADICTED = "dividend_contradicted"
+    """The amount listed is another one than the served Adj Close has been adjusted by."""
+    DIVIDEND_LEFT_OUT = "dividend_left_out"
+    """Adj Close has been adjusted by a dividend that is not listed."""
+    DIVIDEND_REPEATED = "dividend_repeated"
+    """The same dividend on two days within a few sessions of each other, or twice on one day."""
+    DIVIDEND_IMPLAUSIBLE = "dividend_implausible"
+    """A dividend that the price did not fall by, or a hundred times the symbol's others."""
+    DIVIDEND_IN_ANOTHER_CURRENCY = "dividend_in_another_currency"
+    UNREADABLE_DIVIDEND = "unreadable_dividend"
+    GAINS_COUNTED_TWICE = "gains_counted_twice"
+    """A fund's capital gain is listed by itself and inside the dividend of the same day."""
+
+
+FEW_SESSIONS = timedelta(days=8)
+"""The calendar days of up to five sessions: equal actions so near to each other are one until shown otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An event of an answer that cannot be read: what it is, its day where that can be read, its text."""
+
+    what: str
+    day: date | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One symbol's answer, with what is known besides.
+
+    Attributes:
+        bars: date, open, high, low, close, adj_close (null where none), volume: as served, by date.
+        splits: date, ratio; dividends: date, amount, kind, currency (null: the listing's), as served.
+        price: the source's own last price; low_52_weeks, high_52_weeks its range of a year; None where it says none.
+        stored: the symbol's rows as stored (DAILY_SCHEMA), as far as they are at hand.
+        sessions: the exchange's sessions over the answer, in order.
+    """
+
+    symbol: str
+    bars: pl.DataFrame
+    splits: pl.DataFrame
+    dividends: pl.DataFrame
+    currency: str | None = None
+    price: float | None = None
+    low_52_weeks: float | None = None
+    high_52_weeks: float | None = None
+    unreadable: tuple[Unreadable, ...] = ()
+    stored: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DAILY_SCHEMA))
+    sessions: frozenset[date] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Days of an answer whose bars are in doubt, and why."""
+
+    kind: Kind
+    days: frozenset[date]
+    reason: str
+    witnesses: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDividend:
+    """A dividend in doubt: its day, the amount claimed (as served; None where there is none to read), and why."""
+
+    kind: Kind
+    day: date
+    amount: float | None
+    reason: str
+    witnesses: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A known error that has been undone: the days whose rows say so, and what was done."""
+
+    kind: Kind
+    days: frozenset[date]
+    what: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What may be taken of an answer.
+
+    `splits` (date, ratio) and `dividends` (date, amount) are those that hold; `held` are bars and `actions` dividends
+    that are not to be stored as good; `explained` are errors that were undone. An answer with none of the three is
+    proven as far as its witnesses carry.
+    """
+
+    splits: pl.DataFrame
+    dividends: pl.DataFrame
+    held: list[Held] = field(default_factory=list[Held])
+    actions: list[HeldDividend] = field(default_factory=list[HeldDividend])
+    explained: list[Explained] = field(default_factory=list[Explained])
+
+    @property
+    def word(self) -> str:
+        """ "held", "explained" or "proven"."""
+        if self.held or self.actions:
+            return "held"
+        return "explained" if self.explained else "proven"
+
+    @property
+    def held_days(self) -> dict[date, Held]:
+        """Per day whose bar is in doubt the first reason."""
+        days: dict[date, Held] = {}
+        for one in self.held:
+            for day in one.days:
+                days.setdefault(day, one)
+        return days
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """An answer's bars that have a positive close, as arrays, with the size of their usual moves.
+
+    `days` are datetime64[D]; `usual` is the robust standard deviation (1.4826 times the median absolute deviation) of
+    the logarithms of the closes' moves.
+    """
+
+    days: npt.NDArray[np.datetime64]
+    opens: Floats
+    highs: Floats
+    lows: Floats
+    closes: Floats
+    adjusted: Floats
+    volumes: Floats
+    moves: Floats
+    usual: float
+
+    @classmethod
+    def of(cls, bars: pl.DataFrame) -> Series:
+        """The series of served bars."""
+        good = bars.filter(
+            pl.col("close").is_not_null() & pl.col("close").is_finite() & (pl.col("close") > 0)
+        )
+        columns = ("open", "high", "low", "close", "adj_close", "volume")
+        opens, highs, lows, closes, adjusted, volumes = (
+            good[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in columns
+        )
+        moves = np.diff(np.log(closes), prepend=np.log(closes[:1]))
+        return cls(
+            good["date"].to_numpy(),
+            opens,
+            highs,
+            lows,
+            closes,
+            adjusted,
+            volumes,
+            moves,
+            usual_move(moves[1:]),
+        )
+
+    @property
+    def gaps(self) -> Floats:
+        """The logarithm of each open beside the close before it; the close stands in for an open that is none."""
+        opens = np.where(self.opens > 0, self.opens, self.closes)
+        before = np.concatenate([self.closes[:1], self.closes[:-1]])
+        return np.log(opens / before)
+
+    def dates(self, which: Iterable[int]) -> frozenset[date]:
+        """The days of some positions."""
+        return frozenset(self.days[list(which)].tolist())
+
+
+_LEAST, _MOST = 0.004, 0.2
+
+
+def usual_move(moves: Floats) -> float:
+    """The robust standard deviation of moves, never below 0.4 % and never above 20 %."""
+    moving = moves[moves != 0.0]
+    if moving.size < 5:
+        return 0.02
+    return float(np.clip(1.4826 * np.median(np.abs(moving - np.median(moving))), _LEAST, _MOST))

@@ -1,0 +1,51 @@
+"""The verdict on one symbol's answer: proven, explained or held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+
+from quant_assets.market.corporate_actions import split_factor_after
+from quant_assets.market.verdicts.answer import Answer, Series, Verdict
+from quant_assets.market.verdicts.basis import share_basis
+from quant_assets.market.verdicts.breaks import beside_closed_days, off_scale
+from quant_assets.market.verdicts.dividends import weigh_dividends
+from quant_assets.market.verdicts.fields import out_of_line
+
+
+def judge(answer: Answer) -> Verdict:
+    """Judges an answer by the witnesses at hand: the series itself, the served Adj Close, the source's own facts of
+    today, and what is stored.
+
+    Nothing is dropped: what is in doubt is named by day with the reason, and the smallest part of it only.
+    """
+    series = Series.of(answer.bars)
+    basis = share_basis(answer, series)
+    held = [*basis.held, *beside_closed_days(answer, series)]
+    in_doubt = {day for one in held for day in one.days}
+    if series.days.size:
+        # Single prices first: a bar that is held for one of them breaks the series nowhere.
+        held += out_of_line(series)
+        single = {day for one in held for day in one.days} - in_doubt
+        rest = Series.of(answer.bars.filter(~pl.col("date").is_in(sorted(single)))) if single else series
+        held += off_scale(answer, rest, basis.splits)
+    doubtful = {day for one in held for day in one.days}
+    paid = weigh_dividends(answer, series, doubtful, _stored_dividends(answer, basis.splits))
+    return Verdict(
+        splits=basis.splits,
+        dividends=paid.dividends,
+        held=held,
+        actions=paid.held,
+        explained=[*basis.explained, *paid.explained],
+    )
+
+
+def _stored_dividends(answer: Answer, splits: pl.DataFrame) -> Mapping[date, float]:
+    """Per day the stored dividend, on today's share basis."""
+    if answer.stored.is_empty():
+        return {}
+    rows = answer.stored.filter(pl.col("dividend").is_not_null()).select("date", "dividend")
+    served = rows["dividend"] / split_factor_after(rows["date"], splits)
+    return dict(zip(rows["date"].to_list(), served.to_list(), strict=True))
