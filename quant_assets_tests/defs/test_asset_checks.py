@@ -215,6 +215,22 @@ def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(
     assert "quant_assets/held" not in run.tags
 
 
+def test_a_row_that_is_stored_with_a_flag_is_a_warning_that_shows_it_and_stops_nothing(
+    platform: Platform, market: ReplayHandle
+) -> None:
+    platform.follow(US=["AAPL", "IBM"])
+    for field, value in (("volume", 0), ("open", 210.0)):
+        market.add_faults(
+            {"kind": "corrected_bar", "symbol": "IBM", "date": str(LAST), "field": field, "value": value}
+        )
+    result = platform.days(LAST, LAST)
+    assert red(platform, result.run_id) == {(f"{LAST}|US", "flags"): WARN}
+    evaluation = said(platform, result.run_id)[f"{LAST}|US", "flags"]
+    text = f"{LAST}|US: 1 of 2 row(s) are flagged: 1 no_trade, 1 open_outside_range"
+    assert evaluation.description == text
+    assert "no_trade,open_outside_range" in str(evaluation.metadata)
+
+
 def test_an_unexplained_jump_is_a_warning_that_knows_the_shape_of_a_split(platform: Platform) -> None:
     platform.follow(US=["AAPL", "IBM"])
     assert platform.days(WEEK[0], DAY).success
