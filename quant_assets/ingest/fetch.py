@@ -45,11 +45,12 @@ SAME_HISTORY = (
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What people have decided about refused bars: symbol and date of accepted ones, and of rejected ones with their
-    close. Both (symbol, date, close)."""
+    """What people have decided: accepted and rejected bars (symbol, date, close), and dividends (symbol, date,
+    dividend) that are none."""
 
     accepted: pl.DataFrame
     rejected: pl.DataFrame
+    no_dividends: pl.DataFrame
 
 
 @dataclass(slots=True)
@@ -328,11 +329,29 @@ class _Fetching:
             return
         wanted = set(self._wanted_by_symbol[symbol])
         held = judged.held.filter(pl.col("date").is_in([*wanted, *self._plan.look_back]))
+        held, rejected = self._undecided(held)
+        for day, rule in rejected.filter(pl.col("scope") != Scope.ACTION.value).select("date", "rule").rows():
+            if day in wanted:
+                self._miss(day, symbol, REJECTED, f"rejected: {rule}")
         for row in held.filter(pl.col("scope") != Scope.ACTION.value).iter_rows(named=True):
             if row["date"] in wanted:
                 self._miss(row["date"], symbol, HELD, f"held: {row['rule']}")
         self._fetched.held = pl.concat([self._fetched.held, held])
         self._warn(held, "held")
+
+    def _undecided(self, held: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Of what is held: what nobody has rejected yet, and what somebody has."""
+        is_action = pl.col("scope") == Scope.ACTION.value
+        decided = self._decisions
+        rejected = pl.concat(
+            [
+                held.filter(~is_action).join(decided.rejected, on=["symbol", "date", "close"], how="semi"),
+                held.filter(is_action).join(
+                    decided.no_dividends, on=["symbol", "date", "dividend"], how="semi", nulls_equal=True
+                ),
+            ]
+        )
+        return held.join(rejected, on=["date", "scope"], how="anti"), rejected
 
     def _warn(self, rows: pl.DataFrame, word: str) -> None:
         """A sentence for each symbol and reason (`rule`) of rows (with `scope`) that are not stored."""

@@ -265,10 +265,16 @@ class _Filling:
 
 
 def _decisions(quarantine: pl.DataFrame) -> Decisions:
-    def of(decision: Decision) -> pl.DataFrame:
-        return quarantine.filter(pl.col("decision") == decision.value).select("symbol", "date", "close")
+    is_action = pl.col("scope") == Scope.ACTION.value
 
-    return Decisions(of(Decision.ACCEPTED), of(Decision.REJECTED))
+    def of(decision: Decision, which: pl.Expr, value: str) -> pl.DataFrame:
+        return quarantine.filter(pl.col("decision") == decision.value, which).select("symbol", "date", value)
+
+    return Decisions(
+        of(Decision.ACCEPTED, ~is_action, "close"),
+        of(Decision.REJECTED, ~is_action, "close"),
+        of(Decision.REJECTED, is_action, "dividend"),
+    )
 
 
 def _asked_about(quarantine: pl.DataFrame, only: Collection[str] | None) -> pl.DataFrame:

@@ -67,9 +67,9 @@ def judged(
     settled = [*decided, *_as_stored(rows, stored, (*PRICES, *ACTIONS))]
     doubtful = pl.col("date").is_in(list(days)) & ~pl.col("date").is_in(settled)
     actions = _actions(rows, verdict)
-    settled = [*decided, *_as_stored(actions, stored, ("dividend",))]
-    actions = actions.filter(~pl.col("date").is_in(settled))
+    # What a person has accepted is stored: the answer says nothing of it then, rather than that there is none.
     in_doubt = pl.col("date").is_in(actions["date"].implode())
+    actions = actions.filter(~pl.col("date").is_in([*decided, *_as_stored(actions, stored, ("dividend",))]))
     kept = rows.filter(~doubtful).with_columns(
         dividend=pl.when(in_doubt).then(None).otherwise("dividend"),
         flags=added(pl.col("flags"), DIVIDEND_HELD, in_doubt),
