@@ -21,6 +21,7 @@ QuantAssetsError
 ├── RateBudgetSpent                    resources.pacing: no more waiting on rate limits in this run
 ├── Interrupted                        resources.interrupts: asked to stop while waiting
 ├── ChartRefused                       resources.yahoo_session: an error status, carried through yfinance
+├── UnusableAnswer                     resources.yahoo_events: a body that is no answer, with the reason
 ├── NoCrumb (OSError)                  resources.yahoo_session: what came for a crumb is none
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names

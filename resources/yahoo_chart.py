@@ -7,7 +7,7 @@ to the row before, so the raw answer is what we read. Pure: no request is made h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any, cast
@@ -15,16 +15,8 @@ from typing import Any, cast
 import orjson
 import polars as pl
 
-from quant_assets.resources.source import (
-    DIVIDENDS_SCHEMA,
-    SERVED_SCHEMA,
-    SPLITS_SCHEMA,
-    ActionKind,
-    FetchResult,
-    Meta,
-    Outcome,
-    UnreadableEvent,
-)
+from quant_assets.resources.source import SERVED_SCHEMA, FetchResult, Meta, Outcome
+from quant_assets.resources.yahoo_events import NO_MOMENT, UnusableAnswer, mapping, optional, read_events
 from quant_assets.resources.yahoo_stamps import Stamping
 
 _QUOTE = ("open", "high", "low", "close", "volume")
@@ -48,10 +40,6 @@ CONSENT = (
 
 _HEAD = 4096
 _TOO_MANY = b"too many requests"
-
-
-class _Unusable(Exception):
-    """The body is no answer to the request; the message is the reason."""
 
 
 def read_chart(
@@ -86,7 +74,7 @@ def read_chart(
         return ended(Outcome.RATE_LIMITED, f"rate-limited ({status})")
     try:
         chart = _chart_of(body)
-    except _Unusable as error:
+    except UnusableAnswer as error:
         if _TOO_MANY in body[:_HEAD].lower():
             return ended(Outcome.RATE_LIMITED, f"rate-limited (the text of it, with status {status})")
         if _is_consent_page(body):
@@ -104,7 +92,7 @@ def read_chart(
         return ended(Outcome.FAILED, f"status {status}: {error_text or 'no reason given'}")
     try:
         return _read_result(chart, symbol, Stamping(zone, close, sessions), facts)
-    except _Unusable as error:
+    except UnusableAnswer as error:
         return ended(Outcome.FAILED, str(error))
 
 
@@ -118,34 +106,22 @@ def _is_consent_page(body: bytes) -> bool:
 
 def _chart_of(body: bytes) -> dict[str, Any]:
     if not body.strip():
-        raise _Unusable("empty body")
+        raise UnusableAnswer("empty body")
     try:
         parsed: object = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _Unusable("the body is no JSON") from error
-    chart = _mapping(_mapping(parsed).get("chart"))
+        raise UnusableAnswer("the body is no JSON") from error
+    chart = mapping(mapping(parsed).get("chart"))
     if not chart:
-        raise _Unusable("the JSON holds no chart")
+        raise UnusableAnswer("the JSON holds no chart")
     return chart
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _optional(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A mapping that may be left out. Something else in its place would be events lost in silence."""
-    found = _mapping(holder.get(name))
-    if holder.get(name) and not found:
-        raise _Unusable(f"{name} that cannot be read")
-    return found
 
 
 def _error_text(chart: Mapping[str, Any]) -> str:
     error = chart.get("error")
     if error is None:
         return ""
-    return str(_mapping(error).get("description") or error)
+    return str(mapping(error).get("description") or error)
 
 
 def _read_result(
@@ -153,13 +129,13 @@ def _read_result(
 ) -> FetchResult:
     results = chart.get("result")
     if not isinstance(results, list) or not results:
-        raise _Unusable("the chart holds no result")
-    result = _mapping(cast("list[Any]", results)[0])
-    meta = _mapping(result.get("meta"))
+        raise UnusableAnswer("the chart holds no result")
+    result = mapping(cast("list[Any]", results)[0])
+    meta = mapping(result.get("meta"))
     if str(meta.get("symbol", "")).upper() != symbol.upper():
-        raise _Unusable(f"answer for another symbol: {meta.get('symbol')!r}")
+        raise UnusableAnswer(f"answer for another symbol: {meta.get('symbol')!r}")
     if meta.get("exchangeTimezoneName") != stamping.zone:
-        raise _Unusable(
+        raise UnusableAnswer(
             f"answer in zone {meta.get('exchangeTimezoneName')!r}, the exchange is in {stamping.zone}"
         )
     today = _meta_of(meta)
@@ -170,9 +146,9 @@ def _read_result(
     first = meta.get("firstTradeDate")
     try:
         first_trade = None if first is None else stamping.day(first, {})
-    except _NO_MOMENT as error:
-        raise _Unusable(f"a first trade date that is no moment: {first!r}") from error
-    events = _optional(result, "events")
+    except NO_MOMENT as error:
+        raise UnusableAnswer(f"a first trade date that is no moment: {first!r}") from error
+    events = optional(result, "events")
     if not result.get("timestamp") and not events:
         return FetchResult(
             symbol,
@@ -191,7 +167,7 @@ def _read_result(
     def day(stamp: Any) -> date:
         return stamping.day(stamp, placed)
 
-    splits, dividends, unreadable = _events(events, day, currency)
+    splits, dividends, unreadable = read_events(events, day, currency)
     return FetchResult(
         symbol,
         Outcome.OK,
@@ -210,19 +186,19 @@ def _read_result(
 
 
 def _quotes(result: Mapping[str, Any]) -> pl.DataFrame:
-    """timestamp, the quote's columns and adj_close as served, one row a stamp. Raises _Unusable."""
+    """timestamp, the quote's columns and adj_close as served, one row a stamp. Raises UnusableAnswer."""
     if not result.get("timestamp"):
         return pl.DataFrame(
             schema={"timestamp": pl.Int64, **dict.fromkeys([*_QUOTE, "adj_close"], pl.Float64)}
         )
-    quotes = _mapping(result.get("indicators")).get("quote")
+    quotes = mapping(result.get("indicators")).get("quote")
     if not isinstance(quotes, list) or not quotes:
-        raise _Unusable("timestamps without quotes")
-    quote = _mapping(cast("list[Any]", quotes)[0])
+        raise UnusableAnswer("timestamps without quotes")
+    quote = mapping(cast("list[Any]", quotes)[0])
     columns = {"timestamp": result["timestamp"], **{name: quote.get(name) for name in _QUOTE}}
     lengths = {len(cast("list[Any]", v)) if isinstance(v, list) else -1 for v in columns.values()}
     if len(lengths) != 1 or -1 in lengths:
-        raise _Unusable("timestamps and quotes of different length")
+        raise UnusableAnswer("timestamps and quotes of different length")
     try:
         raw = pl.DataFrame(
             columns,
@@ -230,9 +206,9 @@ def _quotes(result: Mapping[str, Any]) -> pl.DataFrame:
             strict=False,
         )
     except _BUILD_ERRORS as error:
-        raise _Unusable("quotes that are no numbers") from error
+        raise UnusableAnswer("quotes that are no numbers") from error
     if not raw["timestamp"].is_between(-_FAR, _FAR).fill_null(False).all():
-        raise _Unusable("timestamps that are no moments")
+        raise UnusableAnswer("timestamps that are no moments")
     return raw.with_columns(_adjusted(result, raw.height))
 
 
@@ -282,8 +258,8 @@ def _bars(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[date, str]]:
 
 def _adjusted(result: Mapping[str, Any], length: int) -> pl.Series:
     """The served Adj Close, null where there is none that can be read. It is a witness: without it bars are bars."""
-    blocks = _mapping(result.get("indicators")).get("adjclose")
-    block = _mapping(cast("list[Any]", blocks)[0]) if isinstance(blocks, list) and blocks else {}
+    blocks = mapping(result.get("indicators")).get("adjclose")
+    block = mapping(cast("list[Any]", blocks)[0]) if isinstance(blocks, list) and blocks else {}
     values = block.get("adjclose")
     none = pl.Series("adj_close", [None] * length, dtype=pl.Float64)
     if not isinstance(values, list) or len(cast("list[Any]", values)) != length:
@@ -299,7 +275,7 @@ def _meta_of(meta: Mapping[str, Any]) -> Meta:
     at = meta.get("regularMarketTime")
     try:
         price_at = None if at is None else datetime.fromtimestamp(at, tz=UTC)
-    except _NO_MOMENT:
+    except NO_MOMENT:
         price_at = None
     return Meta(
         price=_price(meta.get("regularMarketPrice")),
@@ -312,89 +288,3 @@ def _meta_of(meta: Mapping[str, Any]) -> Meta:
 def _price(value: object) -> float | None:
     known = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
     return float(cast("float", value)) if known else None
-
-
-_KINDS: tuple[tuple[str, ActionKind], ...] = (
-    ("splits", "split"),
-    ("dividends", "dividend"),
-    ("capitalGains", "capital_gain"),
-)
-
-
-def _events(
-    events: Mapping[str, Any], day_of: Callable[[Any], date], currency: str | None
-) -> tuple[pl.DataFrame, pl.DataFrame, list[UnreadableEvent]]:
-    """Splits, dividends, and the events that cannot be read. An event of its own fails nothing but itself."""
-    splits: list[tuple[date, float]] = []
-    dividends: list[tuple[date, float, str, str | None]] = []
-    unreadable: list[UnreadableEvent] = []
-    for block, kind in _KINDS:
-        for key, served in _optional(events, block).items():
-            event = _mapping(served)
-            try:
-                day = day_of(event["date"])
-                if kind == "split":
-                    splits.append((day, _ratio(event)))
-                else:
-                    dividends.append((day, _amount(event), kind, _other_currency(event, currency)))
-            except (KeyError, *_NO_MOMENT):
-                unreadable.append(UnreadableEvent(_stated_day(event, key, day_of), kind, _text(served, kind)))
-    return (
-        pl.DataFrame(splits, schema=SPLITS_SCHEMA, orient="row"),
-        pl.DataFrame(dividends, schema=DIVIDENDS_SCHEMA, orient="row"),
-        unreadable,
-    )
-
-
-def _ratio(event: Mapping[str, Any]) -> float:
-    """New shares per old. Raises KeyError, TypeError, ValueError, OverflowError."""
-    denominator = float(event["denominator"])
-    ratio = float(event["numerator"]) / denominator if denominator else math.inf
-    if not 0 < ratio < math.inf:
-        raise ValueError("a ratio that no shares can have")
-    return ratio
-
-
-def _amount(event: Mapping[str, Any]) -> float:
-    """Raises KeyError, TypeError, ValueError, OverflowError."""
-    amount = float(event["amount"])
-    if not math.isfinite(amount):
-        raise ValueError("an amount that nobody can be paid")
-    return amount
-
-
-def _other_currency(event: Mapping[str, Any], currency: str | None) -> str | None:
-    """The currency that the event names, None for the listing's own. Raises TypeError."""
-    named = event.get("currency")
-    if named is not None and not isinstance(named, str):
-        raise TypeError("a currency that is no text")
-    return named if named and named != currency else None
-
-
-def _stated_day(event: Mapping[str, Any], key: str, day_of: Callable[[Any], date]) -> date | None:
-    """The date of an unreadable event: its own, or the one that Yahoo lists it under."""
-    for stamp in (event.get("date"), key):
-        try:
-            return day_of(int(cast("Any", stamp)))
-        except _NO_MOMENT:
-            continue
-    return None
-
-
-def _text(served: object, kind: ActionKind) -> str:
-    """What the source wrote for the ratio or the amount; the whole event where that is not what is wrong."""
-    event = _mapping(served)
-    names = ("numerator", "denominator") if kind == "split" else ("amount",)
-    try:
-        _ratio(event) if kind == "split" else _amount(event)
-    except (KeyError, *_NO_MOMENT):
-        if all(name in event for name in names):
-            if isinstance(ratio := event.get("splitRatio"), str):
-                return ratio[:_LONGEST_TEXT]
-            return ":".join(str(event[name]) for name in names)[:_LONGEST_TEXT]
-    return orjson.dumps(served).decode()[:_LONGEST_TEXT]
-
-
-_LONGEST_TEXT = 200
-
-_NO_MOMENT = (TypeError, ValueError, OverflowError, OSError)
