@@ -92,6 +92,10 @@ class Runner:
         """Materializes the catalog."""
         self._run(f"{CATALOG}_job", CATALOG, [])
 
+    def symbols(self, exchange: str) -> list[str]:
+        """The symbols of an exchange that are followed, by the catalog."""
+        return followed(read_table(self.store, object_key(CATALOG)), exchange)["symbol"].to_list()
+
     def daily(
         self,
         exchange: Exchange,

@@ -254,8 +254,8 @@ def _fill(
             restated += runner.restated(exchange.code)
             entries = Manifest(runner.store, DAILY).between(exchange.code, days[0], days[-1])
             asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]
-            waiting = claims(runner.store, exchange.code)
-            held.append(waiting.filter(pl.col("symbol").is_in(symbols)) if symbols else waiting)
+            asked_for = symbols or runner.symbols(exchange.code)
+            held.append(claims(runner.store, exchange.code).filter(pl.col("symbol").is_in(asked_for)))
         try:
             runner.inventory()
         except RunFailed as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -56,7 +56,7 @@ def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = N
         SourceUnavailable, StoreUnavailable; the cells written before stay written. ObjectDamaged for a damaged
         manifest, ledger or quarantine; a damaged cell is a failed one in the report, and the others go on.
     """
-    filling = _Filling(context, request.listings)
+    filling = _Filling(context, request)
     report = filling.fill(request, plan)
     if filling.reaches_back:
         # What was compared is wrong from its first row on: only a whole history can tell what it should be.
@@ -65,7 +65,7 @@ def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = N
         mode = Mode.VERIFY if request.mode is Mode.VERIFY else Mode.FORCE
         report.add(filling.fill(replace(request, days=stored, only=filling.reaches_back, mode=mode)))
         if mode is not Mode.VERIFY:
-            report.waiting = _asked_about(read_quarantine(context.store, context.code), request.only)
+            report.waiting = _asked_about(read_quarantine(context.store, context.code), request)
     if request.mode is not Mode.VERIFY and (report.requests or report.written):
         facts = {"run": context.run, "started": filling.started.isoformat(), **report.facts()}
         write_report(context.store, context.code, filling.started, context.run, facts)
@@ -75,8 +75,8 @@ def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = N
 class _Filling:
     """One run over an exchange."""
 
-    def __init__(self, context: FillContext, catalog: pl.DataFrame) -> None:
-        self._context, self._catalog = context, catalog
+    def __init__(self, context: FillContext, request: FillRequest) -> None:
+        self._context, self._catalog, self._request = context, request.listings, request
         self._store, self._code, self._clock = context.store, context.code, context.clock
         self._manifest = Manifest(self._store, DAILY)
         self._ledger = Ledger(self._store, self._code)
@@ -88,20 +88,19 @@ class _Filling:
             Expected(self._store, self._code),
         )
         self.reaches_back: list[str] = []
-        self._only: Collection[str] | None = None
         self.started = context.clock()
 
     def fill(self, request: FillRequest, plan: Plan | None = None) -> FillReport:
         context, mode = self._context, request.mode
         report = FillReport(self._code, mode)
-        self._only = request.only
+        self._request = request
         if mode is not Mode.VERIFY:
             claim(self._store, TOP_LEVEL)
             self._store.sweep()
         sweep_spill(context.rules.spill_folder)
         quarantine = read_quarantine(self._store, self._code)
         if mode is not Mode.VERIFY:
-            report.waiting = _asked_about(quarantine, request.only)
+            report.waiting = _asked_about(quarantine, request)
         listings = with_learned(self._store, self._code, self._catalog)
         started = time.perf_counter()
         if plan is None:
@@ -184,7 +183,7 @@ class _Filling:
                 self.reaches_back,
             ),
         ]
-        report.waiting = _asked_about(quarantine, self._only).filter(~pl.col("id").is_in(settled))
+        report.waiting = _asked_about(quarantine, self._request).filter(~pl.col("id").is_in(settled))
         # On record before it happens: a run that is killed here leaves nothing unexplained.
         new = self._ledger.record(found.events, found.old, found.new, self._context.run)
         # Before the cells are judged. A run that is killed between leaves holes, which are asked about again.
@@ -277,10 +276,10 @@ def _decisions(quarantine: pl.DataFrame) -> Decisions:
     )
 
 
-def _asked_about(quarantine: pl.DataFrame, only: Collection[str] | None) -> pl.DataFrame:
-    """The pending claims of the symbols that a run may ask for: `only` these, None for all."""
-    waiting = pending(quarantine)
-    return waiting if only is None else waiting.filter(pl.col("symbol").is_in(sorted(only)))
+def _asked_about(quarantine: pl.DataFrame, request: FillRequest) -> pl.DataFrame:
+    """The pending claims of the symbols that a run may ask for."""
+    waiting = pending(quarantine).filter(pl.col("symbol").is_in(request.listings["symbol"].implode()))
+    return waiting if request.only is None else waiting.filter(pl.col("symbol").is_in(sorted(request.only)))
 
 
 def _given(quarantine: pl.DataFrame, fetched: Fetched, found: Differences) -> pl.DataFrame:

@@ -39,6 +39,8 @@ def test_a_run_with_something_held_is_partial_and_names_it_until_the_source_is_r
     again = harness.live(market, TUESDAY)
     assert (again.requests, again.result, again.held.height) == (0, "PARTIAL", 1)
     assert harness.live(market, TUESDAY, only=["AAPL"]).result == "COMPLETE"
+    # Nobody waits for a symbol that is no longer followed.
+    assert harness.live(market, TUESDAY, catalog=listings("AAPL", "MSFT")).held.is_empty()
     assert harness.live(market, TUESDAY, WEEK, mode=Mode.VERIFY).held.is_empty()
     market.clear_faults()
     right = harness.live(market, WEDNESDAY)
