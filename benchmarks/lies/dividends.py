@@ -95,8 +95,14 @@ def dividend_repeated(slot: Slot) -> Iterator[Lie]:
 def gains_counted_twice(slot: Slot) -> Iterator[Lie]:
     """A fund's capital gain inside the dividend, and listed again."""
     for at, amount in ((0, 0.5), (-4, 0.5), (-60, 0.3)):
-        fault = {"kind": "gains_counted_twice", "date": slot.day(at), "amount": amount}
-        yield Lie(f"at {at}", (fault,), _pays(at, 0.02))
+        for adjusted in (False, True):
+            fault = {
+                "kind": "gains_counted_twice",
+                "date": slot.day(at),
+                "amount": amount,
+                "adjusted": adjusted,
+            }
+            yield Lie(f"{_SPREAD[adjusted]} at {at}", (fault,), _pays(at, 0.02))
 
 
 @KINDS.kind()

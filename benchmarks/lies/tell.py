@@ -23,7 +23,7 @@ from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.ingest.report import FillReport
-from quant_assets.market.coverage import HELD, REFUSED
+from quant_assets.market.coverage import HELD
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
@@ -154,7 +154,7 @@ class Store:
         doubtful = {
             symbol
             for symbol, day, name in absent.rows()
-            if name != "row" or outcomes.get((symbol, day)) in (HELD, REFUSED)
+            if name != "row" or outcomes.get((symbol, day)) == HELD
         }
         return doubtful | self._pending(now)
 

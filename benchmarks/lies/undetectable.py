@@ -35,6 +35,8 @@ UNDETECTABLE = (
     Undetectable("corrected_bar", "*", "*", "sources do correct a volume, or a price by a few per cent"),
     Undetectable("dividend_factor", "x1.37 adjusted *", "first", "a plausible amount, and Adj Close agrees with it"),
     Undetectable("dividend_factor", "x1.37 adjusted at 0 *", "established", "a plausible amount of a new dividend"),
+    Undetectable("gains_counted_twice", "adjusted *", "first", "a gain beside a dividend, and Adj Close agrees"),
+    Undetectable("gains_counted_twice", "adjusted at 0 *", "established", "a gain beside a dividend, and Adj Close agrees"),
     Undetectable("phantom_dividend", "alone adjusted *", "*", "a plausible dividend, and Adj Close agrees with it"),
     Undetectable("events_left_out", "dividends forgotten *", "first", "neither the list nor Adj Close knows of it"),
     Undetectable(
