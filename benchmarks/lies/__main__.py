@@ -119,7 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--case", default="*", help="only cases of this name, kind/variant/evenings (a pattern)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="two variants a kind, for two evenings")
+    parser.add_argument("--quick", action="store_true", help="a few variants a kind, for two evenings")
+    parser.add_argument("--variants", type=int, default=2, help="how many a kind when quick (2)")
     parser.add_argument("--how", choices=("first", "established"), help="only stores of this kind")
     parser.add_argument("--say", action="store_true", help="print the warnings and restatements of every run")
     parser.add_argument("--report", type=Path, help="a file that gets every finding")
@@ -128,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--list", action="store_true", help="name the cases, and which are undetectable, and why"
     )
     asked = parser.parse_args(arguments)
-    choice = Choice(asked.kind, asked.case, asked.seed, asked.quick)
+    choice = Choice(asked.kind, asked.case, asked.seed, asked.quick, asked.variants)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lies-") as folder:
         root = asked.keep or Path(folder)

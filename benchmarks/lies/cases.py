@@ -45,12 +45,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which cases to make. `quick`: two variants a kind, told for two evenings, after a short history."""
+    """Which cases to make. `quick`: so many `variants` a kind, told for two evenings, after a short history."""
 
     kind: str = "*"
     case: str = "*"
     seed: int = 1
     quick: bool = False
+    variants: int = 2
 
     def market(self, code: str) -> Market:
         """A market of these cases."""
@@ -116,9 +117,9 @@ def _lies(choice: Choice, absent: list[str]) -> Iterator[tuple[Kind, Lie, Slot]]
                 absent += sorted(untold - set(absent))
             lies = [lie for lie in lies if all(f["kind"] in known for f in lie.faults)]
             if choice.quick:
-                # Another two each time, so that a few seeds see them all.
-                start = (2 * choice.seed + at + number) % max(1, len(lies))
-                lies = [*lies[start:], *lies[:start]][:2]
+                # Others each time, so that a few seeds see them all.
+                start = (choice.variants * choice.seed + at + number) % max(1, len(lies))
+                lies = [*lies[start:], *lies[:start]][: choice.variants]
             for lie in lies:
                 if fnmatchcase(f"{kind.name}/{lie.variant.strip()}/{nights}", choice.case):
                     yield kind, lie, slot

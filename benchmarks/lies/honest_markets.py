@@ -50,7 +50,7 @@ def honest_markets(root: Path, *, seed: int, quick: bool) -> Iterator[Honest]:
     known = {one.name for one in fields(GeneratedExchange)}
     if {"thin", "events"} <= known:
         size, begin = (12, "2022-01-03") if quick else (200, "2014-01-02")
-        thin: dict[str, Any] = {"exchange": "LSE", "symbols": 10 if quick else 60, "seed": seed, "thin": True}
+        thin: dict[str, Any] = {"exchange": "LSE", "symbols": 10 if quick else 60, "seed": seed, "thin": 1.0}
         thin |= {"start": "2022-01-04", "end": "2024-03-01"}
         real: dict[str, Any] = {"exchange": "US", "symbols": size, "seed": seed, "events": "real_life"}
         real |= {"start": begin, "end": "2024-03-01"}

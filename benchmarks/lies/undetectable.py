@@ -36,7 +36,7 @@ UNDETECTABLE = (
     Undetectable("dividend_factor", "x1.37 adjusted *", "first", "a plausible amount, and Adj Close agrees with it"),
     Undetectable("dividend_factor", "x1.37 adjusted at 0 *", "established", "a plausible amount of a new dividend"),
     Undetectable("gains_counted_twice", "adjusted *", "first", "a gain beside a dividend, and Adj Close agrees"),
-    Undetectable("gains_counted_twice", "adjusted at 0 *", "established", "a gain beside a dividend, and Adj Close agrees"),
+    Undetectable("gains_counted_twice", "adjusted at 0 *", "established", "a new gain, and Adj Close agrees"),
     Undetectable("phantom_dividend", "alone adjusted *", "*", "a plausible dividend, and Adj Close agrees with it"),
     Undetectable("events_left_out", "dividends forgotten *", "first", "neither the list nor Adj Close knows of it"),
     Undetectable(
