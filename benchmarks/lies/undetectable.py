@@ -43,6 +43,7 @@ UNDETECTABLE = (
         "events_left_out", "dividends forgotten at 0 *", "established", "a dividend that nobody has announced"
     ),
     Undetectable("events_left_out", "splits *", "first", "a rescaled history without its split is continuous"),
+    Undetectable("events_left_out", "all *", "first", "a rescaled history without its split is continuous"),
     Undetectable("hidden_dividend", "*", "first", "neither the list nor Adj Close knows of it"),
     Undetectable("hidden_dividend", "at 0 *", "established", "a dividend that nobody has announced"),
 )  # fmt: skip
