@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
             played = play(
                 made, server, root, live=live, hows=(asked.how,) if asked.how else HOWS, loud=asked.say
             )
-            if not asked.quick and asked.how != "first":
+            if not asked.quick and asked.how is None and asked.case == "*":
                 ask_command_line(played, made, server, root / "command", live=live, seed=asked.seed)
         markets: list[Honest] = []
         if asked.kind in ("*", HONEST) and asked.case == "*":
