@@ -72,8 +72,11 @@ def test_each_entry_of_the_list_of_undetectable_lies_is_about_a_case() -> None:
             name for name in names if name[0] == entry.kind and fnmatchcase(f"{name[1]} ", entry.variant)
         ]
         assert about, entry
-    assert why_undetectable("corrected_bar", "at 0 volume", "first")
-    assert not why_undetectable("rescaled_bars", "whole x1.1 plain", "established")
+    assert why_undetectable("corrected_bar", "at 0 volume", "first", 1)
+    assert not why_undetectable("rescaled_bars", "whole x1.1 plain", "established", 5)
+    told = ("dividend_factor", "x1.37 adjusted at -4", "established")
+    assert why_undetectable(*told, 5)
+    assert not why_undetectable(*told, 2)
 
 
 @pytest.mark.parametrize("evenings", EVENINGS)

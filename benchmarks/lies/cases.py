@@ -40,7 +40,7 @@ class Case:
 
     def undetectable(self, how: How) -> str:
         """Why it may be stored while it is told; empty when it must not be."""
-        return why_undetectable(self.kind.name, self.variant, how)
+        return why_undetectable(self.kind.name, self.variant, how, self.slot.evenings)
 
 
 @dataclass(frozen=True)

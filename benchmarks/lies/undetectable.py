@@ -16,13 +16,19 @@ HOWS: tuple[How, How] = ("first", "established")
 
 @dataclass(frozen=True)
 class Undetectable:
-    """Cases by kind and variant (shell patterns) and by how they meet the store ("*": both), with the reason."""
+    """Cases by kind and variant (shell patterns) and by how they meet the store ("*": both), with the reason.
+
+    `evenings`: the least number of evenings on which it is told.
+    """
 
     kind: str
     variant: str
     how: str
     reason: str
+    evenings: int = 1
 
+
+_CORRECTION = "plausible, and the same on three days, as a correction is"
 
 UNDETECTABLE = (
     Undetectable("rescaled_bars", "whole x1.1*", "first", "consistent in itself, and nothing stored to compare with"),
@@ -35,6 +41,7 @@ UNDETECTABLE = (
     Undetectable("corrected_bar", "*", "*", "sources do correct a volume, or a price by a few per cent"),
     Undetectable("dividend_factor", "x1.37 adjusted *", "first", "a plausible amount, and Adj Close agrees with it"),
     Undetectable("dividend_factor", "x1.37 adjusted at 0 *", "established", "a plausible amount of a new dividend"),
+    Undetectable("dividend_factor", "x1.37 adjusted at -4 *", "established", _CORRECTION, evenings=3),
     Undetectable("gains_counted_twice", "adjusted *", "first", "a gain beside a dividend, and Adj Close agrees"),
     Undetectable("gains_counted_twice", "adjusted at 0 *", "established", "a new gain, and Adj Close agrees"),
     Undetectable("phantom_dividend", "alone adjusted *", "*", "a plausible dividend, and Adj Close agrees with it"),
@@ -49,10 +56,11 @@ UNDETECTABLE = (
 )  # fmt: skip
 
 
-def why_undetectable(kind: str, variant: str, how: How) -> str:
+def why_undetectable(kind: str, variant: str, how: How, evenings: int) -> str:
     """The reason why a case may be stored while it is told; empty for those that must not be."""
     for one in UNDETECTABLE:
-        if one.kind == kind and one.how in ("*", how) and fnmatchcase(f"{variant} ", _spaced(one.variant)):
+        about = one.kind == kind and one.how in ("*", how) and one.evenings <= evenings
+        if about and fnmatchcase(f"{variant} ", _spaced(one.variant)):
             return one.reason
     return ""
 
