@@ -44,6 +44,9 @@ UNDETECTABLE = (
     Undetectable("dividend_factor", "x1.37 adjusted at -4 *", "established", _CORRECTION, evenings=3),
     Undetectable("gains_counted_twice", "adjusted *", "first", "a gain beside a dividend, and Adj Close agrees"),
     Undetectable("gains_counted_twice", "adjusted at 0 *", "established", "a new gain, and Adj Close agrees"),
+    Undetectable("gains_counted_twice", "adjusted at -4 *", "established", _CORRECTION, evenings=3),
+    Undetectable("events_left_out", "dividends forgotten at -4 *", "established", _CORRECTION, evenings=3),
+    Undetectable("hidden_dividend", "at -4 *", "established", _CORRECTION, evenings=3),
     Undetectable("phantom_dividend", "alone adjusted *", "*", "a plausible dividend, and Adj Close agrees with it"),
     Undetectable("events_left_out", "dividends forgotten *", "first", "neither the list nor Adj Close knows of it"),
     Undetectable(
