@@ -83,6 +83,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             "clock": ClockResource(fixed=settings.now.isoformat() if settings.now else None),
             "io_manager": ParquetIOManager(store=store),
         },
+        # A run is one step: a process for the step beside the run's would load everything once more, for nothing.
+        executor=dg.in_process_executor,
     )
 
 
