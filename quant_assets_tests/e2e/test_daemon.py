@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
 
-from quant_assets.defs.automation import refresh_of
-from quant_assets.defs.retries import Retries
-from quant_assets.defs.under_way import UnderWay, under_way
-from quant_assets.dev.demo import as_environment
 from quant_assets.exchanges import exchange
 from quant_assets.local_runs import Runner
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
-from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
-from quant_assets.tables.lineage import inventory_stale
 from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.defs.scheduler import turn_on
-from quant_assets_tests.e2e.stack import ARTIFACTS, ROOT, processes_of
+from quant_assets_tests.e2e.daemon import DaemonHome, running_daemon, wait_until
+from quant_assets_tests.e2e.stack import processes_of
 from quant_assets_tests.support import days_between
 
 pytestmark = pytest.mark.slow
@@ -45,50 +34,15 @@ FIRST, STOPPED, STARTED = (
 """The grid's first day; the daemon is down from Tuesday night to Friday night: three closes of both exchanges."""
 MISSED = [date(2013, 2, 13), date(2013, 2, 14), date(2013, 2, 15)]
 CODES = ("ASX", "US")
-PATIENCE = 600
-"""Seconds within which everything has to settle, on a busy machine."""
+NEW_US = ["FB", "MSFT"]
 
 
 @dataclass
-class Platform:
+class Platform(DaemonHome):
     """A home with a running daemon, and the source that it asks."""
 
-    settings: Settings
-    instance: dg.DagsterInstance
     source: ReplayHandle
     listed: dict[str, list[str]]
-
-    @property
-    def store(self) -> LocalObjectStore:
-        return LocalObjectStore(Path(self.settings.store_location))
-
-    def follow(self, listed: dict[str, list[str]]) -> None:
-        """Writes the list of symbols."""
-        assert self.settings.universe is not None
-        self.settings.universe.write_text(yaml.safe_dump(listed))
-
-    def runs(self, known: set[str]) -> dict[str, list[dg.DagsterRun]]:
-        """By job, the runs that are not known yet."""
-        found: dict[str, list[dg.DagsterRun]] = {}
-        for run in self.instance.get_runs():
-            if run.run_id not in known:
-                found.setdefault(run.job_name, []).append(run)
-        return found
-
-    def known(self) -> set[str]:
-        return {run.run_id for run in self.instance.get_runs()}
-
-    def settled(self) -> bool:
-        """Whether nothing is under way, and no derived table is stale."""
-        if under_way(self.instance).work or inventory_stale(self.store, CODES):
-            return False
-        return all(
-            refresh_of(
-                self.store, exchange(code), FIRST, STARTED, failed=(), under_way=UnderWay({}),
-                retries=Retries([]), at=STARTED,
-            ).runs == []
-            for code in CODES
-        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -118,57 +72,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         turn_on(instance, *CODES)
         source.reset_stats()
         settings = settings.model_copy(update={"now": STARTED})
-        stack.enter_context(running_daemon(settings))
-        yield Platform(settings, instance, source, {**listed, "new": asx[2:]})
+        stack.enter_context(running_daemon(settings, "daemon.log"))
+        yield Platform(settings, instance, STARTED, source, {**listed, "new": asx[2:]})
     assert processes_of(home) == []
-
-
-@contextlib.contextmanager
-def running_daemon(settings: Settings) -> Iterator[None]:
-    """Dagster's daemon, and no webserver; stopped afterwards with all that it has started."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    environment = {
-        **os.environ, **as_environment(settings), "QUANT_ASSETS_HOME": str(settings.home),
-        "DAGSTER_HOME": str(settings.dagster_home),
-    }  # fmt: skip
-    with (ARTIFACTS / "daemon.log").open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", "-m", "quant_assets.definitions"],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-            for pid in processes_of(settings.home):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait(10)
-            wait_until(lambda: processes_of(settings.home) == [], 30)
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE) -> float:
-    """The seconds it took."""
-    began = time.monotonic()
-    while not happened():
-        assert time.monotonic() < began + seconds, f"did not happen within {seconds:g} s"
-        time.sleep(2)
-    return time.monotonic() - began
-
-
-def exchanges_of(runs: list[dg.DagsterRun]) -> Counter[str]:
-    """How many of the runs are about each exchange."""
-    about = [
-        run.tags.get("dagster/partition") or run.tags["dagster/asset_partition_range_start"] for run in runs
-    ]
-    return Counter(code for text in about for code in CODES if code in text.split("|"))
 
 
 def test_closes_missed_while_the_daemon_was_down_are_filled_without_a_hand(platform: Platform) -> None:
@@ -190,7 +96,7 @@ def test_closes_missed_while_the_daemon_was_down_are_filled_without_a_hand(platf
     asked = [*platform.listed["US"], *platform.listed["ASX"]]
     assert platform.source.stats()["chart_data"] == dict.fromkeys(asked, 1)
     for table in (HISTORY, WEEKLY, PROFILES):
-        assert exchanges_of(runs.pop(f"{table}_job")) == dict.fromkeys(CODES, 1)
+        assert platform.exchanges_of(runs.pop(f"{table}_job")) == dict.fromkeys(CODES, 1)
     assert runs.keys() <= {"exchange_profiles_job"}
     assert Manifest(platform.store, WEEKLY).year("US", 2013)["2013-02-11"].state is CellState.COMPLETE
 
@@ -198,11 +104,15 @@ def test_closes_missed_while_the_daemon_was_down_are_filled_without_a_hand(platf
 def test_symbols_added_to_the_list_get_their_history_and_all_that_rests_on_it_in_one_run_each(
     platform: Platform,
 ) -> None:
+    """A small form of `make new-symbols`."""
     known = platform.known()
-    new = platform.listed["new"]
+    new = [*platform.listed["new"], *NEW_US]
     platform.source.reset_stats()
-    platform.follow({"US": platform.listed["US"], "ASX": [*platform.listed["ASX"], *new]})
-    took = wait_until(lambda: "daily_prices_asx" in platform.runs(known))
+    us, asx = (
+        [*platform.listed[code], *more] for code, more in (("US", NEW_US), ("ASX", platform.listed["new"]))
+    )
+    platform.follow({"US": us, "ASX": asx})
+    took = wait_until(lambda: platform.runs(known).keys() >= {"daily_prices_asx", "daily_prices_us"})
     print(f"the history of {len(new)} new symbols was requested after {took:.0f} s")
 
     def done() -> bool:
@@ -210,11 +120,19 @@ def test_symbols_added_to_the_list_get_their_history_and_all_that_rests_on_it_in
 
     wait_until(done)
     runs = platform.runs(known)
-    assert {job: len(of_job) for job, of_job in runs.items()} == dict.fromkeys(
-        ["symbol_catalog_job", "daily_prices_asx", "price_history_job", "weekly_prices_job", "symbol_profiles_job",
-         "exchange_profiles_job"], 1,
-    )  # fmt: skip
+    assert {job: len(of_job) for job, of_job in runs.items()} == {
+        "symbol_catalog_job": 1, "daily_prices_asx": 1, "daily_prices_us": 1, "price_history_job": 2,
+        "weekly_prices_job": 2, "symbol_profiles_job": 2, "exchange_profiles_job": len(runs["exchange_profiles_job"]),
+    }  # fmt: skip
+    for table in (HISTORY, WEEKLY, PROFILES):
+        assert platform.exchanges_of(runs[f"{table}_job"]) == dict.fromkeys(CODES, 1)
+    # One of the inventory when the first exchange is there, and one when the other is, unless both came at once.
+    assert 1 <= len(runs["exchange_profiles_job"]) <= len(CODES)
+    ticks = platform.requested_by_tick(run for of_job in runs.values() for run in of_job)
+    assert ticks
+    assert max(count for tick in ticks for count in tick.values()) == 1
     for year in (2012, 2013):
-        states = {e.state for e in Manifest(platform.store, DAILY).year("ASX", year).values()}
-        assert states <= {CellState.COMPLETE, CellState.PARTIAL, CellState.CLOSED}
+        for code in CODES:
+            states = {e.state for e in Manifest(platform.store, DAILY).year(code, year).values()}
+            assert states <= {CellState.COMPLETE, CellState.PARTIAL, CellState.CLOSED}
     assert took < 120 or os.getloadavg()[0] > 4, f"took {took:.0f} s"
