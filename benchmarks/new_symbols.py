@@ -112,9 +112,10 @@ def _judge(platform: DaemonHome, source: ReplayHandle, listed: dict[str, list[st
     ticks = platform.requested_by_tick(run for of_job in runs.values() for run in of_job)
     busiest = max((count for tick in ticks for count in tick.values()), default=0)
     states, without = _cells(platform, listed)
+    by_state = {state.value: count for state, count in states.items()}
     print(f"new-symbols: requested after {requested:.0f} s; runs by table and exchange: daily_prices {fetches}, "
           + ", ".join(f"{table} {dict(counts)}" for table, counts in by_table.items()))  # fmt: skip
-    print(f"new-symbols: cells by state: {dict(states)}; symbols without any bar: {sorted(without)[:5]}")
+    print(f"new-symbols: cells by state: {by_state}; symbols without any bar: {sorted(without)[:5]}")
     asked = sum(source.stats()["chart_data"].values())
     failed = [run.run_id for of_job in runs.values() for run in of_job if not run.is_success]
     right = (

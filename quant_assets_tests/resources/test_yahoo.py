@@ -388,7 +388,7 @@ ANOTHER_PROCESS = """
 import json, sys
 from datetime import date
 from pathlib import Path
-from quant_assets_tests.resources.asking import NEW_YORK, START, SYDNEY, Make, ask, wanted
+from quant_assets_tests.support import quick_settings
 from quant_assets.resources.source import HistoryRequest
 from quant_assets.resources.yahoo import YahooSource
 
