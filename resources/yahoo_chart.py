@@ -162,6 +162,13 @@ def _read_result(
     # An ex-date without a bar comes as an answer without timestamps, and must not be lost.
     rows, placed, shifted = stamping.put(_quotes(result))
     rows, notes = _without_live_row(rows, today.price)
+    if shifted:
+        span = (
+            f"{shifted[0]}"
+            if len(shifted) == 1
+            else f"{len(shifted)} sessions from {shifted[0]} to {shifted[-1]}"
+        )
+        notes.append(f"the bar of {span} was stamped on the day before, and is put on its session")
     bars, dropped = _bars(rows)
 
     def day(stamp: Any) -> date:

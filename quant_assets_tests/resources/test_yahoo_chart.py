@@ -505,6 +505,7 @@ def test_bars_and_events_of_the_evening_before_are_put_on_their_session_and_name
     got = read_chart(200, whole, symbol="AAPL", zone=NEW_YORK, close=time(16), sessions=DAYS)
     assert got.bars.equals(read(answer()).bars)
     assert (got.shifted, got.first_trade) == ([DAYS[1]], DAYS[1])
+    assert got.notes == [f"the bar of {DAYS[1]} was stamped on the day before, and is put on its session"]
     assert got.dividends["date"].to_list() == got.splits["date"].to_list() == [DAYS[1]]
     assert got.unreadable == [UnreadableEvent(DAYS[1], "capital_gain", "much")]
     # Nothing is known of the exchange's hours: the local date stands.
