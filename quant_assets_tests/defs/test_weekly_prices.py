@@ -12,8 +12,9 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import DAILY, HISTORY, WEEKLY, object_key
+from quant_assets.tables.lineage import RULES
 from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import read_table
+from quant_assets.tables.parquet import read_facts, read_table
 from quant_assets_tests.conftest import FIRST, LAST
 from quant_assets_tests.defs.platform import Platform
 from quant_assets_tests.defs.second_opinion import by_pandas
@@ -96,6 +97,9 @@ def test_a_symbols_week_is_made_of_all_its_bars_whatever_others_lack(
             assert weekly(symbol, monday, monday, store=platform.store).collect()["split_ratio"].item() == (
                 splits.get((symbol, monday), 1.0)
             )
-        history = read_table(platform.store, object_key(HISTORY, "US", str(monday.year)))
+        key = object_key(HISTORY, "US", str(monday.year))
+        # By its rule the next one knows whether it may carry the rows on.
+        assert read_facts(platform.store.get(key).data, key)["rule"] == RULES[HISTORY]
+        history = read_table(platform.store, key)
         open_days = len(exchange("US").calendar().sessions(monday, friday))
         assert history.height == 3 * open_days - sum(len(days) for days in lacking.values())
