@@ -104,7 +104,7 @@ class _Comparing:
         pairs = _nothing().pairs
         if differ:
             pairs = self._compare(self._scope, spill.symbols(differ), sorted(differ)).pairs
-        whole = not differ or self._covers_all(differ)
+        whole = self._whole(pairs)
         judged = restate(pairs, whole=whole)
         if claimed := self._days_claimed(judged.held):
             judged = restate(pairs, whole=whole, claimed=claimed)
@@ -175,16 +175,18 @@ class _Comparing:
         stored = self._stored.rows(days, asked)
         return compare(stored, answers)
 
-    def _covers_all(self, symbols: Collection[str]) -> bool:
-        """Whether nothing of these symbols stands before what was compared: then no change can reach back further."""
-        stored = [
-            date.fromisoformat(e.partition)
-            for e in Manifest(self._store, DAILY).all(self._exchange)
-            if e.version
+    def _whole(self, pairs: pl.DataFrame) -> set[str]:
+        """The symbols of which nothing is stored before what was compared: no change can reach back further."""
+        first = dict(pairs.group_by("symbol").agg(pl.col("date").min()).iter_rows())
+        if not first:
+            return set()
+        entries = Manifest(self._store, DAILY).all(self._exchange)
+        last = max(first.values())
+        days = [
+            day for entry in entries if entry.version and (day := date.fromisoformat(entry.partition)) <= last
         ]
-        if not stored or not self._scope or self._scope[0] <= stored[0]:
-            return True
-        return self._stored.rows([day for day in stored if day < self._scope[0]], symbols).is_empty()
+        stored = self._stored.rows(days, first.keys()).group_by("symbol").agg(pl.col("date").min())
+        return {symbol for symbol, day in stored.iter_rows() if day >= first[symbol]}
 
     def _vanished(self, absent: pl.DataFrame) -> pl.DataFrame:
         """Of standing bars that are not in the answers those that are confirmed to be gone, and not on record yet."""

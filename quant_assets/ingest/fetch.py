@@ -37,6 +37,9 @@ _NAMED = 5
 _MOST_HOLES = 2_000_000
 """Wanted bars above which an interrupted run writes nothing: naming them all would take longer than asking again."""
 
+_ENOUGH_DIVIDENDS = 3
+"""Dividends of an answer from which they are judged by each other; of fewer, those that are stored are read, too."""
+
 REFUSALS_SCHEMA = pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})
 SAME_HISTORY = (
     "the same history as {}: a rename, or a ticker used again (take one of them out of the universe)"
@@ -233,6 +236,14 @@ class _Fetching:
             runs,
             found,
         )
+
+    def _stored(self, result: FetchResult) -> pl.DataFrame | None:
+        """The stored rows that an answer is judged by."""
+        rows = self._witnesses.get(result.symbol)
+        if rows is None or result.dividends.is_empty() or result.dividends.height > _ENOUGH_DIVIDENDS:
+            return rows
+        first: date = rows["date"][0]
+        return pl.concat([self._fetched.stored.dividends(result.symbol, first - timedelta(days=1)), rows])
 
     def _usable(self, result: FetchResult) -> FetchResult:
         """The answer in the listing's currency, or FAILED where nobody can tell what its numbers mean."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -18,6 +18,8 @@ _CELLS_READ_SINGLY = 64
 """Up to so many sessions their cells are read; more are quicker read from the history and the cells newer than it."""
 _FEW_SYMBOLS = 200
 """Up to so many symbols a history is read in ranges instead of whole."""
+_A_YEAR = 420
+"""Calendar days in which a yearly dividend comes again."""
 _WITNESSES = 30
 """The latest stored sessions of a plan that bear witness when an answer is judged."""
 
@@ -55,6 +57,17 @@ class StoredRows:
         rows = pl.concat([self.rows(days, symbols) for days in of_years])
         parts = rows.sort("symbol", "date").partition_by("symbol", as_dict=True, maintain_order=True)
         return {str(symbol): part for (symbol,), part in parts.items()}
+
+    def dividends(self, symbol: str, before: date) -> pl.DataFrame:
+        """The symbol's stored rows with a dividend in the year before a day. Raises StoreUnavailable."""
+        try:
+            year = read_daily(
+                self._store, self._exchange, before - timedelta(days=_A_YEAR), before, symbols=[symbol]
+            )
+        except (ObjectDamaged, ObjectNotFound) as error:
+            self.notes.append(str(error))
+            return empty_daily()
+        return year.filter(pl.col("dividend") > 0)
 
     def _rows(self, days: Sequence[date], symbols: list[str]) -> pl.DataFrame:
         few = symbols if len(symbols) <= _FEW_SYMBOLS else None

@@ -21,7 +21,7 @@ their own evening are never overturned by a mere rescaling, and after PERSISTENT
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
@@ -92,6 +92,8 @@ _MOST = 0.9
 _MIN_ROWS = 5
 """Rows that a constant ratio must hold for before it says anything; one corrected price has a ratio, too."""
 _OTHER_ROWS, _OTHER_SHARE = 10, 0.8
+_RATIO_STEPS, _FEW_RATIOS, _SAME_RATIOS = 200, 3, 0.6
+"""Ratios that are the same to half a percent; how many may be the doing of splits, and for what share of the rows."""
 _SCALED = 5e-3
 """How far all four prices of a row must be off by one factor before it is the scale that differs."""
 _FINER = 0.01
@@ -119,19 +121,25 @@ class Restated:
     notes: list[str] = field(default_factory=list[str])
 
 
-def restate(pairs: pl.DataFrame, *, whole: bool, claimed: Mapping[str, int] | None = None) -> Restated:
+def restate(
+    pairs: pl.DataFrame, *, whole: bool | Collection[str], claimed: Mapping[str, int] | None = None
+) -> Restated:
     """Judges what differs.
 
     Args:
         pairs: all rows that can be compared of the symbols that differ somewhere: the `pairs` of
             `reconcile.compare`.
-        whole: whether they are all rows that stand; else a change that holds back from the first of them goes on
-            before it.
+        whole: whether they are all rows that are stored, or the symbols of which they are; of others a change that
+            holds back from the first of them goes on before it.
         claimed: by symbol, on how many different days its claims against the stored rows have been made, today
             included; 1 where it is not named.
     """
     days = claimed or {}
-    judged = [_Symbol(rows, whole, days.get(rows["symbol"][0], 1)).judge() for rows in _by_symbol(pairs)]
+    judged: list[_Symbol] = []
+    for rows in _by_symbol(pairs):
+        symbol: str = rows["symbol"][0]
+        is_whole = whole if isinstance(whole, bool) else symbol in whole
+        judged.append(_Symbol(rows, is_whole, days.get(symbol, 1)).judge())
     return Restated(
         events=pl.DataFrame([e for j in judged for e in j.events], schema=RESTATEMENTS_SCHEMA, orient="row"),
         old=_concat([j.taken for j in judged], DAILY_SCHEMA),
@@ -204,14 +212,15 @@ class _Symbol:
 
     def judge(self) -> _Symbol:
         self._formerly_rounded()
+        # First whose history it is, then what happened to it.
+        if not self._done:
+            self._other_history()
         if not self._done:
             self._splits()
         if not self._done:
             self._currency()
         if not self._done:
             self._constant_ratio()
-        if not self._done:
-            self._other_history()
         if not self._done:
             self._scaled_rows()
         if not self._done:
@@ -426,6 +435,11 @@ class _Symbol:
         bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
         far = bars.filter(pl.col("price_differs") & ((pl.col("q") - 1.0).abs() > 1e-3)).height
         if far < _OTHER_ROWS or far <= _OTHER_SHARE * bars.height:
+            return
+        # Splits and units leave few ratios; two companies have another one every day.
+        steps = bars.select((pl.col("q").log() * _RATIO_STEPS).round().alias("step"))["step"]
+        few = steps.value_counts(sort=True)["count"].head(_FEW_RATIOS).sum()
+        if few > _SAME_RATIOS * bars.height:
             return
         which = pl.col("differs") & ~pl.col("settled")
         if not self._confirmed:

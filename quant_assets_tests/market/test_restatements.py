@@ -602,6 +602,26 @@ def test_another_history_is_refused_and_what_stands_stays() -> None:
     assert judge(stored_rows, later(other), whole=False, days=CONFIRMED).reaches_back == ["A"]
 
 
+def test_the_splits_of_another_history_are_not_taken_for_late_ones() -> None:
+    stored_rows = history([100.0 + 3 * (n % 7) for n in range(N)])
+    other = history([20.0 + n % 5 for n in range(N)], splits={20: 3.0}, dividends={25: 0.4})
+    found = judge(stored_rows, later(other))
+    assert found.events.is_empty()
+    assert found.old.is_empty()
+    assert set(found.held["kind"]) == {"other_history"}
+    assert found.in_doubt == ["A"]
+
+
+def test_of_several_symbols_each_reaches_back_by_itself() -> None:
+    truth = history(splits={20: 2.0})
+    stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    both = pl.concat([stored_rows, stored_rows.with_columns(symbol=pl.lit("B"))])
+    answer = pl.concat([truth, truth.with_columns(symbol=pl.lit("B"))])
+    pairs = compare(both, later(answer, 2.0)).pairs
+    assert restate(pairs, whole={"A"}).reaches_back == ["B"]
+    assert set(restate(pairs, whole={"A"}).events["symbol"]) == {"A"}
+
+
 def test_a_few_days_of_other_prices_are_not_yet_another_history() -> None:
     stored_rows = history()
     other = history([20.0 + n % 7 for n in range(N)])
@@ -861,7 +881,7 @@ def test_a_penny_history_that_was_rounded_to_nothing_is_corrected_once() -> None
         scale=pl.when(before).then(ratio).otherwise(1.0),
     )
     found = judge(stored_rows, answer)
-    assert found.refused.is_empty()
+    assert found.held.is_empty()
     assert set(found.events["class"]) == {"correction"}
     healed = applied(stored_rows, answer, found)
     assert healed["volume"].null_count() == at

@@ -71,7 +71,8 @@ class Answer:
         bars: date, open, high, low, close, adj_close (null where none), volume: as served, by date.
         splits: date, ratio; dividends: date, amount, kind, currency (null: the listing's), as served.
         price: the source's own last price; low_52_weeks, high_52_weeks its range of a year; None where it says none.
-        stored: the symbol's rows as stored (DAILY_SCHEMA), as far as they are at hand.
+        stored: the symbol's rows as stored (DAILY_SCHEMA), as far as they are at hand: those of late, and those with
+            a dividend of further back.
         sessions: the exchange's sessions over the answer, in order.
     """
 

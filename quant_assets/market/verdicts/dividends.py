@@ -37,8 +37,8 @@ _REVEALED = 2e-5
 _LARGE = 0.1
 """Yield from which the price has to show that the dividend was paid."""
 _UNIT_NEAR = 0.4
-_EARLIER = 3
-"""Earlier dividends by which a hundredfold one is recognised."""
+_OTHERS = 2
+"""Other dividends of the symbol by which a hundredfold one is recognised."""
 _UNITS = {("GBP", "GBp"): 100.0, ("GBp", "GBP"): 0.01, ("ILS", "ILA"): 100.0, ("ILA", "ILS"): 0.01,
           ("ZAR", "ZAc"): 100.0, ("ZAc", "ZAR"): 0.01}  # fmt: skip
 """Per currency of the amount and of the prices the factor between them, where it is known for good."""
@@ -75,9 +75,11 @@ class _Weighing:
         self._implied = implied_dividends(series)
         self._paid = Paid(pl.DataFrame(schema=DIVIDENDS_SCHEMA))
         self._kept: dict[date, float] = {}
+        self._listed: dict[date, float] = {}
 
     def run(self) -> Paid:
         listed = self._readable()
+        self._listed = {day: sum(amount for amount, _ in parts) for day, parts in listed.items()}
         for day in sorted(listed):
             self._weigh(day, listed[day])
         self._repeated()
@@ -135,6 +137,14 @@ class _Weighing:
         if implied is None:
             self._plausible(day, total, at, before)
             return
+        if self._twice(parts):
+            # Equal amounts of one day are one, until shown otherwise: Adj Close may follow the error.
+            single = parts[0][0]
+            if self._agree(single, implied, before):
+                self._explain(Kind.DIVIDEND_REPEATED, day, single, f"{single:g} is listed twice on {day}")
+            else:
+                self._hold(Kind.DIVIDEND_REPEATED, day, total, f"the dividend of {single:g} twice on {day}")
+            return
         # Several of one day are adjusted for one after the other, each by the same price before.
         steps = float(np.prod([1.0 - amount / before for amount, _ in parts]))
         if self._agree(total, implied, before) or self._agree(before * (1.0 - steps), implied, before):
@@ -156,11 +166,15 @@ class _Weighing:
         return abs(amount - implied) <= _EXACT * before + _RELATIVE * abs(amount)
 
     def _unwitnessed(self, day: date, parts: Sequence[tuple[float, str]], total: float) -> None:
-        amounts = {round(amount, 6) for amount, _ in parts}
-        if len(parts) > 1 and len(amounts) == 1 and len({kind for _, kind in parts}) == 1:
+        if self._twice(parts):
             self._hold(Kind.DIVIDEND_REPEATED, day, total, f"the dividend of {parts[0][0]:g} twice on {day}")
         else:
             self._kept[day] = total
+
+    @staticmethod
+    def _twice(parts: Sequence[tuple[float, str]]) -> bool:
+        """Whether a day's amounts are all equal, and of one kind."""
+        return len(parts) > 1 and len({(round(amount, 6), kind) for amount, kind in parts}) == 1
 
     def _plausible(self, day: date, total: float, at: int, before: float) -> None:
         """Takes a dividend that Adj Close does not contradict, unless the price or the others do."""
@@ -174,14 +188,21 @@ class _Weighing:
                 )
                 self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
                 return
-        earlier = [amount for other, amount in self._kept.items() if other < day and amount > 0]
-        if len(earlier) >= _EARLIER and total > 0:
-            factor = total / float(np.median(earlier))
-            if abs(abs(log(factor)) - log(100.0)) < _UNIT_NEAR and share < _LARGE:
-                reason = f"a dividend of {total:g} beside {np.median(earlier):g} before it"
-                self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's earlier dividends")
+        others = self._others(day)
+        if len(others) >= _OTHERS and total > 0:
+            usual_amount = float(np.median(others))
+            if abs(abs(log(total / usual_amount)) - log(100.0)) < _UNIT_NEAR and share < _LARGE:
+                reason = f"a dividend of {total:g}, the symbol's others are around {usual_amount:g}"
+                self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
                 return
         self._kept[day] = total
+
+    def _others(self, day: date) -> list[float]:
+        """The amounts of the symbol's other dividends, stored and listed, on today's share basis."""
+        found = {other: amount for other, amount in self._known.items() if amount > 0}
+        found |= {other: amount for other, amount in self._listed.items() if amount > 0}
+        found.pop(day, None)
+        return list(found.values())
 
     def _fall(self, at: int) -> float:
         return float(self._series.gaps[at])
@@ -255,6 +276,6 @@ def _other_readings(parts: Sequence[tuple[float, str]]) -> list[tuple[float, Kin
     gains = [amount for amount, kind in parts if kind != "dividend"]
     if dividends and gains:
         ways.append((sum(dividends), Kind.GAINS_COUNTED_TWICE, "the gain is inside the dividend"))
-    if len(dividends) > 1 and len({round(amount, 6) for amount in dividends}) == 1:
+    if gains and len(dividends) > 1 and len({round(amount, 6) for amount in dividends}) == 1:
         ways.append((dividends[0] + sum(gains), Kind.DIVIDEND_REPEATED, "listed twice on one day"))
     return ways

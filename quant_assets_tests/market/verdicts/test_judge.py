@@ -281,8 +281,15 @@ def test_a_dividend_that_the_price_did_not_fall_by_is_held(amount: float) -> Non
 
 
 def test_a_hundredth_of_the_symbols_other_dividends_is_held() -> None:
-    rows = traded(dividends={10: 0.7, 30: 0.7, 50: 0.7, 90: 0.007})
-    assert actions(judge(served(rows))) == {DAYS[90]: Kind.DIVIDEND_IMPLAUSIBLE}
+    rows = traded(dividends={10: 0.007, 50: 0.7, 90: 0.7})
+    assert actions(judge(served(rows))) == {DAYS[10]: Kind.DIVIDEND_IMPLAUSIBLE}
+
+
+def test_a_hundredth_of_what_the_symbol_paid_before_the_answer_is_held() -> None:
+    answer = served(traded(dividends={90: 0.007}))
+    before = traded(dividends={10: 0.7, 50: 0.7})[:55].filter(pl.col("dividend") > 0)
+    assert judge(answer).word == "proven"
+    assert actions(judge(replace(answer, stored=before))) == {DAYS[90]: Kind.DIVIDEND_IMPLAUSIBLE}
 
 
 def test_a_dividend_that_is_left_out_shows_in_adj_close(payer: Answer) -> None:
@@ -312,6 +319,12 @@ def test_the_same_dividend_twice_on_one_day_is_one_where_adj_close_says_so(payer
     verdict = judge(replace(payer, dividends=pl.concat([payer.dividends, listed([(DAYS[60], 0.7)])])))
     assert [one.kind for one in verdict.explained] == [Kind.DIVIDEND_REPEATED]
     assert paid(verdict)[DAYS[60]] == 0.7
+
+
+def test_the_same_dividend_twice_on_one_day_is_held_where_adj_close_follows_it() -> None:
+    answer = served(traded(dividends={60: 1.4}))
+    twice = listed([(DAYS[60], 0.7), (DAYS[60], 0.7)])
+    assert actions(judge(replace(answer, dividends=twice))) == {DAYS[60]: Kind.DIVIDEND_REPEATED}
 
 
 def test_a_gain_inside_the_dividend_and_beside_it_is_counted_once(payer: Answer) -> None:
