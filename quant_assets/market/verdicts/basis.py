@@ -155,7 +155,7 @@ def _fit(reading: Sequence[_Split], answer: Answer, series: Series) -> float | N
         return None
     # A price of few decimals may be off by half of its last one.
     near = (both["counted"] - both["close"]).abs() <= _SAME * both["close"] + 5e-5
-    return near.sum() / near.len()
+    return int(near.sum()) / near.len()
 
 
 def _differ(readings: Sequence[tuple[_Split, ...]], series: Series, told_apart: bool) -> list[int]:
