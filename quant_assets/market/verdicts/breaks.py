@@ -138,21 +138,24 @@ def _witnesses(found: _Breaks, series: Series, ex: int) -> str:
 
 
 def _hundredfold(answer: Answer, series: Series) -> list[Held]:
-    everything = series.dates(range(series.days.size))
     found = _breaks(series, log(100.0), near=_HUNDRED_NEAR + 3 * series.usual)
     if found is None:
         if answer.price and _hundred_apart(series.closes[-1], answer.price):
             reason = f"prices near {series.closes[-1]:g} beside the source's own quote of {answer.price:g}"
-            return [Held(Kind.HUNDREDFOLD, everything, reason)]
+            return [Held(Kind.HUNDREDFOLD, _all(series), reason)]
         return []
     levels = found.levels
     days = ", ".join(str(series.days[i]) for i in np.flatnonzero(found.steps)[:4])
     reason = f"a break by a hundred on {days}: two units of the currency in one answer"
     reference, witness = _right_level(answer, series, levels)
     if reference is None:
-        return [Held(Kind.HUNDREDFOLD, everything, reason, "nothing tells which side is right")]
+        return [Held(Kind.HUNDREDFOLD, _all(series), reason, "nothing tells which side is right")]
     off = np.flatnonzero(levels != reference).tolist()
     return [Held(Kind.HUNDREDFOLD, series.dates(off), reason, witness)]
+
+
+def _all(series: Series) -> frozenset[date]:
+    return series.dates(range(series.days.size))
 
 
 def _right_level(answer: Answer, series: Series, levels: npt.NDArray[np.int64]) -> tuple[int | None, str]:

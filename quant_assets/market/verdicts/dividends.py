@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from math import log
+from statistics import median
 
 import numpy as np
 import polars as pl
@@ -70,22 +71,30 @@ class _Weighing:
         self, answer: Answer, series: Series, doubtful: Collection[date], known: Mapping[date, float]
     ) -> None:
         self._answer, self._series, self._known = answer, series, known
-        self._positions = {day: i for i, day in enumerate(series.days.tolist())}
-        self._doubtful = {self._positions[day] for day in doubtful if day in self._positions}
+        self._gaps = series.gaps
+        self._doubtful = {at for day in doubtful if (at := self._position(day)) is not None}
         self._implied = implied_dividends(series)
         self._paid = Paid(pl.DataFrame(schema=DIVIDENDS_SCHEMA))
         self._kept: dict[date, float] = {}
-        self._listed: dict[date, float] = {}
+        self._usual: float | None = None
 
     def run(self) -> Paid:
         listed = self._readable()
-        self._listed = {day: sum(amount for amount, _ in parts) for day, parts in listed.items()}
+        self._usual = self._usual_amount(
+            {day: sum(amount for amount, _ in parts) for day, parts in listed.items()}
+        )
         for day in sorted(listed):
             self._weigh(day, listed[day])
         self._repeated()
         self._left_out(listed.keys())
         self._paid.dividends = pl.DataFrame(sorted(self._kept.items()), schema=DIVIDENDS_SCHEMA, orient="row")
         return self._paid
+
+    def _position(self, day: date) -> int | None:
+        """Where the series has a day's bar."""
+        days = self._series.days
+        at = int(np.searchsorted(days, np.datetime64(day, "D")))
+        return at if at < days.size and days[at] == np.datetime64(day, "D") else None
 
     def _hold(self, kind: Kind, day: date, amount: float | None, reason: str, witnesses: str = "") -> None:
         self._kept.pop(day, None)
@@ -128,7 +137,7 @@ class _Weighing:
 
     def _weigh(self, day: date, parts: Sequence[tuple[float, str]]) -> None:
         total = sum(amount for amount, _ in parts)
-        at = self._positions.get(day)
+        at = self._position(day)
         if at is None or at == 0:
             self._unwitnessed(day, parts, total)
             return
@@ -179,7 +188,7 @@ class _Weighing:
     def _plausible(self, day: date, total: float, at: int, before: float) -> None:
         """Takes a dividend that Adj Close does not contradict, unless the price or the others do."""
         share = total / before
-        fall, usual = self._fall(at), self._series.usual
+        fall, usual = float(self._gaps[at]), self._series.usual
         if share >= 1.0 or (share > _LARGE and {at, at - 1}.isdisjoint(self._doubtful)):
             expected = log(1.0 - share) if share < 1.0 else None
             if expected is None or abs(fall - expected) > max(5 * usual, 0.5 * abs(expected)):
@@ -188,24 +197,18 @@ class _Weighing:
                 )
                 self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
                 return
-        others = self._others(day)
-        if len(others) >= _OTHERS and total > 0:
-            usual_amount = float(np.median(others))
-            if abs(abs(log(total / usual_amount)) - log(100.0)) < _UNIT_NEAR and share < _LARGE:
-                reason = f"a dividend of {total:g}, the symbol's others are around {usual_amount:g}"
+        if self._usual and total > 0 and share < _LARGE:
+            if abs(abs(log(total / self._usual)) - log(100.0)) < _UNIT_NEAR:
+                reason = f"a dividend of {total:g}, the symbol's others are around {self._usual:g}"
                 self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
                 return
         self._kept[day] = total
 
-    def _others(self, day: date) -> list[float]:
-        """The amounts of the symbol's other dividends, stored and listed, on today's share basis."""
-        found = {other: amount for other, amount in self._known.items() if amount > 0}
-        found |= {other: amount for other, amount in self._listed.items() if amount > 0}
-        found.pop(day, None)
-        return list(found.values())
-
-    def _fall(self, at: int) -> float:
-        return float(self._series.gaps[at])
+    def _usual_amount(self, listed: Mapping[date, float]) -> float | None:
+        """The median of the symbol's dividends, stored and listed, on today's share basis; None of too few."""
+        known = {**self._known, **listed}
+        amounts = [amount for amount in known.values() if amount > 0]
+        return median(amounts) if len(amounts) > _OTHERS else None
 
     def _contradicted(self, day: date, total: float, implied: float, at: int, before: float) -> None:
         stored = self._known.get(day)
