@@ -197,11 +197,10 @@ class _Weighing:
                 )
                 self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
                 return
-        if self._usual and total > 0 and share < _LARGE:
-            if abs(abs(log(total / self._usual)) - log(100.0)) < _UNIT_NEAR:
-                reason = f"a dividend of {total:g}, the symbol's others are around {self._usual:g}"
-                self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
-                return
+        if self._usual and 0 < share < _LARGE and _hundredfold(total / self._usual):
+            reason = f"a dividend of {total:g}, the symbol's others are around {self._usual:g}"
+            self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
+            return
         self._kept[day] = total
 
     def _usual_amount(self, listed: Mapping[date, float]) -> float | None:
@@ -270,6 +269,10 @@ def implied_dividends(series: Series) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             implied[1:] = series.closes[:-1] * (1.0 - factor[:-1] / factor[1:])
     return implied
+
+
+def _hundredfold(factor: float) -> bool:
+    return abs(abs(log(factor)) - log(100.0)) < _UNIT_NEAR
 
 
 def _other_readings(parts: Sequence[tuple[float, str]]) -> list[tuple[float, Kind, str]]:
