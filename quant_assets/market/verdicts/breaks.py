@@ -23,7 +23,7 @@ from quant_assets.market.verdicts.answer import FEW_SESSIONS, Answer, Held, Kind
 
 _SURE = 6.0
 """Usual moves that a ratio must be larger than, or the market's own moves cannot be told from it."""
-_NEAR, _NEAREST, _FURTHEST = 3.0, 0.02, 0.12
+_NEAR, _NEAREST, _FURTHEST = 3.0, 0.02, 0.2
 """How far, in usual moves, a break may be from a ratio; at least, and at most, as a difference of logarithms."""
 _HUNDRED_NEAR = 0.2
 _WINDOW = 20
@@ -181,6 +181,8 @@ def _right_level(answer: Answer, series: Series, levels: npt.NDArray[np.int64]) 
         right = [level for level, fit in fits.items() if fit]
         if len(right) == 1 and len(fits) > 1:
             return right[0], "the source's own range of 52 weeks"
+    if levels[0] == levels[-1]:
+        return int(levels[0]), "the bars on both sides of the stretch"
     if levels.size - int(np.flatnonzero(np.diff(levels, prepend=levels[:1]))[-1]) >= _SHORT:
         return int(levels[-1]), "the bars since the break"
     if answer.price:

@@ -35,6 +35,8 @@ _RELATIVE = 1e-3
 """The same as a share of the amount."""
 _REVEALED = 2e-5
 """Share of the price from which a step of Adj Close is a dividend that is not listed."""
+_ROUNDED = 2.5e-6
+"""What an implied amount may be off because Yahoo rounds low prices to six decimals, a few times over."""
 _LARGE = 0.1
 """Yield from which the price has to show that the dividend was paid."""
 _UNIT_NEAR = 0.4
@@ -73,7 +75,7 @@ class _Weighing:
         self._answer, self._series, self._known = answer, series, known
         self._gaps = series.gaps
         self._doubtful = {at for day in doubtful if (at := self._position(day)) is not None}
-        self._implied = implied_dividends(series)
+        self._implied, self._slack = implied_dividends(series), _slack(series)
         self._paid = Paid(pl.DataFrame(schema=DIVIDENDS_SCHEMA))
         self._kept: dict[date, float] = {}
         self._usual: float | None = None
@@ -149,21 +151,21 @@ class _Weighing:
         if self._twice(parts):
             # Equal amounts of one day are one, until shown otherwise: Adj Close may follow the error.
             single = parts[0][0]
-            if self._agree(single, implied, before):
+            if self._agree(single, implied, at):
                 self._explain(Kind.DIVIDEND_REPEATED, day, single, f"{single:g} is listed twice on {day}")
             else:
                 self._hold(Kind.DIVIDEND_REPEATED, day, total, f"the dividend of {single:g} twice on {day}")
             return
         # Several of one day are adjusted for one after the other, each by the same price before.
         steps = float(np.prod([1.0 - amount / before for amount, _ in parts]))
-        if self._agree(total, implied, before) or self._agree(before * (1.0 - steps), implied, before):
+        if self._agree(total, implied, at) or self._agree(before * (1.0 - steps), implied, at):
             self._plausible(day, total, at, before)
             return
         for amount, kind, what in _other_readings(parts):
-            if self._agree(amount, implied, before):
+            if self._agree(amount, implied, at):
                 self._explain(kind, day, amount, f"{what}: Adj Close is adjusted by {amount:g}")
                 return
-        self._contradicted(day, total, implied, at, before)
+        self._contradicted(day, total, implied, at)
 
     def _implied_at(self, at: int) -> float | None:
         """What Adj Close was adjusted by, where the bars on both sides can be believed."""
@@ -171,8 +173,9 @@ class _Weighing:
             return None
         return float(self._implied[at])
 
-    def _agree(self, amount: float, implied: float, before: float) -> bool:
-        return abs(amount - implied) <= _EXACT * before + _RELATIVE * abs(amount)
+    def _agree(self, amount: float, implied: float, at: int) -> bool:
+        exact = _EXACT * float(self._series.closes[at - 1]) + float(self._slack[at])
+        return abs(amount - implied) <= exact + _RELATIVE * abs(amount)
 
     def _unwitnessed(self, day: date, parts: Sequence[tuple[float, str]], total: float) -> None:
         if self._twice(parts):
@@ -209,11 +212,11 @@ class _Weighing:
         amounts = [amount for amount in known.values() if amount > 0]
         return median(amounts) if len(amounts) > _OTHERS else None
 
-    def _contradicted(self, day: date, total: float, implied: float, at: int, before: float) -> None:
+    def _contradicted(self, day: date, total: float, implied: float, at: int) -> None:
         stored = self._known.get(day)
         witnesses = f"Adj Close is adjusted by {implied:g}"
         for amount in (total, implied):
-            if stored is not None and stored > 0 and self._agree(amount, stored, before):
+            if stored is not None and stored > 0 and self._agree(amount, stored, at):
                 self._explain(
                     Kind.DIVIDEND_CONTRADICTED, day, stored,
                     f"{total:g} listed, {implied:g} in Adj Close, {stored:g} as stored",
@@ -244,14 +247,14 @@ class _Weighing:
         held = {one.day for one in self._paid.held}
         with np.errstate(invalid="ignore"):
             before = np.concatenate([self._series.closes[:1], self._series.closes[:-1]])
-            revealed = np.flatnonzero(self._implied > _REVEALED * before)
+            revealed = np.flatnonzero(self._implied > _REVEALED * before + 4 * self._slack)
         for at in revealed.tolist():
             day: date = self._series.days[at].item()
             if day in listed or day in held or {at, at - 1} & self._doubtful:
                 continue
-            implied, price = float(self._implied[at]), float(before[at])
+            implied = float(self._implied[at])
             stored = self._known.get(day)
-            if stored is not None and self._agree(stored, implied, price):
+            if stored is not None and self._agree(stored, implied, at):
                 self._explain(
                     Kind.DIVIDEND_LEFT_OUT, day, stored,
                     f"not listed; Adj Close is adjusted by the {stored:g} that are stored",
@@ -269,6 +272,12 @@ def implied_dividends(series: Series) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             implied[1:] = series.closes[:-1] * (1.0 - factor[:-1] / factor[1:])
     return implied
+
+
+def _slack(series: Series) -> Floats:
+    """How far the implied amounts may be off because the source has rounded the prices they come from."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(_ROUNDED * (1.0 + series.closes / series.adjusted), nan=0.0, posinf=0.0)
 
 
 def _hundredfold(factor: float) -> bool:

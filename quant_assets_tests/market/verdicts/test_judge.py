@@ -100,6 +100,17 @@ def test_an_answer_without_adj_close_or_bars_is_judged_by_what_there_is() -> Non
     assert judge(empty).dividends.height == 1
 
 
+@pytest.mark.parametrize("start", [0.002, 0.02])
+def test_low_prices_rounded_to_six_decimals_reveal_no_dividend(start: float) -> None:
+    answer = served(traded(start=200.0, dividends={60: 1.0, 100: 1.0}))
+    low = answer.bars.with_columns(
+        pl.col(name) * start / 200.0 for name in ("open", "high", "low", "close", "adj_close")
+    ).with_columns(pl.col("open", "high", "low", "close", "adj_close").round(6))
+    paid_low = answer.dividends.with_columns(pl.col("amount") * start / 200.0)
+    verdict = judge(replace(with_bars(answer, low), dividends=paid_low))
+    assert verdict.word == "proven", verdict.actions
+
+
 # --- splits
 
 
@@ -189,6 +200,12 @@ def test_of_a_hundredfold_break_the_side_is_right_that_is_in_the_range_of_52_wee
     answer = replace(served(traded(), 23), low_52_weeks=150.0, high_52_weeks=250.0)
     verdict = judge(with_bars(answer, scaled(answer.bars, 100.0, 0, 13)))
     assert held(verdict) == {Kind.HUNDREDFOLD: days(0, 13)}
+
+
+def test_a_hundredfold_stretch_between_others_is_the_wrong_one() -> None:
+    answer = served(traded())
+    verdict = judge(with_bars(answer, scaled(answer.bars, 0.01, 80, 101)))
+    assert held(verdict) == {Kind.HUNDREDFOLD: days(80, 101)}
 
 
 def test_a_hundredfold_break_that_nothing_settles_holds_both_sides() -> None:
