@@ -196,14 +196,14 @@ def test_a_bar_that_waits_in_quarantine_is_a_warning_until_it_is_settled(
     result = platform.days(DAY, WEEK[-1])
     assert red(platform, result.run_id) == {(f"{DAY}|US", "validity"): WARN}
     text = str(said(platform, result.run_id)[f"{DAY}|US", "validity"].description)
-    assert text.startswith("2013-02-13|US: 1 bar(s) wait in quarantine: AAPL (moved by more than ")
+    assert text.startswith("2013-02-13|US: 1 bar(s) wait in quarantine: AAPL (close 2 in a bar around ")
     # The run, and the cell, name who is held.
     run = platform.instance.get_run_by_id(result.run_id)
     assert run is not None
     assert (run.tags["quant_assets/held"], run.tags["quant_assets/result"]) == ("AAPL", "PARTIAL")
     cells = platform.recorded(DAILY, result.run_id)
     assert "AAPL" in str(cells[f"{DAY}|US"]["held_symbols"])
-    assert "moved by more than" in str(cells[f"{DAY}|US"]["held_symbols"])
+    assert "close 2 in a bar around" in str(cells[f"{DAY}|US"]["held_symbols"])
     assert not any("held_symbols" in facts for key, facts in cells.items() if key != f"{DAY}|US")
     # What the source no longer says waits no more, in the same run's words already.
     market.clear_faults()
