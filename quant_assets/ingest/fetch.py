@@ -155,7 +155,8 @@ class _Fetching:
             today = self._clock().astimezone(ZoneInfo(self._exchange.zone)).date()
             self._traded = [*self._sessions, *(day for day in soon if last < day <= today)]
             self._calendar = pl.Series([*self._sessions, *soon], dtype=pl.Date)
-            self._days = frozenset(self._calendar)
+            # A session still to come lacks no bar.
+            self._days = frozenset(self._traded)
 
     def _sessions_of(self, symbol: str) -> list[date]:
         """The exchange's sessions that the symbol's answer is to cover, through the last one that is over."""
