@@ -219,7 +219,7 @@ class _Fetching:
         found = judged(
             on_their_days,
             self._clock(),
-            self._witnesses.get(result.symbol),
+            self._stored(on_their_days),
             self._days,
             self._decisions.accepted,
         )

@@ -37,14 +37,17 @@ _REVEALED = 2e-5
 """Share of the price from which a step of Adj Close is a dividend that is not listed."""
 _ROUNDED = 2.5e-6
 """What an implied amount may be off because Yahoo rounds low prices to six decimals, a few times over."""
-_LARGE = 0.1
+ORDINARY = 0.1
 """Yield from which the price has to show that the dividend was paid."""
 _UNIT_NEAR = 0.4
-_OTHERS = 2
-"""Other dividends of the symbol by which a hundredfold one is recognised."""
+_MANY = 6
+"""Dividends of a symbol of which each counts little in the median."""
 _UNITS = {("GBP", "GBp"): 100.0, ("GBp", "GBP"): 0.01, ("ILS", "ILA"): 100.0, ("ILA", "ILS"): 0.01,
           ("ZAR", "ZAc"): 100.0, ("ZAc", "ZAR"): 0.01}  # fmt: skip
 """Per currency of the amount and of the prices the factor between them, where it is known for good."""
+_HUNDREDTHS = frozenset(prices for (_, prices), factor in _UNITS.items() if factor > 1)
+_NOTHING = 2e-4
+"""Yield below which the first dividend of a listing in pence is one in pounds, called pence."""
 
 
 @dataclass(slots=True)
@@ -63,7 +66,8 @@ def weigh_dividends(
 
     Args:
         doubtful: days whose bars are held: their prices witness nothing.
-        known: per day the dividend that is stored, on today's share basis.
+        known: per day the dividend that is stored, on today's share basis, where it is an ordinary one (less than a
+            tenth of the close).
     """
     return _Weighing(answer, series, doubtful, known or {}).run()
 
@@ -78,11 +82,12 @@ class _Weighing:
         self._implied, self._slack = implied_dividends(series), _slack(series)
         self._paid = Paid(pl.DataFrame(schema=DIVIDENDS_SCHEMA))
         self._kept: dict[date, float] = {}
-        self._usual: float | None = None
+        self._ordinary: dict[date, float] = {}
+        self._median: float | None = None
 
     def run(self) -> Paid:
         listed = self._readable()
-        self._usual = self._usual_amount(
+        self._ordinary = self._ordinary_ones(
             {day: sum(amount for amount, _ in parts) for day, parts in listed.items()}
         )
         for day in sorted(listed):
@@ -192,7 +197,7 @@ class _Weighing:
         """Takes a dividend that Adj Close does not contradict, unless the price or the others do."""
         share = total / before
         fall, usual = float(self._gaps[at]), self._series.usual
-        if share >= 1.0 or (share > _LARGE and {at, at - 1}.isdisjoint(self._doubtful)):
+        if share >= 1.0 or (share > ORDINARY and {at, at - 1}.isdisjoint(self._doubtful)):
             expected = log(1.0 - share) if share < 1.0 else None
             if expected is None or abs(fall - expected) > max(5 * usual, 0.5 * abs(expected)):
                 reason = (
@@ -200,17 +205,35 @@ class _Weighing:
                 )
                 self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
                 return
-        if self._usual and 0 < share < _LARGE and _hundredfold(total / self._usual):
-            reason = f"a dividend of {total:g}, the symbol's others are around {self._usual:g}"
+        usual_amount = self._usual_amount(day)
+        if usual_amount and 0 < share < ORDINARY and _hundredfold(total / usual_amount):
+            reason = f"a dividend of {total:g}, the symbol's others are around {usual_amount:g}"
             self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
+            return
+        if usual_amount is None and 0 < share < _NOTHING and self._answer.currency in _HUNDREDTHS:
+            reason = f"a dividend of {total:g} on a price of {before:g} looks like one in the whole unit"
+            self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "its yield; no other dividend is known")
             return
         self._kept[day] = total
 
-    def _usual_amount(self, listed: Mapping[date, float]) -> float | None:
-        """The median of the symbol's dividends, stored and listed, on today's share basis; None of too few."""
-        known = {**self._known, **listed}
-        amounts = [amount for amount in known.values() if amount > 0]
-        return median(amounts) if len(amounts) > _OTHERS else None
+    def _usual_amount(self, day: date) -> float | None:
+        """The median of the symbol's other ordinary dividends, stored and listed, on today's share basis."""
+        if len(self._ordinary) > _MANY:
+            # One more or less moves it no more.
+            if self._median is None:
+                self._median = median(self._ordinary.values())
+            return self._median
+        others = [amount for other, amount in self._ordinary.items() if other != day]
+        return median(others) if others else None
+
+    def _ordinary_ones(self, listed: Mapping[date, float]) -> dict[date, float]:
+        """By day the dividends of less than a tenth of the price."""
+        found = {day: amount for day, amount in self._known.items() if amount > 0}
+        for day, amount in listed.items():
+            at = self._position(day)
+            if at and 0 < amount < ORDINARY * float(self._series.closes[at - 1]):
+                found[day] = amount
+        return found
 
     def _contradicted(self, day: date, total: float, implied: float, at: int) -> None:
         stored = self._known.get(day)

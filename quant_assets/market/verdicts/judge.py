@@ -11,7 +11,7 @@ from quant_assets.market.corporate_actions import split_factor_after
 from quant_assets.market.verdicts.answer import Answer, Series, Verdict
 from quant_assets.market.verdicts.basis import share_basis
 from quant_assets.market.verdicts.breaks import beside_closed_days, off_scale
-from quant_assets.market.verdicts.dividends import weigh_dividends
+from quant_assets.market.verdicts.dividends import ORDINARY, weigh_dividends
 from quant_assets.market.verdicts.fields import out_of_line
 
 
@@ -43,9 +43,10 @@ def judge(answer: Answer) -> Verdict:
 
 
 def _stored_dividends(answer: Answer, splits: pl.DataFrame) -> Mapping[date, float]:
-    """Per day the stored dividend, on today's share basis."""
+    """Per day the stored dividend, on today's share basis, where it is an ordinary one."""
     if answer.stored.is_empty():
         return {}
-    rows = answer.stored.filter(pl.col("dividend").is_not_null()).select("date", "dividend")
+    ordinary = pl.col("dividend") < ORDINARY * pl.col("close")
+    rows = answer.stored.filter(ordinary | (pl.col("dividend") == 0)).select("date", "dividend")
     served = rows["dividend"] / split_factor_after(rows["date"], splits)
     return dict(zip(rows["date"].to_list(), served.to_list(), strict=True))

@@ -309,6 +309,19 @@ def test_a_hundredth_of_what_the_symbol_paid_before_the_answer_is_held() -> None
     assert actions(judge(replace(answer, stored=before))) == {DAYS[90]: Kind.DIVIDEND_IMPLAUSIBLE}
 
 
+@pytest.mark.parametrize(("currency", "word"), [("GBp", "held"), ("USD", "proven")])
+def test_a_first_dividend_of_next_to_nothing_in_pence_is_held(currency: str, word: str) -> None:
+    answer = replace(served(traded(dividends={60: 0.022})), currency=currency)
+    assert judge(answer).word == word
+
+
+def test_of_two_ordinary_dividends_a_hundredfold_apart_neither_is_believed() -> None:
+    answer = served(traded(dividends={20: 0.7, 80: 0.007}))
+    assert set(actions(judge(answer))) == {DAYS[20], DAYS[80]}
+    # A special one is no measure of the ordinary.
+    assert judge(served(traded(dividends={20: 70.0, 80: 0.7}))).word == "proven"
+
+
 def test_a_dividend_that_is_left_out_shows_in_adj_close(payer: Answer) -> None:
     left = replace(payer, dividends=payer.dividends.filter(pl.col("date") != DAYS[60]))
     verdict = judge(left)
