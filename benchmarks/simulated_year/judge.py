@@ -162,7 +162,10 @@ def _judge_ledger(
     found: list[tuple[object, ...]] = []
     for exchange in exchanges:
         for row in Ledger(store, exchange.code).restatements().iter_rows(named=True):
-            values = [float(row[name]) if row["field"] != "row" else 0.0 for name in ("old", "new")]
+            if row["field"] != "row" and row["old"] is None:
+                # Held until now: no value that stood is another one.
+                continue
+            values = [_number(row[name]) if row["field"] != "row" else 0.0 for name in ("old", "new")]
             found.append((row["symbol"], row["date"], row["field"], row["class"], *values))
     judged.planted = len(planted)
     judged.found = len(planted & set(found))
@@ -170,6 +173,10 @@ def _judge_ledger(
     judged.false_restatements = len(false) + len(found) - len(set(found))
     judged.wrong += [f"not planted: {event}" for event in false]
     judged.wrong += [f"planted and not found: {event}" for event in sorted(planted - set(found), key=str)]
+
+
+def _number(value: str | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _cells(store: ObjectStore, exchange: str) -> dict[date, Entry]:
