@@ -79,7 +79,7 @@ def _recorded(name: str, symbol: str, day: date, slot: Slot, begin: int) -> pl.D
     more = 100 * (1 + zlib.crc32(name.encode()) % 9973)
     return rows.with_columns(
         pl.col("volume") + more, symbol=pl.lit(name), date=pl.Series(days[: rows.height])
-    ).cast(dict(SCHEMA))
+    ).cast(SCHEMA)
 
 
 @cache
