@@ -15,7 +15,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,9 @@ from rich.table import Table
 
 from quant_assets.dev.demo import write_universe
 from quant_assets.exchanges import exchange
+from quant_assets.ingest import judged
 from quant_assets.local_runs import Runner
+from quant_assets.market.verdicts.answer import Answer, Verdict
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.daily import read_daily
@@ -52,6 +55,8 @@ class Backfill:
     requests: int
     seconds: dict[str, float]
     """plan, source, transform and store, as the run itself measured them."""
+    verdicts: float
+    """Seconds in the verdicts on answers: a part of transform."""
     total: float
 
     @property
@@ -67,7 +72,8 @@ def backfill(server: ReplayHandle, settings: Settings, days: list[date]) -> Back
         symbols = read_table(runner.store, object_key(CATALOG)).height
         server.reset_stats()
         began = time.perf_counter()
-        runner.daily(exchange(CODE), days)
+        with verdicts_timed() as verdicts:
+            runner.daily(exchange(CODE), days)
         total = time.perf_counter() - began
         requests = server.stats()["requests"]["chart_data"]
         entries = list(Manifest(runner.store, DAILY).all(CODE))
@@ -79,7 +85,26 @@ def backfill(server: ReplayHandle, settings: Settings, days: list[date]) -> Back
     assert len(entries) == len(days), f"{len(entries)} cells for {len(days)} days"
     stored = [entry for entry in entries if entry.version]
     rows = sum(entry.rows for entry in entries)
-    return Backfill(len(stored), len(entries), rows, requests, report["seconds"], total)
+    return Backfill(len(stored), len(entries), rows, requests, report["seconds"], sum(verdicts), total)
+
+
+@contextmanager
+def verdicts_timed() -> Iterator[list[float]]:
+    """The seconds of every verdict given meanwhile."""
+    judge, taken = judged.judge, list[float]()
+
+    def timed(answer: Answer) -> Verdict:
+        began = time.perf_counter()
+        try:
+            return judge(answer)
+        finally:
+            taken.append(time.perf_counter() - began)
+
+    judged.judge = timed
+    try:
+        yield taken
+    finally:
+        judged.judge = judge
 
 
 def yfinance_loop(settings: Settings, symbols: list[str], first: date) -> None:
@@ -171,6 +196,8 @@ def print_report(run: Backfill, symbols: int, asking: float, writing: float) -> 
     line("compare", seconds["compare"])
     line("source", seconds["source"], "symbol", 1000 * seconds["source"] / symbols)
     line("transform", seconds["transform"], "symbol", 1000 * seconds["transform"] / symbols)
+    own = sum(seconds[name] for name in ("plan", "compare", "source", "transform", "store"))
+    line("verdicts (of transform)", run.verdicts, "symbol", 1000 * run.verdicts / symbols)
     beside("source + transform", both, "symbol", symbols, "yfinance loop", asking)
     beside("store", seconds["store"], "cell", run.sessions, "polars write_parquet", writing)
     line("dagster (the rest)", run.dagster, "cell", 1000 * run.dagster / run.cells)
@@ -183,6 +210,7 @@ def print_report(run: Backfill, symbols: int, asking: float, writing: float) -> 
     print(
         f"bench: backfill symbols={symbols} sessions={run.sessions} requests={run.requests} "
         + " ".join(f"{name}={seconds[name]:.1f}s" for name in ("source", "transform", "store"))
+        + f" verdicts={run.verdicts:.1f}s verdicts_share={run.verdicts / own:.1%}"
         + f" dagster={run.dagster:.1f}s total={run.total:.1f}s runs=1"
     )
 
