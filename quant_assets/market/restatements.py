@@ -92,8 +92,10 @@ _MOST = 0.9
 _MIN_ROWS = 5
 """Rows that a constant ratio must hold for before it says anything; one corrected price has a ratio, too."""
 _OTHER_ROWS, _OTHER_SHARE = 10, 0.8
-_RATIO_STEPS, _FEW_RATIOS, _SAME_RATIOS = 200, 3, 0.6
-"""Ratios that are the same to half a percent; how many may be the doing of splits, and for what share of the rows."""
+_FEW_RATIOS, _SAME_RATIOS = 3, 0.6
+"""How many ratios of prices may be the doing of splits, and for what share of the rows."""
+_OTHER_VOLUMES = 0.1
+"""Median distance of the volumes' ratios from their median, as logarithms, that no split leaves."""
 _SCALED = 5e-3
 """How far all four prices of a row must be off by one factor before it is the scale that differs."""
 _FINER = 0.01
@@ -436,10 +438,8 @@ class _Symbol:
         far = bars.filter(pl.col("price_differs") & ((pl.col("q") - 1.0).abs() > 1e-3)).height
         if far < _OTHER_ROWS or far <= _OTHER_SHARE * bars.height:
             return
-        # Splits and units leave few ratios; two companies have another one every day.
-        steps = bars.select((pl.col("q").log() * _RATIO_STEPS).round().alias("step"))["step"]
-        few = steps.value_counts(sort=True)["count"].head(_FEW_RATIOS).sum()
-        if few > _SAME_RATIOS * bars.height:
+        # Splits and units leave few ratios, of volumes as of prices; two companies have another one every day.
+        if _few_ratios(bars, 200) and (_few_ratios(bars, 1000) or not _other_volumes(bars)):
             return
         which = pl.col("differs") & ~pl.col("settled")
         if not self._confirmed:
@@ -607,6 +607,22 @@ def _kind(name: str, old: object) -> RestatementClass:
     """The class of one field's change that nothing else explains."""
     late = name == "dividend" and old == 0.0
     return RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
+
+
+def _few_ratios(bars: pl.DataFrame, steps: int) -> bool:
+    """Whether the prices' ratios (`q`) are but a few, those within one `steps`-th of each other counted as one."""
+    ratios = bars.select((pl.col("q").log() * steps).round().alias("ratio"))["ratio"]
+    return int(ratios.value_counts(sort=True)["count"].head(_FEW_RATIOS).sum()) > _SAME_RATIOS * bars.height
+
+
+def _other_volumes(bars: pl.DataFrame) -> bool:
+    """Whether the volumes' ratios scatter."""
+    traded = bars.filter((pl.col("volume") > 0) & (pl.col("volume_new") > 0))
+    if traded.is_empty():
+        return False
+    ratios = traded.select((pl.col("volume_new") / pl.col("volume")).log().alias("ratio"))
+    distance = (pl.col("ratio") - pl.col("ratio").median()).abs().median()
+    return bool(ratios.select(distance > _OTHER_VOLUMES).item())
 
 
 def _likely(move: float) -> bool:

@@ -612,6 +612,16 @@ def test_the_splits_of_another_history_are_not_taken_for_late_ones() -> None:
     assert found.in_doubt == ["A"]
 
 
+def test_another_history_of_nearly_the_same_price_is_told_by_its_volumes() -> None:
+    prices = [100.0 + n % 3 for n in range(N)]
+    stored_rows = history(prices)
+    near = history([round(price * (0.96 + 0.001 * (n % 8)), 2) for n, price in enumerate(prices)])
+    other = near.with_columns(volume=pl.Series([7_000 + 5_000 * (n * n % 7) for n in range(N)]))
+    found = judge(stored_rows, later(other))
+    assert set(found.held["kind"]) == {"other_history"}
+    assert found.events.is_empty()
+
+
 def test_of_several_symbols_each_reaches_back_by_itself() -> None:
     truth = history(splits={20: 2.0})
     stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
