@@ -124,7 +124,10 @@ def draw(sample: int, seed: int, only: str) -> list[Mutant]:
         if len(drawn) == sample:
             break
         source = (ROOT / path).read_text()
-        changed = mutate_code(source, operator, number)
+        try:
+            changed = mutate_code(source, operator, number)
+        except AttributeError:
+            continue  # cosmic-ray cannot replace an exception that is named with its module
         if changed is None:
             continue
         try:
