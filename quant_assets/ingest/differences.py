@@ -19,12 +19,11 @@ from quant_assets.market.reconcile import Compared, compare, merge, new_row
 from quant_assets.market.restatements import (
     CONFIRMED,
     RESTATEMENTS_SCHEMA,
-    Restated,
     RestatementClass,
     appeared,
-    restate,
     vanished,
 )
+from quant_assets.market.restating import Restated, restate
 from quant_assets.tables.layout import DAILY
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.restatements import Ledger

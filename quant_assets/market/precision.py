@@ -31,8 +31,9 @@ _TEXT = 1e-14
 """Relative error up to which a double is a float32 that was written with fifteen digits."""
 _GRID = 6
 """The decimals that rescaled prices may have been rounded to before they were served."""
-_SURE = 14.0
-"""Natural logarithm of the odds against it that the closes of an answer lie on the grid by chance."""
+_SURE, _MOST_OF_ONE = 14.0, 5.0
+"""Natural logarithm of the odds against it that the closes of an answer lie on the grid by chance, and the most that
+one of them counts."""
 _CHANGED = 3
 """Prices that must be shorter if rounded, where nothing else can show it."""
 _SLACK = 1e-6
@@ -192,12 +193,13 @@ def _was_rounded(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
     import numpy as np
 
     closes = served[-1]
-    narrow = closes[np.isfinite(closes) & (closes > 0.0)].astype(np.float32)
+    # The same price again is no further evidence, and one price alone is none.
+    narrow = np.unique(closes[np.isfinite(closes) & (closes > 0.0)].astype(np.float32))
     chance = np.minimum(np.spacing(narrow).astype(np.float64) * 10.0**_GRID, 1.0)
     on = _on_grid(narrow)
     if (on - chance).sum() < 0.8 * (1.0 - chance).sum():
         return False
-    if -np.log(chance[on]).sum() >= _SURE:
+    if np.minimum(-np.log(chance[on]), _MOST_OF_ONE).sum() >= _SURE:
         return True
     # From 8 on every float32 lies on the grid: then it shows only in decimals that are too many here and there.
     exact = _shortest(served, scale, rounded=False)
@@ -234,7 +236,10 @@ def other_price(name: str) -> pl.Expr:
     on_grid = ((served.cast(pl.Float64) * unit).round() / unit).cast(pl.Float32) == served
     # The new interval has its half; of the old one only some decimal in it is known, and so it counts whole.
     size = pl.max_horizontal(old.abs(), new.abs())
-    within = 3 * _STEP * size + pl.when(on_grid & (scale != 1.0)).then(0.5 * scale / unit).otherwise(0.0)
+    # Whether an answer was rounded is judged by all of its prices: another look may have judged otherwise.
+    half = 0.5 * scale / unit
+    rounded = (scale != 1.0) & (on_grid | (half <= _FAINT * size))
+    within = 3 * _STEP * size + pl.when(rounded).then(half).otherwise(0.0)
     never_rescaled = pl.all_horizontal(pl.col("scale", "scale_old", "scale_most") == 1.0)
     far = (old - served.cast(pl.Float64) * scale).abs() > within * (1 + _SLACK)
     return pl.when(never_rescaled).then((old - new).abs() > 2 * _STEP * size * (1 + _SLACK)).otherwise(far)
@@ -268,6 +273,8 @@ def other_dividend() -> pl.Expr:
 CLOSE_TO = 1e-4
 """Relative error up to which two prices have a given ratio: ratios are listed with few digits."""
 _COARSE = 0.01
+_FAINT = 2e-5
+"""Share of a price that rounding to six decimals may hide unnoticed."""
 
 
 def price_times(ratio: float, name: str = "close") -> pl.Expr:

@@ -122,6 +122,9 @@ def _stop(process: subprocess.Popen[bytes], home: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait(10)
+    until = time.monotonic() + 30
+    while processes_of(home) and time.monotonic() < until:
+        time.sleep(0.2)
 
 
 def processes_of(home: Path) -> list[int]:

@@ -23,11 +23,10 @@ from quant_assets.market.restatements import (
     PERSISTENT,
     RESCALED,
     RESTATEMENTS_SCHEMA,
-    Restated,
     appeared,
-    restate,
     vanished,
 )
+from quant_assets.market.restating import Restated, restate
 
 D0 = date(2024, 1, 1)
 KNOWN = datetime(2024, 6, 1, 22, tzinfo=UTC)

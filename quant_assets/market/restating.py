@@ -1,0 +1,548 @@
+"""Judging what differs between stored rows and an answer, one symbol at a time; `restatements` has the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from fractions import Fraction
+
+import polars as pl
+
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, VALUES
+from quant_assets.market.claims import CLAIM_SCHEMA, Scope
+from quant_assets.market.moves import UNITS, USUAL, is_within
+from quant_assets.market.precision import CLOSE_TO, formerly_rounded, price_times
+from quant_assets.market.reconcile import differing, new_row
+from quant_assets.market.restatements import (
+    CONFIRMED,
+    OTHER_HISTORY,
+    PERSISTENT,
+    RESCALED,
+    RESTATEMENTS_SCHEMA,
+    Doubt,
+    RestatementClass,
+)
+
+_MOST = 0.9
+"""Share of the rows before an ex-date that a split's ratio must explain: some may have been corrected as well."""
+_MIN_ROWS = 5
+"""Rows that a constant ratio must hold for before it says anything; one corrected price has a ratio, too."""
+_OTHER_ROWS, _OTHER_SHARE = 10, 0.8
+_FEW_RATIOS, _SAME_RATIOS = 3, 0.6
+"""How many ratios of prices may be the doing of splits, and for what share of the rows."""
+_OTHER_VOLUMES = 0.1
+"""Median distance of the volumes' ratios from their median, as logarithms, that no split leaves."""
+_SCALED = 5e-3
+"""How far all four prices of a row must be off by one factor before it is the scale that differs."""
+_FINER = 0.01
+"""Up to so much of a dividend a change is but a finer amount."""
+_LIVE, _LIVE_ROWS = timedelta(days=4), 10
+"""A row that was fetched so soon after its session was captured then; so many are a record of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """What becomes of the differences of some symbols.
+
+    `events` (RESTATEMENTS_SCHEMA) are to be recorded; each row of `old` (DAILY_SCHEMA, as stored) is to be replaced
+    by the row of `new` with its key. `held` (CLAIM_SCHEMA) are claims that are not taken. A symbol in `reaches_back`
+    is wrong before the first row that was compared, so its whole history has to be: nothing else is said of it. Of
+    those in `in_doubt` the share basis of the whole answer is, its new rows included. `notes` are for a person.
+    """
+
+    events: pl.DataFrame
+    old: pl.DataFrame
+    new: pl.DataFrame
+    held: pl.DataFrame
+    reaches_back: list[str] = field(default_factory=list[str])
+    in_doubt: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def restate(
+    pairs: pl.DataFrame, *, whole: bool | Collection[str], claimed: Mapping[str, int] | None = None
+) -> Restated:
+    """Judges what differs.
+
+    Args:
+        pairs: all rows that can be compared of the symbols that differ somewhere: the `pairs` of
+            `reconcile.compare`.
+        whole: whether they are all rows that are stored, or the symbols of which they are; of others a change that
+            holds back from the first of them goes on before it.
+        claimed: by symbol, on how many different days its claims against the stored rows have been made, today
+            included; 1 where it is not named.
+    """
+    days = claimed or {}
+    judged: list[_Symbol] = []
+    for rows in _by_symbol(pairs):
+        symbol: str = rows["symbol"][0]
+        is_whole = whole if isinstance(whole, bool) else symbol in whole
+        judged.append(_Symbol(rows, is_whole, days.get(symbol, 1)).judge())
+    return Restated(
+        events=pl.DataFrame([e for j in judged for e in j.events], schema=RESTATEMENTS_SCHEMA, orient="row"),
+        old=_concat([j.taken for j in judged], DAILY_SCHEMA),
+        new=_concat([new_row(j.taken) for j in judged], DAILY_SCHEMA),
+        held=_concat([j.held for j in judged], CLAIM_SCHEMA),
+        reaches_back=[j.symbol for j in judged if j.reaches_back],
+        in_doubt=[j.symbol for j in judged if j.in_doubt],
+        notes=[note for j in judged for note in j.notes],
+    )
+
+
+def _by_symbol(pairs: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    differ = pairs.filter(pl.col("differs"))["symbol"].unique()
+    yield from (
+        pairs.filter(pl.col("symbol").is_in(differ.implode()))
+        .sort(KEYS)
+        .partition_by("symbol", maintain_order=True)
+    )
+
+
+def _concat(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
+    kept = [frame.select(list(schema)) for frame in frames if not frame.is_empty()]
+    return pl.concat(kept).sort(KEYS) if kept else pl.DataFrame(schema=schema)
+
+
+_Change = tuple[RestatementClass, date, str, object, object]
+"""Class, date, field, old and new value."""
+
+
+class _Symbol:
+    """One symbol's pairs, sorted by date, while they are judged."""
+
+    def __init__(self, pairs: pl.DataFrame, whole: bool, days_claimed: int = 1) -> None:
+        self.symbol: str = pairs["symbol"][0]
+        self.events: list[tuple[object, ...]] = []
+        self.held = pl.DataFrame(schema=CLAIM_SCHEMA)
+        self.reaches_back = False
+        self.in_doubt = False
+        self._days_claimed = days_claimed
+        self.notes: list[str] = []
+        self._whole = whole
+        self._pairs = pairs.with_row_index("at").with_columns(
+            q=pl.col("close_new") / pl.col("close"),
+            price_differs=pl.any_horizontal(differing(n) for n in PRICES),
+            settled=pl.lit(False),
+        )
+        self.taken = self._pairs.clear()
+
+    def judge(self) -> _Symbol:
+        self._formerly_rounded()
+        # First whose history it is, then what happened to it.
+        if not self._done:
+            self._other_history()
+        if not self._done:
+            self._splits()
+        if not self._done:
+            self._currency()
+        if not self._done:
+            self._constant_ratio()
+        if not self._done:
+            self._scaled_rows()
+        if not self._done:
+            self._dividends()
+        if not self._done:
+            self._row_by_row(self._open)
+        if self.reaches_back:
+            self.events, self.taken, self.in_doubt = [], self.taken.clear(), False
+            self.held = self.held.clear()
+        if self.in_doubt:
+            # Then its rows are held together.
+            is_row = pl.col("scope") == Scope.ROW.value
+            whole = pl.when(is_row).then(pl.lit(Scope.ANSWER.value)).otherwise("scope")
+            self.held = self.held.with_columns(scope=whole)
+        return self
+
+    @property
+    def _confirmed(self) -> bool:
+        """Whether a claim that is consistent in itself has been made often enough to be taken."""
+        return self._days_claimed >= CONFIRMED
+
+    @property
+    def _done(self) -> bool:
+        return self.reaches_back or self._open.is_empty()
+
+    @property
+    def _open(self) -> pl.DataFrame:
+        """The pairs that differ and have not been settled."""
+        return self._pairs.filter(pl.col("differs") & ~pl.col("settled"))
+
+    # Each step settles the pairs it has an explanation for.
+
+    def _formerly_rounded(self) -> None:
+        """Prices that an earlier version stored rounded: finer now, and no sign of anything else."""
+        # A volume of which nothing was left was stored as zero.
+        others = pl.any_horizontal(
+            differing(n) & pl.col(f"{n}_new").is_not_null() for n in VALUES if n not in PRICES
+        )
+        rounded = pl.all_horizontal(formerly_rounded(n) | ~differing(n) for n in PRICES)
+        found = self._open.filter(rounded & ~others)
+        if found.height < _MIN_ROWS:
+            self._row_by_row(found)
+            return
+        last = found.filter(differing("close")) if found.select(differing("close").any()).item() else found
+        row = last.row(-1, named=True)
+        name = next(n for n in reversed(PRICES) if row[n] != row[f"{n}_new"])
+        which = pl.col("at").is_in(found["at"].implode())
+        self._take(which, RestatementClass.CORRECTION, row["date"], name, row[name], row[f"{name}_new"])
+
+    def _splits(self) -> None:
+        """Split ratios that one side has and the other has not."""
+        changed = self._open.filter(differing("split_ratio"))
+        rows = changed.select("at", "date", "split_ratio", "split_ratio_new").rows()
+        # Of several, each is judged by the rows back to the one before it: further back, that one counts as well.
+        factor = 1.0
+        for number, (at, day, old, new) in reversed(list(enumerate(rows))):
+            since = rows[number - 1][0] if number else -1
+            ratio = factor * new / old
+            before = self._pairs.filter(
+                (pl.col("at") < at) & (pl.col("at") >= since) & ~pl.col("settled") & pl.col("q").is_not_null()
+            )
+            rescaled = (
+                not before.is_empty() and before.filter(price_times(ratio)).height >= _MOST * before.height
+            )
+            jump = self._jump(at)
+            within = (pl.col("at") < at) & (pl.col("at") > since)
+            if rescaled and new == 1.0:
+                # Rescaled for good, and the event left out: less is known now than is stored.
+                which = (pl.col("at") <= at) & ~pl.col("settled")
+                rule = f"the answer leaves out the split of {day}"
+                if self._live(before):
+                    self._settle(which)
+                    self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured before it, are kept")
+                elif self._confirmed:
+                    self.reaches_back = self.reaches_back or not self._whole
+                    self._take(which, RestatementClass.CORRECTION, day, "split_ratio", old, new)
+                else:
+                    self._hold(which, Doubt.SPLIT_LEFT_OUT, rule)
+            elif new == 1.0 and jump is not None and is_within(jump * old, USUAL):
+                # The prices show that the split took place.
+                self._settle(pl.col("at") == at, only_field="split_ratio")
+                self.notes.append(
+                    f"{self.symbol}: the answer leaves out the split of {day}, which the stored prices show"
+                )
+            elif rescaled:
+                self.reaches_back = self.reaches_back or not self._whole
+                self._take(
+                    ((within & price_times(ratio)) | (pl.col("at") == at)) & ~pl.col("settled"),
+                    RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
+                    more=self._beside(within & price_times(ratio), ratio, 1 / ratio)
+                    + self._beside(pl.col("at") == at, factor, 1 / factor),
+                )  # fmt: skip
+                factor = ratio
+            elif new != 1.0 and old == 1.0:
+                by_later = within & price_times(factor) if factor != 1.0 else pl.lit(False)
+                self._take(
+                    ((pl.col("at") == at) | by_later) & ~pl.col("settled"),
+                    RestatementClass.LATE_SPLIT, day, "split_ratio", old, new,
+                    more=self._beside(by_later, factor, 1 / factor)
+                    + self._beside(pl.col("at") == at, factor, 1 / factor),
+                )  # fmt: skip
+            # Any other change of a ratio is a corrected value, and is left to the last step.
+
+    def _currency(self) -> None:
+        """Another name of the currency, and the same numbers."""
+        renamed = self._open.filter(differing("currency") & ~pl.col("price_differs"))
+        if renamed.height < _MIN_ROWS:
+            return
+        if not self._whole and int(renamed["at"][0]) == 0:
+            self.reaches_back = True
+            return
+        last = renamed.row(-1, named=True)
+        which = pl.col("at").is_in(renamed["at"].implode())
+        self._take(
+            which, RestatementClass.UNIT_CHANGE, last["date"], "currency", last["currency"], last["currency_new"],
+            more=self._beside(which, 1.0, 1.0),
+        )  # fmt: skip
+
+    def _constant_ratio(self) -> None:
+        """One ratio for every row back from a date, and no event that says why."""
+        bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
+        off = bars.filter(pl.col("price_differs"))
+        if off.is_empty():
+            return
+        ratio = float(off["q"][0])
+        end = int(off["at"][-1])
+        constant = (
+            off.height >= _MIN_ROWS
+            and off.filter(price_times(ratio)).height == off.height
+            and off.height == bars.filter(pl.col("at") <= end).height
+        )
+        hundred = next((unit for unit in UNITS if off.filter(price_times(unit)).height == off.height), None)
+        if hundred is not None:
+            self._unit_change(off, constant, hundred)
+        elif constant:
+            self._rescaled(ratio, end)
+
+    def _unit_change(self, off: pl.DataFrame, constant: bool, ratio: float) -> None:
+        if constant and not self._whole and int(off["at"][0]) == 0:
+            self.reaches_back = True
+            return
+        last = off.row(off.height - 1, named=True)
+        name = "currency" if last["currency"] != last["currency_new"] else "close"
+        if name == "close" and not self._confirmed:
+            # Another unit in the numbers alone: an error of one answer looks like that, too.
+            self._hold(
+                pl.col("at").is_in(off["at"].implode()),
+                Doubt.UNIT,
+                f"another unit of the currency: {ratio:g} times",
+            )
+            self.in_doubt = self.in_doubt or self._is_last(off)
+            return
+        which = pl.col("at").is_in(off["at"].implode())
+        self._take(
+            which, RestatementClass.UNIT_CHANGE, last["date"], name, last[name], last[f"{name}_new"],
+            more=self._beside(which, ratio, 1.0),
+        )  # fmt: skip
+
+    def _rescaled(self, ratio: float, end: int) -> None:
+        following = self._pairs.filter((pl.col("at") > end) & pl.col("q").is_not_null())
+        if not following.is_empty():
+            at, day = int(following["at"][0]), following["date"][0]
+            old_jump, new_jump = self._jump(at), self._jump(at, "_new")
+            assert old_jump is not None
+            assert new_jump is not None
+            proves = _likely(old_jump / ratio) and _likely(new_jump) and not _likely(old_jump)
+            seen_live = self._pairs["fetched_at"][end] < self._pairs["fetched_at"][at]
+            if proves and seen_live:
+                # What stands was fetched on its day: it is what was traded, and the split is what was not known.
+                split = float(Fraction(1 / ratio).limit_denominator(50))
+                self._pairs = self._pairs.with_columns(
+                    pl.when(pl.col("at") == at)
+                    .then(split)
+                    .otherwise("split_ratio_new")
+                    .alias("split_ratio_new")
+                )
+                self._take(pl.col("at") == at, RestatementClass.LATE_SPLIT, day, "split_ratio", 1.0, split)
+                self._settle(pl.col("at") < at)
+                return
+            if proves:
+                # Fetched in one go after the date, with a jump that the source has repaired.
+                if not self._whole:
+                    self.reaches_back = True
+                    return
+                self._take(
+                    (pl.col("at") <= end) & pl.col("differs"),
+                    RestatementClass.LATE_SPLIT, day, "close", *self._pairs.select("close", "close_new").row(end),
+                )  # fmt: skip
+                return
+        self._without_proof(ratio, end, following.is_empty())
+
+    def _without_proof(self, ratio: float, end: int, through_now: bool) -> None:
+        """A rescaling that nothing explains: held, until it has been claimed for long enough."""
+        which = (pl.col("at") <= end) & pl.col("differs")
+        rule = f"{RESCALED}: by {ratio:.6g}"
+        off = self._pairs.filter(which)
+        live = self._live(off) and off.height >= _LIVE_ROWS
+        if live and (not through_now or self._days_claimed >= PERSISTENT):
+            self._settle(which)
+            self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured on their evenings, are kept")
+        elif self._confirmed and not live:
+            if not self._whole and off["at"][0] == 0:
+                self.reaches_back = True
+                return
+            old, new = self._pairs.select("close", "close_new").row(end)
+            self._take(which, RestatementClass.RESCALED, off["date"][-1], "close", old, new)
+        else:
+            self._hold(which, Doubt.RESCALED, rule)
+            self.in_doubt = self.in_doubt or through_now
+
+    def _other_history(self) -> None:
+        bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
+        far = bars.filter(pl.col("price_differs") & ((pl.col("q") - 1.0).abs() > 1e-3)).height
+        if far < _OTHER_ROWS or far <= _OTHER_SHARE * bars.height:
+            return
+        # Splits and units leave few ratios, of volumes as of prices; two companies have another one every day.
+        if _few_ratios(bars, 200) and (_few_ratios(bars, 1000) or not _other_volumes(bars)):
+            return
+        which = pl.col("differs") & ~pl.col("settled")
+        if not self._confirmed:
+            self._hold(which, Doubt.OTHER_HISTORY, OTHER_HISTORY)
+            self._settle(pl.lit(True))
+            self.in_doubt = True
+        elif not self._whole:
+            self.reaches_back = True
+        else:
+            last = self._open.row(-1, named=True)
+            self._take(
+                which, RestatementClass.REPLACED, last["date"], "close", last["close"], last["close_new"]
+            )
+
+    def _scaled_rows(self) -> None:
+        """Rows whose four prices are all off by one factor: no correction of a price looks like that."""
+        factors = [pl.col(f"{name}_new") / pl.col(name) for name in PRICES]
+        open_ = pl.col("differs") & ~pl.col("settled") & pl.all_horizontal(differing(name) for name in PRICES)
+        least, most = pl.min_horizontal(factors), pl.max_horizontal(factors)
+        off = self._pairs.filter(
+            open_ & (most - least <= CLOSE_TO * most) & ((pl.col("q") - 1.0).abs() > _SCALED)
+        )
+        if off.is_empty() or self._confirmed:
+            return
+        ratio = float(off["q"][-1])
+        first, last = off["date"][0], off["date"][-1]
+        self._hold(
+            pl.col("at").is_in(off["at"].implode()), Doubt.RESCALED,
+            f"{off.height} row(s) from {first} to {last} rescaled by {ratio:.6g}",
+        )  # fmt: skip
+        self.in_doubt = self.in_doubt or self._is_last(off)
+
+    def _dividends(self) -> None:
+        """Known dividends that are left out, or have another amount, are held until they are so for good."""
+        change = (pl.col("dividend_new") - pl.col("dividend")).abs() / pl.col("dividend")
+        changed = self._open.filter((pl.col("dividend") > 0.0) & differing("dividend") & (change > _FINER))
+        if changed.is_empty() or self._confirmed:
+            return
+        which = pl.col("at").is_in(changed["at"].implode())
+        for row in changed.select("date", "dividend", "dividend_new").iter_rows(named=True):
+            rule = f"the dividend of {row['dividend']:g} on {row['date']} is {row['dividend_new']:g} in the answer"
+            self._claim(pl.col("date") == row["date"], Doubt.DIVIDEND_CHANGED, rule, Scope.ACTION)
+        # The row's other values may differ as well, and are judged with what is stored of the dividend.
+        self._pairs = self._pairs.with_columns(
+            dividend_new=pl.when(which).then("dividend").otherwise("dividend_new")
+        )
+        others = pl.any_horizontal(differing(name) for name in VALUES if name != "dividend")
+        self._pairs = self._pairs.with_columns(differs=pl.when(which).then(others).otherwise("differs"))
+
+    def _row_by_row(self, pairs: pl.DataFrame) -> None:
+        for row in pairs.iter_rows(named=True):
+            fields = self._fields(row["at"])
+            first, *more = fields
+            self._take(pl.col("at") == row["at"], *first, more=more)
+
+    # How a step says what it found.
+
+    def _beside(self, which: pl.Expr, ratio: float, volume_ratio: float) -> list[_Change]:
+        """The fields of some pairs that a change of all prices by `ratio`, and of volumes, does not explain."""
+        rows = self._pairs.filter(which & ~pl.col("settled"))
+        if rows.is_empty():
+            return []
+        names = (*PRICES, "volume", "dividend")
+        explained = rows.with_columns(
+            *(price_times(ratio, name).alias(f"_{name}") for name in PRICES),
+            _volume=(pl.col("volume_new") - pl.col("volume") * volume_ratio).abs()
+            <= 1.0 + max(1.0, volume_ratio) / pl.min_horizontal("scale", 1.0),
+            _dividend=(pl.col("dividend_new") - pl.col("dividend") * ratio).abs()
+            <= 1e-6 * pl.max_horizontal("scale", 1.0) * max(1.0, ratio) + CLOSE_TO * pl.col("dividend_new"),
+        ).with_columns(pl.col(f"_{name}") | ~differing(name) for name in names)
+        return [
+            (_kind(name, row[name]), row["date"], name, row[name], row[f"{name}_new"])
+            for row in explained.iter_rows(named=True)
+            for name in names
+            if row[f"_{name}"] is False
+        ]
+
+    def _fields(self, at: int) -> list[_Change]:
+        """The fields of a pair that differ, each with its class."""
+        pair = self._pairs.filter(pl.col("at") == at)
+        differ = pair.select(differing(name).alias(name) for name in VALUES).row(0, named=True)
+        row = pair.row(0, named=True)
+        return [
+            (_kind(name, row[name]), row["date"], name, row[name], row[f"{name}_new"])
+            for name in VALUES
+            if differ[name]
+        ]
+
+    def _take(
+        self,
+        which: pl.Expr,
+        kind: RestatementClass,
+        day: date,
+        name: str,
+        old: object,
+        new: object,
+        *,
+        more: Sequence[_Change] = (),
+    ) -> None:
+        """The new rows of some pairs are to replace the old ones, because of one event, and of `more`."""
+        rows = self._pairs.filter(which)
+        self.taken = pl.concat([self.taken, rows])
+        self._event(day, name, old, new, kind, rows["date"][0], rows.height)
+        for other, when, field_name, was, now in more:
+            self._event(when, field_name, was, now, other, when, 1)
+        self._settle(which)
+
+    def _hold(self, which: pl.Expr, kind: Doubt, rule: str) -> None:
+        """The new rows of some pairs are claims that are not taken."""
+        rows = self._claim(which, kind, rule, Scope.ROW)
+        self.notes.append(f"{self.symbol}: {rule}; {rows} row(s) of the answer are held")
+        self._settle(which)
+
+    def _claim(self, which: pl.Expr, kind: Doubt, rule: str, scope: Scope) -> int:
+        rows = self._pairs.filter(which)
+        claims = new_row(rows).with_columns(
+            rows["scale"],
+            rule=pl.lit(rule),
+            scope=pl.lit(scope.value),
+            kind=pl.lit(kind.value),
+            witnesses=pl.lit("stored rows"),
+        )
+        self.held = pl.concat([self.held, claims.select(list(CLAIM_SCHEMA))])
+        return rows.height
+
+    @staticmethod
+    def _live(rows: pl.DataFrame) -> bool:
+        """Whether all stored rows were captured within a few days of their session."""
+        age = pl.col("fetched_at").dt.date() - pl.col("date")
+        return not rows.is_empty() and bool(rows.select((age <= _LIVE).all()).item())
+
+    def _is_last(self, rows: pl.DataFrame) -> bool:
+        """Whether the last bar that can be compared is one of these."""
+        bars = self._pairs.filter(pl.col("q").is_not_null())
+        return not bars.is_empty() and int(bars["at"][-1]) in set(rows["at"])
+
+    def _event(
+        self, day: date, name: str, old: object, new: object, kind: RestatementClass, first: date, rows: int
+    ) -> None:
+        self.events.append((self.symbol, day, name, _text(old), _text(new), kind.value, first, rows))
+
+    def _settle(self, which: pl.Expr, only_field: str = "") -> None:
+        settled = which
+        if only_field:
+            # The row's other values may still differ.
+            others = pl.any_horizontal(differing(n) for n in VALUES if n != only_field)
+            same = [pl.when(which).then(only_field).otherwise(f"{only_field}_new").alias(f"{only_field}_new")]
+            self._pairs = self._pairs.with_columns(same).with_columns(
+                differs=pl.when(which).then(others).otherwise("differs")
+            )
+            return
+        self._pairs = self._pairs.with_columns(settled=pl.col("settled") | settled)
+
+    def _jump(self, at: int, side: str = "") -> float | None:
+        """The ratio of the first close from a pair on to the one before it, on the old side or the new one."""
+        closes = self._pairs.filter(pl.col(f"close{side}").is_not_null()).select("at", f"close{side}")
+        # An ex-date without a bar shows in the next one.
+        before, after = closes.filter(pl.col("at") < at), closes.filter(pl.col("at") >= at)
+        if before.is_empty() or after.is_empty():
+            return None
+        return float(after[f"close{side}"][0] / before[f"close{side}"][-1])
+
+
+def _kind(name: str, old: object) -> RestatementClass:
+    """The class of one field's change that nothing else explains."""
+    late = name == "dividend" and old == 0.0
+    return RestatementClass.LATE_DIVIDEND if late else RestatementClass.CORRECTION
+
+
+def _few_ratios(bars: pl.DataFrame, steps: int) -> bool:
+    """Whether the prices' ratios (`q`) are but a few, those within one `steps`-th of each other counted as one."""
+    ratios = bars.select((pl.col("q").log() * steps).round().alias("ratio"))["ratio"]
+    return int(ratios.value_counts(sort=True)["count"].head(_FEW_RATIOS).sum()) > _SAME_RATIOS * bars.height
+
+
+def _other_volumes(bars: pl.DataFrame) -> bool:
+    """Whether the volumes' ratios scatter."""
+    traded = bars.filter((pl.col("volume") > 0) & (pl.col("volume_new") > 0))
+    if traded.is_empty():
+        return False
+    ratios = traded.select((pl.col("volume_new") / pl.col("volume")).log().alias("ratio"))
+    distance = (pl.col("ratio") - pl.col("ratio").median()).abs().median()
+    return bool(ratios.select(distance > _OTHER_VOLUMES).item())
+
+
+def _likely(move: float) -> bool:
+    return is_within(move, USUAL)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else repr(value) if isinstance(value, float) else str(value)
