@@ -145,7 +145,6 @@ def _actions(rows: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
 
 def _notes(result: FetchResult, verdict: Verdict) -> tuple[str, ...]:
     symbol = result.symbol
-
     return (
         *(f"{symbol}: {one.what}" for one in verdict.explained),
         *(f"{symbol}: not stored: {event}" for event in result.unreadable if event.date is None),

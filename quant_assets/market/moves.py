@@ -70,9 +70,9 @@ def is_explained(close: float, before: float, ratio: float, dividend: float, fac
     return any(is_within(way / before, factor) for way in (close, close * ratio, (close + dividend) * ratio))
 
 
-def looks_like_a_unit(move: float) -> bool:
-    """Whether a move looks like a change between a currency and its hundredth."""
-    return any(abs(math.log(move / unit)) < _NEAR_UNIT for unit in UNITS)
+def looks_like_a_unit(move: float, near: float = _NEAR_UNIT) -> bool:
+    """Whether a move looks like a change between a currency and its hundredth: to `near`, as logarithms."""
+    return any(abs(math.log(move / unit)) < near for unit in UNITS)
 
 
 def like_a_split(move: float) -> str | None:

@@ -497,7 +497,6 @@ class _Symbol:
         self.events.append((self.symbol, day, name, _text(old), _text(new), kind.value, first, rows))
 
     def _settle(self, which: pl.Expr, only_field: str = "") -> None:
-        settled = which
         if only_field:
             # The row's other values may still differ.
             others = pl.any_horizontal(differing(n) for n in VALUES if n != only_field)
@@ -506,7 +505,7 @@ class _Symbol:
                 differs=pl.when(which).then(others).otherwise("differs")
             )
             return
-        self._pairs = self._pairs.with_columns(settled=pl.col("settled") | settled)
+        self._pairs = self._pairs.with_columns(settled=pl.col("settled") | which)
 
     def _jump(self, at: int, side: str = "") -> float | None:
         """The ratio of the first close from a pair on to the one before it, on the old side or the new one."""

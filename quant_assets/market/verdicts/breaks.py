@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.market.moves import looks_like_a_unit
 from quant_assets.market.verdicts.answer import FEW_SESSIONS, Answer, Held, Kind, Series
 
 _SURE = 6.0
@@ -140,7 +141,7 @@ def _witnesses(found: _Breaks, series: Series, ex: int) -> str:
 def _hundredfold(answer: Answer, series: Series) -> list[Held]:
     found = _breaks(series, log(100.0), near=_HUNDRED_NEAR + 3 * series.usual)
     if found is None:
-        if answer.price and _hundred_apart(series.closes[-1], answer.price):
+        if answer.price and looks_like_a_unit(series.closes[-1] / answer.price):
             reason = f"prices near {series.closes[-1]:g} beside the source's own quote of {answer.price:g}"
             return [Held(Kind.HUNDREDFOLD, _all(series), reason)]
         return []
@@ -195,10 +196,6 @@ def _right_level(answer: Answer, series: Series, levels: npt.NDArray[np.int64]) 
 def _sums_up(answer: Answer, series: Series) -> bool:
     """Whether the source's quote is but the answer's last close said again."""
     return bool(answer.price) and abs(answer.price - series.closes[-1]) <= 1e-6 * series.closes[-1]
-
-
-def _hundred_apart(close: float, price: float) -> bool:
-    return abs(abs(log(close / price)) - log(100.0)) < _HUNDRED_NEAR
 
 
 def beside_closed_days(answer: Answer, series: Series) -> list[Held]:

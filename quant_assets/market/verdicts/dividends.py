@@ -3,7 +3,7 @@
 Adj Close is the source's own account of its dividends: from the session before an ex-date to the ex-date the ratio
 of Adj Close to Close grows by `1 / (1 - D / C_prev)`, D and C_prev as served (Yahoo's convention; exact to 5e-7 on
 genuine answers). So it confirms an amount, contradicts it, or reveals one that is not listed. Where it contradicts,
-either side may be right: only the price's fall or what is stored can tell, or the dividend is held.
+either side may be right: where what is stored does not tell, the dividend is held.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
+from quant_assets.market.moves import looks_like_a_unit
 from quant_assets.market.verdicts.answer import (
     DIVIDENDS_SCHEMA,
     FEW_SESSIONS,
@@ -40,6 +41,7 @@ _ROUNDED = 2.5e-6
 ORDINARY = 0.1
 """Yield from which the price has to show that the dividend was paid."""
 _UNIT_NEAR = 0.4
+"""Dividends grow and shrink: how near to a hundredfold one looks like another unit, as a difference of logarithms."""
 _MANY = 6
 """Dividends of a symbol of which each counts little in the median."""
 _UNITS = {("GBP", "GBp"): 100.0, ("GBp", "GBP"): 0.01, ("ILS", "ILA"): 100.0, ("ILA", "ILS"): 0.01,
@@ -206,7 +208,7 @@ class _Weighing:
                 self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
                 return
         usual_amount = self._usual_amount(day)
-        if usual_amount and 0 < share < ORDINARY and _hundredfold(total / usual_amount):
+        if usual_amount and 0 < share < ORDINARY and looks_like_a_unit(total / usual_amount, _UNIT_NEAR):
             reason = f"a dividend of {total:g}, the symbol's others are around {usual_amount:g}"
             self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
             return
@@ -301,10 +303,6 @@ def _slack(series: Series) -> Floats:
     """How far the implied amounts may be off because the source has rounded the prices they come from."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(_ROUNDED * (1.0 + series.closes / series.adjusted), nan=0.0, posinf=0.0)
-
-
-def _hundredfold(factor: float) -> bool:
-    return abs(abs(log(factor)) - log(100.0)) < _UNIT_NEAR
 
 
 def _other_readings(parts: Sequence[tuple[float, str]]) -> list[tuple[float, Kind, str]]:
