@@ -31,7 +31,8 @@ settings.load_profile("patient")
 HERE = Path(__file__).parent
 
 LONGEST = tuple(
-    f"e2e/test_{name}.py" for name in ("daemon", "backfills", "browser", "kill", "gcs", "simulated_year")
+    f"e2e/test_{name}.py"
+    for name in ("daemon", "backfills", "browser", "lies", "kill", "gcs", "simulated_year")
 )
 """Files that take minutes, most of them waiting: they begin first, so that all workers end together."""
 

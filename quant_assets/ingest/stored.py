@@ -29,6 +29,7 @@ class StoredRows:
 
     def __init__(self, store: ObjectStore, exchange: str, plan: Plan) -> None:
         self._store, self._exchange = store, exchange
+        self._wanted = plan.wanted
         self.days = sorted(
             day for day in {*plan.wanted, *plan.look_back} if day in plan.stored and plan.stored[day].version
         )
@@ -36,6 +37,7 @@ class StoredRows:
         self.notes: list[str] = []
         """What was wrong with cells that could not be read."""
         self._read: dict[tuple[date, ...], tuple[frozenset[str], pl.DataFrame]] = {}
+        self._paid: dict[str, pl.DataFrame] | None = None
 
     def rows(self, days: Sequence[date], symbols: Collection[str]) -> pl.DataFrame:
         """The stored rows (DAILY_SCHEMA) of some symbols on some days. Raises ObjectDamaged, StoreUnavailable."""
@@ -59,15 +61,32 @@ class StoredRows:
         return {str(symbol): part for (symbol,), part in parts.items()}
 
     def dividends(self, symbol: str, before: date) -> pl.DataFrame:
-        """The symbol's stored rows with a dividend in the year before a day. Raises StoreUnavailable."""
-        try:
-            year = read_daily(
-                self._store, self._exchange, before - timedelta(days=_A_YEAR), before, symbols=[symbol]
-            )
-        except (ObjectDamaged, ObjectNotFound) as error:
-            self.notes.append(str(error))
+        """The symbol's stored rows with a dividend in the year through a day. Raises StoreUnavailable."""
+        if self._paid is None:
+            parts = self._dividends().partition_by("symbol", as_dict=True)
+            self._paid = {str(name): part for (name,), part in parts.items()}
+        paid = self._paid.get(symbol, empty_daily())
+        return paid.filter(pl.col("date").is_between(before - timedelta(days=_A_YEAR), before)).sort("date")
+
+    def _dividends(self) -> pl.DataFrame:
+        """The rows with a dividend of the plan's symbols since a year before the witnesses, read once for all."""
+        last = self.days[-_WITNESSES:]
+        if not last:
             return empty_daily()
-        return year.filter(pl.col("dividend") > 0)
+        first = last[0] - timedelta(days=_A_YEAR)
+        symbols = set[str]().union(*self._wanted.values())
+        few = sorted(symbols) if len(symbols) <= _FEW_SYMBOLS else None
+        found = [empty_daily()]
+        # Year by year: few of the rows have a dividend, and only those are kept.
+        for year in range(first.year, last[-1].year + 1):
+            begin, end = max(first, date(year, 1, 1)), min(last[-1], date(year, 12, 31))
+            try:
+                rows = read_daily(self._store, self._exchange, begin, end, symbols=few)
+            except (ObjectDamaged, ObjectNotFound) as error:
+                self.notes.append(str(error))
+                continue
+            found.append(rows.filter(pl.col("dividend") > 0))
+        return pl.concat(found)
 
     def _rows(self, days: Sequence[date], symbols: list[str]) -> pl.DataFrame:
         few = symbols if len(symbols) <= _FEW_SYMBOLS else None
