@@ -1,0 +1,119 @@
+"""Answers that are rescaled in part, as they come: with dividends, falls and untraded days at the ex-date."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+import pytest
+
+from quant_assets.market.verdicts.answer import Answer, Kind
+from quant_assets.market.verdicts.judge import judge
+from quant_assets_tests.market.verdicts.served import DAYS, N, changed, scaled, served, traded
+
+EX = 60
+
+
+def held(answer: Answer) -> set[date]:
+    """The days whose bars are held, each as rescaled in part."""
+    found = judge(answer).held
+    assert all(one.kind is Kind.RESCALED_IN_PART for one in found)
+    return {day for one in found for day in one.days}
+
+
+def days(first: int, last: int) -> set[date]:
+    return set(DAYS[first : last + 1])
+
+
+def with_bars(answer: Answer, bars: pl.DataFrame) -> Answer:
+    return replace(answer, bars=bars)
+
+
+def untraded(bars: pl.DataFrame, at: int, like: int) -> pl.DataFrame:
+    """Bars of which that of one row has no trade, and the close of another row as all of its prices."""
+    close = bars["close"][like]
+    here = pl.col("date") == DAYS[at]
+    prices = ("open", "high", "low", "close", "adj_close")
+    return bars.with_columns(
+        *(pl.when(here).then(close).otherwise(name).alias(name) for name in prices),
+        volume=pl.when(here).then(0).otherwise("volume"),
+    )
+
+
+def return_of_capital(share: float, ratio: float, at: int = EX) -> Answer:
+    """A dividend of a share of the new price on the day of a consolidation, as it is served."""
+    rows = traded(7, splits={at: ratio})
+    before = float(rows["close"][at - 1]) / ratio
+    left = 1.0 - share
+    after = pl.col("date") >= DAYS[at]
+    prices = [
+        pl.when(after).then(pl.col(n) * left).otherwise(n).alias(n) for n in ("open", "high", "low", "close")
+    ]
+    paid = pl.when(pl.col("date") == DAYS[at]).then(before * share).otherwise(0.0)
+    return served(rows.with_columns(*prices, dividend=paid))
+
+
+def test_a_return_of_capital_with_a_consolidation_is_no_break() -> None:
+    """The price falls by the ratio, because a dividend is paid for which shares are consolidated by the same."""
+    answer = return_of_capital(1 - 33 / 70, 33 / 70)
+    assert judge(answer).word == "proven"
+    assert held(with_bars(answer, scaled(answer.bars, 33 / 70, 56, 56))) == days(56, 56)
+
+
+def test_a_return_of_capital_does_not_hide_a_history_that_has_not_been_rescaled() -> None:
+    answer = return_of_capital(1 - 33 / 70, 33 / 70)
+    assert held(with_bars(answer, scaled(answer.bars, 33 / 70, 0, EX - 1))) == days(0, EX - 1)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1 / 15, 0.02, 0.0001])
+@pytest.mark.parametrize("move", [0.65, 0.8, 1.3])
+def test_the_price_may_move_on_the_day_of_a_reverse_split(ratio: float, move: float) -> None:
+    answer = served(traded(5, {EX: ratio}, moves={EX: move}))
+    assert judge(answer).word == "proven"
+    assert held(with_bars(answer, scaled(answer.bars, ratio, 0, EX - 1))) == days(0, EX - 1)
+
+
+def test_blocks_and_single_days_in_turns() -> None:
+    """A move in between is none of the ratio's, however it falls together with a step."""
+    answer = served(traded(6, {EX: 1 / 15}, moves={50: 0.9}))
+    bars = answer.bars
+    off = [(0, 38), (42, 46), (49, 49), (51, 53)]
+    for first, last in off:
+        bars = scaled(bars, 1 / 15, first, last)
+    assert held(with_bars(answer, bars)) == set[date]().union(*(days(*span) for span in off))
+
+
+@pytest.mark.parametrize("ratio", [0.1, 4.0])
+def test_a_bar_of_the_ex_date_that_is_the_one_before_it_again_is_held_alone(ratio: float) -> None:
+    rows = traded(splits={EX: ratio})
+    answer = served(rows)
+    stale = untraded(answer.bars, EX, EX - 1)
+    bars = changed(stale, EX, open=ratio, high=ratio, low=ratio, close=ratio, adj_close=ratio)
+    assert held(with_bars(answer, bars)) == {DAYS[EX]}
+    # On its own evening it may as well be the history that is off.
+    that_evening = served(rows, EX + 1)
+    bars = bars[: EX + 1]
+    assert held(with_bars(that_evening, bars)) == days(0, EX)
+    assert held(with_bars(replace(that_evening, stored=rows[40:EX]), bars)) == {DAYS[EX]}
+    # The stored rows tell the other way round as well.
+    unscaled = scaled(that_evening.bars, ratio, 0, EX - 1)
+    assert held(with_bars(replace(that_evening, stored=rows[40:EX]), unscaled)) == days(0, EX - 1)
+
+
+def test_a_split_of_shares_that_are_not_traded_holds_no_bar() -> None:
+    answer = served(traded(splits={EX: 0.1}))
+    bars = answer.bars
+    for at in range(EX, N):
+        bars = untraded(bars, at, EX - 1)
+    assert judge(with_bars(answer, bars)).word == "proven"
+
+
+@pytest.mark.parametrize(("first", "last", "through"), [(4, 12, 23), (9, 18, 36)])
+def test_a_hundredfold_stretch_between_few_others_settles_nothing(
+    first: int, last: int, through: int
+) -> None:
+    answer = served(traded(), through)
+    verdict = judge(with_bars(answer, scaled(answer.bars, 100.0, first, last)))
+    assert {one.kind for one in verdict.held} == {Kind.HUNDREDFOLD}
+    assert {day for one in verdict.held for day in one.days} == days(0, through - 1)
