@@ -27,7 +27,8 @@ _OF_BARS_ALONE = (Kind.RESCALED_IN_PART, Kind.HUNDREDFOLD, Kind.FIELD_OUT_OF_LIN
 class Judged:
     """One symbol's answer as traded: `rows` (ANSWER_SCHEMA) that may be stored, and those `held` (CLAIM_SCHEMA).
 
-    A row whose dividend is held has a null there; one whose bar is held is there without it where it has a split. `notes` are sentences for a person.
+    A row whose dividend is held has a null there; one whose bar is held is there without it where it has a split.
+    `notes` are sentences for a person.
     """
 
     rows: pl.DataFrame

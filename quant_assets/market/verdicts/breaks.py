@@ -12,6 +12,7 @@ The factor is the listed ratio, and the volume goes with it in most.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from datetime import date
 from math import log
 
@@ -37,6 +38,10 @@ _AS_STORED, _ENOUGH = 0.02, 3
 """How near a price counted back is to the stored one that it is, and how many have to be."""
 _OUTWEIGHS = 3
 """How many times the bars of a stretch those around it must be before they say that the stretch is wrong."""
+_OUTSIDE, _IN_RANGE_DAYS = 1.5, 340
+"""By what factor a price lies outside the range of 52 weeks, and the calendar days whose prices surely make it up."""
+_BROKEN = log(2.0)
+"""How large a move is where prices go to a scale that the range of 52 weeks excludes."""
 _SHORT = 60
 """Bars from a hundredfold break to the end of the answer by which they are what is right, if nothing else tells."""
 
@@ -65,7 +70,8 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
                     _witnesses(found, series, ex),
                 )
             )
-    return held + _hundredfold(answer, series)
+    held += _hundredfold(answer, series)
+    return held + _out_of_range(answer, series, {day for one in held for day in one.days})
 
 
 def _off_before(found: Steps, series: Series, ex: int, stored: int | None) -> npt.NDArray[np.bool_]:
@@ -176,6 +182,36 @@ def _hundredfold(answer: Answer, series: Series) -> list[Held]:
         return [Held(Kind.HUNDREDFOLD, _all(series), reason, "nothing tells which side is right")]
     off = np.flatnonzero(levels != reference).tolist()
     return [Held(Kind.HUNDREDFOLD, series.dates(off), reason, witness)]
+
+
+def _out_of_range(answer: Answer, series: Series, held: Collection[date]) -> list[Held]:
+    """The bars of late that the source's own range of 52 weeks excludes, from one break to another.
+
+    No split is listed that would say by what they are off. A range that is behind the prices excludes the last bar as
+    well, and one of other days than the bars has no break where it ends.
+    """
+    if not (answer.low_52_weeks and answer.high_52_weeks) or series.days.size < 2:
+        return []
+    low, high = answer.low_52_weeks / _OUTSIDE, answer.high_52_weeks * _OUTSIDE
+    far = (series.closes < low) | (series.closes > high)
+    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    if far[-1] or not (far & of_late).any():
+        return []
+    breaks = np.flatnonzero((np.abs(series.moves) > _BROKEN) & (np.abs(series.gaps) > _BROKEN)).tolist()
+    off: list[int] = []
+    for first, beyond in itertools.pairwise([0, *breaks, series.days.size]):
+        recent = of_late[first:beyond]
+        if recent.any() and far[first:beyond][recent].all():
+            off += range(first, beyond)
+    days = series.dates(off) - set(held)
+    if not days:
+        return []
+    reason = (
+        f"prices beside the source's own range of 52 weeks, {answer.low_52_weeks:g} to {answer.high_52_weeks:g}: "
+        "on another scale than today's"
+    )
+    when = ", ".join(str(series.days[at]) for at in breaks[:4])
+    return [Held(Kind.RESCALED_IN_PART, days, reason, f"the range of 52 weeks; the series breaks on {when}")]
 
 
 def _all(series: Series) -> frozenset[date]:

@@ -117,3 +117,17 @@ def test_a_hundredfold_stretch_between_few_others_settles_nothing(
     verdict = judge(with_bars(answer, scaled(answer.bars, 100.0, first, last)))
     assert {one.kind for one in verdict.held} == {Kind.HUNDREDFOLD}
     assert {day for one in verdict.held for day in one.days} == days(0, through - 1)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 89), (40, 45), (118, 118)])
+@pytest.mark.parametrize("factor", [15.0, 0.1])
+def test_prices_that_the_range_of_52_weeks_excludes_are_held(first: int, last: int, factor: float) -> None:
+    """No split is listed; a crash as large is in the range."""
+    rows = traded(8)
+    answer = replace(served(rows), low_52_weeks=rows["low"].min(), high_52_weeks=rows["high"].max())
+    assert held(with_bars(answer, scaled(answer.bars, factor, first, last))) == days(first, last)
+    fallen = traded(8, moves={90: 0.07})
+    facts = {"low_52_weeks": fallen["low"].min(), "high_52_weeks": fallen["high"].max()}
+    assert judge(replace(served(fallen), **facts)).word == "proven"
+    # A range that is behind the prices tells nothing, and neither does one of another scale.
+    assert judge(replace(served(fallen), low_52_weeks=150.0, high_52_weeks=250.0)).word == "proven"
