@@ -29,8 +29,8 @@ class Kind(StrEnum):
     UNREADABLE_SPLIT = "unreadable_split"
     """A split whose ratio cannot be read: nothing before it can be counted back."""
     RESCALED_IN_PART = "rescaled_in_part"
-    """Some bars before a listed split are on another share basis than the others, or, with none listed, on another than
-    the source's own range of 52 weeks."""
+    """Some bars before a listed split are on another share basis than the others, or, with none listed, on another
+    than the source's own range of 52 weeks."""
     HUNDREDFOLD = "hundredfold"
     """Some bars are in another unit of the currency than the others, or all of them than the source's own quote."""
     FIELD_OUT_OF_LINE = "field_out_of_line"

@@ -38,6 +38,8 @@ _AS_STORED, _ENOUGH = 0.02, 3
 """How near a price counted back is to the stored one that it is, and how many have to be."""
 _OUTWEIGHS = 3
 """How many times the bars of a stretch those around it must be before they say that the stretch is wrong."""
+_LOUD_VOLUME, _LOUD_SPAN = 4.0, 3.0
+"""How many times the usual volume, and the usual distance from low to high, a day of a large move has."""
 _OUTSIDE, _IN_RANGE_DAYS = 1.5, 340
 """By what factor a price lies outside the range of 52 weeks, and the calendar days whose prices surely make it up."""
 _BROKEN = log(2.0)
@@ -61,6 +63,7 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
         if found is None:
             continue
         off = _off_before(found, series, ex, _level_as_stored(answer, series, found, splits))
+        off &= ~_moved_by_the_market(answer, series, found, ex, ratio)
         if off.any():
             held.append(
                 Held(
@@ -106,6 +109,48 @@ def _off_before(found: Steps, series: Series, ex: int, stored: int | None) -> np
         # Nothing has been traded since the ex-date: it may as well be those bars that are off.
         off[ex:] = True
     return off
+
+
+def _moved_by_the_market(
+    answer: Answer, series: Series, found: Steps, ex: int, ratio: float
+) -> npt.NDArray[np.bool_]:
+    """The bars that the answer begins with and that leave their level by what the witnesses call a real move.
+
+    A company consolidates its shares because their price has fallen, by as much at times. Prices that have not been
+    rescaled step the other way, and are believed to have moved only where both the day itself and the range of 52
+    weeks say so. Near the ex-date neither is believed.
+    """
+    real = np.zeros(series.days.size, dtype=bool)
+    steps = np.flatnonzero(found.steps).tolist()
+    if not steps or ex - steps[0] <= _FEW:
+        return real
+    at = steps[0]
+    unscaled = found.steps[at] == -np.sign(log(ratio))
+    loud, known = _loud(series, at), _in_range(answer, series, at)
+    real[:at] = (loud and known) if unscaled else (loud or known)
+    return real
+
+
+def _loud(series: Series, at: int) -> bool:
+    """Whether a day has the volume and the range of a large move, beside the days before it and after it."""
+    before, after = slice(max(0, at - _WINDOW), at), slice(at + 1, at + 1 + _WINDOW)
+    volumes = [series.volumes[part][series.volumes[part] > 0] for part in (before, after)]
+    if min(part.size for part in volumes) < _ENOUGH:
+        return False
+    spans = np.log(series.highs / series.lows)
+    usual = max(float(np.median(part)) for part in volumes)
+    return bool(
+        series.volumes[at] >= _LOUD_VOLUME * usual and spans[at] >= _LOUD_SPAN * np.median(spans[before])
+    )
+
+
+def _in_range(answer: Answer, series: Series, at: int) -> bool:
+    """Whether the bars of the last year are in the source's range of 52 weeks, those before a position as well."""
+    if not (answer.low_52_weeks and answer.high_52_weeks):
+        return False
+    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    inside = (series.lows >= answer.low_52_weeks * 0.98) & (series.highs <= answer.high_52_weeks * 1.02)
+    return int(of_late[:at].sum()) >= _ENOUGH and bool(inside[of_late].all())
 
 
 def _first_right(found: Steps, series: Series, ex: int) -> tuple[int, bool]:

@@ -7,6 +7,8 @@ from datetime import date
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quant_assets.market.verdicts.answer import Answer, Kind
 from quant_assets.market.verdicts.judge import judge
@@ -131,3 +133,59 @@ def test_prices_that_the_range_of_52_weeks_excludes_are_held(first: int, last: i
     assert judge(replace(served(fallen), **facts)).word == "proven"
     # A range that is behind the prices tells nothing, and neither does one of another scale.
     assert judge(replace(served(fallen), low_52_weeks=150.0, high_52_weeks=250.0)).word == "proven"
+
+
+def facts(rows: pl.DataFrame) -> dict[str, float]:
+    """The source's own range of 52 weeks, in today's shares."""
+    ratios = rows["split_ratio"].to_numpy()
+    later = ratios[::-1].cumprod()[::-1] / ratios
+    low, high = rows["low"].to_numpy() / later, rows["high"].to_numpy() / later
+    return {"low_52_weeks": float(low.min()), "high_52_weeks": float(high.max())}
+
+
+def loud(bars: pl.DataFrame, at: int) -> pl.DataFrame:
+    """Bars with the volume and the range of a large move on one row."""
+    here = pl.col("date") == DAYS[at]
+    return bars.with_columns(
+        volume=pl.when(here).then(pl.col("volume") * 8).otherwise("volume"),
+        low=pl.when(here).then(pl.col("low") * 0.9).otherwise("low"),
+    )
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.05])
+@pytest.mark.parametrize("at", [10, 30, 50])
+def test_a_crash_before_a_consolidation_by_as_much_is_a_crash(ratio: float, at: int) -> None:
+    answer = served(rows := traded(9, {EX: ratio}, moves={at: ratio * 1.1}))
+    assert judge(replace(answer, **facts(rows))).word == "proven"
+    assert judge(with_bars(answer, loud(answer.bars, at))).word == "proven"
+    # With nothing to tell it by it is held.
+    assert held(answer) == days(0, at - 1)
+
+
+@pytest.mark.parametrize("ratio", [2.0, 4.0, 0.5])
+def test_a_move_like_prices_that_have_not_been_rescaled_needs_both_witnesses(ratio: float) -> None:
+    answer = served(rows := traded(10, {EX: ratio}, moves={40: 1 / ratio}))
+    bars = loud(answer.bars, 40)
+    known = facts(rows)
+    known["low_52_weeks"] *= 0.9
+    assert judge(replace(with_bars(answer, bars), **known)).word == "proven"
+    assert held(with_bars(answer, bars)) == days(0, 39)
+    assert held(replace(answer, **known)) == days(0, 39)
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([2.0, 3.0, 5.0, 0.5, 0.1, 0.02]),
+    st.integers(5, EX - 1),
+    st.sampled_from([0.005, 0.01, 0.02]),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_prices_that_have_not_been_rescaled_are_never_believed(
+    seed: int, ratio: float, last: int, usual: float, volume: bool, ranged: bool
+) -> None:
+    rows = traded(seed, {EX: ratio}, usual=usual)
+    answer = replace(served(rows), **(facts(rows) if ranged else {}))
+    bars = scaled(answer.bars, ratio, 0, last, volume=volume)
+    assert held(with_bars(answer, bars)) == days(0, last)
