@@ -51,7 +51,7 @@ def goes_on(harness: Harness, market: ReplayHandle) -> None:
 
 @pytest.mark.parametrize("decision", [Decision.ACCEPTED, Decision.REJECTED])
 @pytest.mark.parametrize(
-    ("factor", "adjusted"), [(100.0, False), (250.0, True)], ids=["contradicted", "implausible"]
+    ("factor", "adjusted"), [(4.0, False), (250.0, True)], ids=["contradicted", "implausible"]
 )
 def test_a_decision_about_a_dividend_stands(
     harness: Harness, market: ReplayHandle, decision: Decision, factor: float, adjusted: bool
@@ -102,11 +102,11 @@ def test_a_stretch_that_was_rejected_stays_out(harness: Harness, market: ReplayH
 
 def test_a_rejected_dividend_is_no_verdict_on_another_amount(harness: Harness, market: ReplayHandle) -> None:
     fault = {"kind": "dividend_factor", "symbol": "IBM", "date": str(EX_DATE), "adjusted": False}
-    market.add_faults({**fault, "factor": 100.0})
+    market.add_faults({**fault, "factor": 4.0})
     harness.live(market, WEEK[-1], DAYS)
     decide(harness, Decision.REJECTED)
     market.clear_faults()
-    market.add_faults({**fault, "factor": 50.0})
+    market.add_faults({**fault, "factor": 2.0})
     report = harness.live(market, TUESDAY)
     assert (report.result, report.quarantined) == ("PARTIAL", 1)
-    assert claims(harness.store, "US")["dividend"].to_list() == [42.5]
+    assert claims(harness.store, "US")["dividend"].to_list() == [1.7]

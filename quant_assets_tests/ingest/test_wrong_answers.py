@@ -105,12 +105,13 @@ ITEMS: dict[str, Seen] = {
     # Bars stamped at 23:00 of the evening before.
     "STAMPS": Seen([fault("stamped_before", first=SPLIT, last=TOLD)], QUARTERLY),
     # Dividends: a hundred times too much, pounds beside pence, never paid, repeated, twice on one day, gains twice.
-    "PENCE": Seen([fault("dividend_factor", date=PAID, factor=100.0)], QUARTERLY, nulls_first=[PAID]),
+    # The price did not fall by a hundred times; a hundredth is held, and the other dividend is not.
+    "PENCE": Seen([fault("dividend_factor", date=PAID, factor=100.0)], QUARTERLY),
     "PHANTOM": Seen([fault("phantom_dividend", date=may(29), amount=676.5)], QUARTERLY, nulls_first=[may(29)]),
     "AGAIN": Seen([fault("dividend_repeated", date=PAID, sessions=-1)], QUARTERLY, nulls_first=[may(22)]),
     "SUMMED": Seen([fault("dividend_repeated", date=PAID, sessions=0)], QUARTERLY),
     "POUND": Seen([fault("dividend_factor", date=PAID, factor=0.01)], QUARTERLY, code="LSE",
-        nulls_first=[*QUARTERLY],
+        nulls_first=[PAID],
     ),
     # A known dividend left out of one answer.
     "FORGOT": Seen([fault("events_left_out", what="dividends")], QUARTERLY, nulls_first=[*QUARTERLY]),

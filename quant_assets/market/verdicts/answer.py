@@ -29,8 +29,7 @@ class Kind(StrEnum):
     UNREADABLE_SPLIT = "unreadable_split"
     """A split whose ratio cannot be read: nothing before it can be counted back."""
     RESCALED_IN_PART = "rescaled_in_part"
-    """Some bars before a listed split are on another share basis than the others, or, with none listed, on another
-    than the source's own range of 52 weeks."""
+    """Some bars before a listed split are on another share basis than the others."""
     HUNDREDFOLD = "hundredfold"
     """Some bars are in another unit of the currency than the others, or all of them than the source's own quote."""
     FIELD_OUT_OF_LINE = "field_out_of_line"
@@ -44,7 +43,8 @@ class Kind(StrEnum):
     DIVIDEND_REPEATED = "dividend_repeated"
     """The same dividend on two days within a few sessions of each other, or twice on one day."""
     DIVIDEND_IMPLAUSIBLE = "dividend_implausible"
-    """A dividend that the price did not fall by, or a hundred times the symbol's others."""
+    """A dividend that the price did not fall by, or that looks like one in another unit by the symbol's others, or by
+    its yield."""
     DIVIDEND_IN_ANOTHER_CURRENCY = "dividend_in_another_currency"
     UNREADABLE_DIVIDEND = "unreadable_dividend"
     GAINS_COUNTED_TWICE = "gains_counted_twice"
@@ -180,8 +180,6 @@ class Series:
         opens, highs, lows, closes, adjusted, volumes = (
             good[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in columns
         )
-        # A source that has lost one serves a zero: it says nothing of dividends.
-        adjusted = np.where(adjusted > 0, adjusted, np.nan)
         moves = np.diff(np.log(closes), prepend=np.log(closes[:1]))
         return cls(
             good["date"].to_numpy(),

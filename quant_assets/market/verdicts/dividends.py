@@ -3,7 +3,8 @@
 Adj Close is the source's own account of its dividends: from the session before an ex-date to the ex-date the ratio
 of Adj Close to Close grows by `1 / (1 - D / C_prev)`, D and C_prev as served (Yahoo's convention; exact to 5e-7 on
 genuine answers). So it confirms an amount, contradicts it, or reveals one that is not listed. Where it contradicts,
-either side may be right: where what is stored does not tell, the dividend is held.
+either side may be right. What is stored tells which; where the two are one amount in two units, or before and after
+a split of the day, so do the price's fall and the symbol's other dividends. Else the dividend is held.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from math import log
 from statistics import median
 
 import numpy as np
 import polars as pl
 
-from quant_assets.market.moves import looks_like_a_unit
+from quant_assets.market.flags import SETTLED_BY_PERSON, has
+from quant_assets.market.verdicts.amounts import (
+    NOTHING,
+    ORDINARY,
+    by_the_others,
+    by_the_price,
+    gain_inside,
+    not_shown,
+    unlike_the_others,
+)
 from quant_assets.market.verdicts.answer import (
     DIVIDENDS_SCHEMA,
     FEW_SESSIONS,
@@ -38,18 +47,12 @@ _REVEALED = 2e-5
 """Share of the price from which a step of Adj Close is a dividend that is not listed."""
 _ROUNDED = 2.5e-6
 """What an implied amount may be off because Yahoo rounds low prices to six decimals, a few times over."""
-ORDINARY = 0.1
-"""Yield from which the price has to show that the dividend was paid."""
-_UNIT_NEAR = 0.4
-"""Dividends grow and shrink: how near to a hundredfold one looks like another unit, as a difference of logarithms."""
 _MANY = 6
 """Dividends of a symbol of which each counts little in the median."""
 _UNITS = {("GBP", "GBp"): 100.0, ("GBp", "GBP"): 0.01, ("ILS", "ILA"): 100.0, ("ILA", "ILS"): 0.01,
           ("ZAR", "ZAc"): 100.0, ("ZAc", "ZAR"): 0.01}  # fmt: skip
 """Per currency of the amount and of the prices the factor between them, where it is known for good."""
 _HUNDREDTHS = frozenset(prices for (_, prices), factor in _UNITS.items() if factor > 1)
-_NOTHING = 2e-4
-"""Yield below which the first dividend of a listing in pence is one in pounds, called pence."""
 
 
 @dataclass(slots=True)
@@ -166,6 +169,8 @@ class _Weighing:
         # Several of one day are adjusted for one after the other, each by the same price before.
         steps = float(np.prod([1.0 - amount / before for amount, _ in parts]))
         if self._agree(total, implied, at) or self._agree(before * (1.0 - steps), implied, at):
+            if self._gain_inside(day, parts, total, at):
+                return
             self._plausible(day, total, at, before)
             return
         for amount, kind, what in _other_readings(parts):
@@ -198,25 +203,67 @@ class _Weighing:
     def _plausible(self, day: date, total: float, at: int, before: float) -> None:
         """Takes a dividend that Adj Close does not contradict, unless the price or the others do."""
         share = total / before
-        fall, usual = float(self._gaps[at]), self._series.usual
-        if share >= 1.0 or (share > ORDINARY and {at, at - 1}.isdisjoint(self._doubtful)):
-            expected = log(1.0 - share) if share < 1.0 else None
-            if expected is None or abs(fall - expected) > max(5 * usual, 0.5 * abs(expected)):
-                reason = (
-                    f"a dividend of {total:g} on a price of {before:g} that moved by {np.expm1(fall):+.1%}"
-                )
-                self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
-                return
+        fall = float(self._gaps[at])
+        seen = share > ORDINARY and {at, at - 1}.isdisjoint(self._doubtful)
+        if (seen or share >= 1.0) and not_shown(share, fall, self._series.usual):
+            reason = f"a dividend of {total:g} on a price of {before:g} that moved by {np.expm1(fall):+.1%}"
+            self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
+            return
+        if (
+            0 < share < NOTHING
+            and self._answer.currency in _HUNDREDTHS
+            and not self._pays_nothing(day, total)
+        ):
+            reason = f"a dividend of {total:g} on a price of {before:g} looks like one in the whole unit"
+            self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "its yield, and those of the others")
+            return
         usual_amount = self._usual_amount(day)
-        if usual_amount and 0 < share < ORDINARY and looks_like_a_unit(total / usual_amount, _UNIT_NEAR):
+        if (
+            usual_amount
+            and 0 < share < ORDINARY
+            and unlike_the_others(total, usual_amount, self._others(day))
+        ):
             reason = f"a dividend of {total:g}, the symbol's others are around {usual_amount:g}"
             self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
             return
-        if usual_amount is None and 0 < share < _NOTHING and self._answer.currency in _HUNDREDTHS:
-            reason = f"a dividend of {total:g} on a price of {before:g} looks like one in the whole unit"
-            self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "its yield; no other dividend is known")
-            return
         self._kept[day] = total
+
+    def _gain_inside(self, day: date, parts: Sequence[tuple[float, str]], total: float, at: int) -> bool:
+        """Whether a gain beside a dividend, both of them in Adj Close, is inside the dividend: then it is explained
+        as stored, or held as the price on the ex-date says."""
+        dividend = sum(amount for amount, kind in parts if kind == "dividend")
+        if not 0 < dividend < total:
+            return False
+        stored = self._known.get(day, 0.0)
+        if stored > 0 and self._agree(dividend, stored, at):
+            what = f"{total:g} with the gain, {stored:g} as stored"
+            self._explain(Kind.GAINS_COUNTED_TWICE, day, stored, what)
+            return True
+        before, fall = float(self._series.closes[at - 1]), float(self._gaps[at])
+        if not gain_inside(total, dividend, before, fall, self._series.usual):
+            return False
+        reason = (
+            f"a dividend of {dividend:g} and a gain of {total - dividend:g} on a price that moved by"
+            f" {np.expm1(fall):+.1%} from {before:g}"
+        )
+        self._hold(Kind.GAINS_COUNTED_TWICE, day, total, reason, "the price on the ex-date")
+        return True
+
+    def _pays_nothing(self, day: date, amount: float) -> bool:
+        """Whether a like dividend that is stored, or yields more, says that the symbol does pay so little."""
+        if any(0.1 < stored / amount < 10 for stored in self._known.values()):
+            return True
+        closes = self._series.closes
+        for other, paid in self._ordinary.items():
+            if other != day and other not in self._known and 0.1 < paid / amount < 10:
+                at = self._position(other)
+                if at and paid >= NOTHING * float(closes[at - 1]):
+                    return True
+        return False
+
+    def _others(self, day: date) -> list[float]:
+        """The symbol's other ordinary dividends."""
+        return [amount for other, amount in self._ordinary.items() if other != day]
 
     def _usual_amount(self, day: date) -> float | None:
         """The median of the symbol's other ordinary dividends, stored and listed, on today's share basis."""
@@ -225,16 +272,18 @@ class _Weighing:
             if self._median is None:
                 self._median = median(self._ordinary.values())
             return self._median
-        others = [amount for other, amount in self._ordinary.items() if other != day]
+        others = self._others(day)
         return median(others) if others else None
 
     def _ordinary_ones(self, listed: Mapping[date, float]) -> dict[date, float]:
-        """By day the dividends of less than a tenth of the price."""
+        """By day the dividends of less than a tenth of the price, of the listed ones those Adj Close agrees with."""
         found = {day: amount for day, amount in self._known.items() if amount > 0}
         for day, amount in listed.items():
             at = self._position(day)
             if at and 0 < amount < ORDINARY * float(self._series.closes[at - 1]):
-                found[day] = amount
+                implied = self._implied_at(at)
+                if implied is None or self._agree(amount, implied, at):
+                    found[day] = amount
         return found
 
     def _contradicted(self, day: date, total: float, implied: float, at: int) -> None:
@@ -247,8 +296,42 @@ class _Weighing:
                     f"{total:g} listed, {implied:g} in Adj Close, {stored:g} as stored",
                 )  # fmt: skip
                 return
+        if settled := self._settled(day, total, implied, at):
+            amount, by = settled
+            what = f"{total:g} listed, {implied:g} in Adj Close, {amount:g} by {by}"
+            self._explain(Kind.DIVIDEND_CONTRADICTED, day, amount, what)
+            return
         reason = f"a dividend of {total:g} is listed, and Adj Close is adjusted by {max(implied, 0.0):g}"
         self._hold(Kind.DIVIDEND_CONTRADICTED, day, total, reason, witnesses)
+
+    def _settled(self, day: date, total: float, implied: float, at: int) -> tuple[float, str] | None:
+        """The right one of two amounts that are the same in two units, or on two sides of a split of the day, and
+        what says so; None where the price and the others leave it open, or disagree."""
+        before = float(self._series.closes[at - 1])
+        other = next((one for one in self._mistaken(day, total) if self._same(one, implied, at)), None)
+        if other is None or self._decided(day):
+            return None
+        small, large = sorted((total, other))
+        moved = self._gaps[at] != 0.0 or self._series.moves[at] != 0.0 or self._series.volumes[at] > 0
+        price = by_the_price(large, small, before, float(self._gaps[at]), self._series.usual, bool(moved))
+        others = by_the_others(large, small, before, self._others(day))
+        if price is not None and others in (None, price):
+            return price, "the price on the ex-date"
+        return (others, "the symbol's other dividends") if price is None and others is not None else None
+
+    def _mistaken(self, day: date, amount: float) -> list[float]:
+        """What an amount may be mistaken for: itself in another unit, or on the other side of a split of the day."""
+        ratios = self._answer.splits.filter(pl.col("date") == day)["ratio"].to_list()
+        return [round(made, 9) for ratio in (100.0, *ratios) for made in (amount / ratio, amount * ratio)]
+
+    def _decided(self, day: date) -> bool:
+        """Whether a person has decided what is stored of a day: that stands."""
+        return not self._answer.stored.filter(pl.col("date") == day, has(SETTLED_BY_PERSON)).is_empty()
+
+    def _same(self, amount: float, implied: float, at: int) -> bool:
+        """Whether Adj Close was adjusted by an amount, and not by none."""
+        exact = _EXACT * float(self._series.closes[at - 1]) + float(self._slack[at])
+        return self._agree(amount, implied, at) and amount > 4 * exact
 
     def _repeated(self) -> None:
         """Equal dividends within a few sessions: one of them is a repeat, and the list cannot tell which."""

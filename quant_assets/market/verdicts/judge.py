@@ -8,10 +8,11 @@ from datetime import date
 import polars as pl
 
 from quant_assets.market.corporate_actions import split_factor_after
+from quant_assets.market.verdicts.amounts import ORDINARY
 from quant_assets.market.verdicts.answer import Answer, Series, Verdict
 from quant_assets.market.verdicts.basis import share_basis
 from quant_assets.market.verdicts.breaks import beside_closed_days, off_scale
-from quant_assets.market.verdicts.dividends import ORDINARY, weigh_dividends
+from quant_assets.market.verdicts.dividends import weigh_dividends
 from quant_assets.market.verdicts.fields import out_of_line
 
 
