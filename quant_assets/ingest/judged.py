@@ -13,19 +13,22 @@ from quant_assets.market.claims import CLAIM_SCHEMA, Scope
 from quant_assets.market.corporate_actions import as_traded, declared, split_factor_after
 from quant_assets.market.flags import DIVIDEND_HELD, NONE, added, explained
 from quant_assets.market.oddities import with_oddities
-from quant_assets.market.verdicts.answer import Answer, Held, Unreadable, Verdict
+from quant_assets.market.verdicts.answer import Answer, Held, Kind, Unreadable, Verdict
 from quant_assets.market.verdicts.judge import judge
 from quant_assets.resources.source import FetchResult
 
 _SAME = 1e-4
 _REASON = ("rule", "scope", "kind", "witnesses")
+_OF_BARS_ALONE = (Kind.RESCALED_IN_PART, Kind.HUNDREDFOLD, Kind.FIELD_OUT_OF_LINE)
+"""Kinds that say nothing against the splits of the days they hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """One symbol's answer as traded: `rows` (ANSWER_SCHEMA) that may be stored, and those `held` (CLAIM_SCHEMA).
 
-    A row whose dividend is held has a null there. `notes` are sentences for a person.
+    A row whose dividend is held has a null there; one whose bar is held is there without it where it has a split.
+    `notes` are sentences for a person.
     """
 
     rows: pl.DataFrame
@@ -70,7 +73,15 @@ def judged(
     # What a person has accepted is stored: the answer says nothing of it then, rather than that there is none.
     in_doubt = pl.col("date").is_in(actions["date"].implode())
     actions = actions.filter(~pl.col("date").is_in([*decided, *_as_stored(actions, stored, ("dividend",))]))
-    kept = rows.filter(~doubtful).with_columns(
+    # Of a bar in doubt on an ex-date the split is not: without it nothing after it could be compared.
+    settled_split = [day for day, one in days.items() if one.kind in _OF_BARS_ALONE]
+    bare = doubtful & pl.col("date").is_in(settled_split) & (pl.col("split_ratio") != 1.0)
+    kept = rows.filter(~doubtful | bare).with_columns(
+        *(pl.when(~bare).then(name).alias(name) for name in PRICES),
+        volume=pl.when(bare).then(0).otherwise("volume"),
+        flags=pl.when(bare).then(pl.lit(NONE)).otherwise("flags"),
+    )
+    kept = kept.with_columns(
         dividend=pl.when(in_doubt).then(None).otherwise("dividend"),
         flags=added(pl.col("flags"), DIVIDEND_HELD, in_doubt),
     )

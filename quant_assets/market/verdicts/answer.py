@@ -29,7 +29,8 @@ class Kind(StrEnum):
     UNREADABLE_SPLIT = "unreadable_split"
     """A split whose ratio cannot be read: nothing before it can be counted back."""
     RESCALED_IN_PART = "rescaled_in_part"
-    """Some bars before a listed split are on another share basis than the others."""
+    """Some bars before a listed split are on another share basis than the others, or, with none listed, on another
+    than the source's own range of 52 weeks."""
     HUNDREDFOLD = "hundredfold"
     """Some bars are in another unit of the currency than the others, or all of them than the source's own quote."""
     FIELD_OUT_OF_LINE = "field_out_of_line"
@@ -180,6 +181,8 @@ class Series:
         opens, highs, lows, closes, adjusted, volumes = (
             good[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in columns
         )
+        # A source that has lost one serves a zero: it says nothing of dividends.
+        adjusted = np.where(adjusted > 0, adjusted, np.nan)
         moves = np.diff(np.log(closes), prepend=np.log(closes[:1]))
         return cls(
             good["date"].to_numpy(),

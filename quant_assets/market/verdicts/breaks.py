@@ -5,13 +5,14 @@ shows bars before its ex-date that have not been rescaled, or have been once too
 another unit of the currency. The bars from the ex-date on are on today's basis, whatever else is wrong.
 
 What was recorded of real answers: a block from the start of the range to some day before the ex-date, or single days
-up to five sessions before it; the factor is the listed ratio, and the volume goes with it in most.
+up to five sessions before it, or many of both in turns; the bar of the ex-date itself, on which nothing was traded.
+The factor is the listed ratio, and the volume goes with it in most.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import date
 from math import log
 
@@ -19,13 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.market.corporate_actions import split_factor_after
 from quant_assets.market.moves import looks_like_a_unit
 from quant_assets.market.verdicts.answer import FEW_SESSIONS, Answer, Held, Kind, Series
+from quant_assets.market.verdicts.steps import Steps, expected_falls, steps_by, steps_by_ratio
 
-_SURE = 6.0
-"""Usual moves that a ratio must be larger than, or the market's own moves cannot be told from it."""
-_NEAR, _NEAREST, _FURTHEST = 3.0, 0.02, 0.2
-"""How far, in usual moves, a break may be from a ratio; at least, and at most, as a difference of logarithms."""
 _HUNDRED_NEAR = 0.2
 _WINDOW = 20
 """Bars on both sides of a break whose volumes are compared."""
@@ -33,20 +32,20 @@ _NEARBY = 60
 """Sessions before an ex-date in which a break near its ratio is its doing, whatever the volumes show."""
 _A_YEAR = 250
 """Sessions before an ex-date in which it is where the volumes show it, too. A crash doubles volumes as well."""
+_FEW = 5
+"""Sessions from an ex-date on in which a bar may still have a price from before it."""
+_AS_STORED, _ENOUGH = 0.02, 3
+"""How near a price counted back is to the stored one that it is, and how many have to be."""
+_OUTWEIGHS = 3
+"""How many times the bars of a stretch those around it must be before they say that the stretch is wrong."""
+_LOUD_VOLUME, _LOUD_SPAN = 4.0, 3.0
+"""How many times the usual volume, and the usual distance from low to high, a day of a large move has."""
+_OUTSIDE, _IN_RANGE_DAYS = 1.5, 340
+"""By what factor a price lies outside the range of 52 weeks, and the calendar days whose prices surely make it up."""
+_BROKEN = log(2.0)
+"""How large a move is where prices go to a scale that the range of 52 weeks excludes."""
 _SHORT = 60
 """Bars from a hundredfold break to the end of the answer by which they are what is right, if nothing else tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Breaks:
-    """Where a series leaves its level by a factor, and comes back: +1 up, -1 down, 0 elsewhere."""
-
-    factor: float
-    steps: npt.NDArray[np.int64]
-
-    @property
-    def levels(self) -> npt.NDArray[np.int64]:
-        return np.cumsum(self.steps)
 
 
 def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held]:
@@ -56,13 +55,15 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
     """
     if series.days.size < 2:
         return []
+    falls = expected_falls(answer, series)
     held: list[Held] = []
     for day, ratio in splits.select("date", "ratio").iter_rows():
-        found = _breaks(series, abs(log(ratio)) if ratio > 0 else 0.0)
+        ex = int(np.searchsorted(series.days, np.datetime64(day, "D")))
+        found = steps_by_ratio(series, ratio, ex, falls)
         if found is None:
             continue
-        ex = int(np.searchsorted(series.days, np.datetime64(day, "D")))
-        off = _off_before(found, series, ex)
+        off = _off_before(found, series, ex, _level_as_stored(answer, series, found, splits))
+        off &= ~_moved_by_the_market(answer, series, found, ex, ratio)
         if off.any():
             held.append(
                 Held(
@@ -72,37 +73,31 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
                     _witnesses(found, series, ex),
                 )
             )
-    return held + _hundredfold(answer, series)
+    held += _hundredfold(answer, series)
+    return held + _out_of_range(answer, series, {day for one in held for day in one.days})
 
 
-def _breaks(series: Series, size: float, *, near: float | None = None) -> _Breaks | None:
-    if size <= _SURE * series.usual:
-        return None
-    if near is None:
-        near = min(max(_NEAR * series.usual, _NEAREST), _FURTHEST, 0.35 * size)
-    gaps = series.gaps
-    at = (np.abs(np.abs(series.moves) - size) <= near) & (np.abs(np.abs(gaps) - size) <= 1.5 * near)
-    at &= np.sign(series.moves) == np.sign(gaps)
-    at[0] = False
-    if not at.any():
-        return None
-    return _Breaks(float(np.exp(size)), np.where(at, np.sign(series.moves), 0).astype(np.int64))
+def _off_before(found: Steps, series: Series, ex: int, stored: int | None) -> npt.NDArray[np.bool_]:
+    """The bars that are on another level than those from position `ex` on, where that is an error.
 
-
-def _off_before(found: _Breaks, series: Series, ex: int) -> npt.NDArray[np.bool_]:
-    """The bars before position `ex` that are on another level than those from it on, where that is an error."""
+    `stored` is the level that stored rows are on; None where they do not tell.
+    """
     levels = found.levels
     count = levels.size
-    steps = np.flatnonzero(found.steps)
-    steps = steps[steps <= ex]
     off = np.zeros(count, dtype=bool)
+    right, in_doubt = _first_right(found, series, ex)
+    steps = np.flatnonzero(found.steps)
+    steps = steps[steps <= right]
     if not steps.size:
         return off
-    reference = levels[min(ex, count - 1)] if ex < count else levels[-1]
-    off[:ex] = levels[:ex] != reference
+    reference = levels[min(right, count - 1)]
+    if stored is not None and stored != reference and in_doubt:
+        # History has been rescaled; what is not are the bars from the ex-date on.
+        reference, right, steps = stored, count, np.flatnonzero(found.steps)
+    off[:right] = levels[:right] != reference
     if not off.any():
         return off
-    edges = [0, *steps.tolist(), min(ex, count)]
+    edges = [0, *steps.tolist(), min(right, count)]
     segments = [(a, b) for a, b in itertools.pairwise(edges) if a < b and off[a]]
     for first, beyond in segments:
         # A stretch that is left and come back to is none of the market's; one that the answer begins with may be.
@@ -110,10 +105,89 @@ def _off_before(found: _Breaks, series: Series, ex: int) -> npt.NDArray[np.bool_
         near = ex - beyond <= _NEARBY or (ex - beyond <= _A_YEAR and _volume_agrees(found, series, beyond))
         if not (paired or near):
             off[first:beyond] = False
+    if in_doubt and stored is None and off.any():
+        # Nothing has been traded since the ex-date: it may as well be those bars that are off.
+        off[ex:] = True
     return off
 
 
-def _volume_agrees(found: _Breaks, series: Series, at: int) -> bool:
+def _moved_by_the_market(
+    answer: Answer, series: Series, found: Steps, ex: int, ratio: float
+) -> npt.NDArray[np.bool_]:
+    """The bars that the answer begins with and that leave their level by what the witnesses call a real move.
+
+    A company consolidates its shares because their price has fallen, by as much at times. Prices that have not been
+    rescaled step the other way, and are believed to have moved only where both the day itself and the range of 52
+    weeks say so. Near the ex-date neither is believed.
+    """
+    real = np.zeros(series.days.size, dtype=bool)
+    steps = np.flatnonzero(found.steps).tolist()
+    if not steps or ex - steps[0] <= _FEW:
+        return real
+    at = steps[0]
+    unscaled = found.steps[at] == -np.sign(log(ratio))
+    loud, known = _loud(series, at), _in_range(answer, series, at)
+    real[:at] = (loud and known) if unscaled else (loud or known)
+    return real
+
+
+def _loud(series: Series, at: int) -> bool:
+    """Whether a day has the volume and the range of a large move, beside the days before it and after it."""
+    before, after = slice(max(0, at - _WINDOW), at), slice(at + 1, at + 1 + _WINDOW)
+    volumes = [series.volumes[part][series.volumes[part] > 0] for part in (before, after)]
+    if min(part.size for part in volumes) < _ENOUGH:
+        return False
+    spans = np.log(series.highs / series.lows)
+    usual = max(float(np.median(part)) for part in volumes)
+    return bool(
+        series.volumes[at] >= _LOUD_VOLUME * usual and spans[at] >= _LOUD_SPAN * np.median(spans[before])
+    )
+
+
+def _in_range(answer: Answer, series: Series, at: int) -> bool:
+    """Whether the bars of the last year are in the source's range of 52 weeks, those before a position as well."""
+    if not (answer.low_52_weeks and answer.high_52_weeks):
+        return False
+    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    inside = (series.lows >= answer.low_52_weeks * 0.98) & (series.highs <= answer.high_52_weeks * 1.02)
+    return int(of_late[:at].sum()) >= _ENOUGH and bool(inside[of_late].all())
+
+
+def _first_right(found: Steps, series: Series, ex: int) -> tuple[int, bool]:
+    """From which position on the bars are on today's basis, and whether that is in doubt.
+
+    It is that of the ex-date, but a bar without a trade has its price from before; so has a short stretch from there
+    on that is left again for the level before it.
+    """
+    levels, count = found.levels, found.steps.size
+    right, traded = ex, series.volumes > 0
+    for at in np.flatnonzero(found.steps).tolist():
+        if ex < at <= ex + _FEW:
+            back = ex > 0 and levels[at] == levels[ex - 1] != levels[ex]
+            if back or not traded[ex:at].any():
+                right = at
+    # A step just there, and no trade since: the bars from it on may be those that are off.
+    doubtful = 0 < ex < count and levels[min(right, count - 1)] != levels[ex - 1]
+    return right, bool(doubtful and not traded[right:].any())
+
+
+def _level_as_stored(answer: Answer, series: Series, found: Steps, splits: pl.DataFrame) -> int | None:
+    """The one level on which bars are as they are stored, counted back to what was traded."""
+    known = answer.stored.filter(pl.col("close") > 0).select("date", "close")
+    if known.is_empty():
+        return None
+    factors = split_factor_after(pl.Series("date", series.days), splits)
+    counted = pl.DataFrame(
+        {"date": series.days, "counted": series.closes, "level": found.levels}
+    ).with_columns(pl.col("date").cast(pl.Date), counted=pl.col("counted") * factors)
+    both = counted.join(known, on="date").filter(
+        (pl.col("counted") / pl.col("close") - 1.0).abs() < _AS_STORED
+    )
+    levels = both["level"].unique().to_list()
+    return int(levels[0]) if len(levels) == 1 and both.height >= _ENOUGH else None
+
+
+def _volume_agrees(found: Steps, series: Series, at: int) -> bool:
     """Whether the volume changes at a break by the factor that the price changes by, the other way."""
     change = _volume_change(series, at)
     if change is None:
@@ -131,7 +205,7 @@ def _volume_change(series: Series, at: int) -> float | None:
     return float(np.log(np.median(after)) - np.log(np.median(before)))
 
 
-def _witnesses(found: _Breaks, series: Series, ex: int) -> str:
+def _witnesses(found: Steps, series: Series, ex: int) -> str:
     at = [int(i) for i in np.flatnonzero(found.steps) if i <= ex]
     days = ", ".join(str(series.days[i]) for i in at[:4])
     agree = sum(_volume_agrees(found, series, i) for i in at)
@@ -139,7 +213,7 @@ def _witnesses(found: _Breaks, series: Series, ex: int) -> str:
 
 
 def _hundredfold(answer: Answer, series: Series) -> list[Held]:
-    found = _breaks(series, log(100.0), near=_HUNDRED_NEAR + 3 * series.usual)
+    found = steps_by(series, log(100.0), np.zeros(series.days.size), near=_HUNDRED_NEAR + 3 * series.usual)
     if found is None:
         if answer.price and looks_like_a_unit(series.closes[-1] / answer.price):
             reason = f"prices near {series.closes[-1]:g} beside the source's own quote of {answer.price:g}"
@@ -153,6 +227,36 @@ def _hundredfold(answer: Answer, series: Series) -> list[Held]:
         return [Held(Kind.HUNDREDFOLD, _all(series), reason, "nothing tells which side is right")]
     off = np.flatnonzero(levels != reference).tolist()
     return [Held(Kind.HUNDREDFOLD, series.dates(off), reason, witness)]
+
+
+def _out_of_range(answer: Answer, series: Series, held: Collection[date]) -> list[Held]:
+    """The bars of late that the source's own range of 52 weeks excludes, from one break to another.
+
+    No split is listed that would say by what they are off. A range that is behind the prices excludes the last bar as
+    well, and one of other days than the bars has no break where it ends.
+    """
+    if not (answer.low_52_weeks and answer.high_52_weeks) or series.days.size < 2:
+        return []
+    low, high = answer.low_52_weeks / _OUTSIDE, answer.high_52_weeks * _OUTSIDE
+    far = (series.closes < low) | (series.closes > high)
+    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    if far[-1] or not (far & of_late).any():
+        return []
+    breaks = np.flatnonzero((np.abs(series.moves) > _BROKEN) & (np.abs(series.gaps) > _BROKEN)).tolist()
+    off: list[int] = []
+    for first, beyond in itertools.pairwise([0, *breaks, series.days.size]):
+        recent = of_late[first:beyond]
+        if recent.any() and far[first:beyond][recent].all():
+            off += range(first, beyond)
+    days = series.dates(off) - set(held)
+    if not days:
+        return []
+    reason = (
+        f"prices beside the source's own range of 52 weeks, {answer.low_52_weeks:g} to {answer.high_52_weeks:g}: "
+        "on another scale than today's"
+    )
+    when = ", ".join(str(series.days[at]) for at in breaks[:4])
+    return [Held(Kind.RESCALED_IN_PART, days, reason, f"the range of 52 weeks; the series breaks on {when}")]
 
 
 def _all(series: Series) -> frozenset[date]:
@@ -182,7 +286,8 @@ def _right_level(answer: Answer, series: Series, levels: npt.NDArray[np.int64]) 
         right = [level for level, fit in fits.items() if fit]
         if len(right) == 1 and len(fits) > 1:
             return right[0], "the source's own range of 52 weeks"
-    if levels[0] == levels[-1]:
+    outside = int((levels == levels[0]).sum())
+    if levels[0] == levels[-1] and outside >= _OUTWEIGHS * (levels.size - outside):
         return int(levels[0]), "the bars on both sides of the stretch"
     if levels.size - int(np.flatnonzero(np.diff(levels, prepend=levels[:1]))[-1]) >= _SHORT:
         return int(levels[-1]), "the bars since the break"

@@ -100,6 +100,14 @@ def test_an_answer_without_adj_close_or_bars_is_judged_by_what_there_is() -> Non
     assert judge(empty).dividends.height == 1
 
 
+@pytest.mark.parametrize("at", [59, 60, 61, N - 1])
+def test_an_adj_close_of_zero_reveals_no_dividend_and_contradicts_none(at: int) -> None:
+    answer = served(traded(dividends={60: 1.0}))
+    verdict = judge(with_bars(answer, changed(answer.bars, at, adj_close=0.0)))
+    assert verdict.word == "proven", verdict.actions
+    assert paid(verdict) == {DAYS[60]: 1.0}
+
+
 @pytest.mark.parametrize("start", [0.002, 0.02])
 def test_low_prices_rounded_to_six_decimals_reveal_no_dividend(start: float) -> None:
     answer = served(traded(start=200.0, dividends={60: 1.0, 100: 1.0}))

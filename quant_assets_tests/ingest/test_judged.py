@@ -1,0 +1,45 @@
+"""What is kept of an answer whose bars are in doubt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from quant_assets.ingest.judged import judged
+from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.validation import validate_answer, with_context
+from quant_assets.resources.source import SERVED_SCHEMA, FetchResult, Outcome
+from quant_assets_tests.market.verdicts.served import DAYS, changed, served, traded
+
+EX = 60
+NOBODY = pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date, "close": pl.Float64})
+LISTING = pl.DataFrame(
+    {"symbol": ["A"], "listed_on": [None], "delisted_on": [None]},
+    schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date},
+)
+
+
+@pytest.mark.parametrize("through", [EX + 1, EX + 2, EX + 20])
+def test_a_bar_in_doubt_on_an_ex_date_leaves_its_split(through: int) -> None:
+    """Without the split no bar after it would be explained, and each of them refused."""
+    rows = traded(splits={EX: 0.1})
+    answer = served(rows, through)
+    bars = changed(answer.bars, EX, high=100.0).select(
+        pl.col(name).cast(dtype) for name, dtype in SERVED_SCHEMA.items()
+    )
+    result = FetchResult(
+        "A", Outcome.OK, bars=bars, splits=answer.splits, dividends=answer.dividends, currency="USD"
+    )
+    found = judged(result, datetime(2024, 9, 2, tzinfo=UTC), None, DAYS, NOBODY)
+    assert found.held["date"].to_list() == [DAYS[EX]]
+    held = found.rows.filter(pl.col("date") == DAYS[EX]).select("open", "close", "volume", "split_ratio")
+    assert held.rows() == [(None, None, 0, 0.1)]
+    sessions, currencies = pl.Series(DAYS), pl.Series(["USD"])
+    good, refused = validate_answer(with_context(found.rows, sessions, currencies, LISTING, NOBODY))
+    assert refused.is_empty()
+    assert good.select(list(ANSWER_SCHEMA)).height == through
+    kept = good.filter(pl.col("close").is_not_null())
+    truth = rows[:through].filter(pl.col("date") != DAYS[EX])
+    assert kept["close"].round(2).to_list() == truth["close"].to_list()
