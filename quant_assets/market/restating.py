@@ -174,8 +174,9 @@ class _Symbol(SymbolPairs):
                 if self._live(before):
                     self._settle(which)
                     self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured before it, are kept")
+                elif self._goes_on_before(before):
+                    self.reaches_back = True
                 elif self._confirmed:
-                    self.reaches_back = self.reaches_back or not self._whole
                     self._take(which, RestatementClass.CORRECTION, day, "split_ratio", old, new)
                 else:
                     self._hold(which, Doubt.SPLIT_LEFT_OUT, rule)
@@ -301,15 +302,22 @@ class _Symbol(SymbolPairs):
         if live and (not through_now or self._days_claimed >= PERSISTENT):
             self._settle(which)
             self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured on their evenings, are kept")
+        elif not live and self._goes_on_before(off):
+            self.reaches_back = True
         elif self._confirmed and not live:
-            if not self._whole and off["at"][0] == 0:
-                self.reaches_back = True
-                return
             old, new = self._pairs.select("close", "close_new").row(end)
             self._take(which, RestatementClass.RESCALED, off["date"][-1], "close", old, new)
         else:
             self._hold(which, Doubt.RESCALED, rule)
             self.in_doubt = self.in_doubt or through_now
+
+    def _goes_on_before(self, off: pl.DataFrame) -> bool:
+        """Whether a change of `off` goes on before the first row that was compared.
+
+        Then the whole history is compared, also for what is to be held: of a part of a history nobody could accept
+        anything but a break in it.
+        """
+        return not self._whole and int(off["at"][0]) == 0
 
     def _other_history(self) -> None:
         bars = self._pairs.filter(pl.col("q").is_not_null() & ~pl.col("settled"))
@@ -320,12 +328,12 @@ class _Symbol(SymbolPairs):
         if _few_ratios(bars, 200) and (_few_ratios(bars, 1000) or not _other_volumes(bars)):
             return
         which = pl.col("differs") & ~pl.col("settled")
-        if not self._confirmed:
+        if not self._whole:
+            self.reaches_back = True
+        elif not self._confirmed:
             self._hold(which, Doubt.OTHER_HISTORY, OTHER_HISTORY)
             self._settle(pl.lit(True))
             self.in_doubt = True
-        elif not self._whole:
-            self.reaches_back = True
         else:
             last = self._open.row(-1, named=True)
             self._take(

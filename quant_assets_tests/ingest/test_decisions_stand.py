@@ -110,3 +110,23 @@ def test_a_rejected_dividend_is_no_verdict_on_another_amount(harness: Harness, m
     report = harness.live(market, TUESDAY)
     assert (report.result, report.quarantined) == ("PARTIAL", 1)
     assert claims(harness.store, "US")["dividend"].to_list() == [1.7]
+
+
+def test_an_accepted_answer_has_the_whole_history_and_leaves_no_break(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], DAYS)
+    before = ibm(harness)
+    market.add_faults({"kind": "rescaled_bars", "symbol": "IBM", "factor": 1.5, "volume": False})
+    report = harness.live(market, TUESDAY, look_back=5)
+    assert report.held.select("symbol", "scope", "first", "last").rows() == [
+        ("IBM", "answer", DAYS[0], TUESDAY)
+    ]
+    decide(harness, Decision.ACCEPTED)
+    after = ibm(harness)
+    assert after["close"][:-1].to_list() == pytest.approx((before["close"] * 1.5).to_list(), rel=1e-5)
+    events = harness.restatements()
+    report = harness.live(market, WEDNESDAY, DAYS, mode=Mode.FORCE)
+    assert (report.result, report.claimed) == ("COMPLETE", 0)
+    assert harness.restatements().equals(events)
+    assert set(ibm(harness)["split_ratio"]) == {1.0}

@@ -289,11 +289,10 @@ def test_a_jump_fetched_in_one_go_and_repaired_by_the_source_is_taken() -> None:
     assert judge(stored_rows, answer, whole=False).reaches_back == ["A"]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_history_rescaled_without_a_split_that_explains_it_is_held(whole: bool) -> None:
+def test_a_history_rescaled_without_a_split_that_explains_it_is_held() -> None:
     stored_rows = history()
     answer = later(rescaled(stored_rows, 0.5, before=20))
-    found = judge(stored_rows, answer, whole=whole)
+    found = judge(stored_rows, answer, whole=True)
     assert found.events.is_empty()
     assert found.old.is_empty()
     assert found.reaches_back == []
@@ -303,6 +302,9 @@ def test_a_history_rescaled_without_a_split_that_explains_it_is_held(whole: bool
     assert found.held["rule"].unique().to_list() == [f"{RESCALED}: by 0.5"]
     assert found.held.select(list(ANSWER_SCHEMA)).equals(answer[:20])
     assert len(found.notes) == 1
+    # Of a part of a history nothing is held: accepted, it would be a break where the part begins.
+    found = judge(stored_rows, answer, whole=False)
+    assert (found.reaches_back, found.held.height) == (["A"], 0)
 
 
 def test_a_history_rescaled_for_good_is_taken_on_the_third_day_of_the_claim() -> None:
