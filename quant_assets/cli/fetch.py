@@ -305,18 +305,21 @@ def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
     """Prints what is missing and the counts; answers the cells by state."""
     from quant_assets.cli.console import console
     from quant_assets.maintenance.inventory import worst_holes
+    from quant_assets.market.coverage import in_words
     from quant_assets.resources.counters import DATA_REQUESTS, WRITES, counted
 
     states = Counter(entry.state.value for _, entry in asked)
     holes = worst_holes(entry for _, entry in asked)
     for symbol, outcome, reason, cells in holes[:_MOST_LINES]:
         console.print(
-            f"missing: {symbol} in {cells} cell(s): {outcome}: {reason}", markup=False, soft_wrap=True
+            f"missing: {symbol} in {cells} cell(s): {in_words(outcome, reason)}", markup=False, soft_wrap=True
         )
     if len(holes) > _MOST_LINES:
         console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
     if restated:
-        console.print(f"restated: {restated} value(s); `quant-assets restatements` lists them")
+        console.print(
+            f"restated: {restated} change(s); `quant-assets restatements` lists them, with the rows of each"
+        )
     counts = " ".join(f"{state}={states[state]}" for state in ("complete", "partial", "closed", "failed"))
     print(f"{counts} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")
     return states

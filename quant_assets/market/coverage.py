@@ -52,6 +52,12 @@ SHORT_GAP = 5
 """Sessions in a row without a bar, up to which it takes statements of two different days to call it a suspension."""
 
 
+def in_words(outcome: str, reason: str) -> str:
+    """An outcome with its reason, which mostly begins with it, said once."""
+    known = reason.startswith((outcome, outcome.replace("_", "-")))
+    return reason if known else f"{outcome}: {reason}"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Missing:
     """A symbol that was expected in a cell and has no row there."""

@@ -73,7 +73,7 @@ def test_what_differs_is_told_then_taken_and_then_on_record(
     # The next day's update holds the week before as well.
     update = command("update-daily", "--date", "2013-02-19")
     assert update.exit_code == 0, update.output
-    assert "restated: 1 value(s)" in update.stdout
+    assert "restated: 1 change(s)" in update.stdout
     (event,) = listed(command("restatements", "--symbol", "IBM", "--json"))
     assert (event["date"], event["old"], event["new"], event["class"]) == (
         "2013-02-13", "200.09", "200.5", "correction",
@@ -127,7 +127,7 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     market.add_faults(broken("IBM", "2013-02-13"), broken("MSFT", "2013-02-14"))
     partial = command(*BACKFILL)
     assert partial.exit_code == 2
-    assert "missing: IBM in 1 cell(s): held" in partial.stdout
+    assert f"missing: IBM in 1 cell(s): held: {OUT_OF_LINE}" in partial.stdout
     lines = [line for line in partial.stdout.splitlines() if line.startswith("held: ")]
     assert [line.split(" around")[0] for line in lines] == [
         f"held: {symbol}: bar of {day}, since 2013-02-19: {OUT_OF_LINE}"

@@ -288,7 +288,8 @@ class _Weighing:
 
     def _contradicted(self, day: date, total: float, implied: float, at: int) -> None:
         stored = self._known.get(day)
-        witnesses = f"Adj Close is adjusted by {implied:g}"
+        adjusted = "not adjusted" if self._agree(0.0, implied, at) else f"adjusted by {max(implied, 0.0):g}"
+        witnesses = f"Adj Close is {adjusted}"
         for amount in (total, implied):
             if stored is not None and stored > 0 and self._agree(amount, stored, at):
                 self._explain(
@@ -301,7 +302,7 @@ class _Weighing:
             what = f"{total:g} listed, {implied:g} in Adj Close, {amount:g} by {by}"
             self._explain(Kind.DIVIDEND_CONTRADICTED, day, amount, what)
             return
-        reason = f"a dividend of {total:g} is listed, and Adj Close is adjusted by {max(implied, 0.0):g}"
+        reason = f"a dividend of {total:g} is listed, and {witnesses}"
         self._hold(Kind.DIVIDEND_CONTRADICTED, day, total, reason, witnesses)
 
     def _settled(self, day: date, total: float, implied: float, at: int) -> tuple[float, str] | None:
