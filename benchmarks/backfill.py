@@ -29,6 +29,7 @@ from rich.table import Table
 from quant_assets.dev.demo import write_universe
 from quant_assets.exchanges import exchange
 from quant_assets.ingest import judged
+from quant_assets.instance import open_instance
 from quant_assets.local_runs import Runner
 from quant_assets.market.verdicts.answer import Answer, Verdict
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
@@ -78,7 +79,7 @@ def backfill(server: ReplayHandle, settings: Settings, days: list[date]) -> Back
         requests = server.stats()["requests"]["chart_data"]
         entries = list(Manifest(runner.store, DAILY).all(CODE))
         (report,) = read_reports(runner.store, CODE)
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with open_instance(settings) as instance:
         (run,) = instance.get_runs(filters=dg.RunsFilter(job_name=f"{DAILY}_{CODE.lower()}"))
     assert run.is_success
     assert requests == symbols, f"{requests} data requests for {symbols} symbols"

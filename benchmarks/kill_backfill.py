@@ -42,6 +42,7 @@ from quant_assets.exchanges import exchange
 from quant_assets.ingest.context import FillContext, FillRules, Listeners
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import FillRequest, Plan
+from quant_assets.instance import open_instance
 from quant_assets.local_runs import Runner
 from quant_assets.market.bars import content_sha256
 from quant_assets.reader import prices
@@ -278,7 +279,7 @@ def undocumented(given: Settings) -> list[str]:
     """Partitions that stand in the store and that Dagster does not show as materialized."""
     store = open_store(given.store_location)
     found: list[str] = []
-    with dg.DagsterInstance.from_config(str(given.dagster_home)) as instance:
+    with open_instance(given) as instance:
         for table, partition_first in ((DAILY, True), (HISTORY, False), (WEEKLY, False)):
             shown = instance.get_materialized_partitions(dg.AssetKey(table))
             for info in store.list(f"{table}/"):

@@ -14,8 +14,20 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.settings import Settings
 
-INSTANCE_FILE = """\
+_BEGIN = """\
 # Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
+"""
+_STORAGE = """\
+storage:
+  # Dagster's SQLite databases, with connections that stay open.
+  custom:
+    module: quant_assets.defs.event_log
+    class: OpenSqliteStorage
+    config:
+      base_dir:
+        env: DAGSTER_HOME
+"""
+_REST = """\
 telemetry:
   enabled: false
 nux:
@@ -27,6 +39,9 @@ concurrency:
     # The source is paced over all processes, so more runs at once would not be faster.
     max_concurrent_runs: 2
 """
+INSTANCE_FILE = _BEGIN + _STORAGE + _REST
+_FORMER_FILES = frozenset({_BEGIN + _REST})
+"""What earlier versions wrote; a file that somebody has changed since stays as it is."""
 
 
 class HomeUnavailable(QuantAssetsError):
@@ -50,7 +65,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     # On an empty home every process creates and stamps the databases, and all but the first to do so fail.
     with one_at_a_time(home / ".first-start.lock"), databases_of(settings):
         file = home / "dagster.yaml"
-        if not file.exists():
+        if not file.exists() or file.read_text(encoding="utf-8") in _FORMER_FILES:
             file.write_text(INSTANCE_FILE, encoding="utf-8")
         return dg.DagsterInstance.from_config(str(home))
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.locks import one_at_a_time
@@ -43,7 +44,7 @@ def wait_until(condition: object) -> None:
 
 
 def test_ctrl_c_keeps_what_came_and_the_same_command_asks_only_for_the_rest(
-    shell: Shell, market: ReplayHandle
+    shell: Shell, market: ReplayHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     symbols = [entry["symbol"] for entry in market.catalog() if entry["symbol"].endswith(".AX")]
     assert len(symbols) == 10
@@ -60,6 +61,7 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_asks_only_for_the_rest(
     assert "DagsterExecution" not in run.stdout + run.stderr
     first = market.stats()["chart_data"]
     assert 4 <= len(first) <= 6
+    monkeypatch.setenv("DAGSTER_HOME", str(shell.home / "dagster"))
     with dg.DagsterInstance.from_config(str(shell.home / "dagster")) as instance:
         states = {run.job_name: run.status for run in instance.get_runs()}
     assert states["daily_prices_asx"] is dg.DagsterRunStatus.CANCELED
