@@ -17,7 +17,8 @@ What contradicts the stored rows without any of these is held, and the stored ro
 split that would explain it, another history altogether (a ticker that was given to another company), a known dividend
 or split that is left out. Held claims are settled by time: the same claim on CONFIRMED different days, consistent in
 itself, is taken (`rescaled`, `replaced`, or a `correction`), whatever is stored; but rows that were all captured on
-their own evening are never overturned by a mere rescaling, and after PERSISTENT days only what is new is taken.
+their own evening are never overturned by a mere rescaling, and after PERSISTENT days only what is new is taken; and
+where LIVE_ROWS of the rows were, neither another unit nor another history is taken without a person.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ OTHER_HISTORY = "another history than the one that is stored"
 
 CONFIRMED = 3
 """Different days on which a claim, consistent in itself, is made before it is taken against what is stored."""
+LIVE_ROWS = 10
+"""So many rows that were captured on their own evenings are a record of their own."""
 PERSISTENT = 10
 """Days after which new rows are taken although the claim rescales rows that were captured on their own evening."""
 

@@ -14,6 +14,7 @@ from quant_assets.market.moves import UNITS, USUAL, is_within
 from quant_assets.market.precision import CLOSE_TO, formerly_rounded, price_times
 from quant_assets.market.reconcile import differing, new_row
 from quant_assets.market.restatements import (
+    LIVE_ROWS,
     OTHER_HISTORY,
     PERSISTENT,
     RESCALED,
@@ -36,8 +37,6 @@ _SCALED = 5e-3
 """How far all four prices of a row must be off by one factor before it is the scale that differs."""
 _FINER = 0.01
 """Up to so much of a dividend a change is but a finer amount."""
-_LIVE_ROWS = 10
-"""So many rows that were captured on their evenings are a record of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +244,7 @@ class _Symbol(SymbolPairs):
             return
         last = off.row(off.height - 1, named=True)
         name = "currency" if last["currency"] != last["currency_new"] else "close"
-        if name == "close" and not self._confirmed:
+        if name == "close" and (not self._confirmed or self._overturns_live(off)):
             # Another unit in the numbers alone: an error of one answer looks like that, too.
             self._hold(
                 pl.col("at").is_in(off["at"].implode()),
@@ -298,7 +297,7 @@ class _Symbol(SymbolPairs):
         which = (pl.col("at") <= end) & pl.col("differs")
         rule = f"{RESCALED}: by {ratio:.6g}"
         off = self._pairs.filter(which)
-        live = self._live(off) and off.height >= _LIVE_ROWS
+        live = self._live(off) and off.height >= LIVE_ROWS
         if live and (not through_now or self._days_claimed >= PERSISTENT):
             self._settle(which)
             self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured on their evenings, are kept")
@@ -310,6 +309,10 @@ class _Symbol(SymbolPairs):
         else:
             self._hold(which, Doubt.RESCALED, rule)
             self.in_doubt = self.in_doubt or through_now
+
+    def _overturns_live(self, off: pl.DataFrame) -> bool:
+        """Whether so many of some stored rows were captured on their evenings that no repetition outweighs them."""
+        return off.filter(pl.col("price_differs") & self._is_live()).height >= LIVE_ROWS
 
     def _goes_on_before(self, off: pl.DataFrame) -> bool:
         """Whether a change of `off` goes on before the first row that was compared.
@@ -330,7 +333,7 @@ class _Symbol(SymbolPairs):
         which = pl.col("differs") & ~pl.col("settled")
         if not self._whole:
             self.reaches_back = True
-        elif not self._confirmed:
+        elif not self._confirmed or self._overturns_live(bars):
             self._hold(which, Doubt.OTHER_HISTORY, OTHER_HISTORY)
             self._settle(pl.lit(True))
             self.in_doubt = True

@@ -9,6 +9,8 @@ from quant_assets.market.claims import RULE, Scope
 _ASKED = "it is asked for again by every run"
 _BY_TIME = "or the same values, consistent in themselves, on three different days"
 
+_BUT_LIVE = "but against ten rows captured on their own evenings a person only"
+
 SETTLES: Mapping[str, str] = {
     RULE: "An answer whose bar keeps the rules; it is asked for once a day.",
     "unsettled_split": "The ex-date: the bar of that session, and those before it, show if prices were rescaled.",
@@ -26,8 +28,8 @@ SETTLES: Mapping[str, str] = {
     "unreadable_dividend": f"An answer in which the amount can be read; {_ASKED}.",
     "gains_counted_twice": "An answer that lists the capital gain once.",
     "rescaled": f"An answer like what is stored, an event that explains the factor, {_BY_TIME}.",
-    "other_history": f"An answer like what is stored, {_BY_TIME}.",
-    "unit": f"An answer in the unit of what is stored, {_BY_TIME}.",
+    "other_history": f"An answer like what is stored, {_BY_TIME}; {_BUT_LIVE}.",
+    "unit": f"An answer in the unit of what is stored, {_BY_TIME}; {_BUT_LIVE}.",
     "split_left_out": f"An answer that lists the split that is stored, {_BY_TIME}.",
     "dividend_changed": f"An answer with the amount that is stored, or whose Adj Close proves the other, {_BY_TIME}.",
 }

@@ -128,10 +128,13 @@ class SymbolPairs:
         return rows.height
 
     @staticmethod
-    def _live(rows: pl.DataFrame) -> bool:
-        """Whether all stored rows were captured within a few days of their session."""
-        age = pl.col("fetched_at").dt.date() - pl.col("date")
-        return not rows.is_empty() and bool(rows.select((age <= _LIVE).all()).item())
+    def _is_live() -> pl.Expr:
+        """Whether a stored row was captured within a few days of its session."""
+        return pl.col("fetched_at").dt.date() - pl.col("date") <= _LIVE
+
+    def _live(self, rows: pl.DataFrame) -> bool:
+        """Whether all stored rows were."""
+        return not rows.is_empty() and bool(rows.select(self._is_live().all()).item())
 
     def _is_last(self, rows: pl.DataFrame) -> bool:
         """Whether the last bar that can be compared is one of these."""

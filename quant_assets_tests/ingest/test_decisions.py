@@ -86,7 +86,7 @@ def test_a_rejected_close_is_no_verdict_on_another_close_of_the_same_session(
     market.add_faults(level(50.0))
     harness.live(market, TUESDAY, WEEK, mode=Mode.FORCE)
     # Another value waits for another decision: the hole is open again, and is asked about again.
-    assert [(m.symbol, m.outcome) for m in harness.entry().missing] == [("AAPL", "refused")]
+    assert [(m.symbol, m.outcome) for m in harness.entry().missing] == [("AAPL", "held")]
     assert held(harness) == {60.0: "rejected", 50.0: "pending"}
     market.clear_faults()
     market.reset_stats()

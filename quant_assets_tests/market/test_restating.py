@@ -603,6 +603,28 @@ def test_another_history_is_refused_and_what_stands_stays() -> None:
     assert judge(stored_rows, later(other), whole=False, days=CONFIRMED).reaches_back == ["A"]
 
 
+def captured_live(rows: pl.DataFrame, last: int) -> pl.DataFrame:
+    """The rows, the last of them captured on their own evenings."""
+    evening = pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + pl.duration(hours=22)
+    live = pl.col("date") >= day(N - last)
+    return rows.with_columns(fetched_at=pl.when(live).then(evening).otherwise("fetched_at"))
+
+
+@pytest.mark.parametrize(("live", "taken"), [(9, True), (10, False)])
+@pytest.mark.parametrize("kind", ["other_history", "unit"])
+def test_ten_rows_captured_on_their_evenings_outweigh_any_repetition(
+    kind: str, live: int, taken: bool
+) -> None:
+    stored_rows = captured_live(history(), live)
+    other = (
+        history([20.0 + n % 7 for n in range(N)]) if kind == "other_history" else rescaled(history(), 0.01)
+    )
+    found = judge(stored_rows, later(other), days=PERSISTENT + 1)
+    assert bool(found.old.height) is taken
+    assert set(found.held["kind"]) == (set() if taken else {kind})
+    assert found.in_doubt == ([] if taken else ["A"])
+
+
 def test_the_splits_of_another_history_are_not_taken_for_late_ones() -> None:
     stored_rows = history([100.0 + 3 * (n % 7) for n in range(N)])
     other = history([20.0 + n % 5 for n in range(N)], splits={20: 3.0}, dividends={25: 0.4})

@@ -19,8 +19,11 @@ NOTHING = 4e-4
 one. The few symbols that really pay so little paid more at another time."""
 _UNIT_NEAR = 0.4
 """Dividends grow and shrink: how near to a hundredfold one looks like another unit, as a difference of logarithms."""
+_FINER_NEAR = 0.9
+"""The same for an amount with more decimals than the symbol's others have: a hundredth of one has two more."""
 _THE_VERY = 0.1
 """The same, to look like the hundredth of one payment."""
+_MOST_DECIMALS = 8
 _STEADY = 5.0
 """A symbol whose largest dividend is no more than so many times its smallest pays steadily."""
 _ALIKE = log(2.0)
@@ -56,7 +59,8 @@ def unlike_the_others(amount: float, usual: float, others: Collection[float]) ->
     A symbol that pays by its profits, or next to nothing every other time, does pay a hundredth of its median: there
     only the hundredth of the very amount of a payment looks like another unit.
     """
-    if not looks_like_a_unit(amount / usual, _UNIT_NEAR):
+    near = _FINER_NEAR if _is_finer(amount, others) else _UNIT_NEAR
+    if not looks_like_a_unit(amount / usual, near):
         return False
     if amount > usual:
         return True
@@ -65,6 +69,15 @@ def unlike_the_others(amount: float, usual: float, others: Collection[float]) ->
     if not small and max(larger) <= _STEADY * min(larger):
         return True
     return _hundredth_of_one(amount, larger)
+
+
+def _is_finer(amount: float, others: Collection[float]) -> bool:
+    return _decimals(amount) > max(map(_decimals, others), default=_MOST_DECIMALS)
+
+
+def _decimals(amount: float) -> int:
+    """The decimals of an amount; one that a later split has divided has many."""
+    return len(f"{amount:.{_MOST_DECIMALS}f}".rstrip("0").partition(".")[2])
 
 
 def _hundredth_of_one(amount: float, others: Collection[float]) -> bool:

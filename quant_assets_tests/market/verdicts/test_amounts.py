@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from statistics import median
 
 import polars as pl
 import pytest
 
 from quant_assets.market.flags import SETTLED_BY_PERSON
+from quant_assets.market.verdicts.amounts import unlike_the_others
 from quant_assets.market.verdicts.answer import Answer, Kind
 from quant_assets.market.verdicts.judge import judge
 from quant_assets_tests.market.verdicts.served import DAYS, listed, served, traded
@@ -166,3 +168,18 @@ def test_dividends_of_next_to_nothing_in_pence_are_held_all_together() -> None:
 def test_a_low_payer_that_paid_more_at_another_time_is_believed() -> None:
     answer = replace(served(traded(dividends={20: 0.018, 60: 0.035}, start=70.0)), currency="GBp")
     assert judge(answer).word == "proven"
+
+
+@pytest.mark.parametrize(
+    ("amount", "others", "unlike"),
+    [
+        # A hundredth has two decimals more than what it is a hundredth of, however far that has grown or shrunk.
+        (0.0062, [1.1, 1.02, 0.94], True), (0.04446, [8.31, 7.9], True),
+        # A dividend that was cut to a cent is as round as the others.
+        (0.01, [0.64, 0.64, 0.32], False), (0.01, [0.6, 0.64, 0.34], False),
+        # After a later split all amounts have many decimals.
+        (0.0106666667, [0.5133333333, 0.5], False),
+    ],
+)  # fmt: skip
+def test_decimals_tell_a_hundredth_from_a_cut(amount: float, others: list[float], unlike: bool) -> None:
+    assert unlike_the_others(amount, median(others), others) is unlike
