@@ -34,8 +34,10 @@ _A_YEAR = 250
 """Sessions before an ex-date in which it is where the volumes show it, too. A crash doubles volumes as well."""
 _FEW = 5
 """Sessions from an ex-date on in which a bar may still have a price from before it."""
-_AS_STORED, _ENOUGH = 0.02, 3
-"""How near a price counted back is to the stored one that it is, and how many have to be."""
+_AS_STORED = 0.02
+"""Difference of logarithms up to which a price counted back is the one that is stored."""
+_ENOUGH = 3
+"""How many bars have to say the same before they say anything."""
 _OUTWEIGHS = 3
 """How many times the bars of a stretch those around it must be before they say that the stretch is wrong."""
 _LOUD_VOLUME, _LOUD_SPAN = 4.0, 3.0
@@ -62,7 +64,10 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
         found = steps_by_ratio(series, ratio, ex, falls)
         if found is None:
             continue
-        off = _off_before(found, series, ex, _level_as_stored(answer, series, found, splits))
+        right = _level_as_stored(answer, series, found, splits)
+        off = _off_before(
+            found, series, ex, _level_in_range(answer, series, found) if right is None else right
+        )
         off &= ~_moved_by_the_market(answer, series, found, ex, ratio)
         if off.any():
             held.append(
@@ -77,10 +82,10 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
     return held + _out_of_range(answer, series, {day for one in held for day in one.days})
 
 
-def _off_before(found: Steps, series: Series, ex: int, stored: int | None) -> npt.NDArray[np.bool_]:
+def _off_before(found: Steps, series: Series, ex: int, known: int | None) -> npt.NDArray[np.bool_]:
     """The bars that are on another level than those from position `ex` on, where that is an error.
 
-    `stored` is the level that stored rows are on; None where they do not tell.
+    `known` is the level that is right by stored rows or the range of 52 weeks; None where they do not tell.
     """
     levels = found.levels
     count = levels.size
@@ -91,9 +96,9 @@ def _off_before(found: Steps, series: Series, ex: int, stored: int | None) -> np
     if not steps.size:
         return off
     reference = levels[min(right, count - 1)]
-    if stored is not None and stored != reference and in_doubt:
+    if known is not None and known != reference and in_doubt:
         # History has been rescaled; what is not are the bars from the ex-date on.
-        reference, right, steps = stored, count, np.flatnonzero(found.steps)
+        reference, right, steps = known, count, np.flatnonzero(found.steps)
     off[:right] = levels[:right] != reference
     if not off.any():
         return off
@@ -105,8 +110,8 @@ def _off_before(found: Steps, series: Series, ex: int, stored: int | None) -> np
         near = ex - beyond <= _NEARBY or (ex - beyond <= _A_YEAR and _volume_agrees(found, series, beyond))
         if not (paired or near):
             off[first:beyond] = False
-    if in_doubt and stored is None and off.any():
-        # Nothing has been traded since the ex-date: it may as well be those bars that are off.
+    if in_doubt and known is None and off.any():
+        # It may as well be the bars since the ex-date that are off.
         off[ex:] = True
     return off
 
@@ -166,25 +171,38 @@ def _first_right(found: Steps, series: Series, ex: int) -> tuple[int, bool]:
             back = ex > 0 and levels[at] == levels[ex - 1] != levels[ex]
             if back or not traded[ex:at].any():
                 right = at
-    # A step just there, and no trade since: the bars from it on may be those that are off.
+    # A step just there: it takes some sessions, and a trade, to show that the bars from it on are there to stay.
     doubtful = 0 < ex < count and levels[min(right, count - 1)] != levels[ex - 1]
-    return right, bool(doubtful and not traded[right:].any())
+    return right, bool(doubtful and (count - ex < _ENOUGH or not traded[right:].any()))
 
 
 def _level_as_stored(answer: Answer, series: Series, found: Steps, splits: pl.DataFrame) -> int | None:
-    """The one level on which bars are as they are stored, counted back to what was traded."""
+    """The one level on which bars, counted back to what was traded, are as stored; or of two the one of which none is
+    stored, where those of the other are off by the factor."""
     known = answer.stored.filter(pl.col("close") > 0).select("date", "close")
     if known.is_empty():
         return None
     factors = split_factor_after(pl.Series("date", series.days), splits)
-    counted = pl.DataFrame(
-        {"date": series.days, "counted": series.closes, "level": found.levels}
-    ).with_columns(pl.col("date").cast(pl.Date), counted=pl.col("counted") * factors)
-    both = counted.join(known, on="date").filter(
-        (pl.col("counted") / pl.col("close") - 1.0).abs() < _AS_STORED
-    )
-    levels = both["level"].unique().to_list()
-    return int(levels[0]) if len(levels) == 1 and both.height >= _ENOUGH else None
+    counted = pl.DataFrame({"date": series.days, "counted": series.closes * factors, "level": found.levels})
+    both = counted.with_columns(pl.col("date").cast(pl.Date)).join(known, on="date")
+    off = (pl.col("counted") / pl.col("close")).log().abs()
+    right = both.filter(off < _AS_STORED)["level"]
+    wrong = both.filter((off - log(found.factor)).abs() < _AS_STORED)["level"]
+    if max(right.len(), wrong.len()) < _ENOUGH:
+        return None
+    possible = {int(level) for level in (right if right.len() else found.levels)} - set(wrong)
+    return possible.pop() if len(possible) == 1 else None
+
+
+def _level_in_range(answer: Answer, series: Series, found: Steps) -> int | None:
+    """The one level whose bars of the last year are in the source's own range of 52 weeks."""
+    if not (answer.low_52_weeks and answer.high_52_weeks):
+        return None
+    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    levels = found.levels
+    inside = (series.closes >= answer.low_52_weeks * 0.98) & (series.closes <= answer.high_52_weeks * 1.02)
+    fitting = [level for level in np.unique(levels[of_late]) if inside[of_late & (levels == level)].all()]
+    return int(fitting[0]) if len(fitting) == 1 else None
 
 
 def _volume_agrees(found: Steps, series: Series, at: int) -> bool:

@@ -43,6 +43,14 @@ def untraded(bars: pl.DataFrame, at: int, like: int) -> pl.DataFrame:
     )
 
 
+def facts(rows: pl.DataFrame) -> dict[str, float]:
+    """The source's own range of 52 weeks, in today's shares."""
+    ratios = rows["split_ratio"].to_numpy()
+    later = ratios[::-1].cumprod()[::-1] / ratios
+    low, high = rows["low"].to_numpy() / later, rows["high"].to_numpy() / later
+    return {"low_52_weeks": float(low.min()), "high_52_weeks": float(high.max())}
+
+
 def return_of_capital(share: float, ratio: float, at: int = EX) -> Answer:
     """A dividend of a share of the new price on the day of a consolidation, as it is served."""
     rows = traded(7, splits={at: ratio})
@@ -103,6 +111,21 @@ def test_a_bar_of_the_ex_date_that_is_the_one_before_it_again_is_held_alone(rati
     assert held(with_bars(replace(that_evening, stored=rows[40:EX]), unscaled)) == days(0, EX - 1)
 
 
+@pytest.mark.parametrize("ratio", [2.0, 0.25])
+@pytest.mark.parametrize("since", [1, 2])
+def test_the_newest_bars_may_be_those_that_are_not_rescaled(ratio: float, since: int) -> None:
+    rows = traded(11, splits={EX: ratio})
+    answer = served(rows, EX + since)
+    newest = with_bars(answer, scaled(answer.bars, ratio, EX, EX + since - 1))
+    history = with_bars(answer, scaled(answer.bars, ratio, 0, EX - 1))
+    # The two differ by a factor throughout, and by nothing else.
+    assert held(newest) == held(history) == days(0, EX + since - 1)
+    known = replace(newest, stored=rows[40:EX]), replace(history, stored=rows[40:EX])
+    assert [held(one) for one in known] == [days(EX, EX + since - 1), days(0, EX - 1)]
+    ranged = [replace(one, **facts(rows[: EX + since])) for one in (newest, history)]
+    assert [held(one) for one in ranged] == [days(EX, EX + since - 1), days(0, EX - 1)]
+
+
 def test_a_split_of_shares_that_are_not_traded_holds_no_bar() -> None:
     answer = served(traded(splits={EX: 0.1}))
     bars = answer.bars
@@ -133,14 +156,6 @@ def test_prices_that_the_range_of_52_weeks_excludes_are_held(first: int, last: i
     assert judge(replace(served(fallen), **facts)).word == "proven"
     # A range that is behind the prices tells nothing, and neither does one of another scale.
     assert judge(replace(served(fallen), low_52_weeks=150.0, high_52_weeks=250.0)).word == "proven"
-
-
-def facts(rows: pl.DataFrame) -> dict[str, float]:
-    """The source's own range of 52 weeks, in today's shares."""
-    ratios = rows["split_ratio"].to_numpy()
-    later = ratios[::-1].cumprod()[::-1] / ratios
-    low, high = rows["low"].to_numpy() / later, rows["high"].to_numpy() / later
-    return {"low_52_weeks": float(low.min()), "high_52_weeks": float(high.max())}
 
 
 def loud(bars: pl.DataFrame, at: int) -> pl.DataFrame:
