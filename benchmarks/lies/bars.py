@@ -42,6 +42,14 @@ def half_applied(slot: Slot) -> Iterator[Lie]:
         )
     days = tuple(_rescaled(slot.day(at), slot.day(at), 4.0) for at in (-9, -7, -4, -3))
     yield Lie("single days 4 at -2", days, Past(splits={-2: 4.0}))
+    for name, ratio, past in (
+        ("and a fall", 0.1, Past(splits={0: 0.1}, jumps={0: 0.7})),
+        ("and a return of capital", 0.47, Past(splits={0: 0.47}, dividends={0: 0.53})),
+    ):
+        yield Lie(f"block {ratio:g} at 0 {name}", (_rescaled(None, slot.day(-1), ratio),), past)
+    for ratio in (2.0, 0.25):
+        newest = _rescaled(slot.day(0), slot.day(0), ratio)
+        yield Lie(f"newest {ratio:g} at 0", (newest,), Past(splits={0: ratio}))
     block = _rescaled(None, slot.day(-2), 7.0)
     yield Lie("recorded block 2 at 0", (block | {"factor": 2.0},), Past(recorded=("AAPL", date(2005, 2, 28))))
 

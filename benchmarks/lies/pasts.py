@@ -62,7 +62,8 @@ class Past:
                 "date": market.days[begin:],
                 **{column: prices[j] for j, column in enumerate(PRICES)},
                 "volume": volume,
-                "dividend": np.round(before * paid, 3),
+                # Paid on the shares that there are since a split of the same day.
+                "dividend": np.round(before / ratio * paid, 3),
                 "split_ratio": ratio,
             },
             schema=SCHEMA,
