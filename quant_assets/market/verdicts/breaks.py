@@ -57,11 +57,11 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
     """
     if series.days.size < 2:
         return []
-    falls = expected_falls(answer, series)
     held: list[Held] = []
+    shares = np.zeros(series.days.size) if splits.is_empty() else expected_falls(answer, series)
     for day, ratio in splits.select("date", "ratio").iter_rows():
         ex = int(np.searchsorted(series.days, np.datetime64(day, "D")))
-        found = steps_by_ratio(series, ratio, ex, falls)
+        found = steps_by_ratio(series, ratio, ex, shares)
         if found is None:
             continue
         right = _level_as_stored(answer, series, found, splits)

@@ -39,11 +39,16 @@ class Steps:
 def expected_falls(answer: Answer, series: Series) -> Floats:
     """Per bar the listed dividends of its day as a share of the close before; 0 where none is listed."""
     shares = np.zeros(series.days.size)
-    own = answer.dividends.filter(pl.col("currency").is_null() | (pl.col("currency") == answer.currency))
-    for day, amount in own.select("date", "amount").iter_rows():
-        at = int(np.searchsorted(series.days, np.datetime64(day, "D")))
-        if 0 < at < series.days.size and series.days[at] == np.datetime64(day, "D") and amount > 0:
-            shares[at] += amount / series.closes[at - 1]
+    if answer.dividends.is_empty():
+        return shares
+    currencies = answer.dividends["currency"]
+    own = answer.dividends
+    if currencies.null_count() < currencies.len():
+        own = own.filter(pl.col("currency").is_null() | (pl.col("currency") == answer.currency))
+    days, amounts = own["date"].to_numpy(), own["amount"].to_numpy()
+    at = np.clip(np.searchsorted(series.days, days), 0, series.days.size - 1)
+    known = (series.days[at] == days) & (at > 0) & (amounts > 0)
+    np.add.at(shares, at[known], amounts[known] / series.closes[at[known] - 1])
     return shares
 
 
