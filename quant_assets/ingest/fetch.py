@@ -231,6 +231,9 @@ class _Fetching:
             rows.join(decided, on=["symbol", "date", "close"], how="semi")
             for decided in (self._decisions.accepted, self._decisions.rejected)
         )
+        if found.real_moves:
+            real = rows.filter(pl.col("date").is_in(sorted(found.real_moves)))
+            accepted = pl.concat([accepted, real.join(rejected, on=["symbol", "date"], how="anti")])
         return _Answer(
             result,
             with_context(rows, self._calendar, self._currencies, self._listings, accepted, rejected),

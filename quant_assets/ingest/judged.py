@@ -28,12 +28,13 @@ class Judged:
     """One symbol's answer as traded: `rows` (ANSWER_SCHEMA) that may be stored, and those `held` (CLAIM_SCHEMA).
 
     A row whose dividend is held has a null there; one whose bar is held is there without it where it has a split.
-    `notes` are sentences for a person.
+    `real_moves` are days whose move is vouched for, however large. `notes` are sentences for a person.
     """
 
     rows: pl.DataFrame
     held: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CLAIM_SCHEMA))
     notes: tuple[str, ...] = ()
+    real_moves: frozenset[date] = frozenset()
 
 
 def judged(
@@ -63,7 +64,7 @@ def judged(
         on_its_days = pl.col("date").is_in(sorted(one.days))
         rows = rows.with_columns(flags=added(pl.col("flags"), explained(one.kind.value), on_its_days))
     if not (verdict.held or verdict.actions):
-        return Judged(rows, notes=_notes(result, verdict))
+        return Judged(rows, notes=_notes(result, verdict), real_moves=verdict.real_moves)
     days = verdict.held_days
     decided = rows.join(accepted, on=[*KEYS, "close"], how="semi")["date"].to_list()
     # What is stored just so is no claim against anything.
@@ -86,7 +87,7 @@ def judged(
         flags=added(pl.col("flags"), DIVIDEND_HELD, in_doubt),
     )
     held = pl.concat([_with_reasons(rows.filter(doubtful), days), actions.filter(~doubtful)])
-    return Judged(kept, held, _notes(result, verdict))
+    return Judged(kept, held, _notes(result, verdict), verdict.real_moves)
 
 
 def _answer(result: FetchResult, stored: pl.DataFrame | None, sessions: Collection[date]) -> Answer:

@@ -127,7 +127,7 @@ class Verdict:
 
     `splits` (date, ratio) and `dividends` (date, amount) are those that hold; `held` are bars and `actions` dividends
     that are not to be stored as good; `explained` are errors that were undone. An answer with none of the three is
-    proven as far as its witnesses carry.
+    proven as far as its witnesses carry. `real_moves` are days whose move witnesses vouch for, however large it is.
     """
 
     splits: pl.DataFrame
@@ -135,6 +135,7 @@ class Verdict:
     held: list[Held] = field(default_factory=list[Held])
     actions: list[HeldDividend] = field(default_factory=list[HeldDividend])
     explained: list[Explained] = field(default_factory=list[Explained])
+    real_moves: frozenset[date] = frozenset()
 
     @property
     def word(self) -> str:

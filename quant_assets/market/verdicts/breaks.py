@@ -23,11 +23,10 @@ import polars as pl
 from quant_assets.market.corporate_actions import split_factor_after
 from quant_assets.market.moves import looks_like_a_unit
 from quant_assets.market.verdicts.answer import FEW_SESSIONS, Answer, Held, Kind, Series
+from quant_assets.market.verdicts.real_moves import IN_RANGE_DAYS, WINDOW, in_range, is_loud
 from quant_assets.market.verdicts.steps import Steps, expected_falls, steps_by, steps_by_ratio
 
 _HUNDRED_NEAR = 0.2
-_WINDOW = 20
-"""Bars on both sides of a break whose volumes are compared."""
 _NEARBY = 60
 """Sessions before an ex-date in which a break near its ratio is its doing, whatever the volumes show."""
 _A_YEAR = 250
@@ -40,10 +39,8 @@ _ENOUGH = 3
 """How many bars have to say the same before they say anything."""
 _OUTWEIGHS = 3
 """How many times the bars of a stretch those around it must be before they say that the stretch is wrong."""
-_LOUD_VOLUME, _LOUD_SPAN = 4.0, 3.0
-"""How many times the usual volume, and the usual distance from low to high, a day of a large move has."""
-_OUTSIDE, _IN_RANGE_DAYS = 1.5, 340
-"""By what factor a price lies outside the range of 52 weeks, and the calendar days whose prices surely make it up."""
+_OUTSIDE = 1.5
+"""By what factor a price lies outside the range of 52 weeks that is surely on another scale."""
 _BROKEN = log(2.0)
 """How large a move is where prices go to a scale that the range of 52 weeks excludes."""
 _SHORT = 60
@@ -131,31 +128,9 @@ def _moved_by_the_market(
         return real
     at = steps[0]
     unscaled = found.steps[at] == -np.sign(log(ratio))
-    loud, known = _loud(series, at), _in_range(answer, series, at)
+    loud, known = is_loud(series, at), in_range(answer, series, at)
     real[:at] = (loud and known) if unscaled else (loud or known)
     return real
-
-
-def _loud(series: Series, at: int) -> bool:
-    """Whether a day has the volume and the range of a large move, beside the days before it and after it."""
-    before, after = slice(max(0, at - _WINDOW), at), slice(at + 1, at + 1 + _WINDOW)
-    volumes = [series.volumes[part][series.volumes[part] > 0] for part in (before, after)]
-    if min(part.size for part in volumes) < _ENOUGH:
-        return False
-    spans = np.log(series.highs / series.lows)
-    usual = max(float(np.median(part)) for part in volumes)
-    return bool(
-        series.volumes[at] >= _LOUD_VOLUME * usual and spans[at] >= _LOUD_SPAN * np.median(spans[before])
-    )
-
-
-def _in_range(answer: Answer, series: Series, at: int) -> bool:
-    """Whether the bars of the last year are in the source's range of 52 weeks, those before a position as well."""
-    if not (answer.low_52_weeks and answer.high_52_weeks):
-        return False
-    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
-    inside = (series.lows >= answer.low_52_weeks * 0.98) & (series.highs <= answer.high_52_weeks * 1.02)
-    return int(of_late[:at].sum()) >= _ENOUGH and bool(inside[of_late].all())
 
 
 def _first_right(found: Steps, series: Series, ex: int) -> tuple[int, bool]:
@@ -198,7 +173,7 @@ def _level_in_range(answer: Answer, series: Series, found: Steps) -> int | None:
     """The one level whose bars of the last year are in the source's own range of 52 weeks."""
     if not (answer.low_52_weeks and answer.high_52_weeks):
         return None
-    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    of_late = series.days > series.days[-1] - np.timedelta64(IN_RANGE_DAYS, "D")
     levels = found.levels
     inside = (series.closes >= answer.low_52_weeks * 0.98) & (series.closes <= answer.high_52_weeks * 1.02)
     fitting = [level for level in np.unique(levels[of_late]) if inside[of_late & (levels == level)].all()]
@@ -215,8 +190,8 @@ def _volume_agrees(found: Steps, series: Series, at: int) -> bool:
 
 
 def _volume_change(series: Series, at: int) -> float | None:
-    before = series.volumes[max(0, at - _WINDOW) : at]
-    after = series.volumes[at : at + _WINDOW]
+    before = series.volumes[max(0, at - WINDOW) : at]
+    after = series.volumes[at : at + WINDOW]
     before, after = before[before > 0], after[after > 0]
     if before.size < 5 or after.size < 5:
         return None
@@ -257,7 +232,7 @@ def _out_of_range(answer: Answer, series: Series, held: Collection[date]) -> lis
         return []
     low, high = answer.low_52_weeks / _OUTSIDE, answer.high_52_weeks * _OUTSIDE
     far = (series.closes < low) | (series.closes > high)
-    of_late = series.days > series.days[-1] - np.timedelta64(_IN_RANGE_DAYS, "D")
+    of_late = series.days > series.days[-1] - np.timedelta64(IN_RANGE_DAYS, "D")
     if far[-1] or not (far & of_late).any():
         return []
     breaks = np.flatnonzero((np.abs(series.moves) > _BROKEN) & (np.abs(series.gaps) > _BROKEN)).tolist()

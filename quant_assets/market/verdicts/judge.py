@@ -14,6 +14,7 @@ from quant_assets.market.verdicts.basis import share_basis
 from quant_assets.market.verdicts.breaks import beside_closed_days, off_scale
 from quant_assets.market.verdicts.dividends import weigh_dividends
 from quant_assets.market.verdicts.fields import out_of_line
+from quant_assets.market.verdicts.real_moves import vouched_for
 
 
 def judge(answer: Answer) -> Verdict:
@@ -40,6 +41,7 @@ def judge(answer: Answer) -> Verdict:
         held=held,
         actions=paid.held,
         explained=[*basis.explained, *paid.explained],
+        real_moves=vouched_for(answer, series) - doubtful if series.days.size else frozenset(),
     )
 
 
