@@ -16,14 +16,17 @@ from quant_assets.replay.generator import random_walk
 from quant_assets.replay.history import PRICES, SCHEMA, History, SymbolInfo
 from quant_assets.replay.sampledata import sampledata
 
+_LOUD_SPAN, _LOUD_VOLUME = 1.08, 6
+"""How far high and low are from where they would be on the day of a jump, and how many times the volume is."""
+
 
 @dataclass(frozen=True)
 class Past:
     """The events of a symbol by position (0: the first evening of lies).
 
     `splits` are ratios, `dividends` shares of the close before, of which the price falls by the same; `jumps` are
-    factors by which the price changes without any event. `recorded`: bars and events of a recorded symbol instead,
-    laid so that its bar of that day is at position 0.
+    factors by which the price changes without any event, on many times the volume. `recorded`: bars and events of a
+    recorded symbol instead, laid so that its bar of that day is at position 0.
     """
 
     splits: Mapping[int, float] = field(default_factory=dict[int, float])
@@ -55,6 +58,11 @@ class Past:
         low, high = 20.0 * shares.max(), 200.0 * shares.min()
         first = float(np.exp(rng.uniform(np.log(min(low, high)), np.log(max(low, high)))))
         prices, volume = random_walk(market.venue, first, ratio * fall / (1 - paid), rng)
+        # Such a day is none like others: everybody trades, and at many prices.
+        loud = [at + shift for at in self.jumps]
+        prices[1, loud] *= _LOUD_SPAN
+        prices[2, loud] /= _LOUD_SPAN
+        volume[loud] *= _LOUD_VOLUME
         before = np.concatenate([prices[3, :1], prices[3, :-1]])
         return pl.DataFrame(
             {
