@@ -14,8 +14,9 @@ from quant_assets.cli.usage import UsageProblem, check_in_catalog, chosen, load,
 if TYPE_CHECKING:
     import polars as pl
 
+    from quant_assets.ingest.decisions import Choice
     from quant_assets.maintenance.held import HeldItem
-    from quant_assets.tables.quarantine import Decision
+    from quant_assets.resources.object_store import ObjectStore
 
 _commands = typer.Typer(
     no_args_is_help=True,
@@ -85,12 +86,25 @@ def show_held(
 
 def accept(
     ids: IdsArgument = None, exchange: ExchangeOption = None, symbol: SymbolOption = None, note: NoteOption = "",
+    dividend: Annotated[
+        float | None,
+        typer.Option(
+            help="With the id of a dividend: the amount to store instead of the one that is claimed, a share of that "
+            "day, in the currency of the prices."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Stores what is claimed, answers, bars and actions alike; the same values are never held again."""
+    """Stores what is claimed, answers, bars and actions alike; the same values are never held again.
+
+    What was rejected can be accepted after all, by its id.
+    """
+    from quant_assets.ingest.decisions import Choice
     from quant_assets.tables.quarantine import Decision
 
-    _decide(Decision.ACCEPTED, ids or [], exchange, symbol, note, as_json)
+    if dividend is not None and symbol:
+        raise UsageProblem("quarantine accept: --dividend is for the id of one dividend, not for --symbol")
+    _decide(Choice(Decision.ACCEPTED, ids or [], _symbols(symbol), note, dividend), exchange, as_json)
 
 
 def reject(
@@ -98,31 +112,35 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Keeps what is claimed out for good; cells name such bars as rejected, a dividend in doubt becomes 0.0."""
+    from quant_assets.ingest.decisions import Choice
     from quant_assets.tables.quarantine import Decision
 
-    _decide(Decision.REJECTED, ids or [], exchange, symbol, note, as_json)
+    _decide(Choice(Decision.REJECTED, ids or [], _symbols(symbol), note), exchange, as_json)
 
 
-def _decide(
-    decision: Decision, ids: list[str], exchange: str | None, symbol: str | None, note: str, as_json: bool
-) -> None:
-    from quant_assets.ingest.decisions import Choice, settle_quarantine
+def _symbols(option: str | None) -> list[str]:
+    return read_symbols(option, "--symbol")
+
+
+def _decide(choice: Choice, exchange: str | None, as_json: bool) -> None:
+    from quant_assets.ingest.decisions import settle_quarantine
     from quant_assets.local_runs import Runner
 
-    wanted = read_symbols(symbol, "--symbol")
-    if bool(ids) == bool(wanted):
+    decision, wanted = choice.decision, choice.symbols
+    if bool(choice.ids) == bool(wanted):
         verb = "accept" if decision.value == "accepted" else "reject"
         raise UsageProblem(f"quarantine {verb}: name ids, or --symbol for all that is pending of it")
     settings = load()
     settled: list[str] = []
     changed: dict[str, list[str]] = {}
-    unknown = set(ids)
+    unknown = set(choice.ids)
+    problems: list[str] = []
     exchanges = chosen(exchange, settings)
     with Runner(settings) as runner:
         check_in_catalog(runner.store, wanted, "--symbol", [one.code for one in exchanges])
         for one in exchanges:
             done = settle_quarantine(
-                runner.store, one, Choice(decision, ids, wanted, note),
+                runner.store, one, choice,
                 now=settings.clock(), min_coverage=settings.least_coverage(one.code),
             )  # fmt: skip
             settled += done.ids
@@ -131,17 +149,40 @@ def _decide(
                 changed[one.code] = [str(day) for day in done.days]
                 runner.recorded(one.code, done.days)
                 runner.derived(one, done.days[0], done.days[-1])
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        print(
-            f"error: nothing that waits has the id {names} (`quant-assets quarantine list`)", file=sys.stderr
+        problems += [
+            _not_waiting(runner.store, [one.code for one in exchanges], id_) for id_ in sorted(unknown)
+        ]
+    if wanted and not settled:
+        names = ", ".join(sorted(wanted))
+        problems.append(
+            f"nothing of {names} waits for a decision (`quant-assets quarantine list` lists what does)"
         )
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
     if as_json:
         print(json.dumps({decision.value: settled, "cells": changed, "unknown": sorted(unknown)}, indent=2))
     else:
         print(f"quarantine: {decision.value} {len(settled)}")
     if unknown or not settled:
         sys.exit(1)
+
+
+def _not_waiting(store: ObjectStore, exchanges: list[str], id_: str) -> str:
+    """Why an id names nothing that can be decided about."""
+    from quant_assets.maintenance.held import held_item
+    from quant_assets.tables.quarantine import Decision
+
+    found = held_item(store, exchanges, id_)
+    if found is None:
+        return f"nothing that waits has the id {id_} (`quant-assets quarantine list`)"
+    what = f"{id_}: the {found.what} of {found.facts['symbol']}"
+    if found.facts["decision"] == Decision.SUPERSEDED.value:
+        return f"{what} waits no more: the source has given something else since, which is stored"
+    more = {
+        Decision.ACCEPTED.value: "; once the source gives other values they are held, and can be accepted",
+        Decision.REJECTED.value: "; `quant-assets quarantine accept` takes it after all",
+    }
+    return f"{what} was {found.decided}{more.get(found.facts['decision'], '')}"
 
 
 def _print_item(item: HeldItem) -> None:
@@ -158,6 +199,8 @@ def _print_item(item: HeldItem) -> None:
         "since": f"{facts['since']}, claimed on {days}",
         "witnesses": "; ".join(item.witnesses) or "none but the rule",
     }
+    if item.decided:
+        lines["decided"] = item.decided
     for name, text in lines.items():
         console.print(f"{name:<12}{text}", markup=False, soft_wrap=True)
     show(_beside(item), False, "")

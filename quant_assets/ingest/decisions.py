@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.manifest import Entry, Expected, Manifest
 from quant_assets.tables.parquet import decode, read_table
-from quant_assets.tables.quarantine import Decision, QuarantineError, claims, mark, with_items
+from quant_assets.tables.quarantine import Decision, QuarantineError, mark, read_quarantine, with_items
 from quant_assets.tables.restatements import Ledger
 
 _RUN = "quarantine"
@@ -45,12 +46,17 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What somebody decided about pending claims: those of `ids` (of claims, or of the answers and stretches they are
-    in), and all of `symbols`. `note` is kept with it."""
+    in), and all of `symbols`. `note` is kept with it.
+
+    A claim of `ids` that was rejected can be accepted after all. `dividend`: the amount a share, as declared, to
+    store with an accepted action instead of the one that is claimed.
+    """
 
     decision: Decision
     ids: Collection[str] = ()
     symbols: Collection[str] = ()
     note: str = ""
+    dividend: float | None = None
 
 
 def settle_quarantine(
@@ -63,20 +69,27 @@ def settle_quarantine(
     makes the hole in its cell final; a rejected dividend is none (0.0). Rows that change say `settled_by_person`. The
     decision is kept before the cells change, so that the next run goes on from there whatever happens.
 
-    Raises QuarantineError for a claim about a day that the exchange was closed, and for a dividend whose amount
-    nobody can read; ObjectDamaged, StoreUnavailable.
+    Raises QuarantineError for a claim about a day that the exchange was closed, for a dividend whose amount nobody
+    can read, and for an amount that is for anything but one dividend; ObjectDamaged, StoreUnavailable.
     """
-    waiting = with_items(claims(store, exchange.code))
-    names = ("id", "item", "answer")
-    chosen = waiting.filter(
-        pl.any_horizontal(pl.col(name).is_in(sorted(choice.ids)) for name in names)
-        | pl.col("symbol").is_in(sorted(choice.symbols))
-    )
+    every = with_items(read_quarantine(store, exchange.code))
+    waits = pl.col("decision") == Decision.PENDING.value
+    chosen = every.filter(waits, _named(choice.ids) | pl.col("symbol").is_in(sorted(choice.symbols)))
+    if choice.decision is Decision.ACCEPTED:
+        # What waits goes first: a stretch may have been rejected in part.
+        waiting = {*chosen["id"], *chosen["item"], *chosen["answer"]}
+        rejected = every.filter(
+            _named(set(choice.ids) - waiting), pl.col("decision") == Decision.REJECTED.value
+        )
+        chosen = pl.concat([chosen, rejected])
     if chosen.is_empty():
         return Settled()
     if choice.decision is Decision.ACCEPTED:
         _refuse_closed_days(exchange, chosen)
-        _refuse_unreadable(chosen)
+        if choice.dividend is None:
+            _refuse_unreadable(chosen)
+        else:
+            chosen = _with_amount(chosen, choice.dividend)
     mark(store, exchange.code, chosen["id"].to_list(), choice.decision, now, choice.note)
     # Of several versions of one bar, the one that came last: the quarantine itself is in no order of time.
     latest = chosen.sort("fetched_at", maintain_order=True).unique(
@@ -86,6 +99,11 @@ def settle_quarantine(
     days = {*deciding.bars(latest.filter(~_IS_ACTION)), *deciding.actions(latest.filter(_IS_ACTION))}
     known = {*chosen["id"], *chosen["item"], *chosen["answer"]}
     return Settled(chosen["id"].to_list(), sorted(days), set(choice.ids) & known)
+
+
+def _named(ids: Collection[str]) -> pl.Expr:
+    """Claims that some ids name: their own, or that of the answer or the stretch they are in."""
+    return pl.any_horizontal(pl.col(name).is_in(sorted(ids)) for name in ("id", "item", "answer"))
 
 
 @dataclass(slots=True)
@@ -286,5 +304,19 @@ def _refuse_unreadable(rows: pl.DataFrame) -> None:
     ):
         raise QuarantineError(
             f"{id_}: the source states no amount that can be read for the dividend of {symbol} on {day}, so there is "
-            "nothing to store: reject it (there was none), or wait for the source"
+            "nothing to store: name the amount (--dividend), reject it (there was none), or wait for the source"
         )
+
+
+def _with_amount(rows: pl.DataFrame, amount: float) -> pl.DataFrame:
+    """The claim of a dividend with the amount that a person names."""
+    if amount < 0 or not math.isfinite(amount):
+        raise QuarantineError(f"--dividend {amount:g}: an amount a share is a number that is not negative")
+    is_dividend = _IS_ACTION & ~pl.col("kind").str.contains("split")
+    if rows.height != 1 or rows.filter(is_dividend).is_empty():
+        named = ", ".join(sorted(rows["item"].unique()))
+        raise QuarantineError(
+            f"--dividend is for one dividend that is held, and {named} is not one: name the id of its action "
+            "(quant-assets quarantine list)"
+        )
+    return rows.with_columns(dividend=pl.lit(amount))

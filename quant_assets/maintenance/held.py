@@ -45,6 +45,19 @@ class HeldItem:
         """What speaks for and against it, each once."""
         return [text for text in self.claims["witnesses"].unique(maintain_order=True) if text]
 
+    @property
+    def decided(self) -> str:
+        """The decision, its moment and note, in words; empty while it waits."""
+        last = (
+            self.claims.filter(pl.col("decision") == self.facts["decision"])
+            .sort("decided_at")
+            .row(-1, named=True)
+        )
+        if last["decided_at"] is None:
+            return ""
+        note = f' ("{last["note"]}")' if last["note"] else ""
+        return f"{last['decision']} on {last['decided_at']:%Y-%m-%d %H:%M} UTC{note}"
+
     def beside(self) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
         """Each claim, by date, with the stored row of its session; None where there is none."""
         stored = {row["date"]: row for row in self.stored.iter_rows(named=True)}

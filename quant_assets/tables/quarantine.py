@@ -222,10 +222,10 @@ def superseded(quarantine: pl.DataFrame, rows: pl.DataFrame, but: Collection[str
 def with_items(quarantine: pl.DataFrame) -> pl.DataFrame:
     """The claims with `item`: the id of what they are part of, for people to name.
 
-    That is the answer's id; of rows that are held for one reason (symbol, scope, kind, rule, decision) an id of their
-    own; of a row or an action alone the id of the claim.
+    That is the answer's id; of rows that are held for one reason (symbol, scope, kind, rule) an id of their own,
+    which stays when they are decided about; of a row or an action alone the id of the claim.
     """
-    same = ["symbol", "scope", "kind", "rule", "decision"]
+    same = ["symbol", "scope", "kind", "rule"]
     reasons = quarantine.group_by(same, maintain_order=True).agg(_rows=pl.len())
     stretches = pl.Series(
         [_short("|".join(map(str, reason))) for *reason, _ in reasons.rows()], dtype=pl.String

@@ -185,6 +185,22 @@ def test_ids_that_name_nothing_are_named_and_the_others_are_decided_about(
     result = command("quarantine", "reject", held["id"], "feedc0ffee00")
     assert (result.exit_code, result.stdout) == (1, "quarantine: rejected 1\n")
     assert "nothing that waits has the id feedc0ffee00 (`quant-assets quarantine list`)" in result.stderr
+    # What was decided says so, and a rejection can be taken back.
+    again = command("quarantine", "reject", held["id"])
+    assert again.exit_code == 1
+    assert (
+        f"error: {held['id']}: the bar of 2013-02-13 of IBM was rejected on 2013-02-19 23:00 UTC"
+        in again.stderr
+    )
+    nothing = command("quarantine", "accept", "--symbol", "IBM")
+    assert (nothing.exit_code, nothing.stdout) == (1, "quarantine: accepted 0\n")
+    assert "nothing of IBM waits for a decision" in nothing.stderr
+    taken = command("quarantine", "accept", held["id"], "--note", "it did trade at two")
+    assert (taken.exit_code, taken.stdout) == (0, "quarantine: accepted 1\n")
+    told = command("quarantine", "show", held["id"]).stdout
+    assert 'decided     accepted on 2013-02-19 23:00 UTC ("it did trade at two")' in told
+    amount = command("quarantine", "accept", held["id"], "--dividend", "0.5")
+    assert amount.exit_code == 1
 
 
 def test_a_universe_of_one_that_is_held_exits_as_partial(

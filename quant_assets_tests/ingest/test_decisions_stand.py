@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,7 +13,7 @@ from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.quarantine import Decision, claims
+from quant_assets.tables.quarantine import Decision, QuarantineError, claims
 from quant_assets_tests.ingest.harness import SYMBOLS, WEEK, Harness, evening, sessions
 
 TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
@@ -110,6 +111,57 @@ def test_a_rejected_dividend_is_no_verdict_on_another_amount(harness: Harness, m
     report = harness.live(market, TUESDAY)
     assert (report.result, report.quarantined) == ("PARTIAL", 1)
     assert claims(harness.store, "US")["dividend"].to_list() == [1.7]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "dividend_factor", "factor": 3.0},
+        {"kind": "unreadable_event", "what": "dividend", "text": "3.14 USD"},
+    ],
+    ids=["contradicted", "unreadable"],
+)
+def test_an_amount_that_a_person_names_is_stored_and_stands(
+    harness: Harness, market: ReplayHandle, fault: dict[str, Any]
+) -> None:
+    market.add_faults({**fault, "symbol": "IBM", "date": str(EX_DATE)})
+    harness.live(market, WEEK[-1], DAYS)
+    (id_,) = claims(harness.store, "US")["id"]
+    settle_quarantine(
+        harness.store, exchange("US"), Choice(Decision.ACCEPTED, [id_], dividend=0.85),
+        now=evening(WEEK[-1]) + timedelta(hours=1), min_coverage=0.0,
+    )  # fmt: skip
+    on_day = ibm(harness).filter(pl.col("date") == EX_DATE)
+    assert on_day.select("dividend", "flags").rows() == [(0.85, "settled_by_person")]
+    goes_on(harness, market)
+
+
+@pytest.mark.parametrize("amount", [-1.0, float("nan"), 0.85])
+def test_an_amount_is_named_for_one_dividend(harness: Harness, market: ReplayHandle, amount: float) -> None:
+    market.add_faults(
+        {"kind": "field_factor", "symbol": "IBM", "date": str(EX_DATE), "field": "high", "factor": 100.0}
+    )
+    harness.live(market, WEEK[-1], DAYS)
+    (id_,) = claims(harness.store, "US")["id"]
+    with pytest.raises(QuarantineError, match="--dividend"):
+        settle_quarantine(
+            harness.store, exchange("US"), Choice(Decision.ACCEPTED, [id_], dividend=amount),
+            now=evening(WEEK[-1]), min_coverage=0.0,
+        )  # fmt: skip
+    assert claims(harness.store, "US")["id"].to_list() == [id_]
+
+
+def test_what_was_rejected_can_be_accepted_after_all(harness: Harness, market: ReplayHandle) -> None:
+    market.add_faults({"kind": "dividend_factor", "symbol": "IBM", "date": str(EX_DATE), "factor": 3.0})
+    harness.live(market, WEEK[-1], DAYS)
+    (id_,) = claims(harness.store, "US")["id"]
+    decide(harness, Decision.REJECTED)
+    settle_quarantine(
+        harness.store, exchange("US"), Choice(Decision.ACCEPTED, [id_]),
+        now=evening(WEEK[-1]) + timedelta(hours=2), min_coverage=0.0,
+    )  # fmt: skip
+    assert ibm(harness).filter(pl.col("date") == EX_DATE)["dividend"].item() == pytest.approx(2.55)
+    goes_on(harness, market)
 
 
 def test_an_accepted_answer_has_the_whole_history_and_leaves_no_break(
