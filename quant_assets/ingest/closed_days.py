@@ -11,7 +11,7 @@ import polars as pl
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.plan import Plan
 from quant_assets.tables import quarantine as records
-from quant_assets.tables.quarantine import pending
+from quant_assets.tables.quarantine import Decision, pending
 
 
 def held_sessions(exchange: Exchange, quarantine: pl.DataFrame, today: date) -> dict[str, set[date]]:
@@ -47,6 +47,21 @@ def taken_at_next_session(
         and (symbol, session) not in not_taken
         and symbol not in left_out
     ]
+
+
+def rejected_dividends(exchange: Exchange, quarantine: pl.DataFrame) -> pl.DataFrame:
+    """The dividends (symbol, date, dividend) that somebody has rejected under the date of a closed day, dated on the
+    session on which they would take effect: there they are none, either."""
+    calendar = exchange.calendar()
+    rejected = quarantine.filter(
+        pl.col("decision") == Decision.REJECTED.value, pl.col("close").is_null(), pl.col("dividend") > 0
+    ).select("symbol", "date", "dividend")
+    moved = [
+        (symbol, calendar.next_session(day), dividend)
+        for symbol, day, dividend in rejected.rows()
+        if not calendar.is_session(day)
+    ]
+    return pl.DataFrame(moved, schema=rejected.schema, orient="row")
 
 
 def _on_closed_days(exchange: Exchange, quarantine: pl.DataFrame) -> Iterator[tuple[str, str, date, date]]:

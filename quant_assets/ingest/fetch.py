@@ -18,7 +18,7 @@ from quant_assets.ingest.judged import Judged, judged
 from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.spill import Spill, spill_room
 from quant_assets.ingest.stored import StoredRows
-from quant_assets.market.action_dates import flagged, on_sessions
+from quant_assets.market.action_dates import flagged, on_sessions, without_rejected
 from quant_assets.market.bars import ANSWER_SCHEMA
 from quant_assets.market.claims import CLAIM_SCHEMA, Scope, of_rules
 from quant_assets.market.coverage import HELD, NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
@@ -49,11 +49,12 @@ SAME_HISTORY = (
 @dataclass(frozen=True, slots=True)
 class Decisions:
     """What people have decided: accepted and rejected bars (symbol, date, close), and dividends (symbol, date,
-    dividend) that are none."""
+    dividend) that are none; of these apart the ones that are stated for a closed day, on their sessions."""
 
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     no_dividends: pl.DataFrame
+    none_on_closed_days: pl.DataFrame
 
 
 @dataclass(slots=True)
@@ -223,7 +224,8 @@ class _Fetching:
             self._days,
             self._decisions.accepted,
         )
-        rows = flagged(found.rows, actions.moved)
+        none = self._decisions.none_on_closed_days.filter(pl.col("symbol") == result.symbol)
+        rows = flagged(without_rejected(found.rows, none), actions.moved)
         first = result.first_trade or self._wanted_by_symbol[result.symbol][0]
         present = _days_with_bar(rows, found.held)
         runs = runs_without_bar(self._sessions_of(result.symbol), present, first=first)

@@ -10,8 +10,9 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.exchanges import Exchange
 from quant_assets.ingest.cells import CellNews, CellWriter, Written, damaged_cell
-from quant_assets.ingest.closed_days import held_sessions, taken_at_next_session
+from quant_assets.ingest.closed_days import held_sessions, rejected_dividends, taken_at_next_session
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.differences import Differences, find_differences
 from quant_assets.ingest.fetch import Decisions, Fetched, fetch
@@ -133,7 +134,7 @@ class _Filling:
             record_requested(self._store, self._code, asked_days, next_day=False)
         requests_before = context.source.data_requests
         try:
-            with fetch(context, plan, listings, _decisions(quarantine)) as fetched:
+            with fetch(context, plan, listings, _decisions(context.exchange, quarantine)) as fetched:
                 report.requests = context.source.data_requests - requests_before
                 self._reconcile(plan, fetched, quarantine, report)
                 # A bar that is no longer served is asked about again while answers are compared.
@@ -263,16 +264,18 @@ class _Filling:
             self._manifest.record(self._code, fresh)
 
 
-def _decisions(quarantine: pl.DataFrame) -> Decisions:
+def _decisions(exchange: Exchange, quarantine: pl.DataFrame) -> Decisions:
     is_action = pl.col("scope") == Scope.ACTION.value
 
     def of(decision: Decision, which: pl.Expr, value: str) -> pl.DataFrame:
         return quarantine.filter(pl.col("decision") == decision.value, which).select("symbol", "date", value)
 
+    none = rejected_dividends(exchange, quarantine)
     return Decisions(
         of(Decision.ACCEPTED, ~is_action, "close"),
         of(Decision.REJECTED, ~is_action, "close"),
-        of(Decision.REJECTED, is_action, "dividend"),
+        pl.concat([of(Decision.REJECTED, is_action, "dividend"), none]),
+        none,
     )
 
 

@@ -14,6 +14,8 @@ import polars as pl
 from quant_assets.market.flags import FLAGS, action_dated, joined
 
 _STATED, _SESSION = "stated", "session"
+_SAME = 1e-4
+"""How far two amounts may be apart that are the same, served on different share bases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,27 @@ def on_sessions(splits: pl.DataFrame, dividends: pl.DataFrame, sessions: pl.Seri
     )
     of_splits, of_dividends = (_once(actions) for actions in placed)
     return ActionsOnSessions(of_splits, of_dividends, moved)
+
+
+def without_rejected(rows: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
+    """One symbol's rows (date, dividend, and more) without the dividends that a person has rejected.
+
+    Args:
+        rejected: date (the session on which it would take effect), dividend, as declared. Of a row that has less than
+            that, or another amount in doubt (null), nothing was decided.
+    """
+    if rejected.is_empty():
+        return rows
+    of_day = rejected.group_by("date").agg(pl.col("dividend").sum().alias("_rejected"))
+    rest = pl.col("dividend") - pl.col("_rejected")
+    slack = _SAME * pl.col("_rejected")
+    return (
+        rows.join(of_day, on="date", how="left", maintain_order="left")
+        .with_columns(
+            dividend=pl.when(rest.abs() <= slack).then(0.0).when(rest > 0).then(rest).otherwise("dividend")
+        )
+        .drop("_rejected")
+    )
 
 
 def flagged(rows: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:

@@ -41,6 +41,10 @@ _ROW_RULES = {
     "moved_for_a_reason": (
         f"moved by more than a factor of {BELIEVABLE:g} without a split or dividend that explains it"
     ),
+    "moved_since_an_accepted_bar": (
+        f"moved by more than a factor of {BELIEVABLE:g} from a bar before it that a person has accepted (if both are "
+        "right, accept this one as well; if that one was wrong, accept what the source gives for it next)"
+    ),
 }
 
 _BELIEVED_AFTER = 5
@@ -110,6 +114,7 @@ class AnsweredBar(DailyBar):
     currency_known = dy.Bool()
     listed = dy.Bool()
     explained = dy.Bool()
+    since_accepted = dy.Bool()
 
     @dy.rule()
     def on_a_session(cls) -> pl.Expr:
@@ -125,10 +130,14 @@ class AnsweredBar(DailyBar):
 
     @dy.rule()
     def moved_for_a_reason(cls) -> pl.Expr:
-        return pl.col("explained")
+        return pl.col("explained") | pl.col("since_accepted")
+
+    @dy.rule()
+    def moved_since_an_accepted_bar(cls) -> pl.Expr:
+        return pl.col("explained") | ~pl.col("since_accepted")
 
 
-CONTEXT = ("session", "currency_known", "listed", "explained")
+CONTEXT = ("session", "currency_known", "listed", "explained", "since_accepted")
 
 
 def with_context(
@@ -178,12 +187,15 @@ def with_context(
         **said,
     )
     explained = pl.Series("explained", [True] * rows.height, dtype=pl.Boolean)
+    since_accepted = pl.Series("since_accepted", [False] * rows.height, dtype=pl.Boolean)
     # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
     suspects = marked.filter(exceeds(_move().over("symbol"), BELIEVABLE))["symbol"].unique()
     for symbol in suspects:
         of_symbol = marked.with_row_index("at").filter(pl.col("symbol") == symbol)
-        explained.scatter(of_symbol["at"], _explained(of_symbol))
-    return marked.with_columns(explained).select(*rows.columns, *CONTEXT)
+        good, beside_accepted = _explained(of_symbol)
+        explained.scatter(of_symbol["at"], good)
+        since_accepted.scatter(of_symbol["at"], beside_accepted)
+    return marked.with_columns(explained, since_accepted).select(*rows.columns, *CONTEXT)
 
 
 def _move() -> pl.Expr:
@@ -191,15 +203,18 @@ def _move() -> pl.Expr:
     return size_explained(pl.col("close").forward_fill().shift(1))
 
 
-def _explained(rows: pl.DataFrame) -> pl.Series:
+def _explained(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
     """Of one symbol's rows, which have a price that the last good one and the actions since then explain, or that the
-    bars after it keep to."""
+    bars after it keep to; and for which that last good one is one that a person has accepted."""
     good: list[bool] = []
+    beside_accepted: list[bool] = []
     last: float | None = None
+    by_person = False
     bars = rows.select("date", "close", "split_ratio", "dividend", "_accepted", "_rejected").rows()
     since, seen = 1.0, None
     for at, (day, close, ratio, dividend, accepted, rejected) in enumerate(bars):
         since *= ratio
+        beside_accepted.append(by_person)
         if close is None or not close > 0 or not math.isfinite(close):
             good.append(True)
             continue
@@ -212,8 +227,8 @@ def _explained(rows: pl.DataFrame) -> pl.Series:
         believed = fine or _believed(bars[at:], since * close / last if last else 1.0)
         good.append(fine or (believed and not rejected))
         if believed:
-            last, since = close, 1.0
-    return pl.Series(good, dtype=pl.Boolean)
+            last, since, by_person = close, 1.0, bool(accepted)
+    return pl.Series(good, dtype=pl.Boolean), pl.Series(beside_accepted, dtype=pl.Boolean)
 
 
 def _believed(bars: list[tuple[object, ...]], move: float) -> bool:

@@ -266,6 +266,22 @@ def test_an_action_that_waits_on_a_closed_day_is_not_accepted_there_and_the_reme
     assert settled.select(KEYS).rows() == [(SPLIT, MEMORIAL_DAY)]
 
 
+def test_a_dividend_rejected_on_a_closed_day_is_none_at_the_session_it_would_take_effect(
+    lost: Harness,
+) -> None:
+    choice = Choice(Decision.REJECTED, symbols=[DIVIDEND])
+    settle_quarantine(lost.store, exchange("US"), choice, now=evening(LAST), min_coverage=0.0)
+    for mode in (Mode.INCREMENTAL, Mode.FORCE):
+        fill(lost, only=[DIVIDEND], mode=mode)
+        stored = read_daily(lost.store, "US", symbols=[DIVIDEND])
+        assert stored.filter(pl.col("dividend") != 0.0).is_empty()
+        assert stored["dividend"].null_count() == 0
+    assert lost.restatements().is_empty()
+    assert read_quarantine(lost.store, "US").filter(pl.col("symbol") == DIVIDEND)["decision"].to_list() == [
+        "rejected"
+    ]
+
+
 # An exchange that trades from Sunday to Thursday, evening by evening.
 
 TASE = """

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quant_assets.exchanges import exchange
-from quant_assets.market.action_dates import ActionsOnSessions, flagged, on_sessions
+from quant_assets.market.action_dates import ActionsOnSessions, flagged, on_sessions, without_rejected
 from quant_assets.market.corporate_actions import split_factor_after
 
 SPLITS = {"date": pl.Date, "ratio": pl.Float64}
@@ -174,3 +174,20 @@ def test_no_session_sees_another_product_of_later_splits_unless_one_was_listed_t
     again = placed(found.splits)
     assert again.splits.equals(found.splits)
     assert again.moved.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("dividend", "left"),
+    [(0.5, 0.0), (0.500001, 0.0), (0.75, 0.25), (0.2, 0.2), (0.0, 0.0), (None, None)],
+    ids=str,
+)
+def test_of_a_session_a_rejected_dividend_is_taken_away_and_no_other(
+    dividend: float | None, left: float | None
+) -> None:
+    days = [date(2024, 5, 24), date(2024, 5, 28)]
+    rows = pl.DataFrame(
+        {"date": days, "dividend": [0.5, dividend]}, schema_overrides={"dividend": pl.Float64}
+    )
+    rejected = pl.DataFrame({"date": days[1:], "dividend": [0.5]})
+    assert without_rejected(rows, rejected)["dividend"].to_list() == pytest.approx([0.5, left])
+    assert without_rejected(rows, rejected.clear()).equals(rows)

@@ -257,6 +257,14 @@ def test_a_fault_that_only_the_context_shows_is_refused_in_words(
     assert refused_days(answer(closes)) == (bad if words == MOVED else [])
 
 
+def test_a_bar_far_from_one_that_a_person_accepted_says_what_can_be_done() -> None:
+    _, refused = validate_answer(in_context(answer([5.0, 5.0, 50.0, 5.0]), accepted=[2]))
+    (words,) = refused["rule"]
+    assert refused["date"].to_list() == [D0 + timedelta(days=3)]
+    assert "from a bar before it that a person has accepted" in words
+    assert "accept this one as well" in words
+
+
 def test_a_currency_that_the_exchange_does_not_quote_in_is_refused() -> None:
     rows = answer([5.0]).with_columns(currency=pl.lit("EUR"))
     for listing in ((None, None, None), (None, None, "EUR")):
@@ -286,7 +294,7 @@ def test_a_catalog_without_currencies_bounds_nothing() -> None:
     )
     rows, none = answer([5.0]), pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date})
     known = with_context(rows, rows["date"], pl.Series(["USD"]), listings, none)
-    assert known.select(CONTEXT).row(0) == (True, True, True, True)
+    assert known.select(CONTEXT).row(0) == (True, True, True, True, False)
 
 
 # --- moves
