@@ -205,7 +205,7 @@ class _Symbol(SymbolPairs):
             # Any other change of a ratio is a corrected value, and is left to the last step.
 
     def _currency(self) -> None:
-        """Another name of the currency, and the same numbers."""
+        """Another name of the currency, and the same numbers: an error of one answer looks like that, too."""
         renamed = self._open.filter(differing("currency") & ~pl.col("price_differs"))
         if renamed.height < _MIN_ROWS:
             return
@@ -214,6 +214,11 @@ class _Symbol(SymbolPairs):
             return
         last = renamed.row(-1, named=True)
         which = pl.col("at").is_in(renamed["at"].implode())
+        if not self._confirmed:
+            rule = f"{last['currency_new']} is named as the currency of numbers that are stored in {last['currency']}"
+            self._hold(which, Doubt.UNIT, rule)
+            self.in_doubt = self.in_doubt or self._is_last(renamed)
+            return
         self._take(
             which, RestatementClass.UNIT_CHANGE, last["date"], "currency", last["currency"], last["currency_new"],
             more=self._beside(which, 1.0, 1.0),

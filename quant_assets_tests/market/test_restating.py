@@ -462,7 +462,7 @@ def test_a_renamed_currency_reaches_back_when_it_holds_from_the_first_row_compar
     renamed = stored_rows.with_columns(
         currency=pl.when(pl.col("date") >= day(first)).then(pl.lit("GBp")).otherwise("currency")
     )
-    found = judge(stored_rows, later(renamed), whole=whole)
+    found = judge(stored_rows, later(renamed), whole=whole, days=CONFIRMED)
     if not whole and not first:
         assert found.reaches_back == ["A"]
         assert found.events.is_empty()
@@ -481,9 +481,20 @@ def test_a_currency_is_renamed_when_five_rows_say_so(rows: int, kind: str) -> No
     renamed = stored_rows.with_columns(
         currency=pl.when(pl.col("date") < day(rows)).then(pl.lit("GBp")).otherwise("currency")
     )
-    found = judge(stored_rows, later(renamed))
+    found = judge(stored_rows, later(renamed), days=CONFIRMED)
     assert set(found.events["class"]) == {kind}
     assert found.new.height == rows
+
+
+@pytest.mark.parametrize(("up_to", "in_doubt"), [(N, ["A"]), (20, [])])
+def test_another_currency_for_the_same_numbers_is_held_at_first(up_to: int, in_doubt: list[str]) -> None:
+    stored_rows = history(currency="GBp")
+    renamed = stored_rows.with_columns(
+        currency=pl.when(pl.col("date") < day(up_to)).then(pl.lit("GBP")).otherwise("currency")
+    )
+    found = held_and_then_taken(stored_rows, later(renamed), "unit")
+    assert (found.held.height, found.in_doubt) == (up_to, in_doubt)
+    assert found.held["rule"][0] == "GBP is named as the currency of numbers that are stored in GBp"
 
 
 def test_pounds_are_not_pence_whatever_the_numbers_say() -> None:
