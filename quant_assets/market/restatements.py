@@ -16,9 +16,9 @@ One symbol at a time, with everything that can be compared of it. With q the rat
 What contradicts the stored rows without any of these is held, and the stored rows stay: a history rescaled without a
 split that would explain it, another history altogether (a ticker that was given to another company), a known dividend
 or split that is left out. Held claims are settled by time: the same claim on CONFIRMED different days, consistent in
-itself, is taken (`rescaled`, `replaced`, or a `correction`), whatever is stored; but rows that were all captured on
-their own evening are never overturned by a mere rescaling, and after PERSISTENT days only what is new is taken; and
-where LIVE_ROWS of the rows were, neither another unit nor another history is taken without a person.
+itself, is taken (`rescaled`, `replaced`, or a `correction`). But where LIVE_ROWS of the stored rows that are
+contradicted were captured on their own evenings, neither a rescaling nor another unit nor another history is taken
+without a person; of a rescaling what is new is taken after PERSISTENT days.
 """
 
 from __future__ import annotations

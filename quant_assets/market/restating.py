@@ -170,7 +170,7 @@ class _Symbol(SymbolPairs):
                 # Rescaled for good, and the event left out: less is known now than is stored.
                 which = (pl.col("at") <= at) & ~pl.col("settled")
                 rule = f"the answer leaves out the split of {day}"
-                if self._live(before):
+                if self._live(before) or self._overturns_live(before):
                     self._settle(which)
                     self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured before it, are kept")
                 elif self._goes_on_before(before):
@@ -302,7 +302,7 @@ class _Symbol(SymbolPairs):
         which = (pl.col("at") <= end) & pl.col("differs")
         rule = f"{RESCALED}: by {ratio:.6g}"
         off = self._pairs.filter(which)
-        live = self._live(off) and off.height >= LIVE_ROWS
+        live = self._overturns_live(off)
         if live and (not through_now or self._days_claimed >= PERSISTENT):
             self._settle(which)
             self.notes.append(f"{self.symbol}: {rule}; the stored rows, captured on their evenings, are kept")
@@ -356,7 +356,7 @@ class _Symbol(SymbolPairs):
         off = self._pairs.filter(
             open_ & (most - least <= CLOSE_TO * most) & ((pl.col("q") - 1.0).abs() > _SCALED)
         )
-        if off.is_empty() or self._confirmed:
+        if off.is_empty() or (self._confirmed and not self._overturns_live(off)):
             return
         ratio = float(off["q"][-1])
         first, last = off["date"][0], off["date"][-1]

@@ -622,18 +622,35 @@ def captured_live(rows: pl.DataFrame, last: int) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(("live", "taken"), [(9, True), (10, False)])
-@pytest.mark.parametrize("kind", ["other_history", "unit"])
+@pytest.mark.parametrize("kind", ["other_history", "unit", "rescaled", "split_left_out"])
 def test_ten_rows_captured_on_their_evenings_outweigh_any_repetition(
     kind: str, live: int, taken: bool
 ) -> None:
-    stored_rows = captured_live(history(), live)
-    other = (
-        history([20.0 + n % 7 for n in range(N)]) if kind == "other_history" else rescaled(history(), 0.01)
-    )
-    found = judge(stored_rows, later(other), days=PERSISTENT + 1)
+    split = {25: 2.0} if kind == "split_left_out" else {}
+    # The rows before the split are contradicted, and only those.
+    stored_rows = captured_live(history(splits=split), live + 5 if split else live)
+    other = {
+        "other_history": history([20.0 + n % 7 for n in range(N)]),
+        "unit": rescaled(history(), 0.01),
+        "rescaled": rescaled(history(), 1.1),
+        "split_left_out": rescaled(put(history(splits=split), 25, split_ratio=1.0), 0.5, before=25),
+    }[kind]
+    found = judge(stored_rows, later(other), days=CONFIRMED)
     assert bool(found.old.height) is taken
-    assert set(found.held["kind"]) == (set() if taken else {kind})
-    assert found.in_doubt == ([] if taken else ["A"])
+    held = {kind} - ({"split_left_out"} if live >= 10 else set())
+    assert set(found.held["kind"]) == (set() if taken else held)
+    assert found.in_doubt == ([] if taken or kind == "split_left_out" else ["A"])
+
+
+def test_a_stretch_of_ten_live_rows_is_not_rescaled_by_repetition_and_one_of_nine_is_corrected() -> None:
+    stored_rows = captured_live(history(), N)
+    for rows in (9, 10):
+        within = pl.col("date").is_between(day(8), day(8 + rows - 1))
+        answer = later(stored_rows.with_columns(
+            pl.when(within).then((pl.col(n) * 1.1).round(4)).otherwise(n).alias(n) for n in PRICES
+        ))  # fmt: skip
+        found = judge(stored_rows, answer, days=CONFIRMED)
+        assert (found.old.height, found.held.height) == ((9, 0) if rows == 9 else (0, 10))
 
 
 def test_the_splits_of_another_history_are_not_taken_for_late_ones() -> None:
