@@ -113,7 +113,7 @@ def update_daily(
         _refuse_no_session(one, session)
         _refuse_future(one, session, "--date")
         work.append((one, [session]))
-    _fill(work)
+    _fill(work, names_absent=True)
 
 
 def _refuse_before_grid(day: date, option: str) -> None:
@@ -227,13 +227,21 @@ def _verify(exchange: Exchange, first: date, last: date, symbols: list[str]) -> 
 
 
 def _fill(
-    work: list[tuple[Exchange, list[date]]], *, symbols: list[str] | None = None, mode: Mode | None = None
+    work: list[tuple[Exchange, list[date]]],
+    *,
+    symbols: list[str] | None = None,
+    mode: Mode | None = None,
+    names_absent: bool = False,
 ) -> None:
-    """Runs what is asked, prints what came of it, and exits with 0, 2 or 1."""
+    """Runs what is asked, prints what came of it, and exits with 0, 2 or 1.
+
+    With `names_absent` also the sessions that nobody has asked for are said: those of evenings without a run.
+    """
     import polars as pl
 
     from quant_assets.cli.console import print_error, progress
     from quant_assets.local_runs import RunFailed, Runner
+    from quant_assets.maintenance.inventory import absent_sessions
     from quant_assets.tables.layout import DAILY
     from quant_assets.tables.manifest import Entry, Manifest
     from quant_assets.tables.quarantine import claims
@@ -242,6 +250,7 @@ def _fill(
     problems: list[RunFailed] = []
     asked: list[tuple[str, Entry]] = []
     held: list[pl.DataFrame] = []
+    absent: dict[str, list[date]] = {}
     restated = 0
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
@@ -256,6 +265,8 @@ def _fill(
             asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]
             asked_for = symbols or runner.symbols(exchange.code)
             held.append(claims(runner.store, exchange.code).filter(pl.col("symbol").is_in(asked_for)))
+            if names_absent:
+                absent[exchange.code] = absent_sessions(runner.store, exchange)
         try:
             runner.inventory()
         except RunFailed as error:
@@ -263,6 +274,7 @@ def _fill(
             if not problems and all(waiting.is_empty() for waiting in held):
                 problems.append(error)
     symbols_held = _print_held(pl.concat(held)) if held else 0
+    _print_absent(absent)
     states = _print(asked, restated)
     failed = [f"{entry.partition}|{code}: {entry.reason}" for code, entry in asked if entry.state == "failed"]
     if failed and not problems:
@@ -301,6 +313,19 @@ def _print_held(waiting: pl.DataFrame) -> int:
     return len(by_symbol)
 
 
+def _print_absent(absent: dict[str, list[date]]) -> None:
+    """Prints a line for each exchange with sessions that have no cell."""
+    from quant_assets.cli.console import console
+
+    for code, days in absent.items():
+        if days:
+            console.print(
+                f"absent: {len(days)} session(s) of {code} were never asked for, the first {days[0]} "
+                f"(`quant-assets backfill --missing --exchange {code}` fills them)",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+
 def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
     """Prints what is missing and the counts; answers the cells by state."""
     from quant_assets.cli.console import console
@@ -314,6 +339,13 @@ def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
         console.print(
             f"missing: {symbol} in {cells} cell(s): {in_words(outcome, reason)}", markup=False, soft_wrap=True
         )
+    short = [code for code, entry in asked if entry.state == "failed" and entry.received]
+    if short:
+        console.print(
+            f"too few: {len(short)} cell(s) are failed, below the minimum coverage; what came is stored (a symbol "
+            "that trades no more: `delisted_on` in the universe file; another minimum: QUANT_ASSETS_MIN_COVERAGE)",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
     if len(holes) > _MOST_LINES:
         console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
     if restated:

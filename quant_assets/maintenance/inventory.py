@@ -36,15 +36,19 @@ def manifest_summary(store: ObjectStore, exchanges: Sequence[Exchange]) -> dict[
             "cells": {state.value: states[state] for state in CellState},
             "rows": sum(entry.rows for entry in entries),
             "bytes": sum(entry.size for entry in entries),
-            "absent": [day.isoformat() for day in _absent_sessions(store, exchange, entries)],
+            "absent": [day.isoformat() for day in absent_sessions(store, exchange)],
             "last_complete": max(complete, default=None),
             "weeks": sum(1 for _ in Manifest(store, WEEKLY).all(code)),
         }
     return summary
 
 
-def _absent_sessions(store: ObjectStore, exchange: Exchange, entries: Sequence[Entry]) -> list[date]:
-    there = {date.fromisoformat(entry.partition) for entry in entries}
+def absent_sessions(store: ObjectStore, exchange: Exchange) -> list[date]:
+    """The sessions without a cell, from the first to the last day that has one or was asked for, in order.
+
+    Raises ObjectDamaged, StoreUnavailable.
+    """
+    there = {date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange.code)}
     requested = read_requested(store, exchange.code)
     bounds = [day for day in (*there, requested.first, requested.last) if day is not None]
     sessions = exchange.calendar().sessions(min(bounds), max(bounds)) if bounds else ()

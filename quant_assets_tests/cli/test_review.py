@@ -97,7 +97,9 @@ def test_gaps_are_listed_and_backfill_missing_heals_exactly_these(
     assert command(*BACKFILL).exit_code == 2
     assert command("update-daily", "--date", "2013-02-19").exit_code == 2
     # Its holes just before would be filled as well, if the symbol were answered.
-    assert command("update-daily", "--date", "2013-02-25", now="2013-02-26T23:00:00Z").exit_code == 2
+    later = command("update-daily", "--date", "2013-02-25", now="2013-02-26T23:00:00Z")
+    assert later.exit_code == 2
+    assert "absent: 3 session(s) of US were never asked for, the first 2013-02-20" in later.stdout
     market.clear_faults()
     gaps = listed(command("gaps", "--json", now="2013-02-26T23:00:00Z"))
     assert [(g["kind"], g["symbol"], g["first"], g["last"], g["sessions"]) for g in gaps] == [
@@ -229,6 +231,7 @@ def test_too_few_symbols_fail_a_cell_and_something_usable_is_partial(
     assert partial.exit_code == 2
     assert "complete=4 partial=0 closed=0 failed=1" in partial.stdout
     assert "2 of 3 symbols received, less than 95%" in partial.output
+    assert "too few: 1 cell(s) are failed" in partial.stdout
     market.clear_faults()
     market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
     nothing = command("update-daily", "--date", "2013-02-19", MIN_COVERAGE="US=95")
