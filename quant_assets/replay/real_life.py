@@ -24,6 +24,7 @@ REVERSE_RATIOS = (
     2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 7, 1 / 8, 1 / 10, 1 / 12, 1 / 15, 1 / 20, 1 / 25, 1 / 30, 1 / 40,
     1 / 50, 1 / 75, 1 / 100, 1 / 200, 1 / 250, 1 / 500, 1 / 1000,
 )  # fmt: skip
+_A_WEEK = 7  # sessions around a dividend in which no company pays another one
 _SHORTEST = 45  # fewer sessions leave no room for events
 
 
@@ -62,9 +63,10 @@ class Life:
         return ratios[(self.turn + ahead) % len(ratios)]
 
     def pays(self, every: int, share: float) -> None:
-        """Regular dividends of about `share` of the price, but on the days of a split."""
+        """Regular dividends of about `share` of the price, but on a split and in the week of another one."""
+        others = tuple(self.paid)
         for position in range(int(self.rng.integers(5, every)), self.n, every):
-            if position not in self.splits and position not in self.paid:
+            if position not in self.splits and all(abs(position - other) > _A_WEEK for other in others):
                 self.paid[position] = share * float(self.rng.uniform(0.6, 1.4))
 
 

@@ -42,6 +42,13 @@ def not_shown(share: float, fall: float, usual: float) -> bool:
     return abs(fall - expected) > max(5 * usual, 0.5 * abs(expected))
 
 
+def shown(share: float, fall: float, usual: float) -> bool:
+    """Whether a price fell by a share of it that its usual moves do not reach: five of them at least, and off by two
+    at most."""
+    expected = log(1.0 - share)
+    return abs(expected) >= 5 * usual and abs(fall - expected) <= 2 * usual
+
+
 def gain_inside(total: float, dividend: float, before: float, fall: float, usual: float) -> bool:
     """Whether the price fell by the dividend, and not by the `total` of it and a capital gain: the gain is inside it.
 

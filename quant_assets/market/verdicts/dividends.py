@@ -26,6 +26,7 @@ from quant_assets.market.verdicts.amounts import (
     by_the_price,
     gain_inside,
     not_shown,
+    shown,
     unlike_the_others,
 )
 from quant_assets.market.verdicts.answer import (
@@ -47,6 +48,8 @@ _REVEALED = 2e-5
 """Share of the price from which a step of Adj Close is a dividend that is not listed."""
 _ROUNDED = 2.5e-6
 """What an implied amount may be off because Yahoo rounds low prices to six decimals, a few times over."""
+_REPEATED = 0.15
+"""Share up to which two amounts are the same one, the other time by another rate of exchange: 0.42 beside 0.375."""
 _MANY = 6
 """Dividends of a symbol of which each counts little in the median."""
 _UNITS = {("GBP", "GBp"): 100.0, ("GBp", "GBP"): 0.01, ("ILS", "ILA"): 100.0, ("ILA", "ILS"): 0.01,
@@ -204,7 +207,7 @@ class _Weighing:
         """Takes a dividend that Adj Close does not contradict, unless the price or the others do."""
         share = total / before
         fall = float(self._gaps[at])
-        seen = share > ORDINARY and {at, at - 1}.isdisjoint(self._doubtful)
+        seen = share > ORDINARY and self._believed(at)
         if (seen or share >= 1.0) and not_shown(share, fall, self._series.usual):
             reason = f"a dividend of {total:g} on a price of {before:g} that moved by {np.expm1(fall):+.1%}"
             self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the price on the ex-date")
@@ -222,11 +225,16 @@ class _Weighing:
             usual_amount
             and 0 < share < ORDINARY
             and unlike_the_others(total, usual_amount, self._others(day))
+            and not (total > usual_amount and self._believed(at) and shown(share, fall, self._series.usual))
         ):
             reason = f"a dividend of {total:g}, the symbol's others are around {usual_amount:g}"
             self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "the symbol's other dividends")
             return
         self._kept[day] = total
+
+    def _believed(self, at: int) -> bool:
+        """Whether the bars on both sides of an ex-date are believed."""
+        return {at, at - 1}.isdisjoint(self._doubtful)
 
     def _gain_inside(self, day: date, parts: Sequence[tuple[float, str]], total: float, at: int) -> bool:
         """Whether a gain beside a dividend, both of them in Adj Close, is inside the dividend: then it is explained
@@ -341,7 +349,7 @@ class _Weighing:
             if second - first > FEW_SESSIONS or first not in self._kept or second not in self._kept:
                 continue
             a, b = self._kept[first], self._kept[second]
-            if a <= 0 or abs(a - b) > 0.2 * max(a, b):
+            if a <= 0 or abs(a - b) > _REPEATED * max(a, b):
                 continue
             reason = f"dividends of {a:g} on {first} and {b:g} on {second}"
             known = [day for day in (first, second) if (self._known.get(day) or 0.0) > 0]

@@ -183,3 +183,20 @@ def test_a_low_payer_that_paid_more_at_another_time_is_believed() -> None:
 )  # fmt: skip
 def test_decimals_tell_a_hundredth_from_a_cut(amount: float, others: list[float], unlike: bool) -> None:
     assert unlike_the_others(amount, median(others), others) is unlike
+
+
+def test_a_special_dividend_a_hundred_times_the_others_is_believed_where_the_price_fell_by_it() -> None:
+    rows = traded(dividends={20: 0.17, 50: 0.18, 80: 17.0}, usual=0.008)
+    assert judge(served(rows)).word == "proven"
+    # The same amount, and Adj Close with it, where a hundredth of it was paid.
+    honest = served(traded(dividends={20: 0.17, 50: 0.18, 80: 0.17}, usual=0.008))
+    lie = readjusted(relisted(honest, 80, 17.0), 80, 17.0)
+    assert actions(judge(lie)) == {DAYS[80]: Kind.DIVIDEND_IMPLAUSIBLE}
+
+
+@pytest.mark.parametrize(("second", "repeated"), [(0.51, False), (0.5, True), (0.42, True)])
+def test_two_dividends_of_a_week_are_one_where_they_are_nearly_the_same(
+    second: float, repeated: bool
+) -> None:
+    verdict = judge(served(traded(dividends={60: 0.43, 63: second})))
+    assert bool(actions(verdict)) is repeated
