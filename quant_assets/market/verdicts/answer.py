@@ -194,7 +194,7 @@ class Series:
             adjusted,
             volumes,
             moves,
-            usual_move(moves[1:]),
+            usual_move(moves),
         )
 
     @property

@@ -179,9 +179,7 @@ def _unreadable(answer: Answer, series: Series) -> list[Held]:
     for event in answer.unreadable:
         if event.what != "split":
             continue
-        before = series.days < np.datetime64(event.day, "D") if event.day else np.ones(len(series.days), bool)
-        on_it = series.days == np.datetime64(event.day, "D") if event.day else before
-        days = series.dates(np.flatnonzero(before | on_it).tolist())
+        days = frozenset(day for day in series.days.tolist() if event.day is None or day <= event.day)
         when = f" of {event.day}" if event.day else ""
         held.append(Held(Kind.UNREADABLE_SPLIT, days, f"a split{when} that cannot be read: {event.text}"))
     return held

@@ -344,21 +344,17 @@ class _Weighing:
 
     def _repeated(self) -> None:
         """Equal dividends within a few sessions: one of them is a repeat, and the list cannot tell which."""
-        days = sorted(self._kept)
-        for first, second in itertools.pairwise(days):
-            if second - first > FEW_SESSIONS or first not in self._kept or second not in self._kept:
-                continue
-            a, b = self._kept[first], self._kept[second]
-            if a <= 0 or abs(a - b) > _REPEATED * max(a, b):
+        doubtful: dict[date, tuple[float, str]] = {}
+        for (first, a), (second, b) in itertools.pairwise(sorted(self._kept.items())):
+            if second - first > FEW_SESSIONS or a <= 0 or abs(a - b) > _REPEATED * max(a, b):
                 continue
             reason = f"dividends of {a:g} on {first} and {b:g} on {second}"
             known = [day for day in (first, second) if (self._known.get(day) or 0.0) > 0]
             for day, amount in ((first, a), (second, b)):
-                if known == [day]:
-                    continue
-                self._hold(
-                    Kind.DIVIDEND_REPEATED, day, amount, reason, "no symbol pays twice in a few sessions"
-                )
+                if known != [day]:
+                    doubtful.setdefault(day, (amount, reason))
+        for day, (amount, reason) in doubtful.items():
+            self._hold(Kind.DIVIDEND_REPEATED, day, amount, reason, "no symbol pays twice in a few sessions")
 
     def _left_out(self, listed: Collection[date]) -> None:
         held = {one.day for one in self._paid.held}
@@ -404,6 +400,7 @@ def _other_readings(parts: Sequence[tuple[float, str]]) -> list[tuple[float, Kin
     gains = [amount for amount, kind in parts if kind != "dividend"]
     if dividends and gains:
         ways.append((sum(dividends), Kind.GAINS_COUNTED_TWICE, "the gain is inside the dividend"))
-    if gains and len(dividends) > 1 and len({round(amount, 6) for amount in dividends}) == 1:
+    # One dividend alone gives the sum again, which has been looked at.
+    if len({round(amount, 6) for amount in dividends}) == 1:
         ways.append((dividends[0] + sum(gains), Kind.DIVIDEND_REPEATED, "listed twice on one day"))
     return ways

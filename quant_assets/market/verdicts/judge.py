@@ -50,6 +50,6 @@ def _stored_dividends(answer: Answer, splits: pl.DataFrame) -> Mapping[date, flo
     if answer.stored.is_empty():
         return {}
     ordinary = pl.col("dividend") < ORDINARY * pl.col("close")
-    rows = answer.stored.filter(ordinary | (pl.col("dividend") == 0)).select("date", "dividend")
+    rows = answer.stored.filter(ordinary).select("date", "dividend")
     served = rows["dividend"] / split_factor_after(rows["date"], splits)
     return dict(zip(rows["date"].to_list(), served.to_list(), strict=True))

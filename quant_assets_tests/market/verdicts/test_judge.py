@@ -317,7 +317,7 @@ def test_a_hundredth_of_what_the_symbol_paid_before_the_answer_is_held() -> None
     assert actions(judge(replace(answer, stored=before))) == {DAYS[90]: Kind.DIVIDEND_IMPLAUSIBLE}
 
 
-@pytest.mark.parametrize(("currency", "word"), [("GBp", "held"), ("USD", "proven")])
+@pytest.mark.parametrize(("currency", "word"), [("GBp", "held"), ("GBP", "proven"), ("USD", "proven")])
 def test_a_first_dividend_of_next_to_nothing_in_pence_is_held(currency: str, word: str) -> None:
     answer = replace(served(traded(dividends={60: 0.022})), currency=currency)
     assert judge(answer).word == word
