@@ -87,9 +87,16 @@ def function_at(spans: list[tuple[int, int, str]], line: int) -> str:
 
 
 def meaning(source: str) -> str:
-    """The syntax tree without annotations, which nothing evaluates."""
+    """The syntax tree without what no call of ours can tell: annotations, how arguments have to be passed, and that
+    `zip` makes sure of lengths that are the same."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
+            node.keywords = []
+        if isinstance(node, ast.arguments):
+            every = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults += [default for default in node.kw_defaults if default is not None]
+            node.posonlyargs, node.args, node.kwonlyargs, node.kw_defaults = [], every, [], []
         if isinstance(node, ast.arg | ast.AnnAssign):
             node.annotation = ast.Constant(0)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -25,7 +25,8 @@ TIMEOUT = -100
 def tests_for(mutant: Mutant, known: dict[str, Any], budget: float) -> tuple[list[str], float]:
     """The tests to run, and how long they take."""
     seconds: dict[str, float] = known["seconds"]
-    mirror = mutant.path.replace("quant_assets/", "").replace("/", "/test_")
+    path = Path(mutant.path.removeprefix("quant_assets/"))
+    mirror = f"{path.parent}/test_{path.name}"
     executed: dict[str, list[str]] = known["functions"]
     # A function that is newer than the map: whatever executes its module.
     found = executed.get(f"{mutant.path}:{mutant.function}") or executed.get(f"{mutant.path}:", [])
