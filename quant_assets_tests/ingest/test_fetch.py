@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
-from quant_assets_tests.ingest.harness import DAY, Harness, sessions
+from quant_assets.tables.quarantine import Decision
+from quant_assets_tests.ingest.harness import DAY, Harness, evening, sessions
 from quant_assets_tests.support import NOW, listings
 
 LISTED = date(2012, 5, 18)
@@ -55,8 +58,19 @@ def test_fetch_names_a_hole_of_a_symbol_that_failed_on_the_day_of_its_stated_lis
     days = sessions(date(2012, 5, 16), date(2012, 5, 18))
     market.add_faults({"kind": "server_error_500_html", "symbol": "FB", "times": None})
     harness.live(market, days[-1], days, catalog=listings("AAPL", FB=LISTED))
-    assert [(m.symbol, m.outcome) for m in harness.entry(LISTED).missing] == [("FB", "failed")]
+    failed = [(m.symbol, m.outcome, m.answers, m.gap) for m in harness.entry(LISTED).missing]
+    assert failed == [("FB", "failed", 1, 0)]
     assert harness.entry(days[1]).missing == ()
+
+
+def test_fetch_names_a_hole_between_the_stated_listing_and_the_first_trade(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    days = sessions(date(2012, 5, 15), date(2012, 5, 21))
+    harness.live(market, days[-1], days, catalog=listings("AAPL", FB=days[1]))
+    holes = {day: [(m.symbol, m.reason) for m in harness.entry(day).missing] for day in days}
+    hole = ("FB", f"no bar: first traded on {LISTED}")
+    assert holes == {day: [hole] if days[1] <= day < LISTED else [] for day in days}
 
 
 HEADER = "symbol,date,open,high,low,close,volume,dividend,split_ratio"
@@ -91,8 +105,15 @@ def test_fetch_takes_two_symbols_with_the_same_trades_for_one_history(
     alike: ReplayHandle, tmp_path: Path
 ) -> None:
     harness = Harness(tmp_path, alike.url)
-    report = harness.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*LIVELY))
+    report = harness.live(alike, DAYS[-1], DAYS[-25:], catalog=harness.put_catalog(*LIVELY))
     assert (report.states, report.quarantined) == ({"failed": 25}, 50)
+    # One of the two is what a person knows it for.
+    choice = Choice(Decision.ACCEPTED, symbols=["LIVA"])
+    now = evening(DAYS[-1]) + timedelta(hours=1)
+    settle_quarantine(harness.store, exchange("US"), choice, now=now, min_coverage=0.0)
+    harness.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*LIVELY), mode=Mode.FORCE)
+    assert [missing.symbol for missing in harness.entry(DAYS[-1]).missing] == ["LIVB"]
+    assert harness.cell(DAYS[-1])["symbol"].to_list() == ["LIVA"]
     # Nineteen days alike are too few to tell.
     young = Harness(tmp_path / "young", alike.url)
     few = young.live(alike, DAYS[18], DAYS[:5], catalog=listings(*LIVELY))

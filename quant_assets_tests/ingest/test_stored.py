@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date
 
+import pytest
+
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.plan import FillRequest, make_plan
 from quant_assets.ingest.stored import StoredRows
@@ -56,5 +58,22 @@ def test_dividends_of_a_damaged_year_are_left_out_and_named(harness: Harness) ->
     plan = make_plan(exchange("US"), harness.store, FillRequest([date(2013, 2, 19)], listings(*SYMBOLS)), NOW)
     stored = StoredRows(harness.store, "US", plan)
     assert stored.dividends("IBM", date(2013, 2, 6))["date"].to_list() == [date(2013, 2, 6)]
+    (note,) = stored.notes
+    assert key in note
+
+
+@pytest.mark.parametrize("symbols", [3, 201])
+def test_of_few_days_a_damaged_cell_is_named_and_the_others_are_read(harness: Harness, symbols: int) -> None:
+    """Of few symbols they are read from the history at first; of many, cell by cell."""
+    days = days_between(date(2013, 2, 4), date(2013, 2, 8))
+    harness.fill(days)
+    key = object_key(DAILY, "US", "2013-02-06")
+    harness.store.put(key, b"no table")
+    plan = make_plan(exchange("US"), harness.store, FillRequest(days, listings(*SYMBOLS)), NOW)
+    stored = StoredRows(harness.store, "US", plan)
+    names = [*SYMBOLS, *(f"X{n}" for n in range(symbols - 3))]
+    rows = stored.rows(days, names)
+    assert rows["date"].unique().sort().to_list() == [day for day in days if day != date(2013, 2, 6)]
+    assert set(rows["symbol"]) == set(SYMBOLS)
     (note,) = stored.notes
     assert key in note

@@ -80,6 +80,12 @@ def test_like_a_split_names_the_simple_ratio(move: float, like: str | None):
     assert like_a_split(move) == like
 
 
+@pytest.mark.parametrize("ratio", [2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 50, 100])
+def test_every_usual_ratio_is_named_as_a_split_and_as_a_consolidation(ratio: int):
+    assert like_a_split(1 / ratio) == f"{ratio}:1"
+    assert like_a_split(ratio) == f"1:{ratio}"
+
+
 @pytest.mark.parametrize(
     ("move", "is_unit"),
     [(100.0, True), (0.01, True), (121.0, True), (123.0, False), (0.0083, True), (0.0081, False)],

@@ -227,6 +227,16 @@ def test_cents_come_back_whether_the_source_rounds_or_not(scale: float, rounded:
     np.testing.assert_array_equal(recovered(served, np.full(1_000, scale)), prices)
 
 
+@pytest.mark.parametrize(("closes", "opened"), [(6, 3.699999), (7, 3.7)])
+def test_seven_closes_of_a_dollar_and_six_decimals_show_that_the_source_rounds(
+    closes: int, opened: float
+) -> None:
+    """One of them counts 2.1, as a logarithm of odds, of the 14 that are asked for; 1.233333 is a third of 3.7."""
+    opens = [1.233333, *[1.5] * (closes - 1)]
+    served = np.array([opens, [1.1 + n / 20 for n in range(closes)]]).astype(np.float32).astype(np.float64)
+    assert recovered(served, np.full(closes, 3.0))[0][0] == opened
+
+
 def test_one_answer_may_hold_rescaled_prices_and_others() -> None:
     prices = np.array([[20.01, 20.02, 10.01, 10.02]])
     scale = np.array([3.0, 3.0, 1.0, 1.0])
@@ -255,6 +265,17 @@ def test_a_declared_dividend_comes_back(amount: float, scale: float, how: str) -
         served = float(np.float32(served))
     (found,) = recovered_dividends(np.array([served]), np.array([scale])).tolist()
     assert found == pytest.approx(amount, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("served", "scale", "declared"),
+    [
+        # Half a step of a float32 and no more; half a millionth, times S, and no more.
+        (float(np.float32(1 / 3)), 1.0, 0.33333334), (0.123456, 2.0, 0.246912), (0.123455, 2.0, 0.24691),
+    ],
+)  # fmt: skip
+def test_a_dividend_is_no_shorter_than_what_was_served(served: float, scale: float, declared: float) -> None:
+    assert recovered_dividends(np.array([served]), np.array([scale])).tolist() == [declared]
 
 
 def test_dividends_served_as_they_were_declared_are_kept() -> None:
@@ -322,7 +343,9 @@ def test_a_tick_is_another_price_wherever_two_looks_can_show_it(
     assert found.select(other_price("close")).item() is True
 
 
-@pytest.mark.parametrize(("old", "new"), [(80_000.01, 80_000.02), (0.000123, 0.000124), (24.94985, 24.94986)])
+@pytest.mark.parametrize(
+    ("old", "new"), [(80_000.01, 80_000.02), (0.000123, 0.000124), (24.94985, 24.94986), (1.0, 1.000001)]
+)
 def test_of_a_price_that_was_never_rescaled_a_float32_step_is_no_other_price(old: float, new: float) -> None:
     never = (1.0, 1.0, 1.0)
     assert looks("close", old, new, never).select(other_price("close")).item() is True
@@ -406,7 +429,8 @@ def test_a_zero_that_a_reverse_split_has_left_is_none(
 @pytest.mark.parametrize(
     ("old", "new", "scale", "other"),
     [(0.2857, 0.285714, 1.0, True), (0.2857, 0.2857005, 1.0, False), (0.12, 0.1201, 224.0, False),
-     (0.12, 0.13, 224.0, True)],
+     (0.12, 0.13, 224.0, True), (0.5, 0.5000009, 1.0, False), (0.5, 0.5000005, 0.1, False),
+     (0.5, 0.5000014, 0.1, True)],
 )  # fmt: skip
 def test_a_dividend_is_another_one_from_its_sixth_served_decimal_on(
     old: float, new: float, scale: float, other: bool

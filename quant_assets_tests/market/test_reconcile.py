@@ -140,6 +140,14 @@ def test_a_bar_beats_an_action_alone_and_takes_the_action_over(bare_comes: int) 
     assert merge(frame(bare), frame(bar)).row(0, named=True) == {**bar, "dividend": 0.5, "split_ratio": 0.1}
 
 
+def test_a_bar_takes_over_a_consolidation_that_became_known_after_the_dividend() -> None:
+    bare = row(close=None, dividend=0.5)
+    bar = row(close=9.0, fetched_at=MOMENTS[2])
+    both = {**bare, "split_ratio": 0.1, "fetched_at": MOMENTS[1]}
+    merged = merge(frame(bare), frame(both), frame(bar)).row(0, named=True)
+    assert merged == {**bar, "dividend": 0.5, "split_ratio": 0.1}
+
+
 def test_a_bar_that_names_its_own_action_keeps_it() -> None:
     bare = row(close=None, dividend=0.5, split_ratio=2.0)
     bar = row(close=9.0, dividend=0.4, split_ratio=3.0, fetched_at=MOMENTS[1])

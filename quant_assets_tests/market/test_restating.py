@@ -224,6 +224,15 @@ def test_corrections_beside_a_late_split_are_events_of_their_own(stale: bool) ->
     assert same(applied(wrong, answer, found), answer)
 
 
+def test_dividends_beside_a_late_split_are_told_unless_it_explains_them() -> None:
+    truth = history(splits={20: 2.0}, dividends={3: 1.0, 5: 1.6, 7: 0.3})
+    stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    # Half of the first, as prices are; the second another one; the third as it was, which is no event of its own.
+    wrong = put(put(stored_rows, 3, dividend=0.5), 5, dividend=0.9)
+    found = judge(wrong, later(truth, 2.0))
+    assert told(found) == [(day(5), "dividend", "correction"), (day(20), "split_ratio", "late_split")]
+
+
 def test_a_correction_on_the_ex_date_itself_is_told_beside_the_late_split() -> None:
     truth = history(splits={20: 2.0})
     stored_rows = put(truth, 20, split_ratio=1.0, volume=7)
@@ -371,6 +380,14 @@ def test_a_split_that_is_left_out_and_counted_back_is_held_where_nobody_saw_it()
 
 def test_an_answer_that_leaves_out_a_known_split_and_does_not_rescale_changes_nothing() -> None:
     stored_rows = history(splits={20: 4.0})
+    found = judge(stored_rows, later(put(stored_rows, 20, split_ratio=1.0)))
+    nothing_changes(found)
+    assert found.notes == [f"A: the answer leaves out the split of {day(20)}, which the stored prices show"]
+
+
+def test_the_close_of_the_ex_date_shows_a_split_whatever_the_price_does_next() -> None:
+    fallen = [close * (0.3 if n > 20 else 1.0) for n, close in enumerate(closes({20: 4.0}))]
+    stored_rows = history(fallen, splits={20: 4.0})
     found = judge(stored_rows, later(put(stored_rows, 20, split_ratio=1.0)))
     nothing_changes(found)
     assert found.notes == [f"A: the answer leaves out the split of {day(20)}, which the stored prices show"]
@@ -598,6 +615,14 @@ def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None
 # --- what cannot be a restatement
 
 
+def test_a_row_with_one_small_factor_in_all_prices_is_corrected_at_once() -> None:
+    stored_rows = history()
+    prices = {name: round(stored_rows[name][10] * 1.004, 4) for name in PRICES}
+    found = judge(stored_rows, later(put(stored_rows, 10, **prices)))
+    assert told(found) == [(day(10), name, "correction") for name in PRICES]
+    assert found.held.is_empty()
+
+
 def test_another_history_is_refused_and_what_stands_stays() -> None:
     stored_rows = history()
     other = history([20.0 + n % 7 for n in range(N)])
@@ -671,6 +696,18 @@ def test_another_history_of_nearly_the_same_price_is_told_by_its_volumes() -> No
     found = judge(stored_rows, later(other))
     assert set(found.held["kind"]) == {"other_history"}
     assert found.events.is_empty()
+
+
+@pytest.mark.parametrize(("before", "other"), [(0, False), (1, True)])
+def test_volumes_of_days_without_a_trade_tell_no_other_history(before: int, other: bool) -> None:
+    """On every fifth day the volumes agree; on the others there were `before` shares, and any number now."""
+    prices = [100.0 + n % 3 for n in range(N)]
+    stored_rows = history(prices).with_columns(
+        volume=pl.Series([before if n % 5 else 10_000 for n in range(N)])
+    )
+    near = history([round(price * (0.96 + 0.001 * (n % 8)), 2) for n, price in enumerate(prices)])
+    answer = near.with_columns(volume=pl.Series([10 ** (1 + n % 7) if n % 5 else 10_000 for n in range(N)]))
+    assert ("other_history" in set(judge(stored_rows, later(answer)).held["kind"])) is other
 
 
 def test_of_several_symbols_each_reaches_back_by_itself() -> None:
@@ -924,6 +961,15 @@ def test_a_price_that_an_earlier_version_rounded_is_corrected_once(
     again = judge(healed, answer)
     assert again.events.is_empty()
     assert again.old.is_empty()
+
+
+@pytest.mark.parametrize(("rows", "events"), [(4, 8), (5, 1)])
+def test_five_rounded_rows_are_one_correction(rows: int, events: int) -> None:
+    truth = history([24.94985 + 0.00001 * n for n in range(N)])
+    rounded = truth.with_columns(pl.col(name).round(4, mode="half_away_from_zero") for name in PRICES)
+    found = judge(pl.concat([rounded[:rows], truth[rows:]]), later(truth, 2.0))
+    assert found.old.height == rows
+    assert found.events.height == events
 
 
 def test_a_penny_history_that_was_rounded_to_nothing_is_corrected_once() -> None:

@@ -47,12 +47,49 @@ def test_orderly_stop_holds_an_interrupt_back_until_its_end() -> None:
 
 def test_a_second_interrupt_is_delivered_at_once() -> None:
     steps: list[str] = []
-    with pytest.raises(KeyboardInterrupt), orderly_stop():
+    with pytest.raises(KeyboardInterrupt) as raised, orderly_stop():
         interrupt()
         steps.append("first")
         interrupt()
         steps.append("second")
     assert steps == ["first"]
+    # Once at once, and once more at the end.
+    assert isinstance(raised.value.__context__, KeyboardInterrupt)
+
+
+def test_what_was_to_be_called_before_a_delivery_is_not_called_afterwards() -> None:
+    calls: list[str] = []
+    with before_delivery(lambda: calls.append("call")):
+        pass
+    with pytest.raises(KeyboardInterrupt), orderly_stop():
+        interrupt()
+    assert calls == []
+
+
+def test_a_second_interrupt_is_delivered_at_once_inside_another_orderly_stop_as_well() -> None:
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt), orderly_stop(), orderly_stop():
+        interrupt()
+        steps.append("first")
+        interrupt()
+        steps.append("second")
+    assert steps == ["first"]
+
+
+def test_the_first_signal_is_delivered_at_the_end_whichever_came_second() -> None:
+    delivered: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda found, _: delivered.append(found)) for number in signals]
+    try:
+        with orderly_stop():
+            signal.raise_signal(signal.SIGINT)
+            assert delivered == []
+            signal.raise_signal(signal.SIGTERM)
+            assert delivered == [signal.SIGTERM]
+        assert delivered == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_orderly_stop_delivers_an_interrupt_to_whoever_handled_it_before_and_over_an_error() -> None:

@@ -43,6 +43,14 @@ def test_threads_share_one_pace(tmp_path: Path, shared: bool) -> None:
     assert min(later - earlier for earlier, later in pairwise(moments[::4])) >= 4 / 20 * 0.5
 
 
+def test_a_shared_pace_may_lie_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        pacer = Pacer(100, 1.0, tmp_path / "pace.sqlite")
+        pacer.wait()
+        pacer.close()
+    assert (tmp_path / "pace.sqlite").exists()
+
+
 def test_processes_that_share_a_file_share_one_pace(tmp_path: Path) -> None:
     workers = [start(ask, tmp_path / "pace.sqlite", 10, 8) for _ in range(2)]
     moments = sorted(moment for worker in workers for moment in json.loads(answer(worker)))

@@ -82,6 +82,13 @@ def test_listings_and_groups_are_asked_once_and_hold_what_the_run_writes(
     assert keys(view, "other/") == ["other/a"]
 
 
+def test_what_the_run_put_is_forgotten_as_well(view: RunView, others: LocalObjectStore) -> None:
+    view.put("cells/date=2013-01-02", b"")
+    others.delete("cells/date=2013-01-02")
+    view.forget()
+    assert keys(view, "cells/") == []
+
+
 def test_a_write_by_an_outdated_object_is_decided_again_with_what_others_left(
     view: RunView, others: LocalObjectStore
 ) -> None:

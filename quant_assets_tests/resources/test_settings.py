@@ -167,6 +167,10 @@ def test_the_least_coverage_is_for_all_exchanges_or_by_exchange(
     assert (settings.least_coverage("ASX"), settings.least_coverage("US")) == (asx, us)
 
 
+def test_an_exchange_that_no_coverage_is_stated_for_has_the_usual_one() -> None:
+    assert Settings(min_coverage={"US": 80.0}).least_coverage("ASX") == 0.95
+
+
 def test_how_far_runs_look_back_and_how_fast_the_sweep_goes_can_be_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

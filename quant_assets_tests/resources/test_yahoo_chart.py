@@ -196,6 +196,8 @@ def test_an_action_comes_through_when_no_bar_does() -> None:
         (lambda r: r["timestamp"].__setitem__(1, None), "timestamps"),
         (lambda r: r["timestamp"].__setitem__(1, "soon"), "timestamps"),
         (lambda r: r["timestamp"].__setitem__(1, 10**17), "timestamps"),
+        (lambda r: r["timestamp"].__setitem__(1, 2**33 + 1), "timestamps"),
+        (lambda r: r["timestamp"].__setitem__(1, -(2**33) - 1), "timestamps"),
         (lambda r: r["meta"].update(firstTradeDate=10**17), "first trade date"),
         (lambda r: r.update(events={"splits": [[1, 2]]}), "splits that cannot"),
         (lambda r: r.update(events="none"), "events"),
@@ -285,9 +287,10 @@ def test_an_answer_whose_adj_close_cannot_be_read_keeps_its_bars(spoil: Any) -> 
     assert got.bars["adj_close"].to_list() == [None] * 3
 
 
-def test_one_adj_close_that_is_none_leaves_the_others() -> None:
+@pytest.mark.parametrize("value", [None, "x"])
+def test_one_adj_close_that_is_none_leaves_the_others(value: Any) -> None:
     body = answer()
-    result_of(body)["indicators"]["adjclose"][0]["adjclose"][1] = None
+    result_of(body)["indicators"]["adjclose"][0]["adjclose"][1] = value
     assert read(body).bars["adj_close"].to_list() == [170.1, None, 172.6]
 
 
@@ -421,7 +424,14 @@ def test_a_value_that_is_no_number_drops_its_bar(value: object) -> None:
         assert got.reason == "quotes that are no numbers"
 
 
-@pytest.mark.parametrize("volume", [0.5, 1e30, -1e30])
+@pytest.mark.parametrize("volume", [0, 2**61, 2**62 - 1024])
+def test_the_largest_volumes_that_can_be_counted_are_read(volume: int) -> None:
+    body = answer()
+    quote_of(body)["volume"][1] = volume
+    assert read(body).bars["volume"][1] == volume
+
+
+@pytest.mark.parametrize("volume", [0.5, 2**62, 1e30, -1e30])
 def test_a_volume_that_no_day_can_have_drops_its_bar(volume: float) -> None:
     body = answer()
     quote_of(body)["volume"][1] = volume

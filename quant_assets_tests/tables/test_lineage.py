@@ -90,6 +90,8 @@ def test_what_was_never_made_is_missing_and_what_was_made_of_these_cells_is_not_
     assert stale(store, table, None) == stale(store, table)
     make(store, table)
     assert stale(store, table) == stale(store, table, None) == []
+    # Asked about one day, neither.
+    assert [one for day in SPAN for one in stale(store, table, (day, day))] == []
 
 
 @pytest.mark.parametrize(
