@@ -32,6 +32,8 @@ told in the same words whichever run finds it."""
 
 _BATCH_ROWS = 200_000
 _FINGERPRINT_BARS = 20
+_ENOUGH_BARS, _SAME = 5, 1e-4
+"""Sessions, and the precision, in which stored rows say whose a history is."""
 _NAMED = 5
 """How many symbols are named of those that one remark is about."""
 _MOST_HOLES = 2_000_000
@@ -426,19 +428,34 @@ class _Fetching:
             self._fingerprints[hash(tuple(bars.select("date", "close", "volume").iter_rows()))].append(symbol)
 
     def _same_histories(self) -> None:
-        """Of two symbols with one history neither is believed: nobody here can tell whose it is."""
+        """Of two symbols with one history the one that has it stored is believed; else neither: nobody can tell."""
         twins = [sorted(symbols) for symbols in self._fingerprints.values() if len(symbols) > 1]
         if not twins:
             return
         rows = self._fetched.spill.take({symbol for symbols in twins for symbol in symbols})
         for symbols in twins:
+            owners = [
+                symbol for symbol in symbols if self._is_stored(rows.filter(pl.col("symbol") == symbol))
+            ]
             for symbol in symbols:
+                if owners == [symbol]:
+                    self._fetched.spill.add(rows.filter(pl.col("symbol") == symbol))
+                    continue
                 others = ", ".join(other for other in symbols if other != symbol)
                 rule = SAME_HISTORY.format(others)
                 accepted = rows.join(self._decisions.accepted, on=["symbol", "date", "close"], how="semi")
                 self._fetched.spill.add(accepted.filter(pl.col("symbol") == symbol))
                 rest = rows.join(accepted, on=["symbol", "date"], how="anti")
                 self._refuse(rest.filter(pl.col("symbol") == symbol).with_columns(rule=pl.lit(rule)))
+
+    def _is_stored(self, rows: pl.DataFrame) -> bool:
+        """Whether one symbol's rows are as they are stored, on all of several sessions that can be compared."""
+        if rows.is_empty() or (stored := self._witnesses.get(rows["symbol"][0])) is None:
+            return False
+        beside = rows.join(stored, on=["symbol", "date"], suffix="_stored").filter(pl.col("volume") > 0)
+        near = (pl.col("close") / pl.col("close_stored") - 1.0).abs() < _SAME
+        same = near & (pl.col("volume") == pl.col("volume_stored"))
+        return beside.height >= _ENOUGH_BARS and beside.select(same.fill_null(value=False).all()).item()
 
 
 def _days_with_bar(*frames: pl.DataFrame) -> set[date]:

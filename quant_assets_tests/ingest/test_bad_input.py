@@ -123,6 +123,20 @@ def test_an_answer_for_another_symbol_is_nobodys(harness: Harness, market: Repla
     assert read_quarantine(harness.store, "US").is_empty()
 
 
+def test_of_two_symbols_with_one_history_the_one_that_has_it_stored_is_believed(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], WEEK)
+    market.add_faults({"kind": "other_history", "symbol": "AAPL", "other": "IBM"})
+    harness.live(market, TUESDAY)
+    assert [m.symbol for m in harness.entry(TUESDAY).missing] == ["AAPL"]
+    assert harness.cell(TUESDAY)["symbol"].to_list() == ["IBM", "MSFT"]
+    assert_frame_equal(bars(harness.cell(TUESDAY)), truth(("IBM", "MSFT"), [TUESDAY]), check_exact=True)
+    market.clear_faults()
+    assert harness.live(market, date(2013, 2, 20)).result == "COMPLETE"
+    assert read_daily(harness.store, "US").filter(pl.col("symbol") == "AAPL").height == 7
+
+
 def test_of_two_symbols_with_one_history_neither_is_stored_once_both_are_asked(
     harness: Harness, market: ReplayHandle
 ) -> None:
