@@ -111,7 +111,8 @@ def test_fetch_takes_two_symbols_with_the_same_trades_for_one_history(
     choice = Choice(Decision.ACCEPTED, symbols=["LIVA"])
     now = evening(DAYS[-1]) + timedelta(hours=1)
     settle_quarantine(harness.store, exchange("US"), choice, now=now, min_coverage=0.0)
-    harness.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*LIVELY), mode=Mode.FORCE)
+    known = harness.live(alike, DAYS[-1], DAYS[-25:], catalog=listings(*LIVELY), mode=Mode.FORCE)
+    assert {warning.partition(":")[0] for warning in known.warnings if "not stored" in warning} == {"LIVB"}
     assert [missing.symbol for missing in harness.entry(DAYS[-1]).missing] == ["LIVB"]
     assert harness.cell(DAYS[-1])["symbol"].to_list() == ["LIVA"]
     # Nineteen days alike are too few to tell.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
 from quant_assets.exchanges import exchange
+from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.decisions import Choice, settle_quarantine
-from quant_assets.ingest.plan import Mode
+from quant_assets.ingest.fill import fill_cells
+from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.quarantine import Decision
-from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, evening
+from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, evening
+from quant_assets_tests.support import NOW, listings, quick_settings
 
 TUESDAY = date(2013, 2, 19)
 NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
@@ -47,3 +53,18 @@ def test_fill_cells_verifies_everybody_when_all_answer(harness: Harness, market:
     market.add_faults({"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None})
     for mode in (Mode.VERIFY, Mode.FORCE):
         assert harness.live(market, TUESDAY, WEEK, mode=mode).not_verified == {}
+
+
+def test_fill_cells_counts_the_requests_of_its_own_run(harness: Harness, market: ReplayHandle) -> None:
+    settings = quick_settings(harness.home, harness.url, now=NOW)
+    source = YahooSource(settings)
+    rules = FillRules(harness.home / "spill", 15, 0.0)
+    started = time.perf_counter()
+    context = FillContext(exchange("US"), harness.store, source, settings.clock, rules)
+    runs = [
+        fill_cells(replace(context, run=f"{day:%d}"), FillRequest([day], listings(*SYMBOLS)))
+        for day in WEEK[:2]
+    ]
+    source.close()
+    assert [run.requests for run in runs] == [3, 3]
+    assert sum(sum(run.seconds.values()) for run in runs) < 2 * (time.perf_counter() - started)

@@ -11,7 +11,7 @@ import pytest
 from quant_assets.ingest.plan import Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.fetch_reports import read_reports
-from quant_assets_tests.ingest.harness import DAY, WEEK, Harness
+from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, sessions
 from quant_assets_tests.support import listings
 
 TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
@@ -58,3 +58,14 @@ def test_what_is_held_of_a_universe_of_one_is_no_failure(
     market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
     failed = harness.live(market, WEEK[3], catalog=listings("IBM"), min_coverage=least)
     assert (failed.result, failed.held.height) == ("FAILED", 1)
+
+
+def test_a_new_bar_of_an_answer_that_is_in_doubt_as_a_whole_is_named_as_held(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    days = sessions(date(2013, 1, 22), WEEK[-1])
+    harness.live(market, days[-2], days[:-1])
+    market.add_faults({"kind": "rescaled_bars", "symbol": "IBM", "factor": 1.1, "times": None})
+    assert harness.live(market, days[-1]).result == "PARTIAL"
+    (missing,) = harness.entry(days[-1]).missing
+    assert (missing.symbol, missing.outcome) == ("IBM", "held")

@@ -82,8 +82,9 @@ def test_a_held_bar_is_asked_for_again_by_a_run_of_another_session_however_far_b
     assert read_quarantine(harness.store, "US")["decision"].to_list() == ["superseded"]
 
 
+@pytest.mark.parametrize("look_back", [0, 15])
 def test_what_is_held_beside_good_rows_is_asked_about_though_nothing_is_missing(
-    harness: Harness, market: ReplayHandle
+    harness: Harness, market: ReplayHandle, look_back: int
 ) -> None:
     harness.live(market, WEEK[3], WEEK[:4])
     row = harness.cell(MONDAY).filter(pl.col("symbol") == "IBM")
@@ -98,7 +99,7 @@ def test_what_is_held_beside_good_rows_is_asked_about_though_nothing_is_missing(
     market.reset_stats()
     # Not of a run that is told to ask for others.
     assert harness.live(market, WEEK[3], only=["AAPL"]).requests == 0
-    report = harness.live(market, WEEK[3])
+    report = harness.live(market, WEEK[3], look_back=look_back)
     assert (market.stats()["chart_data"], report.states) == ({"IBM": 1}, {"complete": 1})
     # The source says something else, and that is what is stored.
     assert read_quarantine(harness.store, "US").select("id", "decision").rows() == [(*held.ids, "superseded")]

@@ -191,6 +191,16 @@ def test_a_jump_near_a_simple_ratio_is_said_to_look_like_that_split(
     assert (words in summary) if words else ("looks like" not in summary)
 
 
+@pytest.mark.parametrize(("moved", "more"), [(5, False), (6, True)])
+def test_five_are_named_and_the_others_counted(moved: int, more: bool) -> None:
+    before, now = (
+        bars(on, **{f"S{n}": close for n in range(moved)}) for on, close in ((BEFORE, 1.0), (DAY, 9.0))
+    )
+    summary = checks.jumps_explained(now, before, BEFORE).summary
+    assert summary.count(" from ") == 5
+    assert summary.endswith("; and 1 more") is more
+
+
 def test_only_bars_on_both_sides_are_compared() -> None:
     before = bars(BEFORE, A=1.0, B=None, C=1.0)
     assert checks.jumps_explained(bars(A=None, B=9.0, D=9.0), before, BEFORE).passed

@@ -72,6 +72,8 @@ def test_is_explained_by_the_split_or_by_the_dividend(
         (10.0, "1:10"),
         (0.4, "5:2"),
         (0.6, "5:3"),
+        (5 / 3, "3:5"),
+        (2.5, "2:5"),
         (1.0, None),
         (0.9, None),
     ],

@@ -447,6 +447,9 @@ def test_a_dividend_is_another_one_from_its_sixth_served_decimal_on(
         (100.0, 50.0, 0.5, True),
         (100.0, 50.02, 0.5, False),
         (0.0255, 0.051, 2.0, True),
+        # Half a tick of the new price and half of one of the old, halved.
+        (0.02, 0.01007, 0.5, True),
+        (0.02, 0.01009, 0.5, False),
         (0.0001, 0.0002, 1.0, False),  # a penny stock's tick is a ratio of its own
         (0.000123, 0.000246, 2.0, True),
         (0.000123, 0.00026, 2.0, False),

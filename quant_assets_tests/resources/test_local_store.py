@@ -256,6 +256,20 @@ def test_only_what_dead_or_forgotten_writers_left_is_swept(store: LocalObjectSto
     assert {temp.name for temp in temps(store)} == {f"{here}@{mine}-b", "elsewhere@1-c", f"{here}@1-d"}
 
 
+def test_what_a_process_of_another_user_writes_is_not_swept(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    temp = Path(store.location, ".tmp", f"{socket.gethostname()}@1-theirs")
+    temp.parent.mkdir(parents=True)
+    temp.write_bytes(b"half")
+    monkeypatch.setattr(os, "kill", refuse)
+    assert store.sweep() == 0
+    assert temps(store) == [temp]
+
+
 def test_looking_whether_a_store_can_be_written_leaves_nothing(store: LocalObjectStore) -> None:
     store.check_writable()
     assert temps(store) == []

@@ -27,6 +27,30 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.dagster_home == Path(".quant-assets/dagster").absolute()
 
 
+def test_the_source_is_asked_gently_unless_told_otherwise() -> None:
+    settings = load_settings()
+    assert (settings.requests_per_second, settings.concurrency, settings.attempts) == (2.0, 4, 4)
+    assert (settings.timeout_seconds, settings.rate_limit_budget_seconds) == (15.0, 300.0)
+    assert (settings.retry_wait_seconds, settings.cool_down_seconds) == (0.5, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("concurrency", 1, 64), ("attempts", 1, 20), ("look_back_sessions", 0, 25), ("requests_per_second", 0, None),
+     ("rate_limit_budget_seconds", 0, None), ("retry_wait_seconds", 0, None), ("cool_down_seconds", 0, None)],
+)  # fmt: skip
+def test_a_setting_has_its_bounds(
+    monkeypatch: pytest.MonkeyPatch, name: str, least: int, most: int | None
+) -> None:
+    for value in (least, 1) if most is None else (least, most):
+        monkeypatch.setenv(f"QUANT_ASSETS_{name.upper()}", str(value))
+        assert getattr(load_settings(), name) == value
+    for value in (least - 1,) if most is None else (least - 1, most + 1):
+        monkeypatch.setenv(f"QUANT_ASSETS_{name.upper()}", str(value))
+        with pytest.raises(SettingsError):
+            load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
     [

@@ -19,6 +19,7 @@ from quant_assets.resources.object_store import NewerFormat, ObjectDamaged, Obje
 from quant_assets.tables.layout import DAILY, HISTORY, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
 from quant_assets.tables.parquet import encode, read_facts
+from quant_assets_tests.filled import bars, cell
 from quant_assets_tests.resources.workers import answer, put_cell_and_die, record, start
 
 ROWS = pl.DataFrame({"symbol": ["A", "B"]})
@@ -105,6 +106,20 @@ def test_entries_are_recorded_by_exchange_and_year(store: LocalObjectStore, mani
         manifest.shard_key("US", 2023),
         manifest.shard_key("US", 2024),
     ]
+
+
+def test_years_whose_shards_are_lost_come_in_order_among_the_others(
+    store: LocalObjectStore, manifest: Manifest
+) -> None:
+    days = [f"{year}-01-04" for year in range(2021, 2026)]
+    for day in days:
+        rows = bars(date.fromisoformat(day), ["A"])
+        entry = cell(date.fromisoformat(day), rows)
+        info = store.put(object_key(DAILY, "US", day), encode(rows, entry.facts()))
+        manifest.record("US", [replace(entry, size=info.size, version=info.version)])
+    for year in (2021, 2022, 2024):
+        store.delete(manifest.shard_key("US", year))
+    assert [entry.partition for entry in Manifest(store, DAILY).all("US")] == days
 
 
 def test_recording_what_is_known_writes_nothing(store: LocalObjectStore, manifest: Manifest) -> None:
