@@ -16,7 +16,7 @@ from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.quarantine import Decision
-from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, evening
+from quant_assets_tests.ingest.harness import DAY, HOLIDAY, SYMBOLS, WEEK, Harness, evening
 from quant_assets_tests.support import NOW, listings, quick_settings
 
 TUESDAY = date(2013, 2, 19)
@@ -68,3 +68,9 @@ def test_fill_cells_counts_the_requests_of_its_own_run(harness: Harness, market:
     source.close()
     assert [run.requests for run in runs] == [3, 3]
     assert sum(sum(run.seconds.values()) for run in runs) < 2 * (time.perf_counter() - started)
+
+
+def test_fill_cells_has_nothing_to_count_on_a_holiday(harness: Harness) -> None:
+    report = harness.fill([HOLIDAY])
+    assert (report.requests, report.claimed, report.quarantined) == (0, 0, 0)
+    assert report.held.is_empty()

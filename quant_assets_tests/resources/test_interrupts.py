@@ -152,6 +152,7 @@ def test_an_interrupted_source_asks_nothing_more_and_names_what_was_not_asked(
     not_asked = {s for s, r in results.items() if r.reason == "not asked: the run was interrupted"}
     assert not_asked == set(results) - set(asked)
     assert all(results[s].outcome is Outcome.FAILED for s in not_asked)
+    assert {results[s].facts.get("attempts", 0) for s in not_asked} <= {0}
     assert all(results[s].outcome is Outcome.OK for s in asked)
 
 

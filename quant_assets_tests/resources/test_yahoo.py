@@ -22,7 +22,8 @@ from quant_assets.replay.kinds import LIES, FaultKind
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.counters import DATA_REQUESTS, counted
 from quant_assets.resources.pacing import Pacer
-from quant_assets.resources.source import FetchResult, Outcome, SourceUnavailable
+from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
+from quant_assets.resources.yahoo import YahooSource
 from quant_assets.resources.yahoo_session import ObservingSession
 from quant_assets_tests.conftest import ASX
 from quant_assets_tests.resources.asking import Make, ask, wanted
@@ -267,6 +268,26 @@ def test_an_unreachable_source_is_named(make: Make, symbols: list[str]) -> None:
     source = make(url)
     with pytest.raises(SourceUnavailable, match=f"{url} does not answer: .*QUANT_ASSETS_SOURCE_URL"):
         list(source.history(wanted(*symbols)))
+
+
+@pytest.mark.parametrize(("unreachable", "down"), [(2, False), (3, True)])
+def test_three_symbols_that_nobody_answers_for_are_an_outage(
+    make: Make, monkeypatch: pytest.MonkeyPatch, unreachable: int, down: bool
+) -> None:
+    asked: list[str] = []
+
+    def one(_: object, request: HistoryRequest) -> FetchResult:
+        asked.append(request.symbol)
+        facts = {"unanswered": True, "unreachable": True} if len(asked) <= unreachable else {}
+        return FetchResult(request.symbol, Outcome.FAILED, "no answer", facts=facts)
+
+    monkeypatch.setattr(YahooSource, "_one", one)
+    results = make(concurrency=1).history(wanted(*"ABCDEF"))
+    if down:
+        with pytest.raises(SourceUnavailable):
+            list(results)
+    else:
+        assert [result.symbol for result in results] == [*"ABCDEF"]
 
 
 def test_a_source_that_hangs_is_given_up_within_its_time_limits(market: ReplayHandle, make: Make) -> None:

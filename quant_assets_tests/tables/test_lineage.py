@@ -18,6 +18,7 @@ from quant_assets.tables.lineage import (
     Inputs,
     Reason,
     Stale,
+    entries_of,
     inputs_between,
     profile_inputs,
     stale_partitions,
@@ -179,3 +180,14 @@ def test_a_years_state_is_that_of_its_sessions_from_the_first_cell_on(store: Loc
     assert year_inputs(US, 2013, short, datetime(2013, 12, 31, 12, tzinfo=UTC)).state is CellState.COMPLETE
     hole = {day: entry for day, entry in cells.items() if day != "2014-01-03"}
     assert year_inputs(US, 2014, hole, NOW).state is CellState.PARTIAL
+
+
+def test_the_entries_of_some_partitions_are_those_from_the_first_to_past_the_last(
+    store: LocalObjectStore,
+) -> None:
+    days = [date(2014, 1, 7), date(2014, 1, 3)]
+    found = entries_of(store, DAILY, [("US", day) for day in days], reach=1)
+    assert {code: list(entries) for code, entries in found.items()} == {
+        "US": ["2014-01-03", "2014-01-06", "2014-01-07", "2014-01-08"]
+    }
+    assert entries_of(store, DAILY, []) == {}

@@ -30,6 +30,12 @@ def test_a_price_may_do_anything_on_the_day_of_an_ordinary_dividend(move: float)
     assert judge(served(traded(dividends={60: 1.0}, moves={60: move}))).word == "proven"
 
 
+@pytest.mark.parametrize(("second", "word"), [(0.7000002, "held"), (0.702, "proven")])
+def test_amounts_of_a_day_that_are_equal_to_six_decimals_are_one(second: float, word: str) -> None:
+    answer = served(traded(dividends={60: 0.7 + second}))
+    assert judge(replace(answer, dividends=listed([(DAYS[60], 0.7), (DAYS[60], second)]))).word == word
+
+
 def test_two_dividends_of_nothing_are_no_repeat() -> None:
     answer = replace(served(traded()), dividends=listed([(DAYS[60], 0.0), (DAYS[61], 0.0)]))
     assert judge(answer).word == "proven"
