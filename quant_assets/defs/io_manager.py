@@ -30,8 +30,8 @@ from quant_assets.resources.object_store import (
     put_reconciled,
 )
 from quant_assets.tables.layout import object_key
-from quant_assets.tables.manifest import Entry, Manifest, stamped
-from quant_assets.tables.parquet import decode, encode, read_facts
+from quant_assets.tables.manifest import Entry, Manifest, entry_in, stamped
+from quant_assets.tables.parquet import decode, encode
 
 _WRITERS = 8
 _ROWS = 500_000
@@ -275,7 +275,7 @@ def _write(
         entry = Entry(name, CellState.CLOSED, reason=output.reason)
     else:
         blob = store.get(key)
-        entry = Entry.from_facts(read_facts(blob.data, store.uri(key)), blob.info)
+        entry = entry_in(blob, store.uri(key))
     metadata = {
         "state": entry.state.value,
         "rows" if exchange else ROW_COUNT: entry.rows,
@@ -310,7 +310,7 @@ def _put(
         if present is not None:
             # What is damaged can be made anew from the cells, so it is simply replaced.
             with contextlib.suppress(ObjectDamaged):
-                stored = Entry.from_facts(read_facts(present.data, store.uri(key)), present.info)
+                stored = entry_in(present, store.uri(key))
                 if _identity(stored) == _identity(entry):
                     return None
         return encode(frame, {**entry.facts(), **output.facts})

@@ -26,8 +26,8 @@ from quant_assets.market.coverage import (
 from quant_assets.market.reconcile import settle
 from quant_assets.resources.object_store import Blob, ObjectDamaged, ObjectStore, put_reconciled
 from quant_assets.tables.layout import DAILY, object_key
-from quant_assets.tables.manifest import Entry, Expected, stamped
-from quant_assets.tables.parquet import decode, encode, read_facts
+from quant_assets.tables.manifest import Entry, Expected, entry_in, stamped
+from quant_assets.tables.parquet import decode, encode
 
 _ABOUT_THE_SESSION = frozenset({HELD, NO_BAR, REFUSED, REJECTED, SUSPENDED})
 """Outcomes that say something about one session; the others only say that the symbol was not answered."""
@@ -96,7 +96,7 @@ class CellWriter:
                 uri = self.store.uri(key)
                 rows = decode(present.data, uri)
                 if recorded is None or recorded.version != present.info.version:
-                    before = Entry.from_facts(read_facts(present.data, uri), present.info)
+                    before = entry_in(present, uri)
             settled = settle(rows, news.old, news.new, news.fresh)
             entry = self._entry(session, expected, settled, news.missing, before, now)
             if before is not None and settled.equals(rows) and _same_facts(entry, before):

@@ -18,7 +18,7 @@ from quant_assets.market.coverage import CellState
 from quant_assets.market.weeks import week_days, week_of
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
-from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.manifest import Entry, Manifest, entry_in
 from quant_assets.tables.parquet import read_facts
 
 RULES = {
@@ -224,8 +224,8 @@ def _made_profile(store: ObjectStore, exchange: str) -> dict[str, Entry]:
     key = object_key(PROFILES, exchange)
     try:
         blob = store.get(key)
-        return {exchange: Entry.from_facts(read_facts(blob.data, store.uri(key)), blob.info)}
-    except (ObjectNotFound, ObjectDamaged, KeyError, ValueError):
+        return {exchange: entry_in(blob, store.uri(key))}
+    except (ObjectNotFound, ObjectDamaged):
         return {}
 
 

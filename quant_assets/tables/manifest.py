@@ -350,13 +350,18 @@ class Expected:
         return expected_key(self._exchange, sha256)
 
 
-def entry_of(table: str, blob: Blob, uri: str) -> Entry:
-    """The entry that a table's object tells of itself. Raises ObjectDamaged."""
+def entry_in(blob: Blob, uri: str) -> Entry:
+    """The entry in an object's own footer. Raises ObjectDamaged, also where somebody else has written the table."""
     facts = read_facts(blob.data, uri)
     try:
-        entry = Entry.from_facts(facts, blob.info)
+        return Entry.from_facts(facts, blob.info)
     except (KeyError, TypeError, ValueError) as error:
         raise ObjectDamaged(f"{uri}: unreadable facts ({error!r}); remove it and make it anew") from error
+
+
+def entry_of(table: str, blob: Blob, uri: str) -> Entry:
+    """The entry that a partition's object tells of itself. Raises ObjectDamaged."""
+    entry = entry_in(blob, uri)
     if entry.partition != partition_of(table, blob.info.key):
         raise ObjectDamaged(f"{uri}: holds the rows of {entry.partition}; remove it and make it anew")
     return entry

@@ -16,7 +16,7 @@ from quant_assets.market.coverage import CellState
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.tables.layout import PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import read_facts, read_table
+from quant_assets.tables.parquet import encode, read_facts, read_table
 from quant_assets_tests.defs.platform import failure
 from quant_assets_tests.gcs_proxy import fault_proxy
 from quant_assets_tests.support import NOW
@@ -300,3 +300,16 @@ def test_a_store_that_cannot_be_written_ends_the_run_with_its_remedy(io: dict[st
     assert "QUANT_ASSETS_STORE" in told
     with pytest.raises(KeyError):
         PartitionFrames(io["store"].open(), {"a": "nowhere.parquet"}).many(["a"])
+
+
+def test_a_table_that_somebody_else_has_put_is_made_anew(io: dict[str, Any]) -> None:
+    @dg.asset(name=PROFILES, partitions_def=GRIDS.exchanges)
+    def one() -> pl.DataFrame:
+        return FRAME
+
+    store, key = io["store"].open(), object_key(PROFILES, "US")
+    # The same rows, and nothing in the footer that says what they are.
+    store.put(key, encode(FRAME, {}))
+    assert ran([one], io, partition_key="US").success
+    assert read_table(store, key).equals(FRAME)
+    assert read_facts(store.get(key).data, key)["partition"] == "US"
