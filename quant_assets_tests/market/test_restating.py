@@ -615,6 +615,17 @@ def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None
 # --- what cannot be a restatement
 
 
+@pytest.mark.parametrize(("number", "scope"), [(10, "row"), (N - 1, "answer")])
+def test_a_row_on_another_scale_puts_the_whole_answer_in_doubt_where_it_is_the_last(
+    number: int, scope: str
+) -> None:
+    stored_rows = history()
+    prices = {name: round(stored_rows[name][number] * 1.1, 4) for name in PRICES}
+    found = judge(stored_rows, later(put(stored_rows, number, **prices)))
+    assert found.held.select("date", "scope").rows() == [(day(number), scope)]
+    assert found.in_doubt == (["A"] if scope == "answer" else [])
+
+
 def test_a_row_with_one_small_factor_in_all_prices_is_corrected_at_once() -> None:
     stored_rows = history()
     prices = {name: round(stored_rows[name][10] * 1.004, 4) for name in PRICES}

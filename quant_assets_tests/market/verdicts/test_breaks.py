@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import polars as pl
 import pytest
 
 from quant_assets.market.verdicts.answer import Answer
@@ -42,3 +43,21 @@ def test_stored_rows_tell_which_side_is_right_where_most_agree(right: int, wrong
     answer = hundredfold(0, 13, 23)
     stored = rows[14 : 14 + right].vstack(rows[:wrong].with_columns(close=rows["close"][:wrong] * 100))
     assert held(replace(answer, stored=stored)) == set(DAYS[:14] if settled else DAYS[:23])
+
+
+@pytest.mark.parametrize(("last", "told"), [(3, False), (4, True)])
+def test_five_volumes_on_each_side_tell_a_break_long_before_a_split(last: int, told: bool) -> None:
+    """A stretch that the answer begins with, 95 sessions before the ex-date: prices times 5, volumes a fifth."""
+    answer = served(traded(splits={100: 5.0}))
+    assert held(replace(answer, bars=scaled(answer.bars, 5.0, 0, last))) == set(
+        DAYS[: last + 1] if told else []
+    )
+    assert held(replace(answer, bars=scaled(answer.bars, 5.0, 0, last, volume=False))) == set()
+
+
+def test_volumes_of_days_without_a_trade_tell_no_break() -> None:
+    answer = served(traded(splits={100: 5.0}))
+    bars = scaled(answer.bars, 5.0, 0, 9)
+    untraded = pl.col("date").is_in(DAYS[:6])
+    bars = bars.with_columns(volume=pl.when(untraded).then(0).otherwise("volume"))
+    assert held(replace(answer, bars=bars)) == set()

@@ -48,6 +48,11 @@ def test_one_of_many_dividends_is_judged_by_the_median_of_all(payments: int) -> 
     assert actions(judge(answer)) == {DAYS[34]: Kind.DIVIDEND_IMPLAUSIBLE}
 
 
+def test_one_of_six_dividends_is_judged_by_the_median_of_the_others() -> None:
+    rows = dict(zip(range(10, 100, 15), (0.101, 0.101, 0.007, 0.701, 0.7, 0.703), strict=True))
+    assert actions(judge(served(traded(dividends=rows)))) == {DAYS[40]: Kind.DIVIDEND_IMPLAUSIBLE}
+
+
 @pytest.mark.parametrize(
     ("stored", "doubtful"), [([], [59, 60, 61]), ([59], [60, 61]), ([60], [59, 61]), ([61], [59, 60])]
 )
