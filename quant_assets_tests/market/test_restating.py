@@ -824,7 +824,10 @@ def seen(truth: Sequence[tuple[float, int, float, float]], now: int, known: date
     bars: list[tuple[Any, ...]] = []
     for n, (close, volume, _, _) in enumerate(truth[: now + 1]):
         factor = math.prod(split for *_, split in truth[n + 1 : now + 1])
-        prices = [float(np.float32(p / factor)) for p in (close, close * 1.02, close * 0.98, close)]
+        prices = [
+            float(np.float32(p / factor))
+            for p in (close, round(close * 1.02, 2), round(close * 0.98, 2), close)
+        ]
         bars.append((day(n), prices[0], prices[1], prices[2], prices[3], round(volume * factor)))
     schema = {"date": pl.Date, **dict.fromkeys(PRICES, pl.Float64), "volume": pl.Int64}
     splits = [(day(n), split) for n, (*_, split) in enumerate(truth[: now + 1]) if split != 1.0]
