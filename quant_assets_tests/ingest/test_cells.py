@@ -88,6 +88,16 @@ def test_write_puts_a_cell_again_when_what_it_states_has_changed(
     assert (third.put, third.entry.version) == (False, second.entry.version)
 
 
+@pytest.mark.parametrize(
+    ("least", "reason"), [(0.5, ""), (0.95, "2 of 3 symbols received, less than 95%: 1 no_bar")]
+)
+def test_a_cell_below_the_least_coverage_says_what_it_lacks(
+    store: LocalObjectStore, least: float, reason: str
+) -> None:
+    written = writer(store, least).write(DAY, NAMES, news(hole()), None, FIRST)
+    assert written.entry.reason == reason
+
+
 def test_write_puts_a_complete_cell_again_for_others_than_it_was_filled_for(store: LocalObjectStore) -> None:
     first = writer(store).write(DAY, ["A", "B"], news(), None, FIRST)
     second = writer(store).write(DAY, ["A"], CellNews(), first.entry, LATER)

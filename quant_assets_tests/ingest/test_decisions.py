@@ -273,6 +273,22 @@ def test_rejecting_an_action_beside_a_good_row_changes_nothing_and_accepting_it_
     assert told(harness.restatements()) == [("AAPL", DAY, "split_ratio", "1.0", "2.0", "correction")]
 
 
+def test_accepting_a_bar_beside_a_good_one_is_one_correction_for_each_value_that_differs(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], WEEK)
+    bar = apple(harness).filter(pl.col("date") == DAY)
+    claim = doubt(
+        harness, bar.with_columns(high=pl.lit(500.0), volume=pl.lit(7)), scope="row", kind="field_out_of_line"
+    )
+    assert settle(harness, Decision.ACCEPTED, claim) == [DAY]
+    high, volume = (str(bar[name].item()) for name in ("high", "volume"))
+    assert told(harness.restatements()) == [
+        ("AAPL", DAY, "high", high, "500.0", "correction"),
+        ("AAPL", DAY, "volume", volume, "7", "correction"),
+    ]
+
+
 def test_an_accepted_action_whose_day_has_no_bar_is_stored_alone(
     harness: Harness, market: ReplayHandle
 ) -> None:

@@ -15,6 +15,8 @@ from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import FillRequest, Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.yahoo import YahooSource
+from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.quarantine import Decision
 from quant_assets_tests.ingest.harness import DAY, HOLIDAY, SYMBOLS, WEEK, Harness, evening
 from quant_assets_tests.support import NOW, listings, quick_settings
@@ -74,3 +76,21 @@ def test_fill_cells_has_nothing_to_count_on_a_holiday(harness: Harness) -> None:
     report = harness.fill([HOLIDAY])
     assert (report.requests, report.claimed, report.quarantined) == (0, 0, 0)
     assert report.held.is_empty()
+
+
+def test_fill_cells_knows_a_rejected_bar_though_its_cell_is_gone(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    catalog = harness.put_catalog(*SYMBOLS)
+    market.add_faults(
+        {"kind": "corrected_bar", "symbol": "IBM", "date": str(DAY), "field": "low", "value": 900.0}
+    )
+    harness.live(market, DAY, catalog=catalog)
+    settle_quarantine(
+        harness.store, exchange("US"), Choice(Decision.REJECTED, symbols=["IBM"]),
+        now=evening(DAY), min_coverage=0.0,
+    )  # fmt: skip
+    harness.store.delete(object_key(DAILY, "US", str(DAY)))
+    Manifest(harness.store, DAILY).replace("US", [])
+    harness.live(market, WEEK[-1], [DAY], catalog=catalog)
+    assert {m.symbol: m.outcome for m in harness.entry().missing} == {"IBM": "rejected"}

@@ -219,6 +219,7 @@ def test_corrections_beside_a_late_split_are_events_of_their_own(stale: bool) ->
     events = [event for event in told(found) if event[0] != day(10)]
     assert events == [(day(20), "split_ratio", "late_split"), (day(25), "volume", "correction")]
     assert (day(10), "close", "correction") in told(found)
+    assert found.held.is_empty()
     if not stale:
         assert len(told(found)) == 3
     assert same(applied(wrong, answer, found), answer)

@@ -172,8 +172,8 @@ def test_a_split_listed_twice_on_one_day_is_one() -> None:
 
 
 def test_a_split_that_cannot_be_read_holds_what_is_before_it() -> None:
-    answer = replace(served(traded()), unreadable=(Unreadable("split", DAYS[60], "1:0"),))
-    verdict = judge(answer)
+    events = Unreadable("dividend", DAYS[20], "none"), Unreadable("split", DAYS[60], "1:0")
+    verdict = judge(replace(served(traded()), unreadable=events))
     assert held(verdict) == {Kind.UNREADABLE_SPLIT: days(0, 60)}
     assert "1:0" in verdict.held[0].reason
 
