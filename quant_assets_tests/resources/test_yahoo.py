@@ -243,6 +243,17 @@ def test_pauses_double_while_the_source_goes_on_refusing(market: ReplayHandle, m
     assert market.stats()["chart_data"] == {"AAPL": 4}
 
 
+def test_the_pause_before_another_attempt_doubles_with_jitter(
+    market: ReplayHandle, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("quant_assets.resources.yahoo.wait_unless_interrupted", pauses.append)
+    monkeypatch.setattr("random.uniform", lambda low, high: low + (high - low) / 4)
+    market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": "persistent"})
+    ask(make(retry_wait_seconds=0.4, attempts=8), "AAPL")
+    assert pauses == pytest.approx([0.5, 0.9, 1.7, 3.3, 6.5, 12.9, 25.7])
+
+
 def test_the_pace_is_kept_by_two_sources_of_one_home_together(market: ReplayHandle, make: Make) -> None:
     pair = [make(requests_per_second=10, concurrency=4) for _ in range(2)]
     began = time.monotonic()
