@@ -35,7 +35,8 @@ def test_a_range_goes_on_over_a_weekend_and_not_over_a_weekday() -> None:
     assert Requested().with_days([FRIDAY, tuesday]).ranges == ((FRIDAY, FRIDAY), (tuesday, tuesday))
     assert Requested().with_days([FRIDAY, tuesday]).with_days([MONDAY]).ranges == ((FRIDAY, tuesday),)
     # A day that is in a range already leaves it as it is.
-    assert one.with_days([FRIDAY]) == one.with_days([MONDAY]) == one
+    three = one.with_days([tuesday])
+    assert [three.with_days([day]) for day in (FRIDAY, MONDAY, tuesday)] == [three] * 3
     assert (Requested().first, Requested().last, FRIDAY in Requested()) == (None, None, False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_a_price_may_do_anything_on_the_day_of_an_ordinary_dividend(move: float)
 def test_amounts_of_a_day_that_are_equal_to_six_decimals_are_one(second: float, word: str) -> None:
     answer = served(traded(dividends={60: 0.7 + second}))
     assert judge(replace(answer, dividends=listed([(DAYS[60], 0.7), (DAYS[60], second)]))).word == word
+
+
+@pytest.mark.parametrize("day", [DAYS[0], DAYS[0] - timedelta(days=2), DAYS[60] + timedelta(days=5)])
+def test_a_dividend_listed_twice_on_a_day_that_no_bar_witnesses_is_held(day: date) -> None:
+    answer = replace(served(traded()), dividends=listed([(day, 0.7), (day, 0.7)]))
+    (held,) = judge(answer).actions
+    assert (held.day, held.kind, held.amount) == (day, Kind.DIVIDEND_REPEATED, 1.4)
+    assert "0.7 twice" in held.reason
 
 
 def test_two_dividends_of_nothing_are_no_repeat() -> None:
