@@ -18,6 +18,7 @@ from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.quarantine import Decision
+from quant_assets.tables.requested import read_requested
 from quant_assets_tests.ingest.harness import DAY, HOLIDAY, SYMBOLS, WEEK, Harness, evening
 from quant_assets_tests.support import NOW, listings, quick_settings
 
@@ -94,3 +95,12 @@ def test_fill_cells_knows_a_rejected_bar_though_its_cell_is_gone(
     Manifest(harness.store, DAILY).replace("US", [])
     harness.live(market, WEEK[-1], [DAY], catalog=catalog)
     assert {m.symbol: m.outcome for m in harness.entry().missing} == {"IBM": "rejected"}
+
+
+def test_fill_cells_puts_a_session_without_any_answer_on_record(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[1])
+    market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
+    assert harness.live(market, DAY).result == "FAILED"
+    assert DAY in read_requested(harness.store, "US")
