@@ -298,7 +298,8 @@ def test_three_symbols_that_nobody_answers_for_are_an_outage(
         with pytest.raises(SourceUnavailable):
             list(results)
     else:
-        assert [result.symbol for result in results] == [*"ABCDEF"]
+        # Those that are done are taken as they come.
+        assert sorted(result.symbol for result in results) == [*"ABCDEF"]
 
 
 def test_a_source_that_hangs_is_given_up_within_its_time_limits(market: ReplayHandle, make: Make) -> None:
