@@ -281,15 +281,12 @@ def test_an_unreachable_source_is_named(make: Make, symbols: list[str]) -> None:
         list(source.history(wanted(*symbols)))
 
 
-@pytest.mark.parametrize(("unreachable", "down"), [(2, False), (3, True)])
-def test_three_symbols_that_nobody_answers_for_are_an_outage(
-    make: Make, monkeypatch: pytest.MonkeyPatch, unreachable: int, down: bool
+@pytest.mark.parametrize(("reached", "down"), [("", True), ("CDEF", False), ("A", False)])
+def test_three_symbols_that_nobody_answers_for_before_any_answer_are_an_outage(
+    make: Make, monkeypatch: pytest.MonkeyPatch, reached: str, down: bool
 ) -> None:
-    asked: list[str] = []
-
     def one(_: object, request: HistoryRequest) -> FetchResult:
-        asked.append(request.symbol)
-        facts = {"unanswered": True, "unreachable": True} if len(asked) <= unreachable else {}
+        facts = {} if request.symbol in reached else {"unanswered": True, "unreachable": True}
         return FetchResult(request.symbol, Outcome.FAILED, "no answer", facts=facts)
 
     monkeypatch.setattr(YahooSource, "_one", one)
@@ -298,7 +295,6 @@ def test_three_symbols_that_nobody_answers_for_are_an_outage(
         with pytest.raises(SourceUnavailable):
             list(results)
     else:
-        # Those that are done are taken as they come.
         assert sorted(result.symbol for result in results) == [*"ABCDEF"]
 
 
