@@ -1,0 +1,180 @@
+"""Changed dividends, corrections, rows that go and come, and several symbols at once: what each difference means."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS
+from quant_assets.market.restatements import (
+    CONFIRMED,
+    RESTATEMENTS_SCHEMA,
+    appeared,
+    vanished,
+)
+from quant_assets_tests.market.histories import (
+    N,
+    applied,
+    day,
+    held_and_then_taken,
+    history,
+    judge,
+    later,
+    nothing_changes,
+    put,
+    rescaled,
+    same,
+    told,
+)
+
+# --- dividends
+
+
+@pytest.mark.parametrize(("new", "differs"), [(0.285714, True), (0.2857005, False), (0.285702, True)])
+def test_a_dividend_differs_from_the_sixth_decimal_on(new: float, differs: bool) -> None:
+    stored_rows = put(history(), 12, dividend=0.2857)
+    found = judge(stored_rows, later(put(stored_rows, 12, dividend=new)))
+    assert (found.events.height == 1) is differs
+
+
+def test_a_dividend_that_becomes_known_is_late() -> None:
+    stored_rows = history()
+    answer = later(put(stored_rows, 12, dividend=0.5))
+    found = judge(stored_rows, answer)
+    assert found.events.rows() == [("A", day(12), "dividend", "0.0", "0.5", "late_dividend", day(12), 1)]
+    assert same(applied(stored_rows, answer, found), answer)
+
+
+@pytest.mark.parametrize("now", [0.4, 0.0])
+def test_a_dividend_that_changes_or_goes_is_held_and_a_correction_on_the_third_day(now: float) -> None:
+    stored_rows = history(dividends={12: 0.5})
+    answer = later(put(stored_rows, 12, dividend=now))
+    found = held_and_then_taken(stored_rows, answer, "dividend_changed")
+    assert found.held.select("date", "dividend", "scope").rows() == [(day(12), now, "action")]
+    found = judge(stored_rows, answer, days=CONFIRMED)
+    assert found.events.rows() == [("A", day(12), "dividend", "0.5", repr(now), "correction", day(12), 1)]
+
+
+def test_what_else_is_corrected_on_the_day_of_a_dividend_in_doubt_is_taken_at_once() -> None:
+    stored_rows = history(dividends={12: 0.5})
+    found = judge(stored_rows, later(put(stored_rows, 12, dividend=0.0, volume=7)))
+    assert told(found) == [(day(12), "volume", "correction")]
+    assert found.new.select("volume", "dividend").rows() == [(7, 0.5)]
+
+
+# --- corrections
+
+
+def test_a_corrected_value_is_told_with_both_values() -> None:
+    stored_rows = history()
+    found = judge(stored_rows, later(put(stored_rows, 3, close=50.5)))
+    old = repr(stored_rows["close"][3])
+    assert found.events.rows() == [("A", day(3), "close", old, "50.5", "correction", day(3), 1)]
+    assert found.events.schema == RESTATEMENTS_SCHEMA
+
+
+def test_several_corrected_values_of_a_row_are_several_events_and_one_row() -> None:
+    stored_rows = history()
+    answer = later(put(stored_rows, 3, open=50.1, volume=5, dividend=0.2))
+    found = judge(stored_rows, answer)
+    assert sorted(told(found)) == [
+        (day(3), "dividend", "late_dividend"),
+        (day(3), "open", "correction"),
+        (day(3), "volume", "correction"),
+    ]
+    assert found.old.equals(stored_rows[3:4])
+    assert found.new.equals(answer[3:4].select(list(DAILY_SCHEMA)))
+
+
+def test_few_rows_with_one_factor_in_all_prices_are_no_corrections_before_the_third_day() -> None:
+    stored_rows = history()
+    answer = later(rescaled(stored_rows, 0.9, before=4))
+    found = held_and_then_taken(stored_rows, answer, "rescaled")
+    assert found.held.height == 4
+    found = judge(stored_rows, answer, days=CONFIRMED)
+    assert {kind for *_, kind in told(found)} == {"correction"}
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_tick_of_a_penny_stock_is_a_correction_and_a_split_of_it_still_late(split: bool) -> None:
+    # On a tick of 0.001 every ratio of two prices is rough: 0.013 * 3 is not 0.04.
+    prices = [0.013 if n < 20 else 0.039 for n in range(N)]
+    truth = history(prices, splits={20: 1 / 3} if split else {})
+    if split:
+        stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 3.0, before=20)
+        expected = [(day(20), "split_ratio", "late_split")]
+    else:
+        stored_rows = put(truth, 5, close=0.014)
+        expected = [(day(5), "close", "correction")]
+    found = judge(stored_rows, later(truth))
+    assert told(found) == expected
+    assert same(applied(stored_rows, later(truth), found), later(truth))
+
+
+def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None:
+    truth = history([0.051, 0.052, 0.049] * 10, splits={20: 2.0})
+    # The source's own rounding to four decimals stands: 0.0255 twice is 0.051, and 0.0245 is 0.049.
+    stored_rows = rescaled(put(truth, 20, split_ratio=1.0), 0.5, before=20)
+    found = judge(stored_rows, later(truth))
+    assert found.events.select("class", "rows").rows() == [("late_split", 21)]
+
+
+# --- rows that go and come
+
+
+def test_rows_that_vanish_or_appear_are_an_event_each() -> None:
+    rows = history()[3:5]
+    gone, came = vanished(rows), appeared(rows)
+    assert gone.schema == came.schema == RESTATEMENTS_SCHEMA
+    assert gone.rows() == [
+        ("A", day(n), "row", "there", "not there", "vanished_row", day(n), 1) for n in (3, 4)
+    ]
+    assert came.rows() == [
+        ("A", day(n), "row", "not there", "there", "appeared_row", day(n), 1) for n in (3, 4)
+    ]
+    assert vanished(rows.clear()).rows() == []
+
+
+# --- several symbols
+
+
+def test_every_symbol_is_judged_by_its_own_rows() -> None:
+    quiet = history(symbol="Q")
+    split = history(symbol="S", splits={20: 2.0})
+    part = history(symbol="P")
+    other = history([20.0 + n % 7 for n in range(N)], symbol="O")
+    stored_rows = pl.concat(
+        [
+            quiet,
+            rescaled(put(split, 20, "S", split_ratio=1.0), 0.5, before=20),
+            put(part, 4, "P", volume=3),
+            history(symbol="O"),
+        ]
+    )
+    found = judge(stored_rows, later(pl.concat([part, other, quiet, split])))
+    assert found.events.select("symbol", "class", "rows").sort("symbol").rows() == [
+        ("P", "correction", 1),
+        ("S", "late_split", 21),
+    ]
+    assert found.held["symbol"].unique().to_list() == ["O"]
+    assert found.old.select(KEYS).equals(found.new.select(KEYS))
+    assert set(found.old["symbol"]) == {"P", "S"}
+    assert found.old.select(KEYS).equals(found.old.select(KEYS).sort(KEYS))
+
+
+def test_a_symbol_that_reaches_back_holds_up_no_other() -> None:
+    split = history(symbol="S", splits={20: 2.0})
+    part = history(symbol="P")
+    stored_rows = pl.concat(
+        [rescaled(put(split, 20, "S", split_ratio=1.0), 0.5, before=20), put(part, 4, "P", volume=3)]
+    )
+    found = judge(stored_rows, later(pl.concat([split, part])), whole=False)
+    assert found.reaches_back == ["S"]
+    assert found.events["symbol"].to_list() == ["P"]
+    assert found.old["symbol"].to_list() == ["P"]
+
+
+def test_nothing_that_differs_is_nothing_to_say() -> None:
+    stored_rows = history(splits={20: 2.0}, dividends={3: 0.1})
+    nothing_changes(judge(stored_rows, later(stored_rows, 2.0)))
+    nothing_changes(judge(stored_rows.clear(), later(stored_rows.clear())))
