@@ -23,6 +23,7 @@ from quant_assets.market.bars import ANSWER_SCHEMA
 from quant_assets.market.claims import CLAIM_SCHEMA, Scope, of_rules
 from quant_assets.market.coverage import HELD, NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.gaps import BarlessSessions, runs_without_bar
+from quant_assets.market.twins import SAME_HISTORY, Twins, owner
 from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
 
@@ -31,9 +32,6 @@ LEAD = timedelta(days=45)
 told in the same words whichever run finds it."""
 
 _BATCH_ROWS = 200_000
-_FINGERPRINT_BARS = 20
-_ENOUGH_BARS, _SAME = 5, 1e-4
-"""Sessions, and the precision, in which stored rows say whose a history is."""
 _NAMED = 5
 """How many symbols are named of those that one remark is about."""
 _MOST_HOLES = 2_000_000
@@ -43,9 +41,6 @@ _ENOUGH_DIVIDENDS = 3
 """Dividends of an answer from which they are judged by each other; of fewer, those that are stored are read, too."""
 
 REFUSALS_SCHEMA = pl.Schema({**ANSWER_SCHEMA, "rule": pl.String()})
-SAME_HISTORY = (
-    "the same history as {}: a rename, or a ticker used again (take one of them out of the universe)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +134,7 @@ class _Fetching:
         self._sessions: list[date] = []
         self._traded: list[date] = []
         self._days: frozenset[date] = frozenset()
-        self._fingerprints: dict[int, list[str]] = defaultdict(list)
+        self._twins = Twins()
         known = self._listings.filter(pl.col("listed_on").is_not_null())
         self._listed_on: dict[str, date] = dict(known.select("symbol", "listed_on").iter_rows())
         self._noted: dict[str, list[str]] = defaultdict(list)
@@ -328,7 +323,7 @@ class _Fetching:
                         answers=1 + answer.asked_twice, gap=run.between,
                     )  # fmt: skip
             self._hold(symbol, answer.judged)
-            self._fingerprint(symbol, answer.rows)
+            self._twins.add(symbol, answer.rows)
             self._batch.append(self._relevant(symbol, answer.rows))
             self._fetched.facts[symbol] = result.facts
             for note in result.notes:
@@ -422,23 +417,16 @@ class _Fetching:
         self._fetched.refused = pl.concat([self._fetched.refused, refused.select(list(REFUSALS_SCHEMA))])
         self._warn(of_rules(refused), "not stored")
 
-    def _fingerprint(self, symbol: str, rows: pl.DataFrame) -> None:
-        bars = rows.filter(pl.col("volume") > 0).tail(_FINGERPRINT_BARS)
-        if bars.height == _FINGERPRINT_BARS:
-            self._fingerprints[hash(tuple(bars.select("date", "close", "volume").iter_rows()))].append(symbol)
-
     def _same_histories(self) -> None:
         """Of two symbols with one history the one that has it stored is believed; else neither: nobody can tell."""
-        twins = [sorted(symbols) for symbols in self._fingerprints.values() if len(symbols) > 1]
+        twins = self._twins.found()
         if not twins:
             return
         rows = self._fetched.spill.take({symbol for symbols in twins for symbol in symbols})
         for symbols in twins:
-            owners = [
-                symbol for symbol in symbols if self._is_stored(rows.filter(pl.col("symbol") == symbol))
-            ]
+            believed = owner(symbols, rows, self._witnesses)
             for symbol in symbols:
-                if owners == [symbol]:
+                if symbol == believed:
                     self._fetched.spill.add(rows.filter(pl.col("symbol") == symbol))
                     continue
                 others = ", ".join(other for other in symbols if other != symbol)
@@ -447,15 +435,6 @@ class _Fetching:
                 self._fetched.spill.add(accepted.filter(pl.col("symbol") == symbol))
                 rest = rows.join(accepted, on=["symbol", "date"], how="anti")
                 self._refuse(rest.filter(pl.col("symbol") == symbol).with_columns(rule=pl.lit(rule)))
-
-    def _is_stored(self, rows: pl.DataFrame) -> bool:
-        """Whether one symbol's rows are as they are stored, on all of several sessions that can be compared."""
-        if rows.is_empty() or (stored := self._witnesses.get(rows["symbol"][0])) is None:
-            return False
-        beside = rows.join(stored, on=["symbol", "date"], suffix="_stored").filter(pl.col("volume") > 0)
-        near = (pl.col("close") / pl.col("close_stored") - 1.0).abs() < _SAME
-        same = near & (pl.col("volume") == pl.col("volume_stored"))
-        return beside.height >= _ENOUGH_BARS and beside.select(same.fill_null(value=False).all()).item()
 
 
 def _days_with_bar(*frames: pl.DataFrame) -> set[date]:

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from quant_assets.ingest.fetch import SAME_HISTORY
 from quant_assets.market.coverage import CellState
+from quant_assets.market.twins import SAME_HISTORY
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.listing_events import read_events
