@@ -49,6 +49,22 @@ def taken_at_next_session(
     ]
 
 
+def bars_given_up(
+    exchange: Exchange, quarantine: pl.DataFrame, answered: Mapping[str, date], left_out: Collection[str]
+) -> list[str]:
+    """The ids of pending bars of closed days that an answer over the day has no more: no session will settle them.
+
+    `quarantine` is without what the run has claimed; `answered` and `left_out` as for `taken_at_next_session`.
+    """
+    calendar = exchange.calendar()
+    bars = pending(quarantine).filter(pl.col("close").is_not_null()).select("id", "symbol", "date")
+    return [
+        id_
+        for id_, symbol, day in bars.iter_rows()
+        if answered.get(symbol, date.max) <= day and symbol not in left_out and not calendar.is_session(day)
+    ]
+
+
 def rejected_dividends(exchange: Exchange, quarantine: pl.DataFrame) -> pl.DataFrame:
     """The dividends (symbol, date, dividend) that somebody has rejected under the date of a closed day, dated on the
     session on which they would take effect: there they are none, either."""

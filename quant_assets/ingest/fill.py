@@ -12,7 +12,12 @@ import polars as pl
 
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.cells import CellNews, CellWriter, Written, damaged_cell
-from quant_assets.ingest.closed_days import held_sessions, rejected_dividends, taken_at_next_session
+from quant_assets.ingest.closed_days import (
+    bars_given_up,
+    held_sessions,
+    rejected_dividends,
+    taken_at_next_session,
+)
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.differences import Differences, find_differences
 from quant_assets.ingest.fetch import Decisions, Fetched, fetch
@@ -173,16 +178,12 @@ class _Filling:
         held = hold(self._store, self._code, in_doubt, fetched.facts, self._context.run, self._clock().date())
         report.quarantined, report.claimed = held.new, len(held.ids)
         quarantine = read_quarantine(self._store, self._code)
+        exchange, unclaimed = self._context.exchange, quarantine.filter(~pl.col("id").is_in(sorted(held.ids)))
+        answered, left_out = fetched.answered, self.reaches_back
         settled = [
             *superseded(quarantine, _given(quarantine, fetched, found), held.ids),
-            *taken_at_next_session(
-                self._context.exchange,
-                quarantine.filter(~pl.col("id").is_in(sorted(held.ids))),
-                plan,
-                fetched.answered,
-                in_doubt,
-                self.reaches_back,
-            ),
+            *taken_at_next_session(exchange, unclaimed, plan, answered, in_doubt, left_out),
+            *bars_given_up(exchange, unclaimed, answered, left_out),
         ]
         report.waiting = _asked_about(quarantine, self._request).filter(~pl.col("id").is_in(settled))
         # On record before it happens: a run that is killed here leaves nothing unexplained.

@@ -11,10 +11,11 @@ import pytest
 from quant_assets.ingest.plan import Mode
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.fetch_reports import read_reports
-from quant_assets_tests.ingest.harness import DAY, WEEK, Harness, sessions
+from quant_assets.tables.quarantine import read_quarantine
+from quant_assets_tests.ingest.harness import DAY, HOLIDAY, WEEK, Harness, sessions
 from quant_assets_tests.support import listings
 
-TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
+TUESDAY, WEDNESDAY, THURSDAY = date(2013, 2, 19), date(2013, 2, 20), date(2013, 2, 21)
 LOW = "high is below low"
 
 
@@ -69,3 +70,18 @@ def test_a_new_bar_of_an_answer_that_is_in_doubt_as_a_whole_is_named_as_held(
     assert harness.live(market, days[-1]).result == "PARTIAL"
     (missing,) = harness.entry(days[-1]).missing
     assert (missing.symbol, missing.outcome) == ("IBM", "held")
+
+
+def test_a_bar_of_a_closed_day_waits_until_the_source_has_it_no_more(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], WEEK)
+    market.add_faults({"kind": "extra_bar", "symbol": "IBM", "date": str(HOLIDAY)})
+    report = harness.live(market, TUESDAY)
+    assert (report.result, report.held["symbol"].to_list()) == ("PARTIAL", ["IBM"])
+    # While the source has it, it waits.
+    assert harness.live(market, WEDNESDAY).result == "PARTIAL"
+    market.clear_faults()
+    right = harness.live(market, THURSDAY)
+    assert (right.result, right.held.height) == ("COMPLETE", 0)
+    assert set(read_quarantine(harness.store, "US")["decision"]) == {"superseded"}
