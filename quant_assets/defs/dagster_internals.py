@@ -1,8 +1,8 @@
 """What leans on Dagster's internals (1.13.27), each with its reason.
 
-Nothing else under `quant_assets` may import from `dagster._core`. `test_dagster_internals.py` and
-`test_dagster_records.py` of `quant_assets_tests/defs` pin the behaviour that each function here relies on, so that an
-upgrade that changes it is noticed.
+The storage of the event log is a module of its own (`event_log`, pinned by `test_event_log.py`). Here
+`test_dagster_internals.py` and `test_dagster_records.py` of `quant_assets_tests/defs` pin the behaviour that each
+function relies on, so that an upgrade that changes it is noticed.
 """
 
 from __future__ import annotations

@@ -108,18 +108,16 @@ class _Symbol(SymbolPairs):
     def judge(self) -> _Symbol:
         self._formerly_rounded()
         # First whose history it is, then what happened to it.
-        if not self._done:
-            self._other_history()
-        if not self._done:
-            self._splits()
-        if not self._done:
-            self._currency()
-        if not self._done:
-            self._constant_ratio()
-        if not self._done:
-            self._scaled_rows()
-        if not self._done:
-            self._dividends()
+        for step in (
+            self._other_history,
+            self._splits,
+            self._currency,
+            self._constant_ratio,
+            self._scaled_rows,
+            self._dividends,
+        ):
+            if not self._done:
+                step()
         if not self._done:
             self._row_by_row(self._open)
         if self.reaches_back:
