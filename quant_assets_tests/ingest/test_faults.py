@@ -9,11 +9,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from quant_assets.exchanges import exchange
+from quant_assets.ingest.decisions import Choice, settle_quarantine
+from quant_assets.maintenance.rebuild import rebuild_manifest
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.kinds import LIES, REFUSALS, FaultKind
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.listing_events import FIRST_TRADE, read_events
-from quant_assets.tables.quarantine import read_quarantine
+from quant_assets.tables.quarantine import Decision, read_quarantine
 from quant_assets_tests.ingest.harness import DAY, SYMBOLS, WEEK, Harness, bars, truth
 from quant_assets_tests.support import (
     NOW,
@@ -134,6 +137,26 @@ def test_of_two_symbols_with_one_history_neither_is_stored(
     assert harness.fill(now=NOW + timedelta(days=1)).states == {"complete": 5}
     assert_frame_equal(bars(harness.cell()), truth(SYMBOLS, [DAY]), check_exact=True)
     assert set(read_quarantine(harness.store, "US")["decision"]) == {"superseded"}
+
+
+def test_of_two_symbols_with_one_history_the_bar_that_a_person_accepted_is_stored(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.put_catalog(*SYMBOLS)
+    market.add_faults({"kind": "other_history", "symbol": "AAPL", "other": "IBM", "times": "persistent"})
+    harness.fill()
+    ibm = pl.col("symbol") == "IBM", pl.col("date") == DAY
+    (chosen,) = read_quarantine(harness.store, "US").filter(*ibm)["id"]
+    settle_quarantine(
+        harness.store, exchange("US"), Choice(Decision.ACCEPTED, [chosen]), now=NOW, min_coverage=0.0
+    )
+    harness.path().unlink()
+    rebuild_manifest(harness.store, exchanges={"US": exchange("US")})
+    # The run that fetches the lost cell again takes what was accepted, and nothing else of the two.
+    harness.fill(now=NOW + timedelta(days=1))
+    for day in WEEK:
+        assert harness.cell(day)["symbol"].to_list() == (["IBM", "MSFT"] if day == DAY else ["MSFT"])
+    assert [(m.symbol, m.outcome) for m in harness.entry().missing] == [("AAPL", "refused")]
 
 
 def test_a_session_missing_for_everyone_is_a_failed_cell_without_an_object(
