@@ -199,6 +199,7 @@ def test_five_are_named_and_the_others_counted(moved: int, more: bool) -> None:
     summary = checks.jumps_explained(now, before, BEFORE).summary
     assert summary.count(" from ") == 5
     assert summary.endswith("; and 1 more") is more
+    assert (" more" in summary) is more
 
 
 def test_only_bars_on_both_sides_are_compared() -> None:

@@ -203,12 +203,9 @@ def test_a_history_rescaled_for_good_is_taken_on_the_third_day_of_the_claim() ->
     answer = later(rescaled(stored_rows, 1.1, before=20))
     held_and_then_taken(stored_rows, answer, "rescaled")
     (event,) = judge(stored_rows, answer, days=CONFIRMED).events.to_dicts()
-    assert (event["class"], event["field"], event["first_date"], event["rows"]) == (
-        "rescaled",
-        "close",
-        day(0),
-        20,
-    )
+    facts = ("class", "field", "first_date", "date", "rows", "old", "new")
+    closes = [str(rows.filter(pl.col("date") == day(19))["close"].item()) for rows in (stored_rows, answer)]
+    assert [event[name] for name in facts] == ["rescaled", "close", day(0), day(19), 20, *closes]
     # Seen in a part of the history alone, all of it is asked for.
     assert judge(stored_rows, answer, whole=False, days=CONFIRMED).reaches_back == ["A"]
 

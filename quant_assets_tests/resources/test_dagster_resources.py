@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from quant_assets.resources.dagster_resources import StoreResource, YahooResource
+from quant_assets.resources.dagster_resources import StoreResource, YahooResource, sharing_view
 from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.run_view import RunView
 from quant_assets.resources.settings import Settings
 
 FIELDS = [name for name in YahooResource.model_fields if name in Settings.model_fields]
@@ -42,3 +45,36 @@ def test_a_store_is_opened_where_it_lies(tmp_path: Path) -> None:
     store = StoreResource(location=str(tmp_path)).open()
     assert isinstance(store, LocalObjectStore)
     assert store.location == str(tmp_path)
+
+
+def opened_by_a_run(location: Path, run_id: str) -> list[ObjectStore]:
+    """What two ops of a run get when they open the store."""
+    found: list[ObjectStore] = []
+
+    @dg.op
+    def opens(store: StoreResource) -> None:
+        found.append(store.open())
+
+    @dg.job(resource_defs={"store": StoreResource(location=str(location))})
+    def twice() -> None:
+        opens.alias("one")()
+        opens.alias("other")()
+
+    twice.execute_in_process(run_id=run_id)
+    return found
+
+
+def test_whatever_opens_the_store_in_a_run_shares_one_view_of_it(tmp_path: Path) -> None:
+    one, other = opened_by_a_run(tmp_path, "5b1f5d3c-0000-4000-8000-000000000001")
+    assert isinstance(one, RunView)
+    assert one is other
+    # The next run sees the store anew.
+    assert opened_by_a_run(tmp_path, "5b1f5d3c-0000-4000-8000-000000000001")[0] is not one
+
+
+def test_a_run_in_this_process_sees_the_store_through_the_view_of_whoever_started_it(tmp_path: Path) -> None:
+    run_id = "5b1f5d3c-0000-4000-8000-000000000002"
+    view = RunView(LocalObjectStore(tmp_path), [], [])
+    with sharing_view(run_id, view):
+        assert opened_by_a_run(tmp_path, run_id)[0] is view
+    assert opened_by_a_run(tmp_path, run_id)[0] is not view
