@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import random
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,10 @@ def meaning(source: str) -> str:
 
 
 def draw(sample: int, seed: int, only: str) -> list[Mutant]:
-    """`sample` mutants of all those of PACKAGES (of the paths that contain `only`)."""
+    """`sample` mutants of all those of PACKAGES (of the paths that contain `only`).
+
+    Which ones SEED draws of a file depends on that file alone: a change elsewhere leaves them what they are.
+    """
     from cosmic_ray.ast import Visitor, get_ast
     from cosmic_ray.mutating import mutate_code
 
@@ -125,7 +128,7 @@ def draw(sample: int, seed: int, only: str) -> list[Mutant]:
             Counting().walk(tree)
             name = str(path.relative_to(ROOT))
             places += [(name, operator, n) for n in range(Counting.count) if only in name]
-    random.Random(seed).shuffle(places)
+    places.sort(key=lambda place: sha256(f"{seed} {place[0]} {type(place[1])} {place[2]}".encode()).digest())
     drawn: list[Mutant] = []
     for path, operator, number in places:
         if len(drawn) == sample:
