@@ -6,7 +6,7 @@ SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
-.PHONY: help demo demo-gcs ui test browser screenshots lint types check bench kill-test simulate-year lies determinism new-symbols bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test browser screenshots lint types check bench bench-scale kill-test simulate-year lies determinism new-symbols bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,11 @@ check: .venv/.dev  ## The Dagster code location loads, as `dagster` and as `dg` 
 
 bench: .venv/.dev  ## Where the time of a large backfill goes (several minutes).
 	$(BIN)/python -m benchmarks.backfill
+
+bench-scale: .venv/.dev  ## Reads, derived tables and fills at full size beside their limits (hours; SMALL=1: minutes; ONLY=work STORE=folder).
+	@[ -e .venv/.bench ] || { sh scripts/bootstrap.sh bench && touch .venv/.bench; } || echo "without ArcticDB and DuckDB"
+	$(BIN)/python -m benchmarks.scale $(if $(SMALL),--symbols 1000 --years 10) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(STORE),--store $(STORE))
 
 kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and compares with an undisturbed run.
 	$(BIN)/python -m benchmarks.kill_backfill

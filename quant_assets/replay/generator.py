@@ -54,8 +54,12 @@ def generate(
     seed: int = 0,
     thin: float = 0.0,
     events: str = "ordinary",
+    part: range | None = None,
 ) -> History:
     """A made-up history of `symbols` listings (AAA.AX, AAB.AX, …) on `exchange` from `start` to `end`.
+
+    `part`: only the listings in these places of the `symbols`, each as it is in the whole: for an exchange that is
+    too large to be made at once.
 
     `thin`: the share of symbols that hardly trade, see `thin.thinned`. `events`: "ordinary", or "real_life"
     for everything that honest markets do, see `real_life`.
@@ -74,17 +78,20 @@ def generate(
         raise HistoryError(f"{exchange} has no session from {start} to {end}: widen the window")
     if not 0 < symbols <= 50_000:
         raise HistoryError(f"cannot generate {symbols} symbols: ask for 1 to 50000")
-    names = symbol_names(where, symbols)
+    places = list(enumerate(symbol_names(where, symbols)))
+    if part is not None:
+        places = places[part.start : part.stop]
+    names = [name for _, name in places]
     if events == "real_life":
-        paths = [real_life_path(where, name, i, sessions, seed) for i, name in enumerate(names)]
+        paths = [real_life_path(where, name, i, sessions, seed) for i, name in places]
     else:
-        paths = [_path(where, name, ROLES[i % len(ROLES)], sessions, seed) for i, name in enumerate(names)]
-    for i, name in enumerate(names):
+        paths = [_path(where, name, ROLES[i % len(ROLES)], sessions, seed) for i, name in places]
+    for at, (i, name) in enumerate(places):
         if is_thin(i, thin):
-            paths[i] = thinned(where, paths[i], name, seed)
+            paths[at] = thinned(where, paths[at], name, seed)
     lengths = [len(p.dates) for p in paths]
     columns = {
-        "symbol": pl.Series(names, dtype=pl.String).gather(np.repeat(np.arange(symbols), lengths)),
+        "symbol": pl.Series(names, dtype=pl.String).gather(np.repeat(np.arange(len(names)), lengths)),
         "date": np.concatenate([p.dates for p in paths]),
         **{k: np.concatenate([p.prices[j] for p in paths]) for j, k in enumerate(PRICES)},
         "volume": np.concatenate([p.volume for p in paths]),
