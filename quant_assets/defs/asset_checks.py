@@ -90,8 +90,10 @@ class CellJudge:
     exchange: Exchange
     now: datetime
     _cells: dict[date, Entry] | None = field(default=None, init=False)
-    _pending: pl.DataFrame = field(init=False)
-    _restated: pl.DataFrame = field(init=False)
+    _pending: dict[date, pl.DataFrame] = field(init=False)
+    _none_pending: pl.DataFrame = field(init=False)
+    _restated: dict[date, pl.DataFrame] = field(init=False)
+    _none_restated: pl.DataFrame = field(init=False)
 
     def learn(self, entries: Mapping[date, Entry]) -> None:
         """Takes in what has been recorded in the manifest since."""
@@ -118,23 +120,32 @@ class CellJudge:
                 self.store, self.exchange.code, [d for d in wanted if d in cells and cells[d].version]
             )
             frames |= carried
-            refused = rules.broken_rules({day: frames[day] for day in some if day in frames})
+            there = {day: frames[day] for day in some if day in frames}
+            refused = rules.broken_rules(there)
+            looks = rules.worth_a_look({day: frames[day] for day in sorted(frames)}, before)
             for day in some:
                 cell = _facts(self.exchange, day, cells.get(day), last_over)
                 rows = frames.get(day)
-                held = self._pending.filter(pl.col("date") == day).select(
-                    "symbol", "rule", "id", "scope", "kind", "claims", since=pl.col("fetched_at").dt.date()
-                )
+                held = self._pending.get(day, self._none_pending)
+
+                seen = {
+                    name: rows if rows is None or name in looks[day] else rules.NO_ROWS
+                    for name in rules.LOOKED_AT
+                }
                 verdicts = {
                     "coverage": rules.coverage(cell),
-                    "calendar": rules.calendar(cell, rows),
-                    "validity": rules.validity(rows, refused.get(day), damage.get(day, ""), held),
+                    "calendar": rules.calendar(cell, seen["calendar"] if cell.is_session else rows),
+                    "validity": rules.validity(seen["validity"], refused.get(day), damage.get(day, ""), held),
                     "jumps_explained": rules.jumps_explained(
-                        rows, frames.get(before[day]) if day in before else None, before.get(day, day)
+                        seen["jumps_explained"],
+                        frames.get(before[day]) if day in before else None,
+                        before.get(day, day),
                     ),
-                    "flags": rules.flagged(rows),
+                    "flags": rules.flagged(seen["flags"]),
                     FRESHNESS: freshness(day),
-                    "restatements_today": rules.restatements_today(self._restated, day, self.now),
+                    "restatements_today": rules.restatements_today(
+                        self._restated.get(day, self._none_restated), day, self.now
+                    ),
                 }
                 verdicts[BLOCKING] = rules.usable({name: verdicts[name] for name in _STOPPING})
                 yield day, verdicts
@@ -160,10 +171,31 @@ class CellJudge:
             code = self.exchange.code
             self._cells = {date.fromisoformat(e.partition): e for e in Manifest(self.store, DAILY).all(code)}
             # Named by what a person decides about: an answer has thousands of rows.
-            self._pending = with_items(claims(self.store, code)).with_columns(id="item")
+            pending = with_items(claims(self.store, code)).select(
+                "date",
+                "symbol",
+                "rule",
+                "scope",
+                "kind",
+                "claims",
+                id="item",
+                since=pl.col("fetched_at").dt.date(),
+            )
+            self._none_pending = pending.clear().select(_OF_PENDING)
+            self._pending = {day: some.select(_OF_PENDING) for day, some in _by_day(pending)}
             restated = Ledger(self.store, code).restatements().drop("run")
-            self._restated = restated.filter(pl.col("detected_at") > self.now - rules.RECENT)
+            restated = restated.filter(pl.col("detected_at") > self.now - rules.RECENT)
+            self._none_restated, self._restated = restated.clear(), dict(_by_day(restated))
         return self._cells
+
+
+_OF_PENDING = ("symbol", "rule", "id", "scope", "kind", "claims", "since")
+
+
+def _by_day(rows: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
+    for (day,), some in rows.partition_by("date", as_dict=True, maintain_order=True).items():
+        assert isinstance(day, date)
+        yield day, some
 
 
 def chosen(

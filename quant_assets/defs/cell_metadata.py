@@ -76,7 +76,10 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
         metadata |= {"object": object_link(uri), "sha256": entry.content_sha256}
     if entry.reason:
         metadata["reason"] = entry.reason
-    restated = report.restatements.filter(pl.col("date") == day)
+    # Of most runs there are none, and to look for those of each cell would take most of the time that this takes.
+    restated = report.restatements
+    if not restated.is_empty():
+        restated = restated.filter(pl.col("date") == day)
     if not restated.is_empty():
         metadata["restatements"] = dg.MetadataValue.md(markdown_table(restated.drop("run")))
     if entry.missing:
@@ -86,9 +89,11 @@ def cell_metadata(store: ObjectStore, report: FillReport, day: date, entry: Entr
             orient="row",
         )
         metadata["missing_symbols"] = dg.MetadataValue.md(markdown_table(missing))
-    held = with_items(report.waiting.filter(pl.col("date") == day))
+    held = report.waiting
     if not held.is_empty():
-        table = held.select(
+        held = held.filter(pl.col("date") == day)
+    if not held.is_empty():
+        table = with_items(held).select(
             "symbol", "scope", "kind", "rule", "item", "claims", since=pl.col("fetched_at").dt.date()
         )
         metadata["held_symbols"] = dg.MetadataValue.md(markdown_table(table))

@@ -21,6 +21,7 @@ from typing import Any, Self
 import dagster as dg
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, SqliteStorageConfig
@@ -111,14 +112,17 @@ class OpenEventLogStorage(SqliteEventLogStorage):
                     self.store_event(one)
 
     def _store_asset_events(self, run: str, events: Sequence[EventLogEntry]) -> None:
-        rows = [self.prepare_insert_event(one) for one in events]
+        rows = [self._event_to_row(one) for one in events]
         with self.run_connection(run) as connection:
-            for row in rows:
-                connection.execute(row)
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
         # What Dagster's store_event puts into the index, event by event.
         with self.index_transaction() as connection:
-            stored = [connection.execute(row).inserted_primary_key for row in rows]
-            ids: list[int] = [key[0] for key in stored if key is not None]
+            # SQLite numbers rows one by one, and from the first on nobody else can write.
+            first = connection.execute(SqlEventLogStorageTable.insert(), rows[0]).inserted_primary_key
+            assert first is not None
+            if rows[1:]:
+                connection.execute(SqlEventLogStorageTable.insert(), rows[1:])
+            ids = list(range(first[0], first[0] + len(rows)))
             self._store_asset_event_tags(connection, events, ids)
             # An asset's own row holds its latest event of each type.
             latest = {

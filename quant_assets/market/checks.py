@@ -24,7 +24,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, empty_daily
 from quant_assets.market.coverage import FINAL, HELD, SETTLED, CellState, Missing
 from quant_assets.market.flags import FLAGS, NONE, counted
 from quant_assets.market.moves import LARGE, exceeds, like_a_split, size_explained
@@ -33,6 +33,11 @@ STALE_WARN, STALE_ERROR = 1, 5
 """Sessions that an exchange may be behind before that is a WARN, and before it is an ERROR."""
 RECENT = timedelta(hours=24)
 """How long a restatement counts as one of today."""
+
+
+LOOKED_AT = ("calendar", "validity", "jumps_explained", "flags")
+"""The checks that look at the rows of a cell."""
+NO_ROWS = empty_daily()
 
 
 class Severity(StrEnum):
@@ -119,6 +124,61 @@ def calendar(cell: CellFacts, rows: pl.DataFrame | None) -> Verdict:
     return Verdict("a session, with a cell")
 
 
+def worth_a_look(cells: Mapping[date, pl.DataFrame], before: Mapping[date, date]) -> dict[date, set[str]]:
+    """By day, the names of those of `LOOKED_AT` that the rows of its cell may not pass: found in one look at all.
+
+    To every other of these checks the rows of a cell are as good as none: with `NO_ROWS` in their place it says the
+    same, in a small part of the time.
+
+    Args:
+        cells: the rows of cells by day.
+        before: by day the session before it; its cell is looked at when it is among `cells`.
+    """
+    found: dict[date, set[str]] = {day: set() for day in cells}
+    plain = {day: rows for day, rows in cells.items() if rows.schema == DAILY_SCHEMA and rows.height}
+    for day, rows in cells.items():
+        if rows.schema != DAILY_SCHEMA or before.get(day, day) in cells.keys() - plain.keys():
+            found[day] |= set(LOOKED_AT)
+    if not plain:
+        return found
+    heights = pl.Series([rows.height for rows in plain.values()])
+    of_row = pl.Series("_cell", list(plain), dtype=pl.Date).repeat_by(heights).explode()
+    rows = pl.concat(list(plain.values())).with_columns(of_row.alias("_cell"))
+    odd, stray, unsorted = (
+        pl.col(FLAGS) != NONE,
+        pl.col("date").ne_missing(pl.col("_cell")),
+        (pl.col("_cell") == pl.col("_cell").shift(1))
+        & (
+            (pl.col("symbol") < pl.col("symbol").shift(1))
+            | ((pl.col("symbol") == pl.col("symbol").shift(1)) & (pl.col("date") < pl.col("date").shift(1)))
+        ),
+    )
+    closes = (
+        rows.lazy().select("symbol", "_cell", "close", "split_ratio", "dividend").filter(pl.col("close") > 0)
+    )
+    sessions = pl.LazyFrame(
+        [(day, previous) for day, previous in before.items() if day in plain],
+        schema={"_cell": pl.Date, "_previous": pl.Date},
+        orient="row",
+    )
+    jumps = (
+        closes.join(sessions, on="_cell")
+        .join(closes.select("symbol", _previous="_cell", before="close"), on=["symbol", "_previous"])
+        .filter(exceeds(size_explained(pl.col("before")), LARGE))
+    )
+    looks = {
+        "flags": rows.lazy().filter(odd),
+        "calendar": rows.lazy().filter(stray),
+        "validity": rows.lazy().filter(unsorted | pl.any_horizontal(pl.col(*KEYS).is_null())),
+        "jumps_explained": jumps,
+    }
+    days = pl.collect_all([look.select(pl.col("_cell").unique()) for look in looks.values()])
+    for name, some in zip(looks, days, strict=True):
+        for day in some["_cell"]:
+            found[day].add(name)
+    return found
+
+
 def broken_rules(cells: Mapping[date, pl.DataFrame]) -> dict[date, pl.DataFrame]:
     """By day, the rows of its cell (DAILY_SCHEMA) that break a rule, with the column `rule`; days without are absent.
 
@@ -156,7 +216,7 @@ def validity(
             rules = sorted(set(refused["rule"]))
             summary = f"{refused.height} stored row(s) break a rule: {_few(rules)}"
             return Verdict(summary, Severity.ERROR, refused.select(*KEYS, "rule"))
-        if not rows.select(KEYS).equals(rows.select(KEYS).sort(KEYS)):
+        if rows.height and not rows.select(KEYS).equals(rows.select(KEYS).sort(KEYS)):
             return Verdict("its rows are not sorted by symbol and date", Severity.ERROR)
     if not pending.is_empty():
         held = [
@@ -176,6 +236,8 @@ def jumps_explained(rows: pl.DataFrame | None, before: pl.DataFrame | None, prev
         return Verdict("no rows")
     if before is None:
         return Verdict(f"nothing to compare with: the session before, {previous}, has no rows")
+    if rows.is_empty():
+        return Verdict(f"no unexplained move since {previous}")
     last = before.filter(pl.col("close") > 0).select("symbol", before="close").unique("symbol", keep="last")
     jumps = (
         rows.filter(pl.col("close") > 0)
@@ -208,7 +270,7 @@ def flagged(rows: pl.DataFrame | None) -> Verdict:
     """Whether something is odd about rows of the cell (DAILY_SCHEMA; None where it has none), as their flags say."""
     if rows is None:
         return Verdict("no rows")
-    odd = rows.filter(pl.col(FLAGS) != NONE)
+    odd = rows if rows.is_empty() else rows.filter(pl.col(FLAGS) != NONE)
     if odd.is_empty():
         return Verdict("nothing is odd about any row")
     kinds = ", ".join(f"{count} {kind}" for kind, count in counted(odd).items())
@@ -251,9 +313,11 @@ def restatements_today(restatements: pl.DataFrame, day: date, now: datetime) -> 
     Args:
         restatements: the ledger's columns `date`, `detected_at` and any others.
     """
-    recent = restatements.filter(
-        (pl.col("date") == day) & (pl.col("detected_at") > now - RECENT) & (pl.col("detected_at") <= now)
-    )
+    recent = restatements
+    if not recent.is_empty():
+        recent = recent.filter(
+            (pl.col("date") == day) & (pl.col("detected_at") > now - RECENT) & (pl.col("detected_at") <= now)
+        )
     if recent.is_empty():
         return Verdict("none in the last 24 hours")
     return Verdict(f"{recent.height} value(s) restated in the last 24 hours", Severity.WARN, recent)

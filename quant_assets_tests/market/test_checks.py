@@ -1,5 +1,6 @@
 """Each rule about a stored cell, on its own: what is red, how red, and what is not."""
 
+import random
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -211,6 +212,50 @@ def test_only_bars_on_both_sides_are_compared() -> None:
     verdict = checks.jumps_explained(bars(A=None, B=9.0, C=9.0), before, BEFORE)
     assert verdict.table is not None
     assert verdict.table["symbol"].to_list() == ["C"]
+
+
+# One look at many cells.
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_where_one_look_at_all_cells_finds_nothing_no_rows_are_as_good_as_the_rows(seed: int) -> None:
+    chance = random.Random(seed)
+    days = [DAY + timedelta(days=n) for n in range(6)]
+    cells: dict[date, pl.DataFrame] = {}
+    for day in days:
+        rows = bars(day, **{name: chance.choice((1.0, 1.2, None)) for name in "ABCDE"})
+        if chance.random() < 0.2:
+            rows = rows.with_columns(
+                pl.col("close") * pl.when(pl.col("symbol") == "B").then(9.0).otherwise(1.0)
+            )
+        if chance.random() < 0.2:
+            rows = rows.with_columns(
+                flags=pl.when(pl.col("symbol") == "C").then(pl.lit("no_trade")).otherwise("flags")
+            )
+        if chance.random() < 0.2:
+            rows = pl.concat([rows, bars(days[0], A=1.0)])
+        rows = chance.choice((rows, rows, rows, rows.reverse(), rows.drop("volume"), rows.clear()))
+        if chance.random() < 0.8:
+            cells[day] = rows
+    before = {day: day - timedelta(days=1) for day in days}
+    looks = checks.worth_a_look(cells, before)
+    skipped = 0
+    for day, rows in cells.items():
+        last = cells.get(before[day])
+        facts = CellFacts(day, True, True, CellState.COMPLETE)
+        said = {
+            "calendar": lambda rows, facts=facts: checks.calendar(facts, rows),
+            "validity": lambda rows: checks.validity(rows, None, "", NONE_HELD),
+            "jumps_explained": lambda rows, last=last, day=day: checks.jumps_explained(
+                rows, last, before[day]
+            ),
+            "flags": checks.flagged,
+        }
+        for name, judge in said.items():
+            if name not in looks[day]:
+                assert judge(checks.NO_ROWS) == judge(rows)
+                skipped += rows.height > 0
+    assert skipped
 
 
 # Freshness.
