@@ -110,8 +110,6 @@ def _hidden_at(series: Series, ratio: float, ex: int, shares: Floats) -> int:
     left = 1.0 / ratio - shares[ex]
     if left <= 0:
         return 0
-    move = float(series.gaps[ex])
-    rescaled = abs(move - log(1.0 - shares[ex])) if shares[ex] < 1 else float("inf")
-    unscaled = abs(move - log(left))
+    # Prices that have been rescaled fall by the dividend alone: as far from this as the ratio is, and never near.
     near = min(max(_NEAR * series.usual, _FURTHEST), _MOST * abs(log(ratio)))
-    return int(np.sign(-log(ratio))) if unscaled <= near and unscaled < rescaled else 0
+    return int(np.sign(-log(ratio))) if abs(float(series.gaps[ex]) - log(left)) <= near else 0
