@@ -147,7 +147,7 @@ def _first_right(found: Steps, series: Series, ex: int) -> tuple[int, bool]:
             if back or not traded[ex:at].any():
                 right = at
     # A step just there: it takes some sessions, and a trade, to show that the bars from it on are there to stay.
-    doubtful = 0 < ex < count and levels[min(right, count - 1)] != levels[ex - 1]
+    doubtful = 0 < ex < count and levels[right] != levels[ex - 1]
     return right, bool(doubtful and (count - ex < _ENOUGH or not traded[right:].any()))
 
 
