@@ -87,7 +87,7 @@ def write_history(store: ObjectStore, symbols: int) -> str:
         entries = [Entry(d, CellState.COMPLETE, version="1", content_sha256=c) for d, c in cells.items()]
         Manifest(store, DAILY).record("ASX", entries)
         whole = Entry(str(year), CellState.COMPLETE, rows=frame.height).facts() | {"cells": cells}
-        store.put(object_key(HISTORY, "ASX", str(year)), encode(conform_daily(frame), whole))
+        store.put(object_key(HISTORY, "ASX", str(year)), encode(conform_daily(frame), whole, by_symbol=True))
     catalog = pl.DataFrame({"symbol": names}).with_columns(exchange=pl.lit("ASX"))
     missing = [
         pl.lit(None, dtype).alias(n) for n, dtype in CATALOG_SCHEMA.items() if n not in catalog.columns

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from quant_assets.errors import QuantAssetsError
-from quant_assets.exchanges import UnknownExchange, exchange
+from quant_assets.exchanges import Exchange, UnknownExchange, exchange
 from quant_assets.market.bars import KEYS, content_sha256, empty_daily
-from quant_assets.market.corporate_actions import Adjust, Reinvest, adjust
+from quant_assets.market.corporate_actions import Adjust, Reinvest
+from quant_assets.market.corporate_actions import adjust as adjusted
 from quant_assets.market.coverage import absent_days
 from quant_assets.market.oddities import Envelope, widened
-from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
+from quant_assets.market.weekly import WEEKLY_SCHEMA
+from quant_assets.resources.object_store import ObjectInfo, ObjectNotFound, ObjectStore
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import load_settings
-from quant_assets.tables.daily import read_all, read_daily
-from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, WEEKLY, exchange_of, object_key
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, exchange_of, object_key
 from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import read_table
+from quant_assets.tables.parquet import decode, read_table
 from quant_assets.tables.restatements import Ledger
+from quant_assets.tables.weekly_reads import read_weekly
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,10 +103,11 @@ def prices(
         )
     if adjust == "total_return":
         _warn_of_held_dividends(used)
-    rows = _adjusted(used, adjust, reinvest)
+    rows = adjusted(used.lazy(), adjust, reinvest=reinvest, ordered=True)
     if envelope == "widened":
         rows = rows.with_columns(widened())
-    return rows.filter(pl.col("date") <= last) if last else rows
+    # As-traded rows have been read through `end` and no further.
+    return rows.filter(pl.col("date") <= last) if last and adjust != "none" else rows
 
 
 def snapshot_id(
@@ -137,12 +143,16 @@ def _used(
 ) -> pl.DataFrame:
     """The as-traded rows that a read rests on."""
     first, last = _day(start), _day(end)
-    by_exchange = _exchanges_of(home, _names(symbols))
-    # Adjusting needs the actions after `end` as well, so the range is cut last.
-    frames = [
-        read_daily(home, code, first, last if adjust == "none" else None, symbols=of_exchange, as_of=as_of)
-        for code, of_exchange in by_exchange.items()
-    ]
+
+    def read(by_exchange: dict[str, list[str]]) -> list[pl.DataFrame]:
+        # Adjusting needs the actions after `end` as well, so the range is cut last.
+        until = last if adjust == "none" else None
+        return [
+            read_daily(home, code, first, until, symbols=of_exchange, as_of=as_of)
+            for code, of_exchange in by_exchange.items()
+        ]
+
+    by_exchange, frames = _read_by_catalog(home, _names(symbols), read)
     if as_of is not None:
         for (code, of_exchange), rows in zip(by_exchange.items(), frames, strict=True):
             if rows.is_empty():
@@ -150,6 +160,8 @@ def _used(
     if adjust != "none":
         for code in by_exchange:
             _warn_of_absent_sessions(home, code, first)
+    if len(frames) == 1:
+        return frames[0]
     return pl.concat(frames).sort(KEYS) if frames else empty_daily()
 
 
@@ -197,10 +209,7 @@ def _moment(value: datetime | date | str | None) -> datetime | None:
 
 def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) -> None:
     """An action on a day that was never fetched is not known here, and prices before it come out wrong."""
-    try:
-        known = exchange(code, load_settings().exchanges_file)
-    except UnknownExchange:
-        known = None
+    known = _known_exchange(code)
     cells = (entry.partition for entry in Manifest(store, DAILY).all(code))
     absent = absent_days(cells, known.session_weekdays()) if known else absent_days(cells)
     absent = [day for day in absent if first is None or day >= first]
@@ -213,6 +222,13 @@ def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) 
             f"them is not applied (quant-assets backfill --missing --exchange {code})",
             stacklevel=4,
         )
+
+
+def _known_exchange(code: str) -> Exchange | None:
+    try:
+        return exchange(code, load_settings().exchanges_file)
+    except UnknownExchange:
+        return None
 
 
 def _warn_of_held_dividends(used: pl.DataFrame) -> None:
@@ -246,10 +262,6 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _adjusted(rows: pl.DataFrame, how: Adjust, reinvest: Reinvest) -> pl.LazyFrame:
-    return adjust(rows.lazy(), how, reinvest=reinvest)
-
-
 def weekly(
     symbols: Symbols,
     start: date | str | None = None,
@@ -263,25 +275,16 @@ def weekly(
     """
     home = _open(store)
     first, last = _day(start) or date.min, _day(end) or date.max
-    frames: list[pl.DataFrame] = []
-    for code, of_exchange in _exchanges_of(home, _names(symbols)).items():
-        weeks = [
-            e.partition
-            for e in Manifest(home, WEEKLY).all(code)
-            if e.version and first.isoformat() <= e.partition <= last.isoformat()
-        ]
-        for frame in read_all(home, [object_key(WEEKLY, code, week) for week in weeks]):
-            frames.append(frame.filter(pl.col("symbol").is_in(of_exchange)))
-    if not frames:
-        from quant_assets.market.weekly import WEEKLY_SCHEMA
-
-        return pl.LazyFrame(schema=WEEKLY_SCHEMA)
-    return pl.concat(frames).lazy().sort("symbol", "week")
+    frames = [
+        read_weekly(home, _known_exchange(code), code, of_exchange, first, last)
+        for code, of_exchange in _exchanges_of(home, _names(symbols)).items()
+    ]
+    return pl.concat([pl.DataFrame(schema=WEEKLY_SCHEMA), *frames]).lazy().sort("symbol", "week")
 
 
 def universe(*, store: Store = None) -> pl.LazyFrame:
     """The symbol catalog. Raises ObjectNotFound when it has not been materialized."""
-    return _catalog(_open(store)).lazy()
+    return _catalog(_open(store)).rows.lazy()
 
 
 def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
@@ -297,19 +300,66 @@ def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
         ) from error
 
 
-def _catalog(store: ObjectStore) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Catalog:
+    """The catalog as it was read last from a store, and each symbol's exchange in it."""
+
+    info: ObjectInfo
+    rows: pl.DataFrame
+    exchange_of: dict[str, str]
+
+
+_CATALOGS_KEPT = 8
+_catalogs: dict[str, _Catalog] = {}
+"""By the store's location: what has not been replaced since is not parsed again."""
+
+
+def _catalog(store: ObjectStore) -> _Catalog:
     try:
-        return read_table(store, object_key(CATALOG))
+        blob = store.get(object_key(CATALOG))
     except ObjectNotFound as error:
         raise ObjectNotFound(
             f"no catalog in {store.location}: set QUANT_ASSETS_HOME or QUANT_ASSETS_STORE to a store that has been "
             "filled, or run a backfill"
         ) from error
+    known = _catalogs.get(store.location)
+    if known is None or known.info != blob.info:
+        rows = decode(blob.data, store.uri(object_key(CATALOG)))
+        exchange_of = dict(rows.select("symbol", "exchange").iter_rows())
+        if len(_catalogs) >= _CATALOGS_KEPT:
+            _catalogs.clear()
+        _catalogs[store.location] = known = _Catalog(blob.info, rows, exchange_of)
+    return known
+
+
+def _read_by_catalog(
+    store: ObjectStore,
+    symbols: Sequence[str],
+    read: Callable[[dict[str, list[str]]], list[pl.DataFrame]],
+) -> tuple[dict[str, list[str]], list[pl.DataFrame]]:
+    """The symbols by exchange, and what is read of each.
+
+    From afar the catalog that is known is asked for again while it is believed; what was read by one that has been
+    replaced is read again.
+    """
+    believed = _catalogs.get(store.location) if store.remote else None
+    if believed is not None and believed.exchange_of.keys() >= set(symbols):
+        with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
+            asked = pool.submit(_catalog, store)
+            by_exchange = _by_exchange(believed, symbols)
+            frames = read(by_exchange)
+        if asked.result() is believed:
+            return by_exchange, frames
+    by_exchange = _exchanges_of(store, symbols)
+    return by_exchange, read(by_exchange)
 
 
 def _exchanges_of(store: ObjectStore, symbols: Sequence[str]) -> dict[str, list[str]]:
-    catalog = _catalog(store)
-    exchange_of = dict(catalog.select("symbol", "exchange").iter_rows())
+    return _by_exchange(_catalog(store), symbols)
+
+
+def _by_exchange(catalog: _Catalog, symbols: Sequence[str]) -> dict[str, list[str]]:
+    exchange_of = catalog.exchange_of
     unknown = [symbol for symbol in symbols if symbol not in exchange_of]
     if unknown:
         raise ValueError(f"not in the catalog: {', '.join(unknown)} (universe() lists the symbols there are)")

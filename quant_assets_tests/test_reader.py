@@ -45,6 +45,7 @@ from quant_assets.resources.open_store import open_store
 from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import encode, read_facts
+from quant_assets.tables.ranged import footers
 from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 from quant_assets_tests.gcs_proxy import fault_proxy
 
@@ -617,6 +618,7 @@ def test_a_history_replaced_while_it_is_read_is_read_again(store: LocalObjectSto
     restless.times = 3
     assert prices("IBM", MON, store=restless).collect().equals(frame(*IBM[1:]))
     assert restless.times == 0
+    footers.clear()
     restless.times = 10_000
     with pytest.raises(ObjectChanged, match=r"year=2024\.parquet.*try again"):
         prices("IBM", store=restless)
@@ -635,6 +637,34 @@ def test_a_symbols_years_in_a_bucket_cost_few_requests(
         assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
         # The catalog, which years there are in manifest and history, and of each year the two objects.
         assert proxy.asked == {"GET": 1 + 2 + 2 * 2}
+        assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
+        # Of a history that has not been replaced nothing is read again.
+        assert proxy.asked == {"GET": (1 + 2 + 2 * 2) + (1 + 2 + 2)}
+
+
+class Far(LocalObjectStore):
+    """A local store that is read as one far away."""
+
+    @property
+    def remote(self) -> bool:
+        return True
+
+
+def test_a_catalog_that_has_been_replaced_is_not_believed(store: LocalObjectStore) -> None:
+    far = Far(Path(store.location))
+    for _ in range(2):
+        assert prices("IBM", store=far).collect().equals(frame(*IBM))
+    moved = pl.when(pl.col("symbol") == "IBM").then(pl.lit("ASX")).otherwise("exchange").alias("exchange")
+    there = bar("IBM", MON, 7.0, currency="AUD")
+    put_cells(store, "ASX", there, *BHP[:1])
+    for exchange, expected in (("ASX", [there]), ("US", IBM)):
+        catalog = universe(store=store).collect().with_columns(moved)
+        if exchange == "US":
+            catalog = catalog.with_columns(pl.col("exchange").replace({"ASX": "US"}))
+        far.put(object_key(CATALOG), encode(catalog, {}))
+        assert prices(["IBM"], store=far).collect().equals(frame(*expected))
+    with pytest.raises(ValueError, match="not in the catalog: NOPE"):
+        prices(["IBM", "NOPE"], store=far)
 
 
 def test_the_readers_are_importable_from_the_package() -> None:

@@ -73,6 +73,10 @@ class GcsObjectStore:
     def location(self) -> str:
         return f"gs://{self._bucket_name}/{self._prefix}".rstrip("/")
 
+    @property
+    def remote(self) -> bool:
+        return True
+
     def uri(self, key: str) -> str:
         return f"gs://{self._bucket_name}/{self._prefix}{validated_key(key)}"
 

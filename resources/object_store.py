@@ -70,6 +70,11 @@ class ObjectStore(Protocol):
         """Where the store is, as a person would write it; holds no secret."""
         ...
 
+    @property
+    def remote(self) -> bool:
+        """Whether a request waits for an answer from afar, so that many are worth having under way at once."""
+        ...
+
     def get(self, key: str) -> Blob:
         """The whole object, consistent. Raises ObjectNotFound, ObjectDamaged, StoreUnavailable."""
         ...

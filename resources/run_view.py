@@ -33,6 +33,10 @@ class RunView:
     def location(self) -> str:
         return self._store.location
 
+    @property
+    def remote(self) -> bool:
+        return self._store.remote
+
     def forget(self) -> None:
         """From now on everything is read anew, once."""
         with self._lock:

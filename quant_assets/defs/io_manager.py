@@ -29,7 +29,7 @@ from quant_assets.resources.object_store import (
     get_many,
     put_reconciled,
 )
-from quant_assets.tables.layout import object_key
+from quant_assets.tables.layout import HISTORY, object_key, table_of
 from quant_assets.tables.manifest import Entry, Manifest, entry_in, stamped
 from quant_assets.tables.parquet import decode, encode
 
@@ -304,6 +304,7 @@ def _put(
         datetime.now(UTC),
     )
     stored: Entry | None = None
+    by_symbol = table_of(key) == HISTORY
 
     def decide(present: Blob | None) -> bytes | None:
         nonlocal stored
@@ -313,13 +314,14 @@ def _put(
                 stored = entry_in(present, store.uri(key))
                 if _identity(stored) == _identity(entry):
                     return None
-        return encode(frame, {**entry.facts(), **output.facts})
+        return encode(frame, {**entry.facts(), **output.facts}, by_symbol=by_symbol)
 
     info = None
     if known is not None and _identity(known) != _identity(entry):
         # What is recorded differs, so nothing has to be read, unless somebody has replaced the object meanwhile.
         with contextlib.suppress(ObjectChanged):
-            info = store.put(key, encode(frame, {**entry.facts(), **output.facts}), if_version=known.version)
+            data = encode(frame, {**entry.facts(), **output.facts}, by_symbol=by_symbol)
+            info = store.put(key, data, if_version=known.version)
     if info is None:
         info = put_reconciled(store, key, decide)
     if info is None:

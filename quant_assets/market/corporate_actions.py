@@ -106,7 +106,9 @@ def declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
     return pl.Series("amount", amounts, nan_to_null=True)
 
 
-def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close") -> pl.LazyFrame:
+def adjust(
+    daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close", ordered: bool = False
+) -> pl.LazyFrame:
     """As-traded rows adjusted on read, over the actions that the rows themselves hold.
 
     Args:
@@ -114,6 +116,7 @@ def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close
         how: "none" leaves the rows alone; "split" puts prices, volume and dividend on the share basis of each
             symbol's last row; "total_return" also multiplies prices by the dividend factor F.
         reinvest: "prev_close" for Yahoo's 1 - D / C_prev, "ex_close" for 1 / (1 + D / C_ex).
+        ordered: whether the rows come by (symbol, date).
 
     Returns:
         The same columns sorted by (symbol, date). Under "split" and "total_return" volume is Float64 (shares of the
@@ -127,11 +130,11 @@ def adjust(daily: pl.LazyFrame, how: Adjust, *, reinvest: Reinvest = "prev_close
         raise ValueError(f'adjust is "none", "split" or "total_return", not {how!r}')
     if reinvest not in ("prev_close", "ex_close"):
         raise ValueError(f'reinvest is "prev_close" or "ex_close", not {reinvest!r}')
-    ordered = daily.sort("symbol", "date")
+    rows = daily if ordered else daily.sort("symbol", "date")
     if how == "none":
-        return ordered
+        return rows
     adjusted = (
-        ordered.with_columns(_product_after("split_ratio").alias("_s"))
+        rows.with_columns(_product_after("split_ratio").alias("_s"))
         .with_columns(
             *(pl.col(name) / pl.col("_s") for name in PRICES),
             pl.col("volume") * pl.col("_s"),

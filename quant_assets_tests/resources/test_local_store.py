@@ -34,6 +34,36 @@ def temps(store: LocalObjectStore) -> list[Path]:
     return list(Path(store.location, ".tmp").iterdir())
 
 
+# --- groups
+
+
+@pytest.mark.parametrize("age", [0, 3600])
+def test_groups_are_those_there_are_however_long_a_folder_has_been_left_alone(
+    store: LocalObjectStore, age: int
+) -> None:
+    folder, inner = Path(store.location, "t"), LocalObjectStore(Path(store.location, "t"))
+
+    def left_alone() -> None:
+        os.utime(folder, (time.time() - age, time.time() - age))
+
+    def years() -> list[str]:
+        found = store.groups("t/date=", "-")
+        assert inner.groups("date=", "-") == [name.removeprefix("t/") for name in found]
+        return found
+
+    store.put("t/date=2023-01-02", b"")
+    for _ in range(2):
+        left_alone()
+        assert years() == ["t/date=2023-"]
+        assert years() == ["t/date=2023-"]
+        store.put("t/date=2024-01-02", b"")
+        assert years() == ["t/date=2023-", "t/date=2024-"]
+        left_alone()
+        assert years() == ["t/date=2023-", "t/date=2024-"]
+        store.delete("t/date=2024-01-02")
+        assert years() == ["t/date=2023-"]
+
+
 # --- one object
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from quant_assets.market.bars import DAILY_SCHEMA, content_sha256
+from quant_assets.market.coverage import CellState
 from quant_assets.resources.local_store import LocalObjectStore
-from quant_assets.resources.object_store import ObjectNotFound
+from quant_assets.resources.object_store import Blob, ObjectNotFound
 from quant_assets.tables.daily import read_cells, read_daily
 from quant_assets.tables.layout import DAILY, HISTORY, object_key
-from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import encode
 from quant_assets_tests.filled import bars, cell
 
@@ -128,3 +132,88 @@ def test_read_cells_takes_from_a_history_only_what_the_same_rule_has_made(
     store.put(object_key(HISTORY, "US", "2022"), encode(made, facts))
     cells = Manifest(store, DAILY).year("US", 2022)
     assert read_cells(store, "US", 2022, cells, "rule 1").equals(made if carried_on else rows)
+
+
+# --- short ranges
+
+
+class Counting(LocalObjectStore):
+    """Keeps what was read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read: list[str] = []
+
+    def get(self, key: str) -> Blob:
+        self.read.append(key)
+        return super().get(key)
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> list[bytes]:
+        self.read.append(key)
+        return super().get_ranges(key, ranges, version)
+
+
+DAYS = [date(2023, 12, 18) + timedelta(days=n) for n in range(31)]
+TRADED = [day for day in DAYS if day.weekday() < 5 and day != date(2023, 12, 25)]
+
+
+@pytest.fixture
+def two_years(tmp_path: Path, laid: Path) -> Counting:
+    shutil.copytree(laid, tmp_path / "store")
+    return Counting(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A month of cells over the turn of a year, the older year compacted; a cell of each is newer than that."""
+    folder = tmp_path_factory.mktemp("two-years")
+    store = LocalObjectStore(folder)
+    for number, day in enumerate(TRADED):
+        put_cell(store, day, *(f"S{n:03d}" for n in range(number % 3, 40)))
+    Manifest(store, DAILY).record("US", [Entry("2023-12-25", CellState.CLOSED)])
+    for year in (2023, 2024):
+        cells = {p: e for p, e in Manifest(store, DAILY).year("US", year).items() if e.version}
+        rows = read_cells(store, "US", year, cells, "rule")
+        facts = cell(date(year, 1, 1), rows).facts() | {"partition": str(year)}
+        facts |= {"cells": {p: e.content_sha256 for p, e in cells.items()}}
+        store.put(object_key(HISTORY, "US", str(year)), encode(rows, facts))
+    for day in (TRADED[2], TRADED[-3]):
+        put_cell(store, day, "S001", "S039", "S777")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "symbols", [None, ["S001"], ["S777", "S030", "S001"], [f"S{n:03d}" for n in range(40)]]
+)
+@pytest.mark.parametrize("lost", ["nothing", "a cell", "a shard", "damaged"])
+def test_every_range_is_that_part_of_the_whole(
+    two_years: Counting, symbols: list[str] | None, lost: str
+) -> None:
+    whole = read_daily(two_years, "US", symbols=symbols)
+    assert whole["date"].unique().sort().to_list() == TRADED or symbols is not None
+    if lost == "a shard":
+        two_years.delete(Manifest(two_years, DAILY).shard_key("US", 2024))
+    elif lost == "a cell":
+        two_years.delete(object_key(DAILY, "US", str(TRADED[5])))
+    elif lost == "damaged":
+        two_years.put(object_key(DAILY, "US", str(TRADED[5])), b"damaged")
+    for first, last in [
+        (TRADED[5], TRADED[5]), (TRADED[2], TRADED[2]), (DAYS[5], DAYS[6]), (TRADED[4], TRADED[6]),
+        (DAYS[0], DAYS[9]), (DAYS[10], DAYS[20]), (DAYS[-6], DAYS[-1]), (date(2022, 1, 1), date(2022, 1, 20)),
+        (DAYS[7], DAYS[7]), (DAYS[9], DAYS[8]), (DAYS[-1], date(2024, 2, 20)),
+    ]:  # fmt: skip
+        rows = read_daily(two_years, "US", first, last, symbols=symbols)
+        assert_frame_equal(rows, whole.filter(pl.col("date").is_between(first, last)), check_exact=True)
+
+
+def test_one_day_of_all_symbols_is_one_cell_and_one_symbol_of_a_year_is_its_history(
+    two_years: Counting,
+) -> None:
+    two_years.read.clear()
+    read_daily(two_years, "US", TRADED[8], TRADED[8])
+    tables = [key for key in two_years.read if not key.startswith("manifest/")]
+    assert tables == [object_key(DAILY, "US", str(TRADED[8]))]
+    two_years.read.clear()
+    read_daily(two_years, "US", date(2024, 1, 1), date(2024, 12, 31), symbols=["S001"])
+    tables = [key for key in two_years.read if not key.startswith("manifest/")]
+    assert set(tables) == {object_key(HISTORY, "US", "2024"), object_key(DAILY, "US", str(TRADED[-3]))}

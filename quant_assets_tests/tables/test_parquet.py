@@ -28,7 +28,8 @@ from quant_assets.tables.layout import (
     object_key,
     partition_of,
 )
-from quant_assets.tables.parquet import RangedTable, decode, encode, read_facts, read_symbols, read_table
+from quant_assets.tables.parquet import decode, encode, read_facts, read_table
+from quant_assets.tables.ranged import footers, read_symbols
 
 URI = "/somewhere/table.parquet"
 FACTS = {"state": "partial", "missing": [{"symbol": "Ünï", "reason": 'quote " and \n'}], "n": 3}
@@ -124,7 +125,9 @@ def test_a_table_is_read_from_its_store(tmp_path: Path) -> None:
 
 def test_a_year_of_history_costs_twenty_bytes_a_row_at_most() -> None:
     frame = year_of_bars(500, 250)
-    assert len(encode(frame, {})) / frame.height <= 20
+    small, large = len(encode(frame, {}, by_symbol=True)), len(encode(frame, {}))
+    assert small / frame.height <= 20
+    assert small <= 1.08 * large
 
 
 # --- damage
@@ -244,12 +247,18 @@ class Counting(LocalObjectStore):
 def test_symbols_are_read_in_few_ranges_without_reading_the_table(
     history: LocalObjectStore, symbols: list[str], ranges: int, share: float
 ) -> None:
+    footers.clear()
     store = Counting(Path(history.location))
-    found = read_symbols(store, "big.parquet", symbols, store.head("big.parquet"))
-    assert found is not None
-    assert_frame_equal(found[0], BIG.filter(pl.col("symbol").is_in(symbols)), check_exact=True)
-    assert [len(asked) for asked in store.asked] == [1, ranges][: 1 + bool(ranges)]
-    assert 0 < store.brought < len(store.get("big.parquet").data) * share
+    whole = len(store.get("big.parquet").data)
+    # What the end of an object says is known from the first read on.
+    for asked, below in (([1, ranges][: 1 + bool(ranges)], share), ([ranges][: bool(ranges)], share)):
+        store.asked.clear()
+        store.brought = 0
+        found = read_symbols(store, "big.parquet", symbols, store.head("big.parquet"))
+        assert found is not None
+        assert_frame_equal(found[0], BIG.filter(pl.col("symbol").is_in(symbols)), check_exact=True)
+        assert [len(ranges) for ranges in store.asked] == asked
+        assert store.brought < whole * below
 
 
 def test_a_table_with_a_very_long_footer_is_read_all_the_same(tmp_path: Path) -> None:
@@ -261,6 +270,38 @@ def test_a_table_with_a_very_long_footer_is_read_all_the_same(tmp_path: Path) ->
     assert found is not None
     assert found[1]["cells"] == cells
     assert_frame_equal(found[0], BIG.filter(pl.col("symbol") == "S0001.AX"), check_exact=True)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000, 16_384])
+def test_symbols_are_found_whatever_the_size_of_row_groups(tmp_path: Path, rows: int) -> None:
+    store = LocalObjectStore(tmp_path)
+    frame = year_of_bars(9, 11, seed=2).with_columns(
+        flags=pl.when(pl.col("date").dt.day() == 5).then(pl.lit("no_trade")).otherwise(pl.lit("")),
+        open=pl.when(pl.col("date").dt.day() == 5).then(None).otherwise("open"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quant_assets.tables.parquet._FEW_ROWS_GROUP", rows)
+        store.put("t.parquet", encode(frame, {}, by_symbol=True))
+    names = frame["symbol"].unique().sort().to_list()
+    for wanted in ([], names[:1], names[3:5], names[::2], [*names, "ZZZ"], ["A", "S0004.AX!"]):
+        found = read_symbols(store, "t.parquet", wanted)
+        assert found is not None
+        assert_frame_equal(found[0], frame.filter(pl.col("symbol").is_in(wanted)), check_exact=True)
+
+
+def test_what_is_kept_of_ends_of_objects_is_bounded(
+    history: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footers.clear()
+    monkeypatch.setattr("quant_assets.tables.ranged._KEPT_BYTES", 100_000)
+    for number in range(5):
+        history.put(f"small{number}.parquet", encode(year_of_bars(100, 20, seed=number), {}))
+    for _ in range(2):
+        for number in range(5):
+            found = read_symbols(history, f"small{number}.parquet", ["S0003.AX"])
+            assert found is not None
+            assert found[0].equals(year_of_bars(100, 20, seed=number).filter(pl.col("symbol") == "S0003.AX"))
+            assert footers.weight <= 100_000
 
 
 def test_symbols_of_no_table_are_none(history: LocalObjectStore) -> None:
@@ -328,31 +369,6 @@ def test_a_flipped_bit_ends_a_read_of_symbols_in_the_right_rows_or_in_damage(
     everyone = BIG["symbol"].unique().to_list()
     with pytest.raises(ObjectDamaged, match=r"flipped\.parquet"):
         read_symbols(history, "flipped.parquet", everyone)
-
-
-# --- an object as a file
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-200_000, 200_000), st.integers(-1, 150_000)))
-)
-def test_a_ranged_table_reads_as_a_file_of_the_same_bytes(
-    history: LocalObjectStore, steps: list[tuple[int, int, int]]
-) -> None:
-    info = history.head("big.parquet")
-    assert info is not None
-    ranged = RangedTable(history, info)
-    plain = io.BytesIO(history.get("big.parquet").data)
-    assert ranged.readable()
-    assert ranged.seekable()
-    for whence, offset, size in steps:
-        if whence == io.SEEK_SET and offset < 0:
-            offset = -offset
-        assert ranged.seek(offset, whence) == plain.seek(offset, whence)
-        assert ranged.read(size) == plain.read(size)
-        if plain.tell() <= info.size:
-            assert ranged.tell() == plain.tell()
-        plain.seek(ranged.tell())
 
 
 # --- formats

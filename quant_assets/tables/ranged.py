@@ -1,0 +1,351 @@
+"""Some symbols of a table sorted by symbol, read in ranges of one version of its object.
+
+What the end of an object says (facts, where each row group lies, which symbols it holds) is kept in the process by
+the object's version: a version is never written twice, so what is kept is as good as what lies there. Every range is
+asked for by that version and checked against the seal block by block before anything reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from quant_assets.market.bars import with_flags
+from quant_assets.resources.object_store import ObjectChanged, ObjectInfo, ObjectStore
+from quant_assets.tables.parquet import BLOCK, Seal, decode, facts_in
+from quant_assets.tables.row_groups import MAGIC, Group, column_heads, footer_of, schema_fields
+from quant_assets.tables.runs import Runs
+
+_KEPT_BYTES = 64 * 2**20
+"""Of the ends of objects that are kept. What Parquet's library makes of them takes a few times as much."""
+
+_TEXTS = ("currency", "flags")
+"""Columns of texts that repeat: they are read as a dictionary, which makes no text a row."""
+
+_FEW_GROUPS = 4
+"""Row groups up to which one thread decodes as fast as several."""
+
+
+class Footer:
+    """What the end of a table's object says of one version of it, and its body, read in ranges.
+
+    Raises ObjectChanged when the object has been replaced, ObjectDamaged when its bytes are not what was written,
+    NewerFormat, StoreUnavailable.
+    """
+
+    def __init__(self, store: ObjectStore, info: ObjectInfo) -> None:
+        pq: Any = importlib.import_module("pyarrow.parquet")
+        arrow: Any = importlib.import_module("pyarrow")
+        self.info = info
+        # Seal and Parquet footer grow with the object, slowly; one read is to bring them both.
+        start = max(0, info.size - BLOCK - info.size // 40) // BLOCK * BLOCK
+        (end,) = store.get_ranges(info.key, [(start, info.size - start)], info.version)
+
+        def near_end(offset: int, length: int) -> bytes:
+            if offset >= start:
+                return end[offset - start : offset - start + length]
+            (data,) = store.get_ranges(info.key, [(offset, length)], info.version)
+            return data
+
+        self.seal = Seal(near_end, info.size, store.uri(info.key))
+        self._start, self._end = start, b""
+        if start < self.seal.body:
+            self._end = end[: self.seal.body - start]
+            self.seal.check(start // BLOCK, self._end)
+        self.metadata: Any = pq.read_metadata(arrow.BufferReader(self.seal.tail))
+        written: dict[bytes, bytes] = self.metadata.metadata or {}
+        self.facts = facts_in({n.decode(): t.decode() for n, t in written.items()}, store.uri(info.key))
+        self.weight = len(end) + len(self.seal.tail)
+        self._groups: dict[int, Group] = {}
+        self._heads: tuple[bytes, list[bytes]] | None = None
+        self._footers: dict[tuple[int, ...], bytes] = {}
+        self._texts: dict[tuple[str, int], str | None] = {}
+
+    @cached_property
+    def _bounds(self) -> tuple[Any, Any, Any]:
+        """Per row group the least and the greatest symbol, and whether they are known."""
+        groups = range(self.metadata.num_row_groups)
+        if not groups:
+            return np.array([], dtype=np.str_), np.array([], dtype=np.str_), np.array([], dtype=np.bool_)
+        column = self.metadata.schema.names.index("symbol")
+        found = [self.metadata.row_group(group).column(column).statistics for group in groups]
+        known = [one is not None and one.has_min_max for one in found]
+        lowest = [one.min if is_known else "" for one, is_known in zip(found, known, strict=True)]
+        highest = [one.max if is_known else "" for one, is_known in zip(found, known, strict=True)]
+        return np.array(lowest), np.array(highest), np.array(known)
+
+    def groups_of(self, wanted: Sequence[str]) -> list[int]:
+        """The row groups that can hold one of `wanted` (sorted)."""
+        lowest, highest, known = self._bounds
+        if not len(wanted):
+            return [int(group) for group in np.flatnonzero(~known)]
+        texts, numpy = np.array(wanted), cast("Any", np)
+        # The first of those wanted that is not below the group's least symbol decides.
+        first = numpy.searchsorted(texts, lowest)
+        inside = (first < len(texts)) & (texts[numpy.minimum(first, len(texts) - 1)] <= highest)
+        return [int(group) for group in numpy.flatnonzero(inside | ~known)]
+
+    def said(self, name: str, groups: Sequence[int]) -> str | None:
+        """The one text that a column says in all rows of some row groups; None where it says others, too."""
+        found = {self._said(name, group) for group in groups}
+        return found.pop() if len(found) == 1 else None
+
+    def _said(self, name: str, group: int) -> str | None:
+        if (name, group) not in self._texts:
+            names: list[str] = self.metadata.schema.names
+            text: str | None = None
+            if name in names:
+                one = self.metadata.row_group(group).column(names.index(name)).statistics
+                if one is not None and one.has_min_max and one.null_count == 0 and one.min == one.max:
+                    text = one.min
+            self._texts[name, group] = text
+        return self._texts[name, group]
+
+    def fetch(self, store: ObjectStore, groups: Iterable[int]) -> Any:
+        """A buffer of the object's size in which row groups lie in their place; what lies between is not brought."""
+        # Memory that nobody writes to is never made: the buffer takes as much as is brought.
+        buffer = mmap.mmap(-1, max(1, self.info.size))
+        for offset, data in self._brought(store, groups):
+            buffer[offset : offset + len(data)] = data
+        return buffer
+
+    def part(self, store: ObjectStore, groups: Sequence[int]) -> bytes:
+        """A Parquet file of these row groups alone."""
+        stretches = self._brought(store, groups)
+        parts = [MAGIC]
+        for group in map(self._group, groups):
+            first, end = group.offset, group.offset + group.length
+            parts += [
+                data[max(0, first - at) : end - at]
+                for at, data in stretches
+                if at < end and first < at + len(data)
+            ]
+        return b"".join([*parts, self._footer_of(tuple(groups))])
+
+    def _brought(self, store: ObjectStore, groups: Iterable[int]) -> list[tuple[int, bytes]]:
+        """Offset and bytes of what has to be known of row groups, checked; neighbouring blocks are one stretch."""
+        wanted = {
+            block
+            for group in map(self._group, groups)
+            for block in range(group.offset // BLOCK, -(-(group.offset + group.length) // BLOCK))
+        }
+        kept = range(self._start // BLOCK, -(-self.seal.body // BLOCK)) if self._end else range(0)
+        runs: list[tuple[int, int]] = []
+        for block in sorted(wanted.difference(kept)):
+            if runs and runs[-1][1] == block:
+                runs[-1] = (runs[-1][0], block + 1)
+            else:
+                runs.append((block, block + 1))
+        ranges = [(a * BLOCK, min(b * BLOCK, self.seal.body) - a * BLOCK) for a, b in runs]
+        stretches: list[tuple[int, bytes]] = []
+        if ranges:
+            found = store.get_ranges(self.info.key, ranges, self.info.version)
+            for (offset, _), data in zip(ranges, found, strict=True):
+                self.seal.check(offset // BLOCK, data)
+                stretches.append((offset, data))
+        if not wanted.isdisjoint(kept):
+            stretches.append((self._start, self._end))
+        return stretches
+
+    def _group(self, number: int) -> Group:
+        if number not in self._groups:
+            self._groups[number] = Group.of(self.metadata.row_group(number))
+        return self._groups[number]
+
+    def _footer_of(self, groups: tuple[int, ...]) -> bytes:
+        if groups not in self._footers:
+            if self._heads is None:
+                end = self.seal.tail
+                written = end[-8 - int.from_bytes(end[-8:-4], "little") : -8]
+                self._heads = schema_fields(written), column_heads(self.metadata.row_group(0))
+            self._footers[groups] = footer_of(*self._heads, [self._group(group) for group in groups])
+        return self._footers[groups]
+
+
+class _Kept:
+    """The ends of objects that were read last, by store, key and version."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._footers: OrderedDict[tuple[str, str, str], Footer] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, store: ObjectStore, info: ObjectInfo) -> Footer:
+        name = (store.location, info.key, info.version)
+        with self._lock:
+            found = self._footers.get(name)
+            if found is not None:
+                self._footers.move_to_end(name)
+                return found
+        made = Footer(store, info)
+        with self._lock:
+            if name not in self._footers:
+                self._footers[name] = made
+                self._bytes += made.weight
+            while self._bytes > _KEPT_BYTES and len(self._footers) > 1:
+                _, gone = self._footers.popitem(last=False)
+                self._bytes -= gone.weight
+        return made
+
+    @property
+    def weight(self) -> int:
+        """The bytes that are kept."""
+        return self._bytes
+
+    def clear(self) -> None:
+        """Forgets them all."""
+        with self._lock:
+            self._footers.clear()
+            self._bytes = 0
+
+
+footers = _Kept()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows of some symbols, and the facts of the table they are of."""
+
+    rows: Runs
+    facts: dict[str, Any]
+
+
+def read_symbols(
+    store: ObjectStore, key: str, symbols: Sequence[str], info: ObjectInfo | None = None
+) -> tuple[pl.DataFrame, dict[str, Any]] | None:
+    """The rows of some symbols of a table sorted by symbol, and its facts, in few ranged reads of one version.
+
+    Two requests where `info` tells the object's size and version (a listing does), three where it must be asked for,
+    one fewer where this version has been read before. None where there is no such object. Raises ObjectChanged when
+    it is replaced meanwhile (read again), ObjectDamaged, StoreUnavailable.
+    """
+    found = read_runs(store, key, sorted(set(symbols)), info)
+    return None if found is None else (found.rows.frame(), found.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was read of a table and is not decoded yet: a Parquet file of the row groups that can hold the symbols."""
+
+    data: bytes
+    columns: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def read_part(
+    store: ObjectStore, key: str, wanted: Sequence[str], info: ObjectInfo | None = None
+) -> Part | None:
+    """As `read_runs`, without decoding what is read; `data` is empty where the table has none of the symbols."""
+    info = info or store.head(key)
+    if info is None:
+        return None
+    footer = footers.get(store, info)
+    groups = footer.groups_of(wanted)
+    columns: list[str] = footer.metadata.schema.names
+    return Part(footer.part(store, groups) if groups else b"", tuple(columns), footer.facts)
+
+
+def decode_parts(parts: Sequence[Part], wanted: Sequence[str]) -> pl.DataFrame | None:
+    """The rows of some symbols in parts with the same columns, part by part; None where there are no row groups."""
+    files = [part.data for part in parts if part.data]
+    if not files:
+        return None
+    # All at once: a query takes longer to begin than a row group to decode.
+    rows = pl.scan_parquet(files, use_statistics=False)
+    mine = pl.col("symbol") == wanted[0] if len(wanted) == 1 else pl.col("symbol").is_in(wanted)
+    return with_flags(rows.filter(mine).collect())
+
+
+def read_runs(
+    store: ObjectStore, key: str, wanted: Sequence[str], info: ObjectInfo | None = None
+) -> Found | None:
+    """As `read_symbols`, for symbols that are sorted and different, with the rows as runs."""
+    info = info or store.head(key)
+    if info is None:
+        return None
+    footer = footers.get(store, info)
+    groups = footer.groups_of(wanted)
+    if len(groups) > max(_FEW_GROUPS, footer.metadata.num_row_groups // 2):
+        return Found(_filtered(store, info, wanted), footer.facts)
+    return Found(_decoded(footer, groups, footer.fetch(store, groups), wanted), footer.facts)
+
+
+def _filtered(store: ObjectStore, info: ObjectInfo, wanted: Sequence[str]) -> Runs:
+    """The rows of symbols of which most row groups hold one: the whole object is read, and the rest passed over."""
+    blob = store.get(info.key)
+    uri = store.uri(info.key)
+    if blob.info.version != info.version:
+        raise ObjectChanged(f"{uri}: replaced since it was looked at")
+    return Runs.of(decode(blob.data, uri)).of_symbols(frozenset(wanted))
+
+
+def _decoded(footer: Footer, groups: list[int], buffer: Any, wanted: Sequence[str]) -> Runs:
+    arrow: Any = importlib.import_module("pyarrow")
+    pq: Any = importlib.import_module("pyarrow.parquet")
+    names: list[str] = footer.metadata.schema.names
+    said = {name: text for name in _TEXTS if (text := footer.said(name, groups)) is not None}
+    file = pq.ParquetFile(
+        arrow.BufferReader(arrow.py_buffer(buffer)),
+        metadata=footer.metadata,
+        read_dictionary=["symbol", *(name for name in _TEXTS if name in names and name not in said)],
+    )
+    table = file.read_row_groups(
+        groups, columns=[n for n in names if n not in said], use_threads=len(groups) > _FEW_GROUPS
+    )
+    symbols, counts, ranges = _wanted_runs(table.column("symbol").chunks, frozenset(wanted))
+    rest = table.drop_columns(["symbol"])
+    # Cut before it is made a polars frame: a group has thousands of rows, a symbol's year some 250.
+    if len(ranges) == 1:
+        rest = rest.slice(ranges[0][0], ranges[0][1] - ranges[0][0])
+    elif ranges != [(0, table.num_rows)]:
+        mine = np.zeros(table.num_rows, dtype=np.bool_)
+        for first, end in ranges:
+            mine[first:end] = True
+        rest = rest.filter(arrow.array(mine))
+    for name in (name for name in _TEXTS if name in rest.column_names):
+        rest = rest.set_column(
+            rest.column_names.index(name), name, rest.column(name).cast(arrow.large_string())
+        )
+    for name, text in said.items():
+        repeated = arrow.repeat(arrow.scalar(text, arrow.large_string()), rest.num_rows)
+        rest = rest.add_column(names.index(name) - 1, name, repeated)
+    if "flags" not in names:
+        # An earlier release wrote none.
+        rest = with_flags(pl.DataFrame(rest).select(pl.lit("").alias("symbol"), pl.all())).drop("symbol")
+    return Runs(symbols, np.array(counts, dtype=np.int64), rest)
+
+
+def _wanted_runs(
+    chunks: Iterable[Any], wanted: frozenset[str]
+) -> tuple[list[str], list[int], list[tuple[int, int]]]:
+    """Of a column that has been read as a dictionary: the symbols wanted, how many rows follow one another of each,
+    and the ranges of rows in which they lie."""
+    symbols: list[str] = []
+    counts: list[int] = []
+    ranges: list[tuple[int, int]] = []
+    start = 0
+    for chunk in chunks:
+        codes, names = chunk.indices.to_numpy(zero_copy_only=False), chunk.dictionary.to_pylist()
+        edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
+        for first, end in pairwise(edges):
+            name = names[int(codes[first])] if first < end else None
+            if name not in wanted:
+                continue
+            symbols.append(name)
+            counts.append(end - first)
+            if ranges and ranges[-1][1] == start + first:
+                ranges[-1] = (ranges[-1][0], start + end)
+            else:
+                ranges.append((start + first, start + end))
+        start += len(codes)
+    return symbols, counts, ranges

@@ -1,0 +1,69 @@
+"""Rows of several times are put together as sorting them all would."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from random import Random
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from quant_assets.tables.runs import Form, Runs, together
+
+COLUMNS = pl.Schema({"symbol": pl.String, "date": pl.Date, "close": pl.Float64, "flags": pl.String})
+FORM = Form(COLUMNS)
+FIRST = date(2020, 1, 1)
+
+Row = tuple[str, int, float | None, str]
+rows = st.lists(
+    st.tuples(st.sampled_from("ABCDE"), st.integers(0, 9), st.none() | st.floats(0, 9), st.sampled_from(["", "x"])),
+    unique_by=lambda row: row[:2],
+    max_size=20,
+)  # fmt: skip
+
+
+def frame(part: list[Row], year: int) -> pl.DataFrame:
+    dated = [(name, FIRST + timedelta(days=365 * year + day), *rest) for name, day, *rest in part]
+    return pl.DataFrame(dated, schema=COLUMNS, orient="row").sort("symbol", "date")
+
+
+@given(st.lists(rows, min_size=1, max_size=5), st.integers(0, 31), st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_parts_come_together_as_if_sorted(years: list[list[Row]], arrow: int, chance: Random) -> None:
+    frames = [frame(part, year) for year, part in enumerate(years)]
+    runs = [Runs.of(one) for one in frames]
+    for number, one in enumerate(runs):
+        if arrow >> number & 1:
+            table = one.rest.to_arrow(compat_level=pl.CompatLevel.oldest())
+            runs[number] = Runs(one.symbols, one.counts, table).conformed(FORM)
+    expected = pl.concat(frames).sort("symbol", "date")
+    assert_frame_equal(together(runs), expected, check_exact=True)
+    for one, plain in zip(runs, frames, strict=True):
+        assert_frame_equal(one.frame(), plain, check_exact=True)
+    # In whatever order of time, and however the rows of a part lie.
+    chance.shuffle(frames)
+    anyhow = [Runs.of(one.sample(fraction=1, shuffle=True, seed=1)) for one in frames]
+    assert_frame_equal(together(anyhow), expected, check_exact=True)
+
+
+@given(rows, st.integers(0, 9), st.integers(0, 9))
+def test_the_rows_between_two_days_are_those_of_the_frame(part: list[Row], first: int, last: int) -> None:
+    days = FIRST + timedelta(days=first), FIRST + timedelta(days=last)
+    whole = frame(part, 0)
+    cut = Runs.of(whole).between(*days)
+    expected = whole.filter(pl.col("date").is_between(*days))
+    assert_frame_equal(cut.frame(), expected, check_exact=True)
+    assert_frame_equal(together([cut]), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_rows_take_the_types_of_a_schema(framed: bool) -> None:
+    plain = frame([("A", 1, 2.0, ""), ("B", 1, None, "x")], 0)
+    odd = plain.with_columns(close=pl.col("close").cast(pl.Float32), more=pl.lit(1))
+    runs = Runs.of(odd)
+    if not framed:
+        runs = Runs(runs.symbols, runs.counts, runs.rest.to_arrow())
+    assert_frame_equal(runs.conformed(FORM).frame(), plain, check_exact=True)
