@@ -85,8 +85,8 @@ class DailyBar(dy.Schema):
 
     @dy.rule()
     def high_is_not_below_low(cls) -> pl.Expr:
-        # Open and close may lie outside: that is flagged (`market.oddities`).
-        return pl.col("high").is_null() | pl.col("low").is_null() | (pl.col("high") >= pl.col("low"))
+        # Open and close may lie outside: that is flagged (`market.oddities`). A rule that gives null is kept.
+        return pl.col("high") >= pl.col("low")
 
     @dy.rule()
     def whole_bar(cls) -> pl.Expr:

@@ -60,6 +60,16 @@ def test_coverage_is_an_error_when_failed_and_a_warning_when_a_gap_is_not_settle
     assert checks.coverage(facts).severity == severity
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "text"),
+    [(CellState.COMPLETE, "", "complete"), (CellState.CLOSED, "a holiday", "a holiday")],
+)
+def test_coverage_says_why_a_cell_lacks_nothing_or_what_it_is(
+    state: CellState, reason: str, text: str
+) -> None:
+    assert checks.coverage(CellFacts(DAY, True, True, state, reason)) == Verdict(text)
+
+
 def test_coverage_names_who_is_missing_with_outcome_reason_and_dates() -> None:
     verdict = checks.coverage(cell(CellState.PARTIAL, "suspended", "no_bar"))
     assert verdict.summary == "1 symbol(s) missing: S1 (why)"

@@ -237,6 +237,19 @@ def test_seven_closes_of_a_dollar_and_six_decimals_show_that_the_source_rounds(
     assert recovered(served, np.full(closes, 3.0))[0][0] == opened
 
 
+def test_closes_below_a_dollar_show_that_the_source_rounds() -> None:
+    prices = np.array([0.51, 2.1, 1.57, 0.99, 1.46])
+    assert back(serve_rounded(prices, 3.0), 3.0).tolist() == prices.tolist()
+
+
+def test_prices_that_are_shorter_if_rounded_show_it_and_those_of_more_than_three_decimals_do_not() -> None:
+    """From 8 on every float32 has six decimals; of 112 shares a cent comes with a fourth decimal if not rounded."""
+    cents = np.round(np.linspace(899.0, 1254.0, 60), 2)
+    assert back(serve_rounded(cents, 112.0), 112.0).tolist() == cents.tolist()
+    fine = np.round(np.linspace(80.12345, 155.98767, 40), 5)
+    assert back(serve(fine, 10.0), 10.0).tolist() == fine.tolist()
+
+
 def test_one_answer_may_hold_rescaled_prices_and_others() -> None:
     prices = np.array([[20.01, 20.02, 10.01, 10.02]])
     scale = np.array([3.0, 3.0, 1.0, 1.0])

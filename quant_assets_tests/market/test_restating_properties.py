@@ -217,6 +217,12 @@ def test_five_rounded_rows_are_one_correction(rows: int, events: int) -> None:
     found = judge(pl.concat([rounded[:rows], truth[rows:]]), later(truth, 2.0))
     assert found.old.height == rows
     assert found.events.height == events
+    last = found.events.row(-1, named=True)
+    assert (last["date"], last["field"], last["first_date"]) == (
+        day(rows - 1),
+        "close",
+        day(0 if events == 1 else 3),
+    )
 
 
 def test_a_penny_history_that_was_rounded_to_nothing_is_corrected_once() -> None:

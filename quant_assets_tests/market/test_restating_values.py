@@ -119,6 +119,55 @@ def test_a_penny_history_rounded_to_its_tick_is_healed_by_a_late_split() -> None
     assert found.events.select("class", "rows").rows() == [("late_split", 21)]
 
 
+# --- what a late split explains
+
+
+@pytest.mark.parametrize(("stale", "rows"), [(18, 19), (17, 1)])
+def test_a_late_split_explains_nine_of_ten_rows_before_it_or_none(stale: int, rows: int) -> None:
+    truth = history(splits={20: 2.0})
+    stored_rows = put(rescaled(truth, 0.5, before=stale), 20, split_ratio=1.0)
+    events = judge(stored_rows, later(truth)).events.filter(pl.col("field") == "split_ratio")
+    assert events.select("class", "rows").rows() == [("late_split", rows)]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "scale", "off", "explained"),
+    [
+        # A share of today's, or of those that were traded, to either side, and one for each that it was divided by.
+        (2.0, 1.0, 2, True), (2.0, 1.0, 3, False), (2.0, 1.0, -2, True), (2.0, 1.0, -3, False),
+        (0.5, 1.0, 3, True), (0.5, 1.0, 4, False), (2.0, 0.5, 3, True), (2.0, 0.5, 4, False),
+        (2.0, 4.0, 2, True), (2.0, 4.0, 3, False),
+    ],
+)  # fmt: skip
+def test_a_late_split_explains_volumes_up_to_what_was_rounded(
+    ratio: float, scale: float, off: int, explained: bool
+) -> None:
+    truth = history(splits={20: ratio})
+    stored_rows = put(rescaled(truth, 1 / ratio, before=20), 20, split_ratio=1.0)
+    changed = put(truth, 6, volume=truth["volume"][6] + off)
+    more = [] if explained else [(day(6), "volume", "correction")]
+    assert told(judge(stored_rows, later(changed, scale))) == [*more, (day(20), "split_ratio", "late_split")]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "scale", "off", "explained"),
+    [
+        # A ten-thousandth of it, and the sixth decimal of whatever was served.
+        (2.0, 1.0, 5.1e-5, True), (2.0, 1.0, 5.3e-5, False), (2.0, 1.0, -5.1e-5, True), (2.0, 1.0, -5.3e-5, False),
+        (0.5, 1.0, 5e-5, True), (0.5, 1.0, 5.2e-5, False), (2.0, 10.0, 6.9e-5, True), (2.0, 10.0, 7.1e-5, False),
+    ],
+)  # fmt: skip
+def test_a_late_split_explains_dividends_up_to_what_was_rounded(
+    ratio: float, scale: float, off: float, explained: bool
+) -> None:
+    truth = history(splits={20: ratio}, dividends={6: 0.5})
+    stored_rows = put(rescaled(truth, 1 / ratio, before=20), 20, split_ratio=1.0)
+    stored_rows = put(stored_rows, 6, dividend=0.5 / ratio)
+    changed = put(truth, 6, dividend=0.5 + off)
+    more = [] if explained else [(day(6), "dividend", "correction")]
+    assert told(judge(stored_rows, later(changed, scale))) == [*more, (day(20), "split_ratio", "late_split")]
+
+
 # --- rows that go and come
 
 

@@ -141,6 +141,7 @@ def test_three_bars_show_that_a_step_on_the_ex_date_is_there_to_stay(since: int)
     assert held(still(count, {30: 5.0}), (30, 5.0)) == rows(0, 30 if since >= 3 else count)
     assert held(still(count, {30: 5.0}, {30: 0}), (30, 5.0)) == rows(0, count)
     assert held(still(60, {30: 5.0}, {30: 0, 59: 1}), (30, 5.0)) == rows(0, 30)
+    assert held(still(1 + since, {1: 5.0}), (1, 5.0)) == rows(0, 1 if since >= 3 else 1 + since)
 
 
 def test_a_split_of_the_first_bar_puts_nothing_in_doubt() -> None:
