@@ -6,17 +6,16 @@ of the cells as they stand (`lineage`) is the same either way; any other is read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import groupby
 
 import polars as pl
 
 from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import WEEKLY_SCHEMA, weekly_bars
-from quant_assets.market.weeks import week_days
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore
 from quant_assets.tables.daily import read_all, read_daily
 from quant_assets.tables.layout import DAILY, WEEKLY, object_key
@@ -36,12 +35,27 @@ class _Week:
     cells: tuple[Entry, ...]
     inputs: Inputs
     sessions: list[tuple[date, bool]]
+    lacking: list[tuple[str, date]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Weeks:
+    """The weeks of an exchange, as long as its cells and what was made of them are the same."""
+
+    exchange: Exchange
+    cells: dict[str, Entry]
+    made: dict[str, Entry]
+    weeks: dict[str, _Week]
+    same: list[str]
+    """Those that were made of their cells as they stand."""
+    calendar: pl.DataFrame
     lacking: dict[str, list[date]]
+    """What `weekly_bars` has to know of those: their sessions, and who lacks a bar on which days."""
 
 
-_WEEKS_KEPT = 20_000
-_weeks: dict[tuple[str, str, str], _Week] = {}
-"""By store, exchange and week, for as long as its cells are the same."""
+_STORES_KEPT = 16
+_known: dict[tuple[str, str], _Weeks] = {}
+"""By store and exchange."""
 
 
 def read_weekly(
@@ -52,91 +66,78 @@ def read_weekly(
     `exchange` may be None where its code is not known any more. Raises ObjectDamaged, ObjectNotFound (naming the
     object), StoreUnavailable.
     """
-    made = {
-        entry.partition: entry
-        for entry in Manifest(store, WEEKLY).all(code)
-        if entry.version and first.isoformat() <= entry.partition <= last.isoformat()
-    }
+    made = {entry.partition: entry for entry in Manifest(store, WEEKLY).all(code) if entry.version}
+    begin, end = first.isoformat(), last.isoformat()
+    stored = [week for week in made if begin <= week <= end]
     frames = [pl.DataFrame(schema=WEEKLY_SCHEMA)]
-    stored = sorted(made)
-    if exchange is not None and len(symbols) <= _FEW_SYMBOLS and len(made) > _FEW_WEEKS:
-        try:
-            found, weeks = _from_daily(store, exchange, symbols, made)
-        except (ObjectDamaged, ObjectNotFound):
-            # The weeks themselves may be sound.
-            pass
-        else:
-            frames.append(found)
-            stored = [week for week in stored if week not in weeks]
+    if exchange is not None and len(symbols) <= _FEW_SYMBOLS and len(stored) > _FEW_WEEKS:
+        weeks = _weeks_of(store, exchange, made)
+        same = [week for week in weeks.same if begin <= week <= end]
+        if same:
+            # Where days cannot be read, the weeks themselves may be sound.
+            with contextlib.suppress(ObjectDamaged, ObjectNotFound):
+                frames.append(_from_daily(store, weeks, symbols, same))
+                stored = sorted(set(stored).difference(same))
     for frame in read_all(store, [object_key(WEEKLY, code, week) for week in stored]):
         frames.append(frame.filter(pl.col("symbol").is_in(symbols)))
     return pl.concat(frames)
 
 
 def _from_daily(
-    store: ObjectStore, exchange: Exchange, symbols: Sequence[str], made: Mapping[str, Entry]
-) -> tuple[pl.DataFrame, set[str]]:
-    """The bars of the weeks that were made of the cells as they stand, from the daily rows; and the weeks' names."""
-    cells = {entry.partition: entry for entry in Manifest(store, DAILY).all(exchange.code)}
-    same: dict[str, _Week] = {}
-    for name, entry in made.items():
-        week = _week(store, exchange, date.fromisoformat(name), cells)
-        if week.inputs.days and week.inputs.why_stale(entry) is None:
-            same[name] = week
-    if not same:
-        return pl.DataFrame(schema=WEEKLY_SCHEMA), set()
-    weeks = {name: date.fromisoformat(name) for name in same}
-    begin = week_days(min(weeks.values()), exchange.first_weekday)[0]
-    end = week_days(max(weeks.values()), exchange.first_weekday)[1]
+    store: ObjectStore, weeks: _Weeks, symbols: Sequence[str], same: Sequence[str]
+) -> pl.DataFrame:
+    """The bars of weeks (in order) that were made of the cells as they stand, from the daily rows."""
+    exchange = weeks.exchange
+    begin, end = exchange.week_days(_day(same[0]))[0], exchange.week_days(_day(same[-1]))[1]
     daily = read_daily(store, exchange.code, begin, end, symbols=symbols)
-    calendar, missing = _expectations(same.values(), symbols)
-    bars = weekly_bars(daily, calendar, exchange.first_weekday, missing=missing)
+    lacking = [(name, day) for name in symbols for day in weeks.lacking.get(name, ())]
+    missing = pl.DataFrame(lacking, schema={"symbol": pl.String, "date": pl.Date}, orient="row")
+    bars = weekly_bars(daily, weeks.calendar, exchange.first_weekday, missing=missing)
     if len(same) <= (end - begin).days // 7:
-        bars = bars.filter(pl.col("week").is_in(list(weeks.values())))
-    return bars, set(same)
+        bars = bars.filter(pl.col("week").is_in([_day(week) for week in same]))
+    return bars
 
 
-def _week(store: ObjectStore, exchange: Exchange, week: date, cells: Mapping[str, Entry]) -> _Week:
+def _weeks_of(store: ObjectStore, exchange: Exchange, made: dict[str, Entry]) -> _Weeks:
+    cells = {entry.partition: entry for entry in Manifest(store, DAILY).all(exchange.code)}
+    known = _known.get((store.location, exchange.code))
+    if known is not None and known.exchange is not exchange:
+        known = None
+    if known is not None and known.cells == cells and known.made == made:
+        return known
+    before = {} if known is None else known.weeks
+    weeks = {name: _week(exchange, _day(name), cells, before.get(name)) for name in made}
+    same = [
+        name for name, week in weeks.items() if week.inputs.days and week.inputs.why_stale(made[name]) is None
+    ]
+    sessions = [session for name in same for session in weeks[name].sessions]
+    lacking: dict[str, list[date]] = {}
+    for symbol, day in (one for name in same for one in weeks[name].lacking):
+        lacking.setdefault(symbol, []).append(day)
+    calendar = pl.DataFrame(sessions, schema={"date": pl.Date, "asked": pl.Boolean}, orient="row")
+    if len(_known) >= _STORES_KEPT:
+        _known.clear()
+    found = _Weeks(exchange, cells, made, weeks, sorted(same), calendar, lacking)
+    _known[store.location, exchange.code] = found
+    return found
+
+
+def _week(exchange: Exchange, week: date, cells: Mapping[str, Entry], before: _Week | None) -> _Week:
     first, _ = exchange.week_days(week)
     days = [(first + timedelta(days=n)).isoformat() for n in range(7)]
     of_week = tuple(entry for day in days if (entry := cells.get(day)) is not None)
-    name = (store.location, exchange.code, week.isoformat())
-    known = _weeks.get(name)
-    if known is None or not _same(known.cells, of_week):
-        by_day = {entry.partition: entry for entry in of_week}
-        inputs = week_inputs(exchange, week, by_day)
-        lacking = [
-            (symbol, date.fromisoformat(entry.partition))
-            for entry in of_week
-            for symbol in bars_missing(entry)
-        ]
-        by_symbol = groupby(sorted(lacking), lambda one: one[0])
-        sessions = [(day, _asked(by_day.get(day.isoformat()))) for day in inputs.sessions]
-        known = _Week(of_week, inputs, sessions, {name: [day for _, day in days] for name, days in by_symbol})
-        if len(_weeks) >= _WEEKS_KEPT:
-            _weeks.clear()
-        _weeks[name] = known
-    return known
-
-
-def _same(known: Sequence[Entry], now: Sequence[Entry]) -> bool:
-    return len(known) == len(now) and all(a is b or a == b for a, b in zip(known, now, strict=True))
+    if before is not None and before.cells == of_week:
+        return before
+    by_day = {entry.partition: entry for entry in of_week}
+    inputs = week_inputs(exchange, week, by_day)
+    lacking = [(symbol, _day(entry.partition)) for entry in of_week for symbol in bars_missing(entry)]
+    sessions = [(day, _asked(by_day.get(day.isoformat()))) for day in inputs.sessions]
+    return _Week(of_week, inputs, sessions, lacking)
 
 
 def _asked(entry: Entry | None) -> bool:
     return entry is not None and entry.state is not CellState.CLOSED
 
 
-def _expectations(weeks: Iterable[_Week], symbols: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What `weekly_bars` has to know of weeks: their sessions, and the bars of `symbols` that were expected and are
-    missing."""
-    sessions: list[tuple[date, bool]] = []
-    lacking: list[tuple[str, date]] = []
-    for week in weeks:
-        sessions += week.sessions
-        if week.lacking:
-            lacking += [(name, day) for name in symbols for day in week.lacking.get(name, ())]
-    return (
-        pl.DataFrame(sessions, schema={"date": pl.Date, "asked": pl.Boolean}, orient="row"),
-        pl.DataFrame(lacking, schema={"symbol": pl.String, "date": pl.Date}, orient="row"),
-    )
+def _day(partition: str) -> date:
+    return date.fromisoformat(partition)
