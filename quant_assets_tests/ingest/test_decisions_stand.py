@@ -151,6 +151,18 @@ def test_an_amount_is_named_for_one_dividend(harness: Harness, market: ReplayHan
     assert claims(harness.store, "US")["id"].to_list() == [id_]
 
 
+def test_a_person_may_say_that_a_dividend_is_none(harness: Harness, market: ReplayHandle) -> None:
+    market.add_faults({"kind": "dividend_factor", "symbol": "IBM", "date": str(EX_DATE), "factor": 3.0})
+    harness.live(market, WEEK[-1], DAYS)
+    settle_quarantine(
+        harness.store, exchange("US"),
+        Choice(Decision.ACCEPTED, claims(harness.store, "US")["id"].to_list(), dividend=0.0),
+        now=evening(WEEK[-1]) + timedelta(hours=1), min_coverage=0.0,
+    )  # fmt: skip
+    on_day = ibm(harness).filter(pl.col("date") == EX_DATE)
+    assert on_day.select("dividend", "flags").rows() == [(0.0, "settled_by_person")]
+
+
 def test_what_was_rejected_can_be_accepted_after_all(harness: Harness, market: ReplayHandle) -> None:
     market.add_faults({"kind": "dividend_factor", "symbol": "IBM", "date": str(EX_DATE), "factor": 3.0})
     harness.live(market, WEEK[-1], DAYS)

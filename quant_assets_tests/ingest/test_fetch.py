@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from quant_assets.exchanges import exchange
@@ -13,8 +14,10 @@ from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayConfig, ReplayHandle, start
+from quant_assets.resources.source import FetchResult, HistoryRequest
+from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.quarantine import Decision
-from quant_assets_tests.ingest.harness import DAY, Harness, evening, sessions
+from quant_assets_tests.ingest.harness import DAY, HOLIDAY, Harness, evening, sessions
 from quant_assets_tests.support import NOW, listings
 
 LISTED = date(2012, 5, 18)
@@ -71,6 +74,46 @@ def test_fetch_names_a_hole_between_the_stated_listing_and_the_first_trade(
     holes = {day: [(m.symbol, m.reason) for m in harness.entry(day).missing] for day in days}
     hole = ("FB", f"no bar: first traded on {LISTED}")
     assert holes == {day: [hole] if days[1] <= day < LISTED else [] for day in days}
+
+
+@pytest.mark.parametrize(
+    ("now", "last"),
+    [
+        # On the evening of Friday and on the holiday; during Tuesday's session, and after it.
+        (evening(date(2013, 2, 15)), date(2013, 2, 15)), (evening(HOLIDAY), date(2013, 2, 15)),
+        (datetime(2013, 2, 19, 16, tzinfo=UTC), date(2013, 2, 19)), (evening(date(2013, 2, 19)), date(2013, 2, 19)),
+    ],
+)  # fmt: skip
+def test_fetch_names_the_sessions_of_an_answer_through_today(
+    harness: Harness, market: ReplayHandle, monkeypatch: pytest.MonkeyPatch, now: datetime, last: date
+) -> None:
+    asked: list[list[date]] = []
+    history = YahooSource.history
+
+    def noted(self: YahooSource, requests: Sequence[HistoryRequest]) -> Iterator[FetchResult]:
+        asked.extend(list(request.sessions) for request in requests)
+        return history(self, requests)
+
+    monkeypatch.setattr(YahooSource, "history", noted)
+    market.set_clock(now)
+    harness.fill([date(2013, 2, 14)], listings("AAPL"), now=now)
+    (named,) = asked
+    assert named == sessions(named[0], last)
+
+
+def test_fetch_names_five_symbols_of_a_remark(tmp_path: Path) -> None:
+    file = tmp_path / "history.csv"
+    names = [f"S{n}" for n in range(6)]
+    days = sessions(date(2013, 2, 11), date(2013, 2, 15))
+    lines = [f"{name},{day},{n},{n},{n},{n},{n},0,1" for n, name in enumerate(names, 5) for day in days]
+    file.write_text("\n".join([HEADER, *lines]))
+    remark = "the answer names no currency; USD is taken from the catalog: S0, S1, S2, S3, S4"
+    with start(ReplayConfig(history_files=[(file, "as_traded")], now=NOW)) as handle:
+        handle.add_faults({"kind": "no_currency", "symbols": names})
+        for asked, more in ((5, ""), (6, " and 1 more")):
+            catalog = listings(*names[:asked]).with_columns(currency=pl.lit("USD"))
+            harness = Harness(tmp_path / f"{asked}", handle.url)
+            assert harness.live(handle, days[-1], days, catalog=catalog).warnings == [remark + more]
 
 
 HEADER = "symbol,date,open,high,low,close,volume,dividend,split_ratio"

@@ -21,6 +21,21 @@ LISTING = pl.DataFrame(
 )
 
 
+@pytest.mark.parametrize(("off", "is_stored"), [(0.0, True), (0.5, False)])
+def test_a_bar_in_doubt_that_is_stored_just_so_is_no_claim(off: float, is_stored: bool) -> None:
+    rows = traded()
+    answer = served(rows)
+    bars = changed(answer.bars, EX, high=0.01)
+    high = bars["high"][EX] + off
+    stored = rows.with_columns(high=pl.when(pl.col("date") == DAYS[EX]).then(high).otherwise("high"))
+    result = FetchResult(
+        "A", Outcome.OK, bars=bars.select(pl.col(name).cast(dtype) for name, dtype in SERVED_SCHEMA.items()),
+        splits=answer.splits, dividends=answer.dividends, currency="USD",
+    )  # fmt: skip
+    found = judged(result, datetime(2024, 9, 2, tzinfo=UTC), stored, DAYS, NOBODY)
+    assert found.held["date"].to_list() == ([] if is_stored else [DAYS[EX]])
+
+
 @pytest.mark.parametrize("through", [EX + 1, EX + 2, EX + 20])
 def test_a_bar_in_doubt_on_an_ex_date_leaves_its_split(through: int) -> None:
     """Without the split no bar after it would be explained, and each of them refused."""

@@ -347,6 +347,14 @@ def test_the_same_bar_twice_is_one_bar() -> None:
     assert got.dropped == {}
 
 
+def test_of_several_blocks_of_quotes_the_first_is_read() -> None:
+    body = answer()
+    indicators = result_of(body)["indicators"]
+    indicators["quote"].append({**quote_of(body), "close": [1.0, 2.0, 3.0]})
+    indicators["adjclose"].append({"adjclose": [1.0, 2.0, 3.0]})
+    assert read(body).bars.equals(read(answer()).bars)
+
+
 def test_of_two_different_bars_for_one_session_neither_is_believed() -> None:
     for stamp in (opening(DAYS[1]), opening(DAYS[1], hour=16)):
         body = answer()

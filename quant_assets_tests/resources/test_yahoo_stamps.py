@@ -68,6 +68,14 @@ def test_bars_of_their_own_midnight_stay() -> None:
     assert (rows["date"].to_list(), moved) == (DAYS, [])
 
 
+def test_a_bar_of_its_own_midnight_stays_where_the_day_after_has_none() -> None:
+    rows, _, moved = new_york().put(table([usual(DAYS[0]), at(DAYS[1], 0), usual(DAYS[3])]))
+    assert (rows["date"].to_list(), moved) == ([DAYS[0], DAYS[1], DAYS[3]], [])
+    # One of the evening moves there.
+    rows, _, moved = new_york().put(table([usual(DAYS[0]), at(DAYS[1], 20), usual(DAYS[3])]))
+    assert (rows["date"].to_list(), moved) == ([DAYS[0], DAYS[2], DAYS[3]], [DAYS[2]])
+
+
 @pytest.mark.parametrize(("hour", "minute"), [(16, 0), (16, 1), (17, 59)])
 def test_a_row_of_the_minutes_after_the_close_is_of_that_day(hour: int, minute: int) -> None:
     stamps = [*map(usual, DAYS[:-1]), at(DAYS[-1], hour, minute)]

@@ -96,6 +96,37 @@ def test_what_was_never_made_is_missing_and_what_was_made_of_these_cells_is_not_
 
 
 @pytest.mark.parametrize(
+    ("table", "span", "partitions"),
+    [
+        (HISTORY, (date(2013, 1, 1), date(2013, 12, 31)), ["2013"]),
+        (HISTORY, (date(2013, 12, 31), date(2014, 1, 1)), ["2013", "2014"]),
+        (WEEKLY, (date(2013, 12, 23), date(2013, 12, 29)), ["2013-12-23"]),
+        (WEEKLY, (date(2013, 12, 29), date(2013, 12, 30)), ["2013-12-23", "2013-12-30"]),
+    ],
+)
+def test_the_partitions_of_a_time_are_those_that_have_a_day_of_it(
+    store: LocalObjectStore, table: str, span: tuple[date, date], partitions: list[str]
+) -> None:
+    cells = {e.partition: e for e in Manifest(store, DAILY).all("US")}
+    assert [one.partition for one in inputs_between(table, US, cells, span, NOW)] == partitions
+
+
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [
+        # On the last evening nobody may have asked for it yet; a session later it is missing.
+        (datetime(2013, 12, 31, 23, tzinfo=UTC), CellState.COMPLETE),
+        (datetime(2014, 1, 2, 23, tzinfo=UTC), CellState.PARTIAL),
+    ],
+)  # fmt: skip
+def test_a_year_lacks_its_last_session_once_the_next_one_is_over(
+    store: LocalObjectStore, now: datetime, state: CellState
+) -> None:
+    cells = {e.partition: e for e in Manifest(store, DAILY).all("US") if e.partition < "2013-12-31"}
+    assert year_inputs(US, 2013, cells, now).state is state
+
+
+@pytest.mark.parametrize(
     ("table", "day", "partition"),
     [
         (HISTORY, date(2014, 1, 2), "2014"),

@@ -246,6 +246,19 @@ def test_a_set_is_written_once_whoever_records_it_in_whatever_order(store: Local
     assert len(list(store.list("expected_symbols/exchange=US/"))) == 2
 
 
+def test_a_set_that_is_known_costs_no_request(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Expected(store, "US"), Expected(store, "US")
+    one.record(["A"])
+    other.known([symbols_sha256(["A"])])
+    reader = Expected(store, "US")
+    assert reader.symbols(symbols_sha256(["A"])) == {"A"}
+    monkeypatch.setattr(store, "put", None)
+    for sets in (one, other, reader):
+        sets.record(["A"])
+
+
 def test_a_set_that_was_not_recorded_is_unknown_until_it_is(store: LocalObjectStore) -> None:
     sets = Expected(store, "US")
     sha256 = symbols_sha256(["A"])
