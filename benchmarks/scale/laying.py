@@ -52,10 +52,9 @@ def settings_of(laid: Laid, home: Path | None = None, **more: object) -> Setting
     return Settings(
         home=home or laid.folder / "home",
         store=str(laid.store),
-        exchanges=CODES,
         universe=laid.universe,
         start=laid.shape.first,
-        **({"now": NOW, "requests_per_second": 0} | more),  # pyright: ignore[reportArgumentType]
+        **({"now": NOW, "requests_per_second": 0, "exchanges": CODES} | more),  # pyright: ignore[reportArgumentType]
     )
 
 
