@@ -145,6 +145,6 @@ def _update(laid: Laid) -> Prepared:
 FILLS = [
     Work("transform", {OURS: _transform}, (Goal("seconds", 0.0015),)),
     Work("backfill", {OURS: _backfill}, (Goal("dagster_ms", 3),), repeats=1),
-    Work("finished_range", {OURS: _finished}, (Goal("seconds", 30), Goal("cell_cpu_ms", 3)), repeats=1),
+    Work("finished_range", {OURS: _finished}, (Goal("seconds", 30),), repeats=1),
     Work("update_daily", {OURS: _update}, (Goal("seconds", 20), Goal("peak_mb", 1000)), repeats=1),
 ]
