@@ -153,6 +153,19 @@ def test_the_daily_run_fills_the_holes_before_it_of_the_symbols_that_it_asks_any
     assert harness.restatements().is_empty()
 
 
+def test_a_bar_comes_where_a_dividend_alone_stood(harness: Harness, market: ReplayHandle) -> None:
+    ex_date = date(2013, 2, 7)
+    days = sessions(date(2013, 2, 4), date(2013, 2, 12))
+    market.add_faults(missing(ex_date))
+    harness.live(market, days[-1], days, catalog=listings("AAPL"))
+    assert harness.cell(ex_date).select("close", "dividend").rows() == [(None, 2.65)]
+    market.clear_faults()
+    report = harness.live(market, DAY, catalog=listings("AAPL"))
+    assert ex_date in report.also_changed
+    (close,) = truth(["AAPL"], [ex_date])["close"]
+    assert harness.cell(ex_date).select("close", "dividend").rows() == [(close, 2.65)]
+
+
 def test_a_hole_of_a_symbol_that_is_not_asked_is_left_alone(harness: Harness, market: ReplayHandle) -> None:
     harness.live(market, DAY, WEEK[:3], only=["IBM", "MSFT"])
     report = harness.live(market, WEEK[3], only=["IBM"])

@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from quant_assets.ingest.plan import Mode
+from quant_assets.market.bars import PRICES
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.fetch_reports import read_reports
 from quant_assets.tables.quarantine import read_quarantine
-from quant_assets_tests.ingest.harness import DAY, HOLIDAY, WEEK, Harness, sessions
+from quant_assets_tests.ingest.harness import DAY, HOLIDAY, WEEK, Harness, sessions, truth
 from quant_assets_tests.support import listings
 
 TUESDAY, WEDNESDAY, THURSDAY = date(2013, 2, 19), date(2013, 2, 20), date(2013, 2, 21)
@@ -46,6 +47,22 @@ def test_a_run_with_something_held_is_partial_and_names_it_until_the_source_is_r
     market.clear_faults()
     right = harness.live(market, WEDNESDAY)
     assert (right.result, right.held.height, right.claimed) == ("COMPLETE", 0, 0)
+
+
+def test_another_claim_about_a_bar_does_not_settle_the_one_before(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    """A good bar stands; first all of its prices are a tenth lower, then a fifth."""
+    harness.live(market, WEEK[-1], WEEK)
+    good = truth(["AAPL"], [DAY]).row(0, named=True)
+    for factor, day in ((0.9, TUESDAY), (0.8, WEDNESDAY)):
+        market.clear_faults()
+        prices = {name: round(good[name] * factor, 2) for name in PRICES}
+        market.add_faults({"kind": "corrected_bar", "symbol": "AAPL", "date": str(DAY), "values": prices})
+        harness.live(market, day)
+    held = read_quarantine(harness.store, "US")
+    assert held["close"].to_list() == [round(good["close"] * factor, 2) for factor in (0.9, 0.8)]
+    assert set(held["decision"]) == {"pending"}
 
 
 @pytest.mark.parametrize("least", [0.0, 0.95])

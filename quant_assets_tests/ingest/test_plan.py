@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -38,6 +39,18 @@ def test_make_plan_brings_outdated_cells_of_the_look_back_up_to_date_without_a_r
     assert harness.entry(MONDAY).expected == 3
     assert set(report.also_changed) == {TUESDAY, DAY}
     assert harness.live(market, WEEK[4], catalog=delisted("MSFT", MONDAY)).also_changed == {}
+
+
+def test_make_plan_fails_the_cells_whose_set_of_symbols_is_damaged_and_names_it(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], WEEK)
+    (kept,) = harness.store.list("expected_symbols/")
+    Path(harness.store.uri(kept.key)).write_bytes(b"[")
+    report = harness.live(market, WEEK[-1], WEEK, catalog=listings(*SYMBOLS, "FB"))
+    assert report.states == {"failed": 5}
+    assert all(kept.key in entry.reason for entry in report.cells.values())
+    assert harness.entry(DAY).received == 3
 
 
 def test_make_plan_leaves_outdated_cells_alone_before_the_look_back(
