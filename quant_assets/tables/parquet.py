@@ -99,7 +99,8 @@ class Seal:
         return ObjectDamaged(f"{self._uri}: the bytes are not those that were written. {_REMEDY}")
 
 
-def _verify(data: bytes, uri: str) -> None:
+def verify(data: bytes, uri: str) -> None:
+    """Raises ObjectDamaged, naming `uri`, unless the bytes are those that were written."""
     seal = Seal(lambda offset, length: data[offset : offset + length], len(data), uri)
     seal.check(0, data[: seal.body])
 
@@ -123,7 +124,7 @@ def read_facts(data: bytes, uri: str) -> dict[str, Any]:
 
     Raises ObjectDamaged, naming `uri`, when the bytes are not what was written; NewerFormat.
     """
-    _verify(data, uri)
+    verify(data, uri)
     return facts_in(pl.read_parquet_metadata(io.BytesIO(data)), uri)
 
 

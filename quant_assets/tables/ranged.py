@@ -22,7 +22,7 @@ import polars as pl
 
 from quant_assets.market.bars import with_flags
 from quant_assets.resources.object_store import ObjectChanged, ObjectInfo, ObjectStore
-from quant_assets.tables.parquet import BLOCK, Seal, decode, facts_in
+from quant_assets.tables.parquet import BLOCK, Seal, facts_in, verify
 from quant_assets.tables.row_groups import MAGIC, Group, column_heads, footer_of, schema_fields
 from quant_assets.tables.runs import Runs
 
@@ -286,7 +286,12 @@ def _filtered(store: ObjectStore, info: ObjectInfo, wanted: Sequence[str]) -> Ru
     uri = store.uri(info.key)
     if blob.info.version != info.version:
         raise ObjectChanged(f"{uri}: replaced since it was looked at")
-    return Runs.of(decode(blob.data, uri)).of_symbols(frozenset(wanted))
+    verify(blob.data, uri)
+    # Most row groups have one of them. Of up to a hundred texts polars' decoder compares each with every row, unless
+    # something is done with the answer.
+    mine = pl.col("symbol").is_in(wanted).fill_null(False)
+    rows = pl.scan_parquet(blob.data, use_statistics=False).filter(mine)
+    return Runs.of(with_flags(rows.collect()))
 
 
 def _decoded(footer: Footer, groups: list[int], buffer: Any, wanted: Sequence[str]) -> Runs:

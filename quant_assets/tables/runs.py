@@ -66,15 +66,6 @@ class Runs:
         frame = _frame([self.rest])
         return replace(self, rest=frame.select(pl.col(name).cast(dtype) for name, dtype in form.rest.items()))
 
-    def of_symbols(self, wanted: frozenset[str]) -> Runs:
-        """The rows of some symbols."""
-        mine = np.fromiter((name in wanted for name in self.symbols), np.bool_, len(self.symbols))
-        if mine.all():
-            return self
-        rows = pl.Series(np.repeat(mine, self.counts))
-        symbols = [name for name in self.symbols if name in wanted]
-        return Runs(symbols, self.counts[mine], _frame([self.rest]).filter(rows))
-
     def between(self, first: date, last: date) -> Runs:
         """The rows of the days first..last (inclusive)."""
         frame = _frame([self.rest])
@@ -162,24 +153,22 @@ def _column(pieces: Sequence[Any], empty: pl.Series, places: Any) -> pl.Series:
         if texts.null_count() == 0 and (texts == texts[0]).all():
             return texts.new_from_index(0, len(texts))
         return _taken(texts, places)
-    if any(chunk.null_count for chunk in chunks):
+    if any(chunk.null_count() if isinstance(chunk, pl.Series) else chunk.null_count for chunk in chunks):
         known = [pl.Series(empty.name, piece, dtype=empty.dtype) for piece in pieces]
         return _taken(pl.concat(known), places)
     values = np.empty(len(places), dtype=empty.to_physical().to_numpy().dtype)
     physical = arrow.from_numpy_dtype(values.dtype)
     at = 0
     for chunk in chunks:
-        values[places[at : at + len(chunk)]] = chunk.view(physical).to_numpy()
+        plain = chunk.to_physical() if isinstance(chunk, pl.Series) else chunk.view(physical)
+        values[places[at : at + len(chunk)]] = plain.to_numpy()
         at += len(chunk)
     return pl.Series(empty.name, arrow.array(values)).cast(empty.dtype)
 
 
 def _chunks(piece: Any) -> list[Any]:
-    """The Arrow arrays of a column."""
-    if not isinstance(piece, pl.Series):
-        return list(piece.chunks)
-    column: Any = piece
-    return [column.to_arrow(compat_level=pl.CompatLevel.oldest())]
+    """The pieces that a column lies in, as series or as Arrow arrays."""
+    return piece.get_chunks() if isinstance(piece, pl.Series) else list(piece.chunks)
 
 
 def _taken(column: pl.Series, places: Any) -> pl.Series:
