@@ -168,7 +168,8 @@ def _column(pieces: Sequence[Any], empty: pl.Series, places: Any) -> pl.Series:
 
 def _chunks(piece: Any) -> list[Any]:
     """The pieces that a column lies in, as series or as Arrow arrays."""
-    return piece.get_chunks() if isinstance(piece, pl.Series) else list(piece.chunks)
+    # Many small series take longer to be told apart than to be joined.
+    return [piece.rechunk()] if isinstance(piece, pl.Series) else list(piece.chunks)
 
 
 def _taken(column: pl.Series, places: Any) -> pl.Series:
