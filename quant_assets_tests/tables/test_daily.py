@@ -206,6 +206,16 @@ def test_every_range_is_that_part_of_the_whole(
         assert_frame_equal(rows, whole.filter(pl.col("date").is_between(first, last)), check_exact=True)
 
 
+def test_a_day_that_the_history_alone_knows_is_read_from_there(two_years: Counting) -> None:
+    day = TRADED[5]
+    before = read_daily(two_years, "US", day - timedelta(days=1), day)
+    assert day in before["date"]
+    manifest = Manifest(two_years, DAILY)
+    manifest.replace("US", [entry for entry in manifest.all("US") if entry.partition != str(day)])
+    two_years.delete(object_key(DAILY, "US", str(day)))
+    assert read_daily(two_years, "US", day - timedelta(days=1), day).equals(before)
+
+
 def test_one_day_of_all_symbols_is_one_cell_and_one_symbol_of_a_year_is_its_history(
     two_years: Counting,
 ) -> None:

@@ -289,6 +289,18 @@ def test_symbols_are_found_whatever_the_size_of_row_groups(tmp_path: Path, rows:
         assert_frame_equal(found[0], frame.filter(pl.col("symbol").is_in(wanted)), check_exact=True)
 
 
+def test_an_object_that_has_been_replaced_is_read_as_it_is_now(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    for number in range(3):
+        frame = year_of_bars(5 + number, 20, seed=number)
+        store.put("t.parquet", encode(frame, {"n": number}))
+        for _ in range(2):
+            found = read_symbols(store, "t.parquet", ["S0004.AX"])
+            assert found is not None
+            assert found[0].equals(frame.filter(pl.col("symbol") == "S0004.AX"))
+            assert found[1]["n"] == number
+
+
 def test_what_is_kept_of_ends_of_objects_is_bounded(
     history: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
