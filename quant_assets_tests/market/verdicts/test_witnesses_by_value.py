@@ -63,7 +63,7 @@ def test_a_price_of_more_than_four_times_the_others_is_out_of_line(
     )
 
 
-@pytest.mark.parametrize(("high", "is_held"), [(0.00199, False), (0.00201, True)])
+@pytest.mark.parametrize(("high", "is_held"), [(0.00199, False), (0.002, False), (0.00201, True)])
 def test_prices_of_some_ticks_are_never_out_of_line(high: float, is_held: bool) -> None:
     answer = with_prices(still(9, {}), 5, open=0.0004, high=high, low=0.0004, close=0.0004)
     assert bool(out_of_line(Series.of(answer.bars))) is is_held
@@ -126,7 +126,7 @@ def test_a_move_beyond_belief_is_vouched_for_unless_it_looks_like_a_unit(
         # Only what was traded counts, of three days before at least, of twenty at most; what is after does not.
         ({0: 0, AT - 3: 1000, AT: 4000, AT + 1: 1000}, True), ({0: 0, AT - 2: 1000, AT: 4000, AT + 1: 1000}, False),
         ({0: 2000, AT - 10: 1000, AT: 6000}, True), ({0: 2000, AT - 10: 1000, AT: 5999}, False),
-        ({0: 9000, AT - 20: 1000, AT: 4000}, True), ({AT: 4000, AT + 1: 9000}, True),
+        ({0: 9000, AT - 20: 1000, AT: 4000}, True), ({AT: 4000, AT + 1: 9000}, True), ({0: 1, AT: 4}, True),
     ],
 )  # fmt: skip
 def test_a_large_move_has_four_times_the_volume(volumes: Mapping[int, float], is_vouched: bool) -> None:
@@ -165,3 +165,53 @@ def test_the_range_of_52_weeks_is_that_of_340_days(every: int, is_known: bool) -
     answer = moved(0.2, every=every)
     assert in_range(answer, Series.of(answer.bars), AT) is is_known
     assert not in_range(answer, Series.of(answer.bars), 0)
+
+
+@pytest.mark.parametrize(("until", "is_known"), [(26, True), (27, False)])
+def test_a_bar_of_340_days_ago_is_no_part_of_the_range_of_52_weeks(until: int, is_known: bool) -> None:
+    """A bar each ten days, row 25 being 340 days before the last; those up to there are far outside."""
+    answer = still(COUNT, {until: 0.1}, every=10, low_52_weeks=9.0, high_52_weeks=11.0)
+    assert in_range(answer, Series.of(answer.bars), AT) is is_known
+
+
+@pytest.mark.parametrize(
+    ("price", "is_inside"), [(98.0, True), (102.0, True), (97.99, False), (102.01, False)]
+)
+def test_a_price_of_a_fiftieth_outside_of_the_range_is_in_it(price: float, is_inside: bool) -> None:
+    answer = still(9, {0: price / 100.0}, low_52_weeks=100.0, high_52_weeks=100.0)
+    assert answer.bars["close"].unique().to_list() == [price]
+    assert in_range(answer, Series.of(answer.bars), 5) is is_inside
+
+
+def test_a_day_is_compared_with_what_bars_there_are_and_by_its_volume_where_none_has_a_span() -> None:
+    answer = still(COUNT, {10: 5.0}, {10: 4000, 11: 1000})
+    assert is_loud(Series.of(answer.bars), 10)
+
+
+@pytest.mark.parametrize(("at", "loud"), [(3, True), (2, False)])
+def test_three_bars_before_a_day_are_enough_to_tell_that_it_is_loud(at: int, loud: bool) -> None:
+    assert is_loud(Series.of(still(COUNT, {at: 5.0}, {at: 4000, at + 1: 1000}).bars), at) is loud
+
+
+@pytest.mark.parametrize(("volume", "loud"), [(4002, True), (4001, False)])
+def test_a_day_is_compared_with_the_twenty_after_it(volume: int, loud: bool) -> None:
+    """Ten of 1,000 shares and ten of 1,001."""
+    answer = still(COUNT, {AT: 5.0}, {AT: volume, AT + 1: 1000, AT + 11: 1001})
+    assert is_loud(Series.of(answer.bars), AT) is loud
+
+
+def test_a_bar_of_339_days_ago_is_part_of_the_range_of_52_weeks() -> None:
+    answer = still(5, {2: 0.1}, every=113, low_52_weeks=9.0, high_52_weeks=11.0)
+    assert not in_range(answer, Series.of(answer.bars), 3)
+
+
+def test_a_move_is_vouched_for_by_the_range_since_the_bar_before_it() -> None:
+    answer = moved(0.2)
+    assert in_range(answer, Series.of(answer.bars), AT)
+    for at in (0, AT - 2):
+        names = ("open", "high", "low", "close")
+        here = pl.col("date") == day(at)
+        far = answer.bars.with_columns(pl.when(here).then(pl.col(n) * 3).otherwise(n).alias(n) for n in names)
+        assert vouched(replace(answer, bars=far))
+        assert not in_range(answer, Series.of(far), AT)
+        assert in_range(answer, Series.of(far), AT, at + 1)
