@@ -169,7 +169,9 @@ def _of_few_cells(
     if not 0 < days <= _SHORT_DAYS:
         return None
     manifest = Manifest(store, DAILY)
-    years = {year: manifest.known(exchange, year) for year in range(first.year, last.year + 1)}
+    years = {year: manifest.year(exchange, year) for year in range(first.year, last.year + 1)}
+    if not all(years.values()):
+        return None
     cells: list[Entry] = []
     for day in (first + timedelta(days=n) for n in range(days)):
         entry = years[day.year].get(day.isoformat())
