@@ -82,7 +82,8 @@ def test_a_gain_is_inside_the_dividend_that_the_price_fell_by(
         (0.022, [1.0, 2.0, 5.1], True), (0.0222, [1.0, 2.0, 5.1], False),
         # One small payment that is no hundredth of another is a habit; one of ten times the amount is not small.
         (0.02, [2.3, 2.4, 0.031], False), (0.02, [2.3, 2.4, 0.023], True), (0.02, [2.3, 2.4, 0.2], False),
-        (0.02, [2.3, 2.4, 0.7], True), (0.02, [2.3, 2.4, 0.201, 0.99], False), (0.0095, [0.1, 0.4, 0.5], True),
+        (0.02, [2.3, 2.4, 0.7], True), (0.02, [2.3, 2.4, 0.201, 0.99], False),
+        (0.0095, [0.1, 0.4, 0.5], True), (0.0201, [0.19, 3.9, 19.0], True), (0.02, [0.2, 4.0, 20.0], True),
     ],
 )  # fmt: skip
 def test_an_amount_in_another_unit_than_the_others(amount: float, others: list[float], unlike: bool) -> None:
@@ -124,7 +125,7 @@ def test_a_price_that_could_have_fallen_by_either_reading_tells_neither() -> Non
         (7.9, 2.0, 1000.0, [2.0, 2.0], None),
         # Within a factor of two of their median, and one of the two alone.
         (80.0, 0.8, 1000.0, [0.41, 0.41], 0.8), (80.0, 0.8, 1000.0, [0.39, 0.39], None),
-        (80.0, 0.8, 1000.0, [1.59, 1.59], 0.8), (80.0, 0.8, 1000.0, [1.61, 1.61], None),
+        (80.0, 0.8, 1000.0, [1.6, 1.6], 0.8), (80.0, 0.8, 1000.0, [1.61, 1.61], None),
         (80.0, 0.8, 1000.0, [8.0, 8.0], None), (4.0, 1.0, 1000.0, [2.0, 2.0], None),
         # What is like them has a yield: of 0.0004 at least, and less than all of the price.
         (80.0, 0.8, 2000.0, [0.8, 0.8], 0.8), (80.0, 0.8, 2001.0, [0.8, 0.8], None),
