@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
 from typing import Any, Self
 
 import polars as pl
-
-from quant_assets.market.weeks import weekday
 
 
 class CellState(StrEnum):
@@ -173,11 +171,12 @@ def absent_days(partitions: Iterable[str], weekdays: Collection[int] = range(1, 
     Only of these `weekdays` (0 is Sunday), on which the exchange can have a session. A day the exchange was closed
     has a cell that says so once its range has been asked for, so what is absent was never asked for.
     """
-    there = {date.fromisoformat(partition) for partition in partitions}
+    # Days as ordinals, of which 1 is a Monday: their remainder by seven is the weekday's number.
+    there = {date.fromisoformat(partition).toordinal() for partition in partitions}
     if not there:
         return []
-    days = [min(there) + timedelta(days=n) for n in range((max(there) - min(there)).days)]
-    return [day for day in days if weekday(day) in weekdays and day not in there]
+    days = range(min(there), max(there))
+    return [date.fromordinal(day) for day in days if day % 7 in weekdays and day not in there]
 
 
 def coverage_by_month(daily: pl.DataFrame, sessions: list[date], listings: pl.DataFrame) -> pl.DataFrame:

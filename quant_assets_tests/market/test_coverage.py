@@ -29,6 +29,7 @@ from quant_assets.market.coverage import (
     listed,
     symbols_sha256,
 )
+from quant_assets.market.weeks import weekday
 
 MONDAY = date(2024, 3, 11)
 DAYS = [MONDAY + timedelta(days=n) for n in range(12)]
@@ -310,3 +311,16 @@ def test_weekdays_between_cells_that_were_never_asked_for_are_absent() -> None:
         date(2024, 3, 17),
         date(2024, 3, 18),
     ]
+
+
+@given(st.lists(st.dates(date(1999, 12, 1), date(2000, 3, 20))), st.sets(st.integers(0, 6)))
+def test_absent_days_are_those_of_the_weekdays_between_the_first_and_the_last_one_there(
+    there: list[date], weekdays: set[int]
+) -> None:
+    absent: list[date] = []
+    day = min(there, default=MONDAY)
+    while day < max(there, default=MONDAY):
+        if day not in there and weekday(day) in weekdays:
+            absent.append(day)
+        day += timedelta(days=1)
+    assert absent_days(map(str, there), weekdays) == absent
