@@ -130,9 +130,12 @@ class ObjectStore(Protocol):
 MARKER = "quant-assets.json"
 """The object by which a store says that it is one of ours, and of which format."""
 
-FORMAT = 1
-"""The format of what is written: of the store as a whole (its marker), of each table (in its footer), of each
-manifest shard and record. What says no format is of format 1."""
+STORE_FORMAT = 1
+"""The format of a store as a whole, in its marker: where things lie in it."""
+
+FORMAT = 2
+"""The format of each table that is written (in its footer), and of each manifest shard and record. What says no
+format is of format 1, which has the holes of cells as an object each (`tables.shards`, `tables.entries`)."""
 
 
 def refuse_newer(found: object, uri: str) -> None:
@@ -151,7 +154,7 @@ def claim(store: ObjectStore, tables: Collection[str]) -> None:
     store.check_writable()
     if not is_claimed(store, tables):
         with contextlib.suppress(ObjectChanged):
-            store.put(MARKER, json.dumps({"format": FORMAT}).encode(), if_version=ABSENT)
+            store.put(MARKER, json.dumps({"format": STORE_FORMAT}).encode(), if_version=ABSENT)
 
 
 def is_claimed(store: ObjectStore, tables: Collection[str]) -> bool:
@@ -162,10 +165,10 @@ def is_claimed(store: ObjectStore, tables: Collection[str]) -> bool:
     try:
         marker: object = json.loads(store.get(MARKER).data)
         found = cast("dict[str, Any]", marker).get("format") if isinstance(marker, dict) else None
-        if found != FORMAT:
+        if found != STORE_FORMAT:
             raise StoreUnavailable(
-                f"{store.uri(MARKER)} says format {found!r}, this version writes {FORMAT}: upgrade quant-assets, "
-                "or choose another store"
+                f"{store.uri(MARKER)} says format {found!r}, this version writes {STORE_FORMAT}: upgrade "
+                "quant-assets, or choose another store"
             )
     except ObjectNotFound:
         # Another process may have claimed it between the two questions.

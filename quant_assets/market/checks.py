@@ -81,7 +81,7 @@ class CellFacts:
     over: bool
     state: CellState | None = None
     reason: str = ""
-    missing: tuple[Missing, ...] = ()
+    missing: Sequence[Missing] = ()
 
 
 def coverage(cell: CellFacts) -> Verdict:

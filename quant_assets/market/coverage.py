@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import Any, Self
@@ -75,8 +75,15 @@ class Missing:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        since = self.since.isoformat() if self.since else None
-        return {**asdict(self), "asked_on": self.asked_on.isoformat(), "since": since}
+        return {
+            "symbol": self.symbol,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "asked_on": self.asked_on.isoformat(),
+            "since": self.since.isoformat() if self.since else None,
+            "answers": self.answers,
+            "gap": self.gap,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

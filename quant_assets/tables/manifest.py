@@ -8,18 +8,17 @@ shard is lost is found by its objects.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
-from typing import Any, Self, cast
+from datetime import date
+from functools import partial
+from typing import cast
 
 import orjson
 
-from quant_assets.market.coverage import CellState, Missing, symbols_sha256
+from quant_assets.market.coverage import symbols_sha256
 from quant_assets.resources.object_store import (
     ABSENT,
-    FORMAT,
     Blob,
     ObjectChanged,
     ObjectDamaged,
@@ -29,8 +28,8 @@ from quant_assets.resources.object_store import (
     ObjectStoreError,
     get_many,
     put_reconciled,
-    refuse_newer,
 )
+from quant_assets.tables.entries import Entry, stamped
 from quant_assets.tables.layout import (
     DAILY,
     MANIFEST,
@@ -45,85 +44,11 @@ from quant_assets.tables.layout import (
     year_of_group,
 )
 from quant_assets.tables.parquet import read_facts
+from quant_assets.tables.shards import dump, parse, parsed_before
+
+__all__ = ["Entry", "Expected", "Manifest", "entry_in", "entry_of", "stamped"]
 
 _YEARS_AT_ONCE = 8
-
-_FORMAT = "format"
-"""In a shard the format lies beside the partitions, none of which is called so."""
-
-_FOOTER_FIELDS = (
-    "rows",
-    "content_sha256",
-    "inputs_sha256",
-    "expected",
-    "received",
-    "expected_sha256",
-    "source",
-    "code_version",
-    "reason",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One partition of a table. `version` is empty where the cell has no object (closed, failed)."""
-
-    partition: str
-    state: CellState
-    rows: int = 0
-    size: int = 0
-    version: str = ""
-    content_sha256: str = ""
-    inputs_sha256: str = ""
-    """Hash over the cells a derived table was made from."""
-    expected: int = 0
-    received: int = 0
-    expected_sha256: str = ""
-    """Hash over the symbols that were expected."""
-    missing: tuple[Missing, ...] = ()
-    source: str = ""
-    code_version: str = ""
-    reason: str = ""
-    recorded_at: str = ""
-
-    def facts(self) -> dict[str, Any]:
-        """What rides in the footer of the entry's object: all but what only the store knows."""
-        values = asdict(self)
-        return {name: values[name] for name in _FOOTER_FIELDS} | {
-            "partition": self.partition,
-            "state": self.state.value,
-            "missing": [missing.to_json() for missing in self.missing],
-            "recorded_at": self.recorded_at,
-        }
-
-    @classmethod
-    def from_facts(cls, facts: dict[str, Any], info: ObjectInfo | None) -> Self:
-        """The entry that `facts` and the object's own facts make. Raises KeyError, ValueError on anything else."""
-        return cls(
-            partition=facts["partition"],
-            missing=tuple(Missing.from_json(value) for value in facts.get("missing", ())),
-            size=info.size if info else facts.get("size", 0),
-            version=info.version if info else facts.get("version", ""),
-            recorded_at=facts.get("recorded_at", ""),
-            state=CellState(facts["state"]),
-            **{name: facts[name] for name in _FOOTER_FIELDS if name in facts},
-        )
-
-    def with_later_answers(self, recorded: Entry | None) -> Self:
-        """This entry of an object, with what was `recorded` of the same content since: the day of the last question
-        and the count of answers move on in the manifest alone."""
-        if (
-            recorded is None
-            or recorded.recorded_at <= self.recorded_at
-            or (recorded.content_sha256, recorded.state, recorded.expected_sha256)
-            != (self.content_sha256, self.state, self.expected_sha256)
-        ):
-            return self
-        return replace(self, missing=recorded.missing, recorded_at=recorded.recorded_at)
-
-    def beats(self, other: Entry) -> bool:
-        """Whether this entry is the newer knowledge of the two: the later object, then the later record."""
-        return (self.version, self.recorded_at) > (other.version, other.recorded_at)
 
 
 class Manifest:
@@ -140,9 +65,23 @@ class Manifest:
     def year(self, exchange: str, year: int) -> dict[str, Entry]:
         """The entries of a year by partition. Raises ObjectDamaged, StoreUnavailable."""
         try:
-            return self._parse(self._store.get(self.shard_key(exchange, year)))
+            return dict(self._parsed(self._store.get(self.shard_key(exchange, year))))
         except ObjectNotFound:
             return {}
+
+    def years(self, exchange: str, wanted: Collection[int]) -> dict[int, dict[str, Entry]]:
+        """The entries of some years by year, in order, and partition; as `known` tells them.
+
+        One listing, and reads of those shards alone that this process has not parsed before. Raises ObjectDamaged,
+        StoreUnavailable.
+        """
+        listed = {year: info for year, info in self._shards(exchange).items() if year in wanted}
+        found = {year: dict(entries) for year, entries in self._parsed_shards(listed)}
+        lost = {year for year in wanted if not found.get(year)}
+        there = self.object_years(exchange) if lost else set[int]()
+        for year in lost:
+            found[year] = self._of_objects(exchange, year) if year in there else {}
+        return dict(sorted(found.items()))
 
     def known(self, exchange: str, year: int) -> dict[str, Entry]:
         """The entries of a year by partition; where its shard is lost, those that the objects tell of themselves.
@@ -170,13 +109,17 @@ class Manifest:
 
         Without it, only a year whose shard is lost is asked of its objects.
         """
+        wanted = range(first.year, last.year + 1)
         entries: dict[str, Entry] = {}
-
-        def of_year(year: int) -> dict[str, Entry]:
-            return self.refresh(exchange, year, damaged=damaged) if refresh else self.known(exchange, year)
-
-        with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
-            for found in pool.map(of_year, range(first.year, last.year + 1)):
+        if refresh:
+            caught_up = partial(self.refresh, exchange, damaged=damaged)
+            with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
+                for found in pool.map(caught_up, wanted):
+                    entries |= found
+        elif len(wanted) == 1:
+            entries = self.known(exchange, first.year)
+        else:
+            for found in self.years(exchange, wanted).values():
                 entries |= found
         return {p: e for p, e in entries.items() if first.isoformat() <= p <= last.isoformat()}
 
@@ -184,22 +127,18 @@ class Manifest:
         """Every entry of an exchange, in order of time; of a year whose shard is lost, those of its objects."""
         with ThreadPoolExecutor(1, thread_name_prefix="years") as pool:
             there = pool.submit(self.object_years, exchange)
-            shards = self.shards(exchange)
+            shards = self._shards(exchange)
             lost = sorted(there.result() - shards.keys())
-        for year, blob in zip(shards, get_many(self._store, list(shards.values())), strict=True):
+        for year, entries in self._parsed_shards(shards):
             while lost and lost[0] < year:
                 yield from _in_order(self.known(exchange, lost.pop(0)))
-            if isinstance(blob[1], ObjectStoreError):
-                raise blob[1]
-            yield from _in_order(self._parse(blob[1]))
+            yield from entries.values()
         for year in lost:
             yield from _in_order(self.known(exchange, year))
 
     def shards(self, exchange: str) -> dict[int, str]:
         """The keys of an exchange's shards by year, in order."""
-        found = self._store.list(manifest_prefix(self._table, exchange))
-        keys = [info.key for info in found if table_of(info.key) == MANIFEST]
-        return {year: key for key in keys if (year := year_of(key)) is not None}
+        return {year: info.key for year, info in self._shards(exchange).items()}
 
     def record(self, exchange: str, entries: Iterable[Entry]) -> None:
         """Adds entries, per year in one conditional put; what another run recorded meanwhile stays.
@@ -212,14 +151,14 @@ class Manifest:
         for year, added in sorted(by_year.items()):
 
             def decide(present: Blob | None, year: int = year, added: list[Entry] = added) -> bytes | None:
-                stored = self._parse(present) if present else {}
+                stored = dict(self._parsed(present)) if present else {}
                 # Of a year that has objects and no shard all are recorded: half a shard would hide the others.
                 merged = dict(stored) if present else self._of_objects(exchange, year, added, damaged={})
                 for entry in added:
                     other = merged.get(entry.partition)
                     if other is None or entry.beats(other):
                         merged[entry.partition] = entry
-                return None if merged == stored else _dump(merged)
+                return None if merged == stored else dump(merged)
 
             put_reconciled(self._store, self.shard_key(exchange, year), decide)
 
@@ -234,7 +173,7 @@ class Manifest:
             if key not in by_year:
                 self._store.delete(key)
         for key, of_year in by_year.items():
-            self._store.put(key, _dump(of_year))
+            self._store.put(key, dump(of_year))
 
     def refresh(
         self, exchange: str, year: int, *, record: bool = True, damaged: dict[str, str] | None = None
@@ -291,16 +230,26 @@ class Manifest:
                 there.discard(partition)
         return known, there, fresh
 
-    def _parse(self, blob: Blob) -> dict[str, Entry]:
-        uri = self._store.uri(blob.info.key)
-        try:
-            parsed = cast("dict[str, dict[str, Any]]", orjson.loads(blob.data))
-            refuse_newer(parsed.pop(_FORMAT, None), uri)
-            return {partition: Entry.from_facts(facts, None) for partition, facts in parsed.items()}
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ObjectDamaged(
-                f"{uri}: unreadable manifest ({error}); `quant-assets rebuild-manifest` makes it anew"
-            ) from error
+    def _shards(self, exchange: str) -> dict[int, ObjectInfo]:
+        found = self._store.list(manifest_prefix(self._table, exchange))
+        infos = [info for info in found if table_of(info.key) == MANIFEST]
+        return {year: info for info in infos if (year := year_of(info.key)) is not None}
+
+    def _parsed_shards(self, shards: Mapping[int, ObjectInfo]) -> Iterator[tuple[int, Mapping[str, Entry]]]:
+        """The entries of shards that were listed, by year; only those not parsed before are read."""
+        known = {year: parsed_before(self._store.uri(i.key), i.version) for year, i in shards.items()}
+        blobs = iter(get_many(self._store, [i.key for year, i in shards.items() if known[year] is None]))
+        for year, entries in known.items():
+            if entries is not None:
+                yield year, entries
+                continue
+            _, blob = next(blobs)
+            if isinstance(blob, ObjectStoreError):
+                raise blob
+            yield year, self._parsed(blob)
+
+    def _parsed(self, blob: Blob) -> Mapping[str, Entry]:
+        return parse(blob, self._store.uri(blob.info.key))
 
 
 class Expected:
@@ -367,21 +316,5 @@ def entry_of(table: str, blob: Blob, uri: str) -> Entry:
     return entry
 
 
-def _in_order(entries: dict[str, Entry]) -> list[Entry]:
+def _in_order(entries: Mapping[str, Entry]) -> list[Entry]:
     return [entries[partition] for partition in sorted(entries)]
-
-
-def _dump(entries: dict[str, Entry]) -> bytes:
-    return orjson.dumps(
-        {_FORMAT: FORMAT}
-        | {
-            partition: entry.facts() | {"size": entry.size, "version": entry.version}
-            for partition, entry in sorted(entries.items())
-        },
-        option=orjson.OPT_INDENT_2,
-    )
-
-
-def stamped(entry: Entry, now: datetime) -> Entry:
-    """`entry`, recorded at `now` (UTC)."""
-    return replace(entry, recorded_at=now.astimezone(UTC).isoformat(timespec="microseconds"))

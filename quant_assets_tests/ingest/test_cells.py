@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from quant_assets.ingest.cells import CellNews, CellWriter
 from quant_assets.market.coverage import FINAL, SETTLED, CellState, Missing, symbols_sha256
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.tables.layout import DAILY, object_key
-from quant_assets.tables.manifest import Expected
+from quant_assets.tables.manifest import Entry, Expected
 from quant_assets.tables.parquet import read_facts
 from quant_assets_tests.filled import bars
 
@@ -38,7 +39,7 @@ def store(tmp_path: Path) -> LocalObjectStore:
     return LocalObjectStore(tmp_path)
 
 
-def facts(store: LocalObjectStore) -> dict[str, object]:
+def facts(store: LocalObjectStore) -> dict[str, Any]:
     key = object_key(DAILY, "US", str(DAY))
     return read_facts(store.get(key).data, key)
 
@@ -75,10 +76,10 @@ def test_write_puts_a_cell_again_when_what_it_states_has_changed(
     stated = facts(store)
     for name, value in changes.items():
         if name == "missing":
-            (stated_hole,) = stated["missing"]  # type: ignore[misc]
-            assert stated_hole["outcome"] == value
+            (stated_hole,) = Entry.from_facts(stated, None).missing
+            assert stated_hole.outcome == value
             assert missing is not None
-            assert stated_hole["reason"] == missing.reason
+            assert stated_hole.reason == missing.reason
         else:
             assert stated[name] == value
     assert second.entry.version == store.get(object_key(DAILY, "US", str(DAY))).info.version

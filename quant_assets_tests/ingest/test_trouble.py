@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.plan import Mode
-from quant_assets.market.coverage import CellState, Missing
+from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.layout import DAILY, object_key, requested_key
@@ -144,7 +144,7 @@ def test_the_footer_tells_what_the_manifest_tells(harness: Harness, market: Repl
         3,
         2,
     )
-    assert [Missing.from_json(m).symbol for m in facts["missing"]] == ["AAPL"]
+    assert [hole.symbol for hole in Entry.from_facts(facts, None).missing] == ["AAPL"]
 
 
 ANOTHER_RUN = """

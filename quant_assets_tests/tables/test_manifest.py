@@ -337,10 +337,10 @@ def test_a_shard_says_its_format_and_one_of_a_newer_release_is_neither_read_nor_
     manifest = Manifest(store, DAILY)
     key = manifest.shard_key("US", 2024)
     manifest.record("US", [Entry("2024-01-01", CellState.CLOSED)])
-    assert orjson.loads(store.get(key).data)["format"] == 1
-    newer = b'{"format": 2, "entries": []}'
+    assert orjson.loads(store.get(key).data)["format"] == 2
+    newer = b'{"format": 3, "entries": []}'
     store.put(key, newer)
-    refused = r"year=2024\.json: written in format 2, this version reads up to 1: upgrade quant-assets"
+    refused = r"year=2024\.json: written in format 3, this version reads up to 2: upgrade quant-assets"
     for use in (
         lambda: manifest.year("US", 2024),
         lambda: list(manifest.all("US")),
@@ -355,11 +355,11 @@ def test_a_shard_says_its_format_and_one_of_a_newer_release_is_neither_read_nor_
 def test_a_cell_of_a_newer_release_is_not_taken_for_a_damaged_one(
     store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", 2)
+    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", 3)
     entry = Entry("2024-01-02", CellState.COMPLETE)
     store.put(object_key(WEEKLY, "US", "2024-01-02"), encode(pl.DataFrame({"a": [1]}), entry.facts()))
     monkeypatch.undo()
-    with pytest.raises(NewerFormat, match=r"week=2024-01-02\.parquet: written in format 2"):
+    with pytest.raises(NewerFormat, match=r"week=2024-01-02\.parquet: written in format 3"):
         Manifest(store, WEEKLY).refresh("US", 2024, damaged={})
 
 

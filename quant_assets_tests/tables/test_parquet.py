@@ -391,12 +391,12 @@ def test_a_table_says_its_format_and_one_of_a_newer_release_is_refused(
 ) -> None:
     store = LocalObjectStore(tmp_path)
     store.put("now.parquet", encode(BIG, {}))
-    assert read_facts(store.get("now.parquet").data, URI)["format"] == 1
-    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", 2)
+    assert read_facts(store.get("now.parquet").data, URI)["format"] == 2
+    monkeypatch.setattr("quant_assets.tables.parquet.FORMAT", 3)
     store.put("later.parquet", encode(BIG, {}))
     monkeypatch.undo()
     data = store.get("later.parquet").data
-    refused = r"written in format 2, this version reads up to 1: upgrade quant-assets"
+    refused = r"written in format 3, this version reads up to 2: upgrade quant-assets"
     for read in (decode, read_facts):
         with pytest.raises(NewerFormat, match=f"^{URI}: {refused}"):
             read(data, URI)

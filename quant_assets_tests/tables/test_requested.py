@@ -92,12 +92,12 @@ def test_a_damaged_record_is_named(store: LocalObjectStore, data: bytes) -> None
 
 
 def test_a_record_of_a_newer_format_is_left_alone(store: LocalObjectStore) -> None:
-    store.put(requested_key("US"), b'{"format": 2, "spans": []}')
+    store.put(requested_key("US"), b'{"format": 3, "spans": []}')
     with pytest.raises(
-        NewerFormat, match=r"exchange=US\.json: written in format 2, .*: upgrade quant-assets"
+        NewerFormat, match=r"exchange=US\.json: written in format 3, .*: upgrade quant-assets"
     ):
         record_requested(store, "US", [FRIDAY])
-    assert store.get(requested_key("US")).data == b'{"format": 2, "spans": []}'
+    assert store.get(requested_key("US")).data == b'{"format": 3, "spans": []}'
 
 
 def test_the_first_day_is_that_of_the_record_or_of_a_cell_before_it(store: LocalObjectStore) -> None:
