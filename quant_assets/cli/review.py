@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,19 @@ def register(app: typer.Typer) -> None:
     app.command("restatements")(restatements)
 
 
-def gaps(exchange: ExchangeOption = None, symbol: SymbolOption = None, as_json: JsonOption = False) -> None:
-    """What is missing, with dates and evidence; `backfill --missing` heals what is not settled."""
+def gaps(
+    exchange: ExchangeOption = None,
+    symbol: SymbolOption = None,
+    settled: Annotated[
+        bool,
+        typer.Option(
+            "--settled", help="Those, too, that are not asked about again: suspensions, rejected bars."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What is missing, with dates and evidence; `backfill --missing` heals it. Settled gaps are counted, and listed
+    with `--settled`."""
     import polars as pl
 
     from quant_assets.maintenance.inventory import exchange_gaps, first_day
@@ -38,13 +49,15 @@ def gaps(exchange: ExchangeOption = None, symbol: SymbolOption = None, as_json: 
         return exchange_gaps(store, one, settings.clock(), symbols=wanted)
 
     table = gathered(exchange, symbol, read)
+    open_ = table.filter(~pl.col("settled"))
+    listed = table if settled else open_
     if as_json or not never or not table.is_empty():
-        show(table if as_json else table.drop("answers", "settled"), as_json, "no gaps")
+        empty = "no gaps" if table.is_empty() else "no gaps but settled ones (`--settled` lists them)"
+        show(listed if as_json else listed.drop("answers", "settled"), as_json, empty)
     if not as_json:
         if never:
             # Where nothing was asked for, nothing can be missing.
             print(f"nothing has been asked for yet of {', '.join(never)}: backfill a range first")
-        open_ = table.filter(~pl.col("settled"))
         print(f"gaps: {table.height} open={open_.height} sessions={open_['sessions'].sum()}")
 
 

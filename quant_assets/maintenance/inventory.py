@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from quant_assets.exchanges import Exchange
 from quant_assets.market.coverage import CellState
 from quant_assets.market.gaps import GAPS_SCHEMA, MISSING_SCHEMA, find_gaps
 from quant_assets.resources.object_store import ObjectStore
+from quant_assets.tables.holes import holes_of
 from quant_assets.tables.layout import CATALOG, DAILY, WEEKLY, object_key
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.manifest import Entry, Manifest
@@ -93,17 +94,7 @@ def exchange_gaps(
         sessions,
         [*unanswered, *(day for day, entry in entries.items() if entry.state is not CellState.CLOSED)],
         [*unanswered, *(day for day, entry in entries.items() if entry.expected and not entry.received)],
-        missing_rows(entries),
+        holes_of(entries.values()).select(list(MISSING_SCHEMA)),
         listings,
     )
     return gaps.filter(pl.col("symbol").is_in(sorted(symbols))) if symbols else gaps
-
-
-def missing_rows(entries: Mapping[date, Entry]) -> pl.DataFrame:
-    """What cells name as missing, as rows of `market.gaps.MISSING_SCHEMA`."""
-    rows = [
-        (day, m.symbol, m.outcome, m.reason, m.asked_on, m.answers)
-        for day, entry in entries.items()
-        for m in entry.missing
-    ]
-    return pl.DataFrame(rows, schema=MISSING_SCHEMA, orient="row")

@@ -124,38 +124,84 @@ def find_gaps(
         )
         for run in runs_without_bar(sessions, days)
     ]
-    listed = {symbol: (first, last) for symbol, first, last in listings.select(
-        "symbol", "listed_on", "delisted_on"
-    ).iter_rows()}  # fmt: skip
+    # What nobody has a bar of, or was never asked for, neither ends a gap nor belongs to it.
     inside = [s for s in sessions if s in there and s not in bare]
-    of_symbols = missing.filter(pl.col("date").is_in(inside)).sort("symbol", "date")
-    for (symbol,), holes in of_symbols.group_by("symbol", maintain_order=True):
-        recorded = {row["date"]: row for row in holes.iter_rows(named=True)}
-        first, last = listed.get(str(symbol), (None, None))
-        bars = {s for s in inside if s not in recorded and s >= (first or s) and s <= (last or s)}
-        # What nobody has a bar of, or was never asked for, neither ends a gap nor belongs to it.
-        for run in runs_without_bar(sessions, bars):
-            if known := [s for s in run.sessions if s in recorded]:
-                rows.append(_gap(str(symbol), known, recorded, bars))
-    return pl.DataFrame(rows, schema=GAPS_SCHEMA, orient="row").sort("symbol", "first", nulls_last=False)
+    gaps = pl.concat(
+        [
+            pl.DataFrame(rows, schema=GAPS_SCHEMA, orient="row"),
+            _gaps_of_symbols(_placed(missing, inside, listings)),
+        ]
+    )
+    return gaps.sort("symbol", "first", nulls_last=False)
 
 
-def _gap(
-    symbol: str, sessions: list[date], recorded: dict[date, dict[str, object]], bars: set[date]
-) -> tuple[object, ...]:
-    rows = [recorded[s] for s in sessions]
-    outcomes = sorted({str(row["outcome"]) for row in rows})
-    if outcomes == [SUSPENDED]:
-        kind = GapKind.SUSPENDED
-    elif not any(s < sessions[0] for s in bars):
-        kind = GapKind.LATE_START
-    elif not any(s > sessions[-1] for s in bars):
-        kind = GapKind.EARLY_END
-    else:
-        kind = GapKind.HOLE
-    last = max(rows, key=lambda row: str(row["asked_on"]))
-    settled = all(outcome in FINAL for outcome in outcomes)
+def _placed(missing: pl.DataFrame, inside: Sequence[date], listings: pl.DataFrame) -> pl.DataFrame:
+    """What is missing in the sessions `inside`: the columns of MISSING_SCHEMA, by symbol and session, each once; with
+    `before`, how many bars the symbol has before the session, and `bars`, how many it has in all.
+
+    A symbol has a bar in each session of its listing in which it is not missing.
+    """
+    days = pl.Series("date", inside, pl.Date).sort()
+    # By number of session: the first of the listing, and the one after its last.
+    bounds = listings.select(
+        "symbol",
+        begin=days.search_sorted(listings["listed_on"].fill_null(date.min), "left").cast(pl.Int64),
+        end=days.search_sorted(listings["delisted_on"].fill_null(date.max), "right").cast(pl.Int64),
+    ).unique("symbol", keep="last", maintain_order=True)
+    numbered = days.to_frame().with_row_index("at").with_columns(pl.col("at").cast(pl.Int64))
+    symbol, at, begin, end = (pl.col(name) for name in ("symbol", "at", "begin", "end"))
+    listed = (at >= begin) & (at < end)
     return (
-        kind, symbol, sessions[0], sessions[-1], len(sessions), ", ".join(outcomes), last["reason"],
-        last["asked_on"], last["answers"], settled,
-    )  # fmt: skip
+        missing.join(numbered, on="date", maintain_order="left")
+        .join(bounds, on="symbol", how="left", maintain_order="left")
+        # Sorting numbers takes half the time of sorting names.
+        .with_columns(
+            symbol.cast(pl.Enum(missing["symbol"].unique().sort())),
+            begin.fill_null(0),
+            end.fill_null(len(days)),
+        )
+        .sort("symbol", "at", maintain_order=True)
+        .filter(((symbol != symbol.shift(-1)) | (at != at.shift(-1))).fill_null(value=True))
+        .with_columns(
+            before=(pl.min_horizontal(at, end) - begin).clip(0)
+            - (listed.cast(pl.Int64).cum_sum().over("symbol") - listed),
+            bars=(end - begin).clip(0) - listed.sum().over("symbol"),
+        )
+    )
+
+
+def _gaps_of_symbols(placed: pl.DataFrame) -> pl.DataFrame:
+    """The gaps (GAPS_SCHEMA) that `_placed` sessions make: those with the same bars before them are one."""
+    gap = ["symbol", "before"]
+    # What is said of a gap is what was said last, and of its first session where that was said of several at once.
+    latest = placed.filter(pl.col("asked_on") == pl.col("asked_on").max().over(gap)).unique(
+        gap, keep="first", maintain_order=True
+    )
+    outcomes = placed.select(*gap, "outcome").unique().sort(*gap, "outcome")
+    said = outcomes.group_by(gap, maintain_order=True).agg(
+        outcome=pl.col("outcome").str.join(", "),
+        suspended=(pl.col("outcome") == SUSPENDED).all(),
+        settled=pl.col("outcome").is_in(sorted(FINAL)).all(),
+    )
+    return (
+        placed.group_by(gap, maintain_order=True)
+        .agg(
+            pl.col("date").first().alias("first"),
+            pl.col("date").last().alias("last"),
+            pl.len().cast(pl.Int64).alias("sessions"),
+            pl.col("bars").first(),
+        )
+        .join(said, on=gap, maintain_order="left")
+        .join(latest.select(*gap, "reason", "asked_on", "answers"), on=gap, maintain_order="left")
+        .with_columns(
+            kind=pl.when("suspended")
+            .then(pl.lit(GapKind.SUSPENDED.value))
+            .when(pl.col("before") == 0)
+            .then(pl.lit(GapKind.LATE_START.value))
+            .when(pl.col("before") == pl.col("bars"))
+            .then(pl.lit(GapKind.EARLY_END.value))
+            .otherwise(pl.lit(GapKind.HOLE.value))
+        )
+        .select(list(GAPS_SCHEMA))
+        .cast({"symbol": pl.String})
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from quant_assets.cli.app import app
+from quant_assets.market.coverage import SUSPENDED, Missing
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.counters import WRITES, counted
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.manifest import Manifest
 from quant_assets_tests.support import tree
 
 Command = Callable[..., Result]
@@ -277,6 +283,29 @@ def test_a_first_backfill_that_fails_is_known_and_healed(command: Command, marke
     assert healed.exit_code == 0, healed.output
     assert "complete=6 partial=0 closed=1 failed=0 requests=" in healed.stdout
     assert listed(command("gaps", "--json")) == []
+
+
+def test_settled_gaps_are_counted_and_listed_on_request(command: Command, tmp_path: Path) -> None:
+    now = "2013-02-15T23:00:00Z"
+    assert command(*BACKFILL, now=now).exit_code == 0
+    manifest = Manifest(LocalObjectStore(tmp_path / "home" / "store"), DAILY)
+
+    def hole(day: str, outcome: str) -> None:
+        missing = (Missing("IBM", outcome, "as told", date(2013, 2, 14)),)
+        entry = manifest.year("US", 2013)[day]
+        manifest.record("US", [replace(entry, missing=missing, recorded_at="2013-02-16")])
+
+    hole("2013-02-12", SUSPENDED)
+    told = command("gaps", now=now).stdout
+    assert "no gaps but settled ones (`--settled` lists them)" in told
+    assert told.splitlines()[-1] == "gaps: 1 open=0 sessions=0"
+    assert listed(command("gaps", "--json", now=now)) == []
+    hole("2013-02-14", "no_bar")
+    assert [gap["kind"] for gap in listed(command("gaps", "--json", now=now))] == ["hole"]
+    every = listed(command("gaps", "--settled", "--json", now=now))
+    assert [(gap["kind"], gap["settled"]) for gap in every] == [("suspended", True), ("hole", False)]
+    told = command("gaps", "--settled", now=now).stdout
+    assert ("suspended" in told, told.splitlines()[-1]) == (True, "gaps: 2 open=1 sessions=1")
 
 
 def test_wrong_words_are_refused_with_the_right_ones(command: Command) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant_assets.market.coverage import NO_BAR, NOT_ASKED, REFUSED, REJECTED, SUSPENDED
@@ -222,6 +222,13 @@ def test_outside_its_listing_a_symbol_neither_has_bars_nor_misses_them(
     assert brief(found) == [(kinds[0], "A", DAYS[4], DAYS[4], 1), (kinds[1], "A", DAYS[7], DAYS[7], 1)]
 
 
+def test_the_bars_of_the_first_and_the_last_day_of_a_listing_bound_a_gap() -> None:
+    for n in (3, 4, 5):
+        found = gaps(missing((n, "A", NO_BAR)), listings=[("A", DAYS[3], DAYS[5])])
+        kind = {3: GapKind.LATE_START, 4: GapKind.HOLE, 5: GapKind.EARLY_END}[n]
+        assert brief(found) == [(kind, "A", DAYS[n], DAYS[n], 1)]
+
+
 def test_a_symbol_that_no_listing_names_has_gaps_all_the_same() -> None:
     assert brief(gaps(missing((4, "Z", NO_BAR)))) == [(GapKind.HOLE, "Z", DAYS[4], DAYS[4], 1)]
 
@@ -251,3 +258,65 @@ def test_every_missing_session_is_in_just_one_gap_of_its_symbol(one: list[str], 
         (gap,) = (g for g in found if g["symbol"] == row["symbol"] and g["first"] <= row["date"] <= g["last"])
         assert row["outcome"] in gap["outcome"]
         assert (gap["kind"] == GapKind.SUSPENDED) is (gap["outcome"] == SUSPENDED)
+
+
+# --- the gaps of many symbols, by the sessions one by one
+
+
+def one_by_one(
+    asked: list[date], empty: list[date], told: pl.DataFrame, listings: pl.DataFrame
+) -> list[tuple[Any, ...]]:
+    """The gaps of symbols, found by going through the sessions of each."""
+    inside = [day for day in DAYS if day in asked and day not in empty]
+    bounds = {symbol: (first, last) for symbol, first, last in listings.iter_rows()}
+    rows = told.to_dicts()
+    found: list[tuple[Any, ...]] = []
+    for symbol in sorted(set(told["symbol"])):
+        holes = {r["date"]: r for r in rows if r["symbol"] == symbol and r["date"] in inside}
+        first, last = bounds.get(symbol, (None, None))
+        bars = [d for d in inside if d not in holes and d >= (first or d) and d <= (last or d)]
+        runs = [[day for day in run.sessions if day in holes] for run in runs_without_bar(DAYS, set(bars))]
+        for run in filter(None, runs):
+            said = max((holes[day] for day in run), key=lambda row: row["asked_on"])
+            outcomes = sorted({holes[day]["outcome"] for day in run})
+            kind = (
+                "suspended" if outcomes == [SUSPENDED]
+                else "late_start" if not any(day < run[0] for day in bars)
+                else "early_end" if not any(day > run[-1] for day in bars)
+                else "hole"
+            )  # fmt: skip
+            found.append(
+                (kind, symbol, run[0], run[-1], len(run), ", ".join(outcomes), said["reason"], said["asked_on"],
+                 said["answers"], set(outcomes) <= {SUSPENDED, REJECTED})
+            )  # fmt: skip
+    return found
+
+
+holes = st.lists(
+    st.tuples(
+        st.sampled_from(DAYS),
+        st.sampled_from(["A", "B", "Ä"]),
+        st.sampled_from([NO_BAR, SUSPENDED, REJECTED]),
+        st.text("xy", max_size=2),
+        st.sampled_from(DAYS[:3]),
+        st.integers(1, 3),
+    ),
+    max_size=30,
+)
+bounds = st.none() | st.dates(DAYS[0] - timedelta(days=2), DAYS[-1] + timedelta(days=2))
+
+
+@settings(max_examples=30)
+@given(
+    subsets, subsets, holes, st.lists(st.tuples(st.sampled_from(["A", "Ä", "Z"]), bounds, bounds), max_size=4)
+)
+def test_the_gaps_are_those_found_session_by_session(
+    unasked: set[date], empty: set[date], told: list[tuple[Any, ...]], listed: list[tuple[Any, ...]]
+) -> None:
+    asked = [day for day in DAYS if day not in unasked]
+    named = pl.DataFrame(told, schema=MISSING_SCHEMA, orient="row")
+    listings = pl.DataFrame(listed, schema=LISTINGS, orient="row")
+    found = find_gaps(DAYS, asked, sorted(empty), named, listings)
+    assert found.schema == GAPS_SCHEMA
+    of_symbols = found.filter(pl.col("symbol").is_not_null())
+    assert of_symbols.rows() == one_by_one(asked, sorted(empty), named, listings)
