@@ -95,7 +95,7 @@ def missing_sessions(
         return None
     plan = make_plan(exchange, store, FillRequest(sessions, listings), now, look_back=0)
     absent = {session for session in sessions if session not in plan.stored and session not in plan.damaged}
-    lacking = {session: len(symbols) for session, symbols in plan.wanted.items()}
+    lacking = plan.wanted.counts()
     unresolved = {
         session
         for session, entry in plan.stored.items()

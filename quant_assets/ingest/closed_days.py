@@ -43,7 +43,7 @@ def taken_at_next_session(
         id_
         for id_, symbol, day, session in _on_closed_days(exchange, quarantine)
         if answered.get(symbol, date.max) <= day
-        and (session in plan.look_back or symbol in plan.wanted.get(session, ()))
+        and (session in plan.look_back or plan.wanted.asks(symbol, session))
         and (symbol, session) not in not_taken
         and symbol not in left_out
     ]

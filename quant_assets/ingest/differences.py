@@ -162,7 +162,7 @@ class _Comparing:
         stored = self._stored.rows(self._scope, judged.in_doubt).filter(pl.col("close").is_not_null())
         claims = rows.join(stored, on=KEYS, how="anti").join(reasons, on="symbol").select(list(CLAIM_SCHEMA))
         for symbol, day, rule in claims.select(*KEYS, "rule").iter_rows():
-            if symbol in self._plan.wanted.get(day, ()):
+            if self._plan.wanted.asks(symbol, day):
                 self._fetched.miss(day, Missing(symbol, HELD, f"held: {rule}", self._now.date()))
         return claims
 
@@ -189,13 +189,9 @@ class _Comparing:
 
     def _vanished(self, absent: pl.DataFrame) -> pl.DataFrame:
         """Of standing bars that are not in the answers those that are confirmed to be gone, and not on record yet."""
-        asked_about = pl.DataFrame(
-            [(symbol, day) for day, symbols in self._plan.wanted.items() for symbol in symbols],
-            schema={name: DAILY_SCHEMA[name] for name in KEYS}, orient="row",
-        )  # fmt: skip
-        in_scope = absent.filter(pl.col("date").is_in(self._plan.look_back)).vstack(
-            absent.filter(~pl.col("date").is_in(self._plan.look_back)).join(asked_about, on=KEYS, how="semi")
-        )
+        in_window = pl.col("date").is_in(self._plan.look_back)
+        elsewhere = absent.filter(~in_window)
+        in_scope = absent.filter(in_window).vstack(elsewhere.filter(self._plan.wanted.among(elsewhere)))
         # A bar that broke a rule this time is there, and is dealt with elsewhere.
         gone = in_scope.join(self._fetched.refused, on=KEYS, how="anti").join(
             self._fetched.held.filter(pl.col("scope") != Scope.ACTION.value), on=KEYS, how="anti"

@@ -126,11 +126,7 @@ class _Fetching:
         self._batch: list[pl.DataFrame] = []
         self._starts = plan.starts()
         self._witnesses = stored.witnesses(self._starts)
-        self._wanted_by_symbol: dict[str, list[date]] = {}
-        for session in sorted(plan.wanted):
-            for symbol in plan.wanted[session]:
-                self._wanted_by_symbol.setdefault(symbol, []).append(session)
-        self._bars_wanted = sum(map(len, self._wanted_by_symbol.values()))
+        self._bars_wanted = sum(plan.wanted.counts().values())
         self._sessions: list[date] = []
         self._traded: list[date] = []
         self._days: frozenset[date] = frozenset()
@@ -223,7 +219,7 @@ class _Fetching:
         )
         none = self._decisions.none_on_closed_days.filter(pl.col("symbol") == result.symbol)
         rows = flagged(without_rejected(found.rows, none), actions.moved)
-        first = result.first_trade or self._wanted_by_symbol[result.symbol][0]
+        first = result.first_trade or self._plan.wanted.sessions_of(result.symbol)[0]
         present = _days_with_bar(rows, found.held)
         runs = runs_without_bar(self._sessions_of(result.symbol), present, first=first)
         accepted, rejected = (
@@ -269,7 +265,7 @@ class _Fetching:
     def _unexplained(self, answer: _Answer) -> bool:
         """Whether a wanted session lies in a short gap that is not settled; a long one looks like a suspension."""
         symbol = answer.result.symbol
-        wanted = set(self._wanted_by_symbol[symbol]) - self._plan.suspended.get(symbol, set())
+        wanted = set(self._plan.wanted.sessions_of(symbol)) - self._plan.suspended.get(symbol, set())
         short = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP]
         return any(not wanted.isdisjoint(run.sessions) for run in short)
 
@@ -302,7 +298,7 @@ class _Fetching:
         result = answer.result
         symbol = result.symbol
         self._fetched.outcomes[result.outcome.value] += 1
-        wanted = self._wanted_by_symbol[symbol]
+        wanted = self._plan.wanted.sessions_of(symbol)
         first = result.first_trade
         if first is not None:
             self._fetched.first_trade[symbol] = first
@@ -341,7 +337,7 @@ class _Fetching:
         self._fetched.warnings += judged.notes
         if judged.held.is_empty():
             return
-        wanted = set(self._wanted_by_symbol[symbol])
+        wanted = set(self._plan.wanted.sessions_of(symbol))
         held = judged.held.filter(pl.col("date").is_in([*wanted, *self._plan.look_back]))
         held, rejected = self._undecided(held)
         for day, rule in rejected.filter(pl.col("scope") != Scope.ACTION.value).select("date", "rule").rows():
@@ -379,7 +375,7 @@ class _Fetching:
 
     def _relevant(self, symbol: str, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows of wanted and compared sessions, and those on days that should have none."""
-        days = [*self._wanted_by_symbol[symbol], *self._plan.look_back]
+        days = [*self._plan.wanted.sessions_of(symbol), *self._plan.look_back]
         closed = ~pl.col("session") & pl.col("date").is_between(min(days), max(days))
         return rows.filter(pl.col("date").is_in(days) | closed | ~pl.col("listed"))
 
@@ -408,7 +404,7 @@ class _Fetching:
             return
         rejected = set(self._decisions.rejected.select("symbol", "date", "close").iter_rows())
         for row in refused.iter_rows(named=True):
-            if row["date"] in self._plan.wanted and row["symbol"] in self._plan.wanted[row["date"]]:
+            if self._plan.wanted.asks(row["symbol"], row["date"]):
                 known = (row["symbol"], row["date"], row["close"]) in rejected
                 word = "rejected" if known else "refused"
                 self._miss(

@@ -26,7 +26,8 @@ from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, empty_daily
 from quant_assets.market.claims import Scope, of_rules
-from quant_assets.market.coverage import SETTLED, CellState, Missing, listed
+from quant_assets.market.coverage import SETTLED, CellState, Missing
+from quant_assets.market.listed import Listed
 from quant_assets.resources.object_store import claim
 from quant_assets.tables.fetch_reports import write_report
 from quant_assets.tables.layout import DAILY, TOP_LEVEL
@@ -131,8 +132,7 @@ class _Filling:
             return report
         starts = plan.starts()
         report.requested = len(starts)
-        expected = {symbol for session in plan.days.sessions for symbol in listed(listings, session)}
-        report.skipped = len(expected - starts.keys())
+        report.skipped = len(Listed(listings).ever(plan.days.sessions) - starts.keys())
 
         if mode is not Mode.VERIFY:
             # Before the first request: what fails or is killed from here on was asked for all the same.
@@ -196,14 +196,14 @@ class _Filling:
     def _write_all(
         self, plan: Plan, fetched: Fetched, found: Differences, new: pl.DataFrame, report: FillReport
     ) -> None:
-        listings = with_learned(self._store, self._code, self._catalog)
+        listed = Listed(with_learned(self._store, self._code, self._catalog))
         before = plan.stored
         asked_days = {*plan.days.sessions}
         for year in sorted({session.year for session in plan.wanted} | _years(found.old)):
             news = self._news(year, plan, fetched, found, new)
 
             def write(session: date, news: dict[date, CellNews] = news) -> Written:
-                expected = listed(listings, session)
+                expected = listed.at(session)
                 return self._writer.write(
                     session, expected, news[session], before.get(session), self._clock()
                 )

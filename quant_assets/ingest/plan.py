@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
+from functools import reduce
+from itertools import compress
+from operator import or_
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from quant_assets.exchanges import Exchange
-from quant_assets.market.coverage import FINAL, CellState, listed, symbols_sha256
+from quant_assets.ingest.wanted import Symbols, Wanted
+from quant_assets.market.coverage import FINAL, CellState, symbols_sha256
+from quant_assets.market.listed import Listed
 from quant_assets.resources.object_store import ObjectDamaged, ObjectStore
 from quant_assets.tables.layout import DAILY, object_key
 from quant_assets.tables.manifest import Entry, Expected, Manifest
@@ -19,9 +25,6 @@ from quant_assets.tables.parquet import read_table
 
 LOOK_BACK_SESSIONS = 15
 """Sessions before the last one asked for that a run reconciles as well, since its answers hold them anyway."""
-
-
-_MANY_SETS = 500
 
 
 class Mode(StrEnum):
@@ -69,7 +72,7 @@ class Plan:
     """What is wanted of an exchange."""
 
     days: Days
-    wanted: dict[date, set[str]]
+    wanted: Wanted
     """Per session the symbols to ask for; sessions that want none are left out."""
     mode: Mode = Mode.INCREMENTAL
     stored: dict[date, Entry] = field(default_factory=dict[date, Entry])
@@ -89,45 +92,7 @@ class Plan:
 
     def starts(self) -> dict[str, date]:
         """Per symbol the earliest session wanted, in the order in which to ask: see `asking_order`."""
-        first: dict[str, date] = {}
-        for session in sorted(self.wanted):
-            for symbol in self.wanted[session]:
-                first.setdefault(symbol, session)
-        return {symbol: first[symbol] for symbol in asking_order(self.wanted.values())}
-
-
-def asking_order(wanted: Iterable[set[str]]) -> list[str]:
-    """The symbols in the order that completes the most cells, should the source stop answering on the way.
-
-    Of the cells not complete yet, those come next that take the fewest questions each; of their symbols first those
-    that the most of the cells completed on the way need, then by name.
-    """
-    left = Counter(frozenset(symbols) for symbols in wanted if symbols)
-    names = {symbols: sorted(symbols) for symbols in left}
-    order: list[str] = []
-    asked: set[str] = set()
-    while left:
-        best = min(left, key=lambda symbols: (len(symbols - asked) / left[symbols], names[symbols]))
-        order += [symbol for symbol in _by_need(best, left, names[best]) if symbol not in asked]
-        asked |= best
-        # What is complete by now needs no place of its own.
-        left = Counter({symbols: cells for symbols, cells in left.items() if not symbols <= asked})
-        if len(left) > _MANY_SETS:
-            # Weighing them again after each would take longer than asking; their sizes alone are a good guide.
-            rest = sorted(left, key=lambda symbols: (len(symbols) / left[symbols], names[symbols]))
-            return list(dict.fromkeys([*order, *(symbol for symbols in rest for symbol in names[symbols])]))
-    return order
-
-
-def _by_need(best: frozenset[str], left: Counter[frozenset[str]], names: list[str]) -> list[str]:
-    """The symbols of the next cells in the order that completes the cells within them on the way."""
-    if len(left) > _MANY_SETS:
-        return names
-    needed: Counter[str] = Counter()
-    for symbols, cells in left.items():
-        if symbols < best:
-            needed.update(dict.fromkeys(symbols, cells))
-    return sorted(names, key=lambda symbol: -needed[symbol])
+        return self.wanted.starts()
 
 
 def classify_days(exchange: Exchange, days: Sequence[date], now: datetime) -> Days:
@@ -174,23 +139,29 @@ class _Planning:
         self._days, self._listings, self._mode = request.days, request.listings, request.mode
         self._only = None if request.only is None else set(request.only)
         self._expected = Expected(store, exchange.code)
+        self._listed = Listed(request.listings)
+        self._symbols = Symbols(self._listed.names)
+        self._once_each = len(self._symbols.names) == len(self._listed.names)
+        self._of_only = -1 if request.only is None else self._bits(request.only)
+        self._sha256_of: dict[bytes, str] = {}
+        self._bits_of: dict[str, int] = {}
         self._stored: dict[date, Entry] = {}
         self._damaged: dict[date, str] = {}
 
     def plan(self, look_back: int, held: Mapping[str, set[date]]) -> Plan:
         kinds = classify_days(self._exchange, self._days, self._now)
         self._learn([*kinds.sessions, *kinds.closed])
-        wanted: dict[date, set[str]] = {}
+        wanted: dict[date, int] = {}
         for session in kinds.sessions:
             asked, outdated = self._wanted(session)
             if asked or outdated:
                 wanted[session] = asked
         damaged = {day: why for day, why in self._damaged.items() if day in kinds.sessions}
         window: list[date] = []
-        again: dict[date, set[str]] = {}
+        again: dict[date, int] = {}
         if self._mode is Mode.INCREMENTAL and kinds.sessions:
             again = self._again(held)
-        asked_for = {symbol for symbols in [*wanted.values(), *again.values()] for symbol in symbols}
+        asked_for = reduce(or_, [*wanted.values(), *again.values()], 0)
         if asked_for and self._mode is Mode.INCREMENTAL and look_back:
             asked_about = [session for session, symbols in wanted.items() if symbols]
             window = self._window(max(asked_about or kinds.sessions), look_back)
@@ -202,12 +173,13 @@ class _Planning:
                 if missing & asked_for or outdated:
                     wanted[session] = missing & asked_for
         for session, symbols in again.items():
-            wanted[session] = wanted.get(session, set()) | symbols
+            wanted[session] = wanted.get(session, 0) | symbols
         return Plan(
-            kinds, wanted, self._mode, self._stored, window, damaged, _suspended(self._stored),
+            kinds, Wanted(self._symbols, wanted), self._mode, self._stored, window, damaged,
+            _suspended(self._stored),
         )  # fmt: skip
 
-    def _again(self, held: Mapping[str, set[date]]) -> dict[date, set[str]]:
+    def _again(self, held: Mapping[str, set[date]]) -> dict[date, int]:
         """The sessions of which something is held, each with the symbols that were listed and may be asked for."""
         days = sorted({day for dates in held.values() for day in dates})
         sessions = classify_days(self._exchange, days, self._now).sessions
@@ -236,7 +208,7 @@ class _Planning:
                 continue
             if self._only is None or symbol in self._only:
                 again.setdefault(day, set()).add(symbol)
-        return again
+        return {day: self._bits(symbols) for day, symbols in again.items()}
 
     def _window(self, last: date, length: int) -> list[date]:
         calendar = self._exchange.calendar()
@@ -262,35 +234,61 @@ class _Planning:
             self._damaged |= {day: unusable[day.isoformat()] for day in days if day.isoformat() in unusable}
             self._stored |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
 
-    def _wanted(self, session: date) -> tuple[set[str], bool]:
+    def _wanted(self, session: date) -> tuple[int, bool]:
         """The symbols to ask for in a session, and whether its cell was filled for others than are expected now."""
         if session in self._damaged:
-            return set(), False
-        expected = listed(self._listings, session)
+            return 0, False
+        which = self._listed.which(session)
+        expected = self._packed(which)
         try:
-            asked = self._missing(session, expected) if self._mode is Mode.INCREMENTAL else set(expected)
+            asked = self._missing(session, expected, which) if self._mode is Mode.INCREMENTAL else expected
         except ObjectDamaged as error:
             self._damaged[session] = str(error)
-            return set(), False
+            return 0, False
         entry = self._stored.get(session)
         # Also with nobody to ask for: a cell that nobody is expected in, or one filled for other symbols than
         # those expected now (a delisting has become known), has to say so.
-        outdated = not expected if entry is None else entry.expected_sha256 != symbols_sha256(expected)
-        return asked if self._only is None else asked & self._only, outdated
+        outdated = not expected if entry is None else entry.expected_sha256 != self._sha256(which)
+        return asked & self._of_only, outdated
 
-    def _missing(self, session: date, expected: Sequence[str]) -> set[str]:
+    def _missing(self, session: date, expected: int, which: npt.NDArray[np.bool_]) -> int:
         entry = self._stored.get(session)
         if entry is None or entry.state is CellState.CLOSED:
-            return set(expected)
-        settled = {m.symbol for m in entry.missing if not m.worth_asking(self._now.date())}
-        lacking = {m.symbol for m in entry.missing}
-        if entry.expected_sha256 == symbols_sha256(expected):
-            return lacking - settled
-        before = self._expected.symbols(entry.expected_sha256)
+            return expected
+        settled = self._bits(m.symbol for m in entry.missing if not m.worth_asking(self._now.date()))
+        lacking = self._bits(m.symbol for m in entry.missing)
+        if entry.expected_sha256 == self._sha256(which):
+            return lacking & ~settled
+        before = self._before(entry.expected_sha256)
         if before is None:
             # Only where the manifest was made anew from the objects.
-            before = lacking | self._in_cell(session, entry)
-        return (set(expected) - (before - lacking)) - settled
+            before = lacking | self._bits(self._in_cell(session, entry))
+        return expected & ~(before & ~lacking) & ~settled
+
+    def _packed(self, which: npt.NDArray[np.bool_]) -> int:
+        if self._once_each:
+            return self._symbols.packed(which)
+        return self._symbols.bits(compress(self._listed.names, which.tolist()))
+
+    def _sha256(self, which: npt.NDArray[np.bool_]) -> str:
+        """The hash of the symbols that are expected."""
+        key = which.tobytes()
+        if key not in self._sha256_of:
+            self._sha256_of[key] = symbols_sha256(compress(self._listed.names, which.tolist()))
+        return self._sha256_of[key]
+
+    def _before(self, sha256: str) -> int | None:
+        """The symbols that a cell was filled for; None where nobody has noted them."""
+        if sha256 not in self._bits_of:
+            before = self._expected.symbols(sha256)
+            if before is None:
+                return None
+            self._bits_of[sha256] = self._bits(before)
+        return self._bits_of[sha256]
+
+    def _bits(self, symbols: Iterable[str]) -> int:
+        """A set of symbols; of others than are listed there is nothing to ask."""
+        return self._symbols.bits(symbol for symbol in symbols if symbol in self._symbols)
 
     def _in_cell(self, session: date, entry: Entry) -> set[str]:
         if not entry.version:

@@ -74,7 +74,7 @@ class StoredRows:
         if not last:
             return empty_daily()
         first = last[0] - timedelta(days=_A_YEAR)
-        symbols = set[str]().union(*self._wanted.values())
+        symbols = self._wanted.symbols()
         few = sorted(symbols) if len(symbols) <= _FEW_SYMBOLS else None
         found = [empty_daily()]
         # Year by year: few of the rows have a dividend, and only those are kept.

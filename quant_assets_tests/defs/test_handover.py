@@ -12,6 +12,7 @@ import pytest
 from quant_assets.defs.fill_run import fill_turn, one_fill_at_a_time
 from quant_assets.defs.handover import Handover
 from quant_assets.ingest.plan import Days, Plan
+from quant_assets.ingest.wanted import Wanted
 from quant_assets.resources.local_store import LocalObjectStore
 
 DAY = date(2013, 2, 13)
@@ -39,7 +40,7 @@ def test_plan_for_takes_a_plan_only_if_no_other_fill_came_between(
 ) -> None:
     if before:
         before(tmp_path)
-    plan = Plan(Days([DAY], [], []), {DAY: {"IBM"}})
+    plan = Plan(Days([DAY], [], []), Wanted.of({DAY: {"IBM"}}))
     store = LocalObjectStore(tmp_path / "store")
 
     def taken(between: Callable[[Path], object] | None = None) -> bool:

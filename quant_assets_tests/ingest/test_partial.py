@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.ingest.plan import Mode, asking_order
+from quant_assets.ingest.plan import Mode
 from quant_assets.ingest.report import FillReport
+from quant_assets.ingest.wanted import asking_order
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.daily import read_daily
