@@ -21,7 +21,7 @@ from pydantic import (
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, known
-from quant_assets.exchanges_file import Texts
+from quant_assets.exchanges_file import read_texts
 
 SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&_+$-]*$"
 """What Yahoo's symbols are made of: letters, digits and few signs. Anything else would end up in URLs and logs."""
@@ -81,7 +81,7 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
     name, text = _read(path)
     try:
         # As texts, so that the symbols ON and NO are no booleans; a code that stands twice is refused.
-        parsed: object = yaml.load(text, Texts)
+        parsed: object = read_texts(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise CatalogError(f"{name}: not readable as YAML ({error}); correct the file") from error
     if not isinstance(parsed, dict):
