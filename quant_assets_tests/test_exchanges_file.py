@@ -10,7 +10,10 @@ import yaml
 from quant_assets.exchanges_file import read_texts
 
 TEXTS = (
-    *((files("quant_assets") / name).read_text("utf-8") for name in ("exchanges.yaml", "catalog/universes.yaml")),
+    *(
+        (files("quant_assets") / name).read_text("utf-8")
+        for name in ("exchanges.yaml", "catalog/universes.yaml")
+    ),
     "US: [ON, NO, 16:00, ~, 1.50, 2024-02-30, {symbol: Y, name: null}]\n",
     "a: &x [1, 2]\nb: *x\nc: |\n  one\n  two\nd: 'it''s'\n",
     "",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, cast
 
+import numpy as np
 import orjson
 import polars as pl
 
@@ -160,8 +161,49 @@ def _read_result(
             facts=facts,
         )
     # An ex-date without a bar comes as an answer without timestamps, and must not be lost.
-    rows, placed, shifted = stamping.put(_quotes(result))
-    rows, notes = _without_live_row(rows, today.price)
+    found = _read_bars(_quotes(result), stamping, today.price)
+
+    def day(stamp: Any) -> date:
+        return stamping.day(stamp, found.placed)
+
+    splits, dividends, unreadable = read_events(events, day, currency)
+    return FetchResult(
+        symbol,
+        Outcome.OK,
+        bars=found.bars,
+        splits=splits,
+        dividends=dividends,
+        dropped=found.dropped,
+        currency=currency,
+        first_trade=first_trade,
+        meta=today,
+        unreadable=unreadable,
+        shifted=found.shifted,
+        notes=found.notes,
+        facts=facts,
+    )
+
+
+@dataclass(slots=True)
+class _Bars:
+    """The bars of an answer (SERVED_SCHEMA), and what was settled in reading them: see `FetchResult`.
+
+    `placed` are the sessions of stamps at unusual hours.
+    """
+
+    bars: pl.DataFrame
+    dropped: dict[date, str] = field(default_factory=dict[date, str])
+    placed: Mapping[int, date] = field(default_factory=dict[int, date])
+    shifted: list[date] = field(default_factory=list[date])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def _read_bars(rows: pl.DataFrame, stamping: Stamping, price: float | None) -> _Bars:
+    """The bars of quotes (`_quotes`)."""
+    if (plain := _plain_bars(rows, stamping)) is not None:
+        return _Bars(plain)
+    rows, placed, shifted = stamping.put(rows)
+    rows, notes = _without_live_row(rows, price)
     if shifted:
         span = (
             f"{shifted[0]}"
@@ -170,25 +212,26 @@ def _read_result(
         )
         notes.append(f"the bar of {span} was stamped on the day before, and is put on its session")
     bars, dropped = _bars(rows)
+    return _Bars(bars, dropped, placed, shifted, notes)
 
-    def day(stamp: Any) -> date:
-        return stamping.day(stamp, placed)
 
-    splits, dividends, unreadable = read_events(events, day, currency)
-    return FetchResult(
-        symbol,
-        Outcome.OK,
-        bars=bars,
-        splits=splits,
-        dividends=dividends,
-        dropped=dropped,
-        currency=currency,
-        first_trade=first_trade,
-        meta=today,
-        unreadable=unreadable,
-        shifted=shifted,
-        notes=notes,
-        facts=facts,
+def _plain_bars(rows: pl.DataFrame, stamping: Stamping) -> pl.DataFrame | None:
+    """The bars of quotes that have nothing to settle, as most have; None where there may be something.
+
+    That is: whole bars at usual hours, one a day and in order, with volumes that are numbers of shares.
+    """
+    if rows.is_empty() or any(rows[name].null_count() for name in _QUOTE):
+        return None
+    days = stamping.usual_days(rows["timestamp"].to_numpy())
+    volume = rows["volume"].to_numpy()
+    if days is None or not ((volume == np.rint(volume)) & (np.abs(volume) < 2**62)).all():
+        return None
+    return pl.DataFrame(
+        [
+            pl.Series("date", days.astype(np.int32)).cast(pl.Date),
+            *(rows[name] for name in SERVED_SCHEMA if name not in ("date", "volume")),
+            pl.Series("volume", volume.astype(np.int64)),
+        ]
     )
 
 
@@ -214,9 +257,10 @@ def _quotes(result: Mapping[str, Any]) -> pl.DataFrame:
         )
     except _BUILD_ERRORS as error:
         raise UnusableAnswer("quotes that are no numbers") from error
-    if not raw["timestamp"].is_between(-_FAR, _FAR).fill_null(False).all():
+    stamps = raw["timestamp"]
+    if stamps.null_count() or not (-_FAR <= cast("int", stamps.min()) and cast("int", stamps.max()) <= _FAR):
         raise UnusableAnswer("timestamps that are no moments")
-    return raw.with_columns(_adjusted(result, raw.height))
+    return raw.hstack([_adjusted(result, raw.height)])
 
 
 def _without_live_row(rows: pl.DataFrame, price: float | None) -> tuple[pl.DataFrame, list[str]]:
@@ -275,6 +319,8 @@ def _adjusted(result: Mapping[str, Any], length: int) -> pl.Series:
         served = pl.Series("adj_close", cast("list[Any]", values), dtype=pl.Float64, strict=False)
     except _BUILD_ERRORS:
         return none
+    if not served.null_count() and np.isfinite(served.to_numpy()).all():
+        return served
     return served.set(~served.is_finite(), None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
@@ -73,11 +73,14 @@ def read_events(
                     dividends.append((day, _amount(event), kind, _other_currency(event, currency)))
             except (KeyError, *NO_MOMENT):
                 unreadable.append(UnreadableEvent(_stated_day(event, key, day_of), kind, _text(served, kind)))
-    return (
-        pl.DataFrame(splits, schema=SPLITS_SCHEMA, orient="row"),
-        pl.DataFrame(dividends, schema=DIVIDENDS_SCHEMA, orient="row"),
-        unreadable,
-    )
+    return _frame(splits, SPLITS_SCHEMA), _frame(dividends, DIVIDENDS_SCHEMA), unreadable
+
+
+def _frame(rows: Sequence[tuple[object, ...]], schema: pl.Schema) -> pl.DataFrame:
+    # Column by column: polars takes longer to look at each of a few rows.
+    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+    typed = zip(schema.items(), columns, strict=True)
+    return pl.DataFrame([pl.Series(name, list(values), dtype=dtype) for (name, dtype), values in typed])
 
 
 def _ratio(event: Mapping[str, Any]) -> float:

@@ -11,8 +11,11 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 AFTER_CLOSE = timedelta(hours=2)
@@ -20,6 +23,9 @@ AFTER_CLOSE = timedelta(hours=2)
 
 _DAY = timedelta(days=1)
 _BEFORE_ANY_OPENING = time(6)
+_DAY_SECONDS = 86_400
+_FIRST, _BEYOND = -7305, 29_220
+"""Days since 1970 of the first days of 1950 and of 2050."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,25 @@ class Stamping:
         if latest is None or local.time() < latest:
             return today
         return today + _DAY if self._may_trade(today + _DAY) or not self._may_trade(today) else today
+
+    def usual_days(self, stamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+        """The sessions of stamps (days since 1970), where each is at a usual hour of a day of its own and they are in
+        order: what `put` says of them, in a step. None where `put` has to look."""
+        found = _local(stamps, self.zone)
+        if found is None:
+            return None
+        days, seconds = found
+        if not (days[1:] > days[:-1]).all():
+            return None
+        if self.close is None:
+            return days
+        latest = self._latest()
+        odd = seconds < _seconds(_BEFORE_ANY_OPENING)
+        if latest:
+            odd |= seconds >= _seconds(latest)
+        if self.live_at is not None:
+            odd &= stamps != self.live_at
+        return None if odd.any() else days
 
     def put(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, date], list[date]]:
         """Bars on their sessions.
@@ -112,6 +137,34 @@ class Stamping:
     ) -> bool:
         """Whether a bar cannot be of this day: it is closed, or has another bar."""
         return not self._may_trade(day) or usual.get(day, value) != value
+
+
+def _local(
+    stamps: npt.NDArray[np.int64], zone: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """The local days (since 1970) and seconds of the day of stamps; None where one is on a day on which clocks are
+    changed, or of another century."""
+    offsets = _offsets(zone)
+    at = stamps // _DAY_SECONDS - _FIRST
+    if not stamps.size or at.min() < 0 or at.max() >= offsets.size - 1:
+        return None
+    if (offsets[at] != offsets[at + 1]).any():
+        return None
+    local = stamps + offsets[at]
+    return local // _DAY_SECONDS, local % _DAY_SECONDS
+
+
+@cache
+def _offsets(zone: str) -> npt.NDArray[np.int64]:
+    """A zone's seconds ahead of UTC at each midnight UTC of 1950 to 2049."""
+    midnights = pl.Series("at", np.arange(_FIRST, _BEYOND + 1) * _DAY_SECONDS, dtype=pl.Int64)
+    moments = pl.from_epoch(midnights).dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    local = moments.dt.replace_time_zone(None).dt.epoch("s")
+    return (local - midnights).to_numpy()
+
+
+def _seconds(at: time) -> int:
+    return at.hour * 3600 + at.minute * 60 + at.second
 
 
 def _stretches(odd: list[int], days: list[date], usual: Collection[date]) -> list[list[int]]:

@@ -17,7 +17,9 @@ from quant_assets.ingest.wanted import Symbols, Wanted, asking_order
 FIRST = date(2013, 2, 11)
 # More than eight names, so that a set takes more than a byte.
 names = st.sampled_from("ABCDEFGHIJKLMNOPQRST")
-cells = st.dictionaries(st.integers(0, 30).map(lambda n: FIRST + timedelta(days=n)), st.sets(names), max_size=12)
+cells = st.dictionaries(
+    st.integers(0, 30).map(lambda n: FIRST + timedelta(days=n)), st.sets(names), max_size=12
+)
 
 
 @given(cells)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
@@ -191,3 +192,36 @@ def test_midnights_with_the_wrong_daylight_saving_and_midnights_of_utc_are_their
     utc = [at(day, 0, zone="UTC") + max(hours, -1) * 3600 for day in sessions]
     for stamps in (own, utc):
         assert stamping.put(table(stamps))[0]["date"].to_list() == sessions
+
+
+# What is at usual hours is put on its sessions without a look at each.
+
+
+@given(
+    st.sampled_from(["America/New_York", "Australia/Sydney", "Europe/London", "Asia/Kolkata", "UTC"]),
+    st.lists(st.integers(-(10**9), 25 * 10**8), unique=True, max_size=4),
+    st.lists(st.integers(0, 500), unique=True, max_size=6),
+    st.sampled_from([0, 6 * 3600, 14 * 3600 + 1800, 21 * 3600, 23 * 3600]),
+    st.sampled_from([None, time(16), time(23, 30)]),
+)
+def test_usual_days_are_those_that_put_finds(
+    zone: str, far: list[int], near: list[int], hour: int, close: time | None
+) -> None:
+    stamps = sorted({*far, *(1_300_060_800 + day * 86_400 + hour for day in near)})
+    stamping = Stamping(zone, close, live_at=stamps[-1] if stamps else None)
+    days = stamping.usual_days(np.array(stamps, dtype=np.int64))
+    if days is None:
+        return
+    rows = pl.DataFrame({"timestamp": stamps, "adj_close": 1.0, "close": [float(s) for s in stamps]})
+    dated, placed, shifted = stamping.put(rows)
+    assert (placed, shifted) == ({}, [])
+    assert dated["date"].to_physical().to_list() == days.tolist()
+
+
+def test_usual_days_are_found_in_winter_and_summer_and_left_to_put_where_clocks_change() -> None:
+    stamping = Stamping("America/New_York", time(16))
+    opens = [datetime(2013, 3, day, hour, 30, tzinfo=UTC) for day, hour in ((8, 14), (11, 13), (12, 13))]
+    found = stamping.usual_days(np.array([int(at.timestamp()) for at in opens]))
+    assert found is not None
+    assert found.tolist() == [(at.date() - date(1970, 1, 1)).days for at in opens]
+    assert stamping.usual_days(np.array([int(datetime(2013, 3, 10, 13, tzinfo=UTC).timestamp())])) is None
