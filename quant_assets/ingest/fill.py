@@ -11,6 +11,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.exchanges import Exchange
+from quant_assets.ingest.answers import Decisions
 from quant_assets.ingest.cells import CellNews, CellWriter, Written, damaged_cell
 from quant_assets.ingest.closed_days import (
     bars_given_up,
@@ -20,7 +21,7 @@ from quant_assets.ingest.closed_days import (
 )
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.differences import Differences, find_differences
-from quant_assets.ingest.fetch import Decisions, Fetched, fetch
+from quant_assets.ingest.fetch import Fetched, fetch
 from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill

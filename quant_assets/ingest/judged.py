@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from quant_assets.market.bars import ACTIONS, ANSWER_SCHEMA, KEYS, PRICES, conform, empty_daily
+from quant_assets.market.bars import ACTIONS, ANSWER_SCHEMA, KEYS, PRICES, empty_daily
 from quant_assets.market.claims import CLAIM_SCHEMA, Scope
 from quant_assets.market.corporate_actions import as_traded, declared, split_factor_after
 from quant_assets.market.flags import DIVIDEND_HELD, NONE, added, explained
@@ -17,6 +17,7 @@ from quant_assets.market.verdicts.answer import Answer, Held, Kind, Unreadable, 
 from quant_assets.market.verdicts.judge import judge
 from quant_assets.resources.source import FetchResult
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SAME = 1e-4
 _REASON = ("rule", "scope", "kind", "witnesses")
 _OF_BARS_ALONE = (Kind.RESCALED_IN_PART, Kind.HUNDREDFOLD, Kind.FIELD_OUT_OF_LINE)
@@ -53,13 +54,21 @@ def judged(
         accepted: symbol, date, close of rows that a person has accepted: they are held for nothing.
     """
     verdict = judge(_answer(result, stored, sessions))
-    rows = as_traded(result.bars, verdict.splits, verdict.dividends).with_columns(
-        pl.lit(result.symbol).alias("symbol"),
-        pl.lit(result.currency).alias("currency"),
-        pl.lit(NONE).alias("flags"),
-        pl.lit(now).alias("fetched_at"),
+    traded = as_traded(result.bars, verdict.splits, verdict.dividends)
+    same = {
+        "symbol": result.symbol,
+        "currency": result.currency,
+        "flags": NONE,
+        "fetched_at": (now - _EPOCH) // timedelta(microseconds=1),
+    }
+    rows = with_oddities(
+        pl.DataFrame(
+            [
+                _repeated(name, same[name], traded.height) if name in same else traded[name]
+                for name in ANSWER_SCHEMA
+            ]
+        )
     )
-    rows = with_oddities(conform(rows, ANSWER_SCHEMA))
     for one in verdict.explained:
         on_its_days = pl.col("date").is_in(sorted(one.days))
         rows = rows.with_columns(flags=added(pl.col("flags"), explained(one.kind.value), on_its_days))
@@ -88,6 +97,11 @@ def judged(
     )
     held = pl.concat([_with_reasons(rows.filter(doubtful), days), actions.filter(~doubtful)])
     return Judged(kept, held, _notes(result, verdict), verdict.real_moves)
+
+
+def _repeated(name: str, value: object, times: int) -> pl.Series:
+    one = pl.Series(name, [value]) if isinstance(value, int) else pl.Series(name, [value], dtype=pl.String)
+    return one.cast(ANSWER_SCHEMA[name]).new_from_index(0, times)
 
 
 def _answer(result: FetchResult, stored: pl.DataFrame | None, sessions: Collection[date]) -> Answer:

@@ -1,4 +1,4 @@
-"""Which symbols are wanted in which sessions, one bit a symbol and session, and the order in which to ask for them."""
+"""Which symbols are wanted in which sessions, a bit each, and the order in which to ask for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from quant_assets.market.bars import KEYS
+from quant_assets.market.bars import KEYS, day_numbers
 
 _MANY_SETS = 500
 
@@ -68,6 +68,7 @@ class Wanted(Mapping[date, set[str]]):
         self._symbols = symbols
         self._cells = {session: cells[session] for session in sorted(cells)}
         self._sessions = list(self._cells)
+        self._days = day_numbers(pl.Series(self._sessions, dtype=pl.Date))
         self._table: npt.NDArray[np.uint8] | None = None
 
     @classmethod
@@ -107,13 +108,20 @@ class Wanted(Mapping[date, set[str]]):
 
     def sessions_of(self, symbol: str) -> list[date]:
         """The sessions in which a symbol is wanted, in order."""
-        number = self._symbols.number(symbol)
-        if number is None or not self._sessions:
-            return []
-        there = self._by_session()[:, number >> 3] >> np.uint8(number & 7) & np.uint8(1)
+        there = self._where(symbol)
         if there.all():
             return list(self._sessions)
         return [self._sessions[at] for at in np.flatnonzero(there).tolist()]
+
+    def days_of(self, symbol: str) -> npt.NDArray[np.int32]:
+        """The same as days since 1970."""
+        return self._days[self._where(symbol)]
+
+    def _where(self, symbol: str) -> npt.NDArray[np.bool_]:
+        number = self._symbols.number(symbol)
+        if number is None or not self._sessions:
+            return np.zeros(len(self._sessions), dtype=bool)
+        return self._by_session()[:, number >> 3] & np.uint8(1 << (number & 7)) != 0
 
     def among(self, rows: pl.DataFrame) -> pl.Series:
         """Whether each row (symbol, date) is of a symbol wanted in that session."""

@@ -11,6 +11,7 @@ from datetime import date
 
 import polars as pl
 
+from quant_assets.market.bars import day_numbers
 from quant_assets.market.flags import FLAGS, action_dated, joined
 
 _STATED, _SESSION = "stated", "session"
@@ -44,6 +45,9 @@ def on_sessions(splits: pl.DataFrame, dividends: pl.DataFrame, sessions: pl.Seri
         sessions: the exchange's sessions (Date), in order, over all dates that are to be judged. An action dated
             before the first or after the last of them stays as it is: nothing is known of that day.
     """
+    if all(_dated_as_they_are(actions, sessions) for actions in (splits, dividends)):
+        moved = pl.DataFrame(schema={_SESSION: pl.Date, _STATED: pl.Date})
+        return ActionsOnSessions(_by_date(splits), _by_date(dividends), moved)
     placed = [_placed(actions, sessions) for actions in (splits, dividends)]
     moved = (
         pl.concat([actions.select(pl.col("date").alias(_SESSION), _STATED) for actions in placed])
@@ -78,14 +82,31 @@ def without_rejected(rows: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame
 
 def flagged(rows: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
     """One symbol's rows (date, flags and more), those that actions have been `moved` to flagged with their dates."""
+    if moved.is_empty():
+        return rows
     stated: dict[date, list[str]] = {}
     for session, day in moved.select(_SESSION, _STATED).rows():
         stated.setdefault(session, []).append(action_dated(day))
-    if not stated:
-        return rows
     codes = {session: ",".join(days) for session, days in stated.items()}
     more = pl.col("date").replace_strict(codes, default=None, return_dtype=pl.String)
     return rows.with_columns(joined(pl.col(FLAGS), more).alias(FLAGS))
+
+
+def _dated_as_they_are(actions: pl.DataFrame, sessions: pl.Series) -> bool:
+    """Whether none of the actions is dated on a closed day, as far as is known: most answers have none that is."""
+    if sessions.is_empty() or actions.is_empty():
+        return True
+    days, open_ = day_numbers(actions["date"]), day_numbers(sessions)
+    at = open_.searchsorted(days)
+    beyond = (days < open_[0]) | (at == open_.size)
+    return bool((beyond | (open_[at.clip(max=open_.size - 1)] == days)).all())
+
+
+def _by_date(actions: pl.DataFrame) -> pl.DataFrame:
+    days = day_numbers(actions["date"])
+    if (days[1:] >= days[:-1]).all():
+        return actions
+    return actions.sort("date", maintain_order=True)
 
 
 def _placed(actions: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:

@@ -14,13 +14,20 @@ S only comes out right when the events reach through now: a split after the want
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from quant_assets.market.bars import PRICES
-from quant_assets.market.folds import ordered_product, ordered_sum
+from quant_assets.market.bars import PRICES, day_numbers
 from quant_assets.market.precision import recovered, recovered_dividends, recovered_volume
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Days = npt.NDArray[np.int32]
+    Floats = npt.NDArray[np.float64]
 
 Adjust = Literal["none", "split", "total_return"]
 Reinvest = Literal["prev_close", "ex_close"]
@@ -34,13 +41,14 @@ def split_factor_after(dates: pl.Series, splits: pl.DataFrame) -> pl.Series:
     """S(t) of each date: the product of the ratios of `splits` (date, ratio) with an ex-date after it."""
     import numpy as np
 
-    ordered = splits.sort("date")
+    days = day_numbers(dates)
+    if splits.is_empty():
+        return pl.Series("split_factor", np.ones(days.size))
+    ordered = splits if splits["date"].is_sorted() else splits.sort("date")
     ratios = ordered["ratio"].to_numpy()
     # tail[i] is the product of the ratios from the i-th split on; tail[n] is 1.
     tail = np.append(np.cumprod(ratios[::-1])[::-1], 1.0)
-    position = np.searchsorted(
-        ordered["date"].to_physical().to_numpy(), dates.to_physical().to_numpy(), side="right"
-    )
+    position = np.searchsorted(day_numbers(ordered["date"]), days, side="right")
     return pl.Series("split_factor", tail[position], dtype=pl.Float64)
 
 
@@ -60,41 +68,82 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
         (`action_dates` moves those of closed days). Several dividends of one ex-date are added up, several ratios
         multiplied.
     """
-    factor = split_factor_after(served["date"], splits)
-    volume = recovered_volume(pl.lit(factor)) if (factor != 1.0).any() else pl.col("volume").fill_null(0)
-    bars = served.with_columns(volume.cast(pl.Int64), *_prices(served, factor))
-    if splits.is_empty() and dividends.is_empty():
-        nothing = (
-            pl.lit(0.0).alias("dividend"),
-            pl.lit(1.0).alias("split_ratio"),
-            pl.lit(1.0).alias("scale"),
-        )
-        return bars.with_columns(*nothing).select(AS_TRADED_COLUMNS).sort("date")
+    import numpy as np
 
-    amounts = (
-        dividends.select("date", declared(dividends, splits))
-        .group_by("date")
-        # A sum of decimals has noise to shed.
-        .agg(ordered_sum(pl.col("amount")).round(_SUM_DECIMALS).alias("dividend"))
+    if not served["date"].is_sorted():
+        served = served.sort("date")
+    factor = split_factor_after(served["date"], splits)
+    volume = served["volume"]
+    if (factor.to_numpy() != 1.0).any():
+        volume = served.select(recovered_volume(pl.lit(factor)).cast(pl.Int64))["volume"]
+    elif volume.null_count():
+        volume = volume.fill_null(0)
+    columns = [*_prices(served, factor), volume.cast(pl.Int64).alias("volume")]
+    days = day_numbers(served["date"])
+    amounts, ratios = _by_day(dividends, splits)
+    dividend, ratio, scale = np.zeros(days.size), np.ones(days.size), factor
+    if amounts or ratios:
+        ex_dates = np.array(sorted({*amounts, *ratios}), dtype=days.dtype)
+        beside = ex_dates[~np.isin(ex_dates, days)]
+        if beside.size:
+            # Ex-dates without a bar.
+            at = np.searchsorted(days, beside)
+            order = np.insert(np.arange(days.size), at, days.size)
+            columns = [
+                column.extend_constant(None if column.name in PRICES else 0, 1).gather(order)
+                for column in columns
+            ]
+            days = np.insert(days, at, beside)
+            scale = split_factor_after(pl.Series(days).cast(pl.Date), splits)
+        dividend, ratio = (
+            _on_days(values, days, otherwise) for values, otherwise in ((amounts, 0.0), (ratios, 1.0))
+        )
+    return pl.DataFrame(
+        [
+            pl.Series("date", days).cast(pl.Date),
+            *columns,
+            pl.Series("dividend", dividend),
+            pl.Series("split_ratio", ratio),
+            scale.alias("scale"),
+        ]
     )
-    ratios = splits.group_by("date").agg(ordered_product(pl.col("ratio")).alias("split_ratio"))
-    actions = amounts.join(ratios, on="date", how="full", coalesce=True)
-    joined = bars.with_columns(_bar=True).join(actions, on="date", how="full", coalesce=True)
-    return joined.select(
-        "date",
-        *PRICES,
-        pl.when(pl.col("_bar")).then("volume").otherwise(0).alias("volume"),
-        pl.col("dividend").fill_null(0.0),
-        pl.col("split_ratio").fill_null(1.0),
-        split_factor_after(joined["date"], splits).alias("scale"),
-    ).sort("date")
+
+
+def _by_day(dividends: pl.DataFrame, splits: pl.DataFrame) -> tuple[dict[int, float], dict[int, float]]:
+    """By ex-date (days since 1970) the sum of the declared amounts and the product of the ratios, in row order."""
+    import numpy as np
+
+    amounts: dict[int, float] = {}
+    ratios: dict[int, float] = {}
+    if not dividends.is_empty():
+        days = day_numbers(dividends["date"]).tolist()
+        for day, amount in zip(days, declared(dividends, splits).to_list(), strict=True):
+            amounts[day] = amounts.get(day, 0.0) + (0.0 if amount is None else amount)
+        # A sum of decimals has noise to shed.
+        rounded = np.round(np.array(list(amounts.values())), _SUM_DECIMALS)
+        amounts = dict(zip(amounts, rounded.tolist(), strict=True))
+    for day, ratio in zip(day_numbers(splits["date"]).tolist(), splits["ratio"].to_list(), strict=True):
+        ratios[day] = ratios.get(day, 1.0) * (1.0 if ratio is None else ratio)
+    return amounts, ratios
+
+
+def _on_days(values: Mapping[int, float], days: Days, otherwise: float) -> Floats:
+    """Per day its value, or another one."""
+    import numpy as np
+
+    found = np.full(days.size, otherwise)
+    those = np.array(list(values), dtype=days.dtype)
+    left, right = (np.searchsorted(days, those, side=side) for side in ("left", "right"))
+    for first, beyond, value in zip(left.tolist(), right.tolist(), values.values(), strict=True):
+        found[first:beyond] = value
+    return found
 
 
 def _prices(served: pl.DataFrame, factor: pl.Series) -> list[pl.Series]:
     """The as-traded prices of served bars."""
     import numpy as np
 
-    values = np.stack([served[name].cast(pl.Float64).to_numpy() for name in PRICES])
+    values = np.stack([served[name].to_numpy() for name in PRICES]).astype(np.float64, copy=False)
     traded = recovered(values, factor.to_numpy())
     return [pl.Series(n, v, nan_to_null=True) for n, v in zip(PRICES, traded, strict=True)]
 
@@ -102,7 +151,7 @@ def _prices(served: pl.DataFrame, factor: pl.Series) -> list[pl.Series]:
 def declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
     """The declared amounts (Float64, null where unknown) of served dividends (date, amount), `splits` after them."""
     factor = split_factor_after(dividends["date"], splits)
-    amounts = recovered_dividends(dividends["amount"].fill_null(float("nan")).to_numpy(), factor.to_numpy())
+    amounts = recovered_dividends(dividends["amount"].to_numpy(), factor.to_numpy())
     return pl.Series("amount", amounts, nan_to_null=True)
 
 

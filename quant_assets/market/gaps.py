@@ -7,10 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from quant_assets.market.coverage import FINAL, SUSPENDED
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,25 @@ def runs_without_bar(
             open_ = []
         before = session
     return [*runs, BarlessSessions(tuple(open_), before, None)] if open_ else runs
+
+
+def runs_where(
+    sessions: Sequence[date], there: npt.NDArray[np.bool_], *, first: date | None = None
+) -> list[BarlessSessions]:
+    """The same, `there` saying of each session whether it has a bar: at once where all have, as most answers do."""
+    import numpy as np
+
+    start = bisect_left(sessions, first) if first else 0
+    lacking = np.flatnonzero(~there[start:]) + start
+    if not lacking.size:
+        return []
+    runs: list[BarlessSessions] = []
+    for run in np.split(lacking, np.flatnonzero(np.diff(lacking) > 1) + 1):
+        begin, beyond = int(run[0]), int(run[-1]) + 1
+        before = sessions[begin - 1] if begin > start else None
+        after = sessions[beyond] if beyond < len(sessions) else None
+        runs.append(BarlessSessions(tuple(sessions[begin:beyond]), before, after))
+    return runs
 
 
 class GapKind(StrEnum):

@@ -46,4 +46,4 @@ class Listed:
 
 def _days(dates: pl.Series, unknown: int) -> npt.NDArray[np.int64]:
     """Days since the epoch, and `unknown` for a null."""
-    return dates.cast(pl.Date).to_physical().cast(pl.Int64).fill_null(unknown).to_numpy()
+    return dates.cast(pl.Int32).cast(pl.Int64).fill_null(unknown).to_numpy()

@@ -49,6 +49,8 @@ def with_oddities(rows: pl.DataFrame) -> pl.DataFrame:
     `stale_price` is said from the `STALE_RUN`-th bar of a run on, so that it depends on nothing that comes later.
     """
     # Most answers have nothing odd, and to see that is quick.
+    if _is_plain(rows):
+        return rows
     odd = rows.select(
         _outside.any().alias("outside"),
         ((pl.col("volume") == 0) & _bar).any().alias("quiet"),
@@ -87,6 +89,17 @@ def with_oddities(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(high.alias("high"), low.alias("low"), flags.alias(FLAGS)).drop(
         "_wide_high", "_wide_low"
     )
+
+
+def _is_plain(rows: pl.DataFrame) -> bool:
+    """Whether all rows are whole bars that were traded, with open and close inside their range."""
+    names = ("open", "high", "low", "close", "volume", "dividend")
+    if any(rows[name].null_count() for name in names):
+        return False
+    open_, high, low, close, volume, _ = (rows[name].to_numpy() for name in names)
+    # Of what is no number none of this is so.
+    inside = (open_ <= high) & (close <= high) & (open_ >= low) & (close >= low)
+    return bool((inside & (volume != 0)).all())
 
 
 def _within_a_step(price: pl.Expr, beyond: pl.Expr) -> pl.Expr:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from quant_assets.market.bars import day_numbers
+
 SAME_HISTORY = (
     "the same history as {}: a rename, or a ticker used again (take one of them out of the universe)"
 )
@@ -24,9 +26,10 @@ class Twins:
 
     def add(self, symbol: str, rows: pl.DataFrame) -> None:
         """Takes note of a symbol's as-traded rows (date, close, volume); of few traded bars nothing is known."""
-        bars = rows.filter(pl.col("volume") > 0).tail(_BARS)
-        if bars.height == _BARS:
-            self._by_bars[hash(tuple(bars.select("date", "close", "volume").iter_rows()))].append(symbol)
+        traded = (rows["volume"].to_numpy() > 0).nonzero()[0][-_BARS:]
+        if traded.size == _BARS:
+            bars = (day_numbers(rows["date"]), rows["close"].to_numpy(), rows["volume"].to_numpy())
+            self._by_bars[hash(tuple(tuple(of_bars[traded].tolist()) for of_bars in bars))].append(symbol)
 
     def found(self) -> list[list[str]]:
         """Those with one history, each group sorted."""

@@ -49,6 +49,7 @@ _ROW_RULES = {
 
 _BELIEVED_AFTER = 5
 """Bars after an unexplained move that have to keep to its level: then the move is believed, as a crash is."""
+_SURELY_BELIEVABLE = 0.99 * BELIEVABLE
 _RECENT_DAYS = 30
 """Calendar days up to which two bars in a row are compared: after a long suspension any price may be right."""
 
@@ -148,7 +149,7 @@ def with_context(
     accepted: pl.DataFrame,
     rejected: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """`rows` (ANSWER_SCHEMA, whole answers sorted by symbol and date) with the columns CONTEXT.
+    """`rows` (ANSWER_SCHEMA, whole answers by date, one after another) with the columns CONTEXT.
 
     Args:
         sessions: the exchange's sessions over the dates of `rows`.
@@ -165,18 +166,8 @@ def with_context(
     )
     known = rows.join(facts, on="symbol", how="left", maintain_order="left")
     said = {
-        name: known.select(KEYS)
-        .join(
-            (pl.DataFrame(schema={key: rows.schema[key] for key in KEYS}) if decided is None else decided)
-            .select(KEYS)
-            .unique()
-            .with_columns(pl.lit(True).alias(name)),
-            on=KEYS,
-            how="left",
-            maintain_order="left",
-        )[name]
-        .fill_null(False)
-        for name, decided in (("_accepted", accepted), ("_rejected", rejected))
+        "_accepted": _among(known, accepted),
+        "_rejected": pl.lit(False) if rejected is None else _among(known, rejected),
     }
     marked = known.with_columns(
         session=pl.col("date").is_in(sessions.implode()),
@@ -186,16 +177,41 @@ def with_context(
         & (pl.col("delisted_on").is_null() | (pl.col("date") <= pl.col("delisted_on"))),
         **said,
     )
-    explained = pl.Series("explained", [True] * rows.height, dtype=pl.Boolean)
-    since_accepted = pl.Series("since_accepted", [False] * rows.height, dtype=pl.Boolean)
+    explained = pl.Series("explained", [True]).new_from_index(0, rows.height)
+    since_accepted = pl.Series("since_accepted", [False]).new_from_index(0, rows.height)
     # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
-    suspects = marked.filter(exceeds(_move().over("symbol"), BELIEVABLE))["symbol"].unique()
+    moving = marked.filter(pl.col("symbol").is_in(_perhaps_moving(marked).implode()))
+    suspects = moving.filter(exceeds(_move().over("symbol"), BELIEVABLE))["symbol"].unique()
     for symbol in suspects:
         of_symbol = marked.with_row_index("at").filter(pl.col("symbol") == symbol)
         good, beside_accepted = _explained(of_symbol)
         explained.scatter(of_symbol["at"], good)
         since_accepted.scatter(of_symbol["at"], beside_accepted)
     return marked.with_columns(explained, since_accepted).select(*rows.columns, *CONTEXT)
+
+
+def _among(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.Series | pl.Expr:
+    """Whether each row is one of those decided about."""
+    if decided.is_empty():
+        return pl.lit(False)
+    found = rows.select(KEYS).join(
+        decided.select(KEYS).unique().with_columns(_there=True), on=KEYS, how="left", maintain_order="left"
+    )
+    return found["_there"].fill_null(False)
+
+
+def _perhaps_moving(rows: pl.DataFrame) -> pl.Series:
+    """The symbols of which a close may be far from the one before it: all that are, quickly found."""
+    import numpy as np
+
+    close = rows["close"].forward_fill().to_numpy()
+    same = rows.select(pl.col("symbol") == pl.col("symbol").shift(1)).to_series().to_numpy()[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = close[1:] / close[:-1]
+        # Of what is no number neither is so.
+        near = (move < _SURELY_BELIEVABLE) & (move * _SURELY_BELIEVABLE > 1.0)
+    far = np.flatnonzero(same & ~near) + 1
+    return rows["symbol"].gather(far).unique()
 
 
 def _move() -> pl.Expr:
@@ -253,8 +269,49 @@ def validate(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFr
 
 def validate_answer(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The same for rows with context (`with_context`), by all rules; both results are ANSWER_SCHEMA (and `rule`)."""
-    good, refused = _split(AnsweredBar, rows)
+    rows = rows.lazy().collect()
+    doubtful = rows
+    if (surely := _surely_good(rows)) is not None:
+        # The schema weighs every rule of every row, and next to all rows keep them all.
+        doubtful = rows.filter(~surely)
+    good, refused = _split(AnsweredBar, doubtful)
+    if doubtful.height < rows.height:
+        good = rows.join(refused, on=KEYS, how="anti", maintain_order="left") if refused.height else rows
     return good.select(list(ANSWER_SCHEMA)), refused.select(*ANSWER_SCHEMA, "rule")
+
+
+def _surely_good(rows: pl.DataFrame) -> pl.Series | None:
+    """Which rows keep every rule of AnsweredBar, as far as a quick look tells; None where one is there twice, or
+    perhaps."""
+    import numpy as np
+
+    keys = rows.select(
+        repeated=(pl.col("symbol") == pl.col("symbol").shift(1))
+        & (pl.col("date") <= pl.col("date").shift(1)),
+        run=(pl.col("symbol") != pl.col("symbol").shift(1)).fill_null(True),
+    )
+    of_runs = rows["symbol"].filter(keys["run"])
+    if (
+        any(rows[n].null_count() for n in KEYS)
+        or keys["repeated"].any()
+        or of_runs.n_unique() < of_runs.len()
+    ):
+        return None
+    # What is no number, and a null, is in none of these bounds.
+    price = [rows[name].to_numpy() for name in ("open", "high", "low", "close")]
+    lowest, highest = np.minimum.reduce(price), np.maximum.reduce(price)
+    volume, dividend, ratio, scale = (
+        rows[name].to_numpy() for name in ("volume", "dividend", "split_ratio", "scale")
+    )
+    fine = (lowest > 0) & (highest < np.inf) & (price[1] >= price[2])
+    fine &= (volume >= 0) & (dividend >= 0) & (dividend < np.inf)
+    fine &= (ratio > 0) & (ratio < np.inf) & (scale > -np.inf) & (scale < np.inf)
+    for name in ("session", "currency_known", "listed", "explained"):
+        fine &= rows[name].fill_null(False).to_numpy() if rows[name].null_count() else rows[name].to_numpy()
+    for name in ("currency", "flags", "fetched_at"):
+        if rows[name].null_count():
+            fine &= rows[name].is_not_null().to_numpy()
+    return pl.Series("surely", fine)
 
 
 def _split(schema: type[DailyBar], rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -66,6 +66,9 @@ def unlike_the_others(amount: float, usual: float, others: Collection[float]) ->
     A symbol that pays by its profits, or next to nothing every other time, does pay a hundredth of its median: there
     only the hundredth of the very amount of a payment looks like another unit.
     """
+    # Nearly all are in the same unit; to count decimals takes longer.
+    if not looks_like_a_unit(amount / usual, max(_FINER_NEAR, _UNIT_NEAR)):
+        return False
     near = _FINER_NEAR if _is_finer(amount, others) else _UNIT_NEAR
     if not looks_like_a_unit(amount / usual, near):
         return False

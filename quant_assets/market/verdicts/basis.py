@@ -48,6 +48,8 @@ class Basis:
 
 def share_basis(answer: Answer, series: Series) -> Basis:
     """Finds the one reading of the listed splits that the witnesses carry."""
+    if answer.splits.is_empty():
+        return Basis(_frame(()), _unreadable(answer, series))
     listed, repeated_on = _once_a_day(answer.splits)
     explained = [
         Explained(Kind.REPEATED_SPLIT, frozenset({day}), f"the split of {day} is listed twice on that day")
@@ -95,7 +97,8 @@ def _once_a_day(splits: pl.DataFrame) -> tuple[list[_Split], list[date]]:
     """The listed splits in order, equal ones of one day once; and the days that had equal ones."""
     seen: list[_Split] = []
     twice: list[date] = []
-    for day, ratio in splits.sort("date").select("date", "ratio").iter_rows():
+    ordered = splits if splits["date"].is_sorted() else splits.sort("date")
+    for day, ratio in zip(ordered["date"].to_list(), ordered["ratio"].to_list(), strict=True):
         if any(day == other and isclose(ratio, known, rel_tol=1e-6) for other, known in seen):
             twice.append(day)
         else:
@@ -186,4 +189,5 @@ def _unreadable(answer: Answer, series: Series) -> list[Held]:
 
 
 def _frame(splits: Sequence[_Split]) -> pl.DataFrame:
-    return pl.DataFrame(list(splits), schema=SPLITS_SCHEMA, orient="row")
+    columns = ([day for day, _ in splits], [ratio for _, ratio in splits])
+    return pl.DataFrame(dict(zip(SPLITS_SCHEMA, columns, strict=True)), schema=SPLITS_SCHEMA)

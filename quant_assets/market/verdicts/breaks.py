@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 from datetime import date
+from functools import lru_cache
 from math import log
 
 import numpy as np
@@ -56,7 +57,7 @@ def off_scale(answer: Answer, series: Series, splits: pl.DataFrame) -> list[Held
         return []
     held: list[Held] = []
     shares = np.zeros(series.days.size) if splits.is_empty() else expected_falls(answer, series)
-    for day, ratio in splits.select("date", "ratio").iter_rows():
+    for day, ratio in zip(splits["date"].to_list(), splits["ratio"].to_list(), strict=True):
         ex = int(np.searchsorted(series.days, np.datetime64(day, "D")))
         found = steps_by_ratio(series, ratio, ex, shares)
         if found is None:
@@ -296,9 +297,19 @@ def _sums_up(answer: Answer, series: Series) -> bool:
     return bool(answer.price) and abs(answer.price - series.closes[-1]) <= 1e-6 * series.closes[-1]
 
 
+@lru_cache(maxsize=8)
+def _in_order(sessions: frozenset[date]) -> npt.NDArray[np.datetime64]:
+    """The same set for every answer of a run."""
+    return np.array(sorted(sessions), dtype="datetime64[D]")
+
+
 def beside_closed_days(answer: Answer, series: Series) -> list[Held]:
     """Bars on a closed day shortly before a session without one: those between may be the bars of the days after."""
-    stray = [day for day in series.days.tolist() if day not in answer.sessions] if answer.sessions else []
+    if not answer.sessions:
+        return []
+    open_ = _in_order(answer.sessions)
+    at = np.searchsorted(open_, series.days)
+    stray: list[date] = series.days[open_[at.clip(max=open_.size - 1)] != series.days].tolist()
     if not stray:
         return []
     have = set(series.days.tolist())

@@ -86,6 +86,7 @@ class _Weighing:
     ) -> None:
         self._answer, self._series, self._known = answer, series, known
         self._gaps = series.gaps
+        self._positions: dict[date, int | None] = {}
         self._doubtful = {at for day in doubtful if (at := self._position(day)) is not None}
         self._implied, self._slack = implied_dividends(series), _slack(series)
         self._paid = Paid(pl.DataFrame(schema=DIVIDENDS_SCHEMA))
@@ -95,6 +96,7 @@ class _Weighing:
 
     def run(self) -> Paid:
         listed = self._readable()
+        self._find(listed)
         self._ordinary = self._ordinary_ones(
             {day: sum(amount for amount, _ in parts) for day, parts in listed.items()}
         )
@@ -102,14 +104,27 @@ class _Weighing:
             self._weigh(day, listed[day])
         self._repeated()
         self._left_out(listed.keys())
-        self._paid.dividends = pl.DataFrame(sorted(self._kept.items()), schema=DIVIDENDS_SCHEMA, orient="row")
+        days = sorted(self._kept)
+        columns = (days, [self._kept[day] for day in days])
+        self._paid.dividends = pl.DataFrame(
+            dict(zip(DIVIDENDS_SCHEMA, columns, strict=True)), schema=DIVIDENDS_SCHEMA
+        )
         return self._paid
 
     def _position(self, day: date) -> int | None:
         """Where the series has a day's bar."""
-        days = self._series.days
-        at = int(np.searchsorted(days, np.datetime64(day, "D")))
-        return at if at < days.size and days[at] == np.datetime64(day, "D") else None
+        if day not in self._positions:
+            self._find([day])
+        return self._positions[day]
+
+    def _find(self, wanted: Collection[date]) -> None:
+        """Looks up many days at once."""
+        days, those = self._series.days, np.array(list(wanted), dtype="datetime64[D]")
+        at = np.searchsorted(days, those)
+        there = at < days.size
+        there[there] = days[at[there]] == those[there]
+        places = zip(wanted, at.tolist(), there.tolist(), strict=True)
+        self._positions |= {day: place if known else None for day, place, known in places}
 
     def _hold(self, kind: Kind, day: date, amount: float | None, reason: str, witnesses: str = "") -> None:
         self._kept.pop(day, None)
@@ -128,8 +143,8 @@ class _Weighing:
                 )
         unreadable = {one.day for one in self._paid.held}
         listed: dict[date, list[tuple[float, str]]] = {}
-        columns = self._answer.dividends.select("date", "amount", "kind", "currency")
-        for day, amount, kind, currency in columns.iter_rows():
+        columns = (self._answer.dividends[name].to_list() for name in ("date", "amount", "kind", "currency"))
+        for day, amount, kind, currency in zip(*columns, strict=True):
             if day in unreadable:
                 continue
             if currency not in (None, "", self._answer.currency):

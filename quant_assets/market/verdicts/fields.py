@@ -10,6 +10,8 @@ from quant_assets.market.verdicts.answer import Held, Kind, Series
 
 _FAR = log(4.0)
 """Difference of logarithms beyond which one of four prices is none of the day's."""
+_SURELY_NEAR = 3.9
+"""No price of a bar is far from the others where the highest is less than so many times the lowest."""
 _FEW_TICKS = 0.002
 """Prices up to here move by whole ticks of 0.0001, so that several times the price is a day like others."""
 
@@ -18,6 +20,9 @@ def out_of_line(series: Series) -> list[Held]:
     """The bars with an open, high, low or close of more than four times the others, or less than a fourth."""
     names = ("open", "high", "low", "close")
     prices = np.vstack([series.opens, series.highs, series.lows, series.closes])
+    least, most = prices.min(axis=0), prices.max(axis=0)
+    if ((least > 0) & (most < _SURELY_NEAR * least)).all():
+        return []
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(prices)
         middle = np.median(logs, axis=0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
+import numpy as np
 import polars as pl
 
 from quant_assets.market.corporate_actions import split_factor_after
 from quant_assets.market.verdicts.amounts import ORDINARY
-from quant_assets.market.verdicts.answer import Answer, Series, Verdict
+from quant_assets.market.verdicts.answer import Answer, Series, Verdict, floats
 from quant_assets.market.verdicts.basis import share_basis
 from quant_assets.market.verdicts.breaks import beside_closed_days, off_scale
 from quant_assets.market.verdicts.dividends import weigh_dividends
@@ -49,7 +50,8 @@ def _stored_dividends(answer: Answer, splits: pl.DataFrame) -> Mapping[date, flo
     """Per day the stored dividend, on today's share basis, where it is an ordinary one."""
     if answer.stored.is_empty():
         return {}
-    ordinary = pl.col("dividend") < ORDINARY * pl.col("close")
-    rows = answer.stored.filter(ordinary).select("date", "dividend")
-    served = rows["dividend"] / split_factor_after(rows["date"], splits)
-    return dict(zip(rows["date"].to_list(), served.to_list(), strict=True))
+    dividends, closes = (floats(answer.stored[name]) for name in ("dividend", "close"))
+    ordinary = np.flatnonzero(dividends < ORDINARY * closes)
+    days = answer.stored["date"][ordinary]
+    served = dividends[ordinary] / split_factor_after(days, splits).to_numpy()
+    return dict(zip(days.to_list(), served.tolist(), strict=True))

@@ -19,6 +19,7 @@ _LARGE = log(3.0)
 """Ratios from here on are no day's move of the market, but for the rarest; the price moves on the ex-date as well."""
 _SHARE, _SHARE_OF_LARGE, _MOST = 0.12, 0.2, 0.35
 """The same as shares of the ratio's own logarithm: what a step may be off, and may at most."""
+_ROUNDING = 1e-9
 _SPECIAL = 0.1
 """Share of the price before from which a dividend can hide a step by a ratio, or look like one."""
 
@@ -81,6 +82,9 @@ def steps_by(series: Series, size: float, shares: Floats, *, near: float | None 
         near = min(
             max(_NEAR * series.usual, _NEAREST, share * size), max(_FURTHEST, share * size), _MOST * size
         )
+    # Without the dividends moves are smaller, if anything.
+    if np.abs(series.moves).max(initial=0.0) < size - max(near, _MOST * size) - _ROUNDING:
+        return None
     moves, gaps = _without_dividends(series.moves, shares), _without_dividends(series.gaps, shares)
     off, gap_off = np.abs(np.abs(moves) - size), np.abs(np.abs(gaps) - size)
     at = (off <= near) & (gap_off <= 1.5 * near)

@@ -1,0 +1,88 @@
+"""Answers put together in batches: what the rules have to know of their rows is found for many symbols at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from quant_assets.exchanges import Exchange
+from quant_assets.ingest.answers import Answer, OpenDays
+from quant_assets.ingest.plan import Plan
+from quant_assets.market.bars import ANSWER_SCHEMA, day_numbers
+
+_ROWS = 200_000
+
+
+class Batch:
+    """The rows of answers that are wanted or compared, until they are validated.
+
+    `listings` (symbol, listed_on, delisted_on, currency where the catalog names one) as stated.
+    """
+
+    def __init__(self, exchange: Exchange, plan: Plan, listings: pl.DataFrame, days: OpenDays) -> None:
+        self._currencies, self._listings = pl.Series(exchange.currencies), listings
+        self._wanted, self._known = plan.wanted, days.known
+        self._sessions = day_numbers(days.known)
+        self._look_back = day_numbers(pl.Series(plan.look_back, dtype=pl.Date))
+        bounds = listings.select("symbol", *(pl.col(n).cast(pl.Int32) for n in ("listed_on", "delisted_on")))
+        self._listed = {symbol: (first, last) for symbol, first, last in bounds.iter_rows()}
+        self._ready: list[pl.DataFrame] = []
+        self._waiting: list[tuple[Answer, npt.NDArray[np.bool_]]] = []
+        self._rows = self._whole = 0
+
+    def add(self, answer: Answer) -> None:
+        """Takes an answer in."""
+        relevant = self._relevant(answer)
+        self._rows += int(relevant.sum())
+        if answer.rows.width > len(ANSWER_SCHEMA):
+            self._settle()
+            self._ready.append(answer.rows.filter(relevant))
+            return
+        self._waiting.append((answer, relevant))
+        self._whole += answer.rows.height
+        if self._whole >= _ROWS:
+            # A whole answer may be much longer than what is wanted of it.
+            self._settle()
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many rows as are validated at once."""
+        return self._rows >= _ROWS
+
+    def validated(self) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+        """Takes everything out, as `validate_answer` tells good rows from others; None where there is nothing."""
+        from quant_assets.market.validation import validate_answer
+
+        self._settle()
+        rows, self._ready, self._rows = self._ready, [], 0
+        return validate_answer(pl.concat(rows)) if rows else None
+
+    def in_context(self, *answers: Answer) -> pl.DataFrame:
+        """The whole rows of answers, with what the rules have to know of them (`validation.CONTEXT`)."""
+        from quant_assets.market.validation import with_context
+
+        rows, accepted, rejected = (
+            pl.concat(frames)
+            for frames in zip(*((a.rows, a.accepted, a.rejected) for a in answers), strict=True)
+        )
+        return with_context(rows, self._known, self._currencies, self._listings, accepted, rejected)
+
+    def _settle(self) -> None:
+        if self._waiting:
+            answers, relevant = zip(*self._waiting, strict=True)
+            self._ready.append(self.in_context(*answers).filter(np.concatenate(relevant)))
+            self._waiting, self._whole = [], 0
+
+    def _relevant(self, answer: Answer) -> npt.NDArray[np.bool_]:
+        """Which rows are of wanted and compared sessions, or on days that should have none."""
+        symbol, days = answer.result.symbol, day_numbers(answer.rows["date"])
+        asked = np.concatenate([self._wanted.days_of(symbol), self._look_back])
+        closed = ~np.isin(days, self._sessions) & (days >= asked.min()) & (days <= asked.max())
+        first, last = self._listed.get(symbol, (None, None))
+        unlisted = np.zeros(days.size, dtype=bool)
+        if first is not None:
+            unlisted |= days < first
+        if last is not None:
+            unlisted |= days > last
+        return np.isin(days, asked) | closed | unlisted
