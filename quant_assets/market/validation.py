@@ -205,7 +205,7 @@ def _perhaps_moving(rows: pl.DataFrame) -> pl.Series:
     import numpy as np
 
     close = rows["close"].forward_fill().to_numpy()
-    same = rows.select(pl.col("symbol") == pl.col("symbol").shift(1)).to_series().to_numpy()[1:]
+    same = rows.select(pl.col("symbol").eq_missing(pl.col("symbol").shift(1))).to_series().to_numpy()[1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         move = close[1:] / close[:-1]
         # Of what is no number neither is so.

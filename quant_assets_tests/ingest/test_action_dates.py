@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest import fetch
+from quant_assets.ingest import answers
 from quant_assets.ingest import judged as ingest_judged
 from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.plan import Mode
@@ -209,7 +209,7 @@ def believed(answer: Answer) -> Verdict:
 def lost(harness: Harness, market: ReplayHandle, monkeypatch: pytest.MonkeyPatch) -> Harness:
     """A store of before: the rows are there, the actions wait in quarantine."""
     with monkeypatch.context() as before:
-        before.setattr(fetch, "on_sessions", as_it_was)
+        before.setattr(answers, "on_sessions", as_it_was)
         before.setattr(ingest_judged, "judge", believed)
         fill(harness)
     assert read_quarantine(harness.store, "US").height == 6
