@@ -635,11 +635,11 @@ def test_a_symbols_years_in_a_bucket_cost_few_requests(
     with fault_proxy(emulator) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
         assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
-        # The catalog, which years there are in manifest and history, and of each year the two objects.
-        assert proxy.asked == {"GET": 1 + 2 + 2 * 2}
+        # The catalog, which years there are of cells, history and manifest, and of each year the two objects.
+        assert proxy.asked == {"GET": 1 + 3 + 2 * 2}
         assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
-        # Of a history that has not been replaced nothing is read again.
-        assert proxy.asked == {"GET": (1 + 2 + 2 * 2) + (1 + 2 + 2)}
+        # Again the catalog, and what there is: no object has been replaced.
+        assert proxy.asked == {"GET": (1 + 3 + 2 * 2) + (1 + 3)}
 
 
 class Far(LocalObjectStore):

@@ -109,17 +109,16 @@ def _of_years(
             return empty_daily()
         years = range(max(span[0].year, min(found)), min(span[1].year, max(found)) + 1)
         # The two of a year may be read in any order: a cell in which they differ is read as it is now.
-        known = pool.map(partial(manifest.known, exchange), years)
+        known = pool.submit(manifest.years, exchange, years)
         if wanted is not None and len(wanted) <= _FEW_SYMBOLS:
             parts = [pool.submit(_part, store, compacted.get(year), wanted) for year in years]
-            entries = dict(zip(years, known, strict=True))
-            return _of_parts(store, exchange, wanted, span, [part.result() for part in parts], entries)
+            return _of_parts(store, exchange, wanted, span, [part.result() for part in parts], known.result())
         histories = [pool.submit(_history, store, compacted.get(year), wanted) for year in years]
         rows = pool.map(
             partial(_year, store, exchange, wanted, span),
             years,
             [history.result() for history in histories],
-            known,
+            known.result().values(),
         )
         return together([_NOTHING, *rows])
 
