@@ -55,7 +55,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         make_symbol_catalog(exchanges, settings.universe),
         make_daily_prices(grids, exchanges, rules),
         make_price_history(grids, exchanges),
-        make_weekly_prices(grids, exchanges),
+        make_weekly_prices(grids, exchanges, settings.memory_mb),
         make_symbol_profiles(grids, exchanges),
         make_exchange_profiles(exchanges),
     ]

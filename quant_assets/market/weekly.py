@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import overload
+from typing import TYPE_CHECKING, Any, overload
 
 import polars as pl
 
+from quant_assets.market.bars import PRICES
 from quant_assets.market.folds import ordered_product, ordered_sum
 from quant_assets.market.weeks import MONDAY, days_before_monday
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 WEEKLY_SCHEMA = pl.Schema(
     {
@@ -104,13 +108,21 @@ def weekly_bars(
     A volume or dividend of the week that is not known (null) makes its sum null.
 
     A week with a dividend or split and no bar keeps its row (null prices, zero sessions and volume); a week
-    with neither has none. Made to stream: one grouping of ``daily``, plus a narrow scan for its splits.
+    with neither has none. A LazyFrame is made to stream: one grouping, plus a narrow scan for its splits. A frame
+    sorted by (symbol, date) is quickest: what is equal to both is made of it by runs of neighbouring rows.
 
     Raises polars' ``ColumnNotFoundError`` if a column is missing (on collect, if lazy).
     """
-    if isinstance(daily, pl.DataFrame):
-        return _weekly_bars(daily.lazy(), calendar, first_weekday, missing).collect()
-    return _weekly_bars(daily, calendar, first_weekday, missing)
+    if isinstance(daily, pl.LazyFrame):
+        return _weekly_bars(daily, calendar, first_weekday, missing)
+    rows = daily.select("symbol", "date", *PRICES, "volume", "dividend", "split_ratio")
+    if rows.is_empty():
+        return pl.DataFrame(schema=WEEKLY_SCHEMA)
+    runs = _Runs(rows, first_weekday)
+    if not runs.ordered:
+        rows = rows.sort("symbol", "date")
+        runs = _Runs(rows, first_weekday)
+    return _of_runs(rows, runs, calendar, missing)
 
 
 def _weekly_bars(
@@ -194,3 +206,168 @@ def _later_ratios(daily: pl.LazyFrame, first_weekday: int) -> pl.LazyFrame:
         .group_by("symbol", "date")
         .agg(ordered_product(pl.col("split_ratio")).alias("later_ratio"))
     )
+
+
+_EPOCH = 3
+"""Days from a Monday to the first of 1970, from which days are counted."""
+
+
+class _Runs:
+    """The runs of neighbouring rows that are of one symbol and week, in rows by symbol and date."""
+
+    def __init__(self, rows: pl.DataFrame, first_weekday: int) -> None:
+        import numpy as np
+
+        by_symbol = rows["symbol"].rle().struct.unnest()
+        self.first_weekday = first_weekday
+        self.symbols = by_symbol["value"]
+        ends = np.cumsum(by_symbol["len"].to_numpy().astype(np.int64))
+        starts = np.append(0, ends[:-1])
+        days = rows["date"].to_physical().to_numpy()
+        later = days[1:] > days[:-1]
+        later[starts[1:] - 1] = True
+        # Whether they are what they have to be: no symbol and no day of one stands twice, or before another.
+        self.ordered = bool(later.all()) and bool((self.symbols.slice(1) > self.symbols.head(-1)).all())
+        weeks = (days + (_EPOCH + days_before_monday(first_weekday))) // 7
+        begins = np.ones(len(days), dtype=np.bool_)
+        np.not_equal(weeks[1:], weeks[:-1], out=begins[1:])
+        begins[starts] = True
+        self.first = np.flatnonzero(begins)
+        self.last = np.append(self.first[1:], len(days)) - 1
+        self.week = weeks[self.first].astype(np.int64)
+        self.symbol = np.searchsorted(ends, self.first, side="right")
+        self.days = days
+
+    def of(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The run that each of some rows is in."""
+        import numpy as np
+
+        return np.searchsorted(self.first, rows, side="right") - 1
+
+    def place(self, symbols: pl.Series, weeks: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The run of each (symbol, week); -1 where there is none."""
+        import numpy as np
+
+        least, width = int(self.week.min()), int(np.ptp(self.week)) + 1
+        keys = self.symbol * width + (self.week - least)
+        at = self.symbols.search_sorted(symbols).to_numpy().astype(np.int64)
+        known = np.flatnonzero((at < len(self.symbols)) & (weeks >= least) & (weeks < least + width))
+        known = known[(self.symbols.gather(at[known]) == symbols.gather(known)).to_numpy()]
+        wanted = at[known] * width + (weeks[known] - least)
+        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        places = np.full(len(weeks), -1)
+        places[known] = np.where(keys[found] == wanted, found, -1)
+        return places
+
+    def numbers(self, dates: pl.Series) -> npt.NDArray[Any]:
+        """The weeks of some dates, by number."""
+        import numpy as np
+
+        days = dates.to_physical().to_numpy().astype(np.int64)
+        return (days + (_EPOCH + days_before_monday(self.first_weekday))) // 7
+
+
+def _of_runs(
+    rows: pl.DataFrame, runs: _Runs, calendar: pl.DataFrame, missing: pl.DataFrame | None
+) -> pl.DataFrame:
+    """The weeks of rows by symbol and date: the same as `_weekly_bars` makes, which is asked for the unusual ones."""
+    import numpy as np
+
+    first, last = runs.first, runs.last
+    asked = calendar.select(pl.col("date"), pl.col("asked").fill_null(False))
+    unasked = np.unique(runs.numbers(asked.filter(~pl.col("asked"))["date"]))
+    complete = np.isin(runs.week, np.setdiff1d(runs.numbers(asked["date"]), unasked))
+    if missing is not None and not missing.is_empty():
+        holes = runs.place(missing["symbol"], runs.numbers(missing["date"]))
+        complete[holes[holes >= 0]] = False
+    volume, dividends = _volumes(rows, runs), _dividends(rows, runs)
+    columns = [
+        runs.symbols.gather(runs.symbol).alias("symbol"),
+        _dates("week", runs.week * 7 - _EPOCH),
+        _dates("first_session", runs.days[first]),
+        _dates("last_session", runs.days[last]),
+        pl.Series("sessions", last - first + 1, dtype=pl.Int32),
+        pl.Series("open", rows["open"].to_numpy()[first]),
+        pl.Series("high", np.fmax.reduceat(rows["high"].to_numpy(), first)),
+        pl.Series("low", np.fmin.reduceat(rows["low"].to_numpy(), first)),
+        pl.Series("close", rows["close"].to_numpy()[last]),
+        volume,
+        dividends,
+        pl.Series("split_ratio", np.ones(len(first))),
+        pl.Series("complete", complete),
+    ]
+    unusual = _unusual(rows, runs)
+    if not unusual.size:
+        return pl.DataFrame(columns)
+    is_unusual = np.zeros(len(first), dtype=np.bool_)
+    is_unusual[unusual] = True
+    of_unusual = np.flatnonzero(np.repeat(is_unusual, last - first + 1))
+    made = _weekly_bars(rows[of_unusual].lazy(), calendar, runs.first_weekday, missing).collect()
+    places = runs.place(
+        made["symbol"], (made["week"].to_physical().to_numpy().astype(np.int64) + _EPOCH) // 7
+    )
+    keep = ~is_unusual
+    keep[places] = True
+    frame = pl.DataFrame([column.scatter(places, made[column.name]) for column in columns])
+    return frame if keep.all() else frame.filter(pl.Series(keep))
+
+
+def _unusual(rows: pl.DataFrame, runs: _Runs) -> npt.NDArray[Any]:
+    """The runs in which there is more to do than to compare and to add: a split, a day without a bar."""
+    import numpy as np
+
+    odd = [
+        np.flatnonzero(rows["split_ratio"].to_numpy() != 1.0),
+        np.flatnonzero(rows["dividend"].to_numpy() < 0.0),
+    ]
+    odd += [np.flatnonzero(rows[name].is_null().to_numpy()) for name in PRICES if rows[name].null_count()]
+    return np.unique(runs.of(np.concatenate(odd)))
+
+
+def _volumes(rows: pl.DataFrame, runs: _Runs) -> pl.Series:
+    """Each run's volumes added up, one after the other as floats; null where one is."""
+    import numpy as np
+
+    volumes = rows["volume"]
+    known = volumes.fill_null(0) if volumes.null_count() else volumes
+    shares = known.to_numpy()
+    # Sums of whole numbers are the same in any order, as long as floats hold them.
+    if known.dtype.is_integer() and int(shares.max()) * 7 < 2**53 and int(shares.min()) >= 0:
+        total = np.add.reduceat(shares, runs.first).astype(np.float64)
+    else:
+        number = np.repeat(np.arange(len(runs.first)), runs.last - runs.first + 1)
+        total = np.bincount(number, shares.astype(np.float64))
+    return _without(pl.Series("volume", total), runs, volumes)
+
+
+def _dividends(rows: pl.DataFrame, runs: _Runs) -> pl.Series:
+    """Each run's dividends added up, one after the other; null where one is."""
+    import numpy as np
+
+    paid = (
+        rows["dividend"].fill_null(0.0).to_numpy()
+        if rows["dividend"].null_count()
+        else rows["dividend"].to_numpy()
+    )
+    at = np.flatnonzero(paid)
+    run = runs.of(at)
+    total = np.bincount(run, paid[at], minlength=len(runs.first)).astype(np.float64)
+    largest = np.zeros(len(runs.first))
+    np.maximum.at(largest, run, paid[at])
+    # One dividend is the declared number; a sum has noise to shed.
+    several = np.flatnonzero(total != largest)
+    total[several] = pl.Series(total[several], dtype=pl.Float64).round(_DIVIDEND_DECIMALS).to_numpy()
+    return _without(pl.Series("dividends", total), runs, rows["dividend"])
+
+
+def _without(totals: pl.Series, runs: _Runs, values: pl.Series) -> pl.Series:
+    """`totals` without those of runs in which one of the values is not known."""
+    import numpy as np
+
+    if not values.null_count():
+        return totals
+    return totals.scatter(np.unique(runs.of(np.flatnonzero(values.is_null().to_numpy()))), None)
+
+
+def _dates(name: str, days: npt.NDArray[Any]) -> pl.Series:
+    return pl.Series(name, days).cast(pl.Int32).cast(pl.Date)

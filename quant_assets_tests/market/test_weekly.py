@@ -6,6 +6,7 @@ import math
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -382,8 +383,46 @@ def test_random_histories_agree_with_a_pandas_loop(daily: pl.DataFrame, engine: 
     assert_frame_equal(ours.drop("complete"), theirs, rel_tol=1e-9, abs_tol=6e-4)
     prices = ["open", "high", "low", "close"]
     assert_frame_equal(ours.select(prices), theirs.select(prices), rel_tol=1e-9, abs_tol=0.0)
+    # What is made of runs of rows is the same to the bit.
+    assert_frame_equal(weekly_bars(daily, FULL_WEEK), ours, check_exact=True)
     bars = ours.filter(pl.col("sessions") > 0)
     assert bars.filter((pl.col("low") > pl.col("open")) | (pl.col("close") > pl.col("high"))).is_empty()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_weeks_made_of_runs_of_rows_are_those_of_one_query_to_the_bit(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    largest = int(10 ** chance.integers(1, 17))
+    for symbol in chance.permutation(5):
+        for offset in range(45):
+            if chance.random() < 0.3 * (symbol % 2):
+                continue
+            low, opened, close, high = (
+                np.sort(chance.uniform(1, 100, 4)).round(int(chance.integers(0, 8))).tolist()
+            )
+            bar = (opened, high, low, close, int(chance.integers(0, largest)))
+            made = row(
+                date(2019, 12, 20) + timedelta(offset),
+                None if chance.random() < 0.04 else bar,
+                dividend=float(chance.choice([0.1, 0.2, 1 / 3])) if chance.random() < 0.1 else 0.0,
+                split=float(chance.choice([2.0, 0.5, 1 / 7])) if chance.random() < 0.03 else 1.0,
+                symbol=f"S{symbol}",
+            )
+            for name, share in (("volume", 0.02), ("dividend", 0.02), ("split_ratio", 0.005)):
+                made[name] = None if chance.random() < share else made[name]
+            rows.append(made)
+    daily = frame(*rows)
+    if seed % 2:
+        daily = daily.sample(fraction=1.0, shuffle=True, seed=seed)
+    days = [date(2019, 12, 20) + timedelta(n) for n in range(45) if chance.random() < 0.95]
+    calendar = sessions(*days, unasked=(days[int(chance.integers(0, len(days)))],))
+    lacking = holes(*((f"S{chance.integers(0, 7)}", days[n]) for n in (0, 7, -1)), ("S1", date(2031, 1, 1)))
+    first_weekday = int(chance.integers(0, 7))
+    one_query = weekly_bars(daily.lazy(), calendar, first_weekday, missing=lacking).collect()
+    assert_frame_equal(
+        weekly_bars(daily, calendar, first_weekday, missing=lacking), one_query, check_exact=True
+    )
 
 
 def test_a_week_from_sunday_to_thursday_is_named_by_its_monday() -> None:

@@ -236,6 +236,7 @@ def test_a_fixed_clock_stands_still_in_utc() -> None:
         ("cool_down_seconds", 5.0, 0, -1, None, None),
         ("look_back_sessions", 15, 0, -1, 25, 26),
         ("sweep_days", 30, 1, 0, None, None),
+        ("memory_mb", 512, 64, 63, None, None),
     ],
 )
 def test_each_number_has_its_default_and_its_bounds(

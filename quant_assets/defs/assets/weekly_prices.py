@@ -1,10 +1,10 @@
 """`weekly_prices`: weekly bars on the share basis of each week's last session."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from itertools import groupby
 
 import dagster as dg
-import polars as pl
 
 from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
 from quant_assets.defs.partition_keys import daily_key, split_key
@@ -17,11 +17,14 @@ from quant_assets.market.weeks import MONDAY
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, WEEKLY
-from quant_assets.tables.lineage import Inputs, bars_missing, entries_of, week_inputs
+from quant_assets.tables.lineage import Inputs, entries_of, week_inputs
+from quant_assets.tables.weeks_of_history import expectations, weeks_of_history
 
 
-def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
-    """The asset, over the weekly grid."""
+def make_weekly_prices(
+    grids: Grids, exchanges: Sequence[Exchange], memory_mb: int = 512
+) -> dg.AssetsDefinition:
+    """The asset, over the weekly grid; `memory_mb` bounds the rows that are read at once."""
     by_code = {exchange.code: exchange for exchange in exchanges}
     cells_of_week = dg.MultiPartitionMapping(
         {
@@ -55,62 +58,56 @@ def make_weekly_prices(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Assets
         begun = [(code, by_code[code].week_days(week)[0]) for code, week in weeks.values()]
         cells = entries_of(home, DAILY, begun, reach=6, damaged=damaged)
 
-        def bars() -> Iterator[tuple[str, TableOutput]]:
-            for key, (code, monday) in weeks.items():
-                first, last = (day.isoformat() for day in by_code[code].week_days(monday))
-                inputs = week_inputs(by_code[code], monday, cells[code])
-                sessions, days = inputs.sessions, inputs.days
-                if not sessions:
-                    yield key, TableOutput(None, CellState.CLOSED, f"{code} did not trade that week")
+        def weeks_of(code: str, mondays: Mapping[str, date]) -> Iterator[tuple[str, TableOutput]]:
+            """The weeks of one exchange and year, by key."""
+            exchange = by_code[code]
+            inputs = {key: week_inputs(exchange, monday, cells[code]) for key, monday in mondays.items()}
+            unusable = {key: _why_unusable(exchange, one, damaged[code]) for key, one in inputs.items()}
+            to_make = {
+                key: one
+                for key, one in inputs.items()
+                if not unusable[key] and one.why_stale(made[code].get(one.partition)) is not None
+            }
+            frames = weeks_of_history(home, exchange, to_make, memory_mb=memory_mb)
+            for key, one in inputs.items():
+                if failed := unusable[key]:
+                    yield key, failed
                     continue
-                unusable = [why for day, why in damaged[code].items() if first <= day <= last]
-                if unusable:
-                    yield key, TableOutput(None, CellState.FAILED, unusable[0])
-                    continue
-                if not days:
-                    reason = f"no daily cell of {code} in the week of {monday}: backfill {DAILY} first"
-                    yield key, TableOutput(None, CellState.FAILED, reason)
-                    continue
-                frame = None
-                if inputs.why_stale(made[code].get(monday.isoformat())) is not None:
+                frame = frames.pop(key, None)
+                if frame is None and key in to_make:
                     try:
-                        daily = daily_prices.many([daily_key(code, date.fromisoformat(d)) for d in days])
+                        daily = daily_prices.many(
+                            [daily_key(code, date.fromisoformat(day)) for day in one.days]
+                        )
                     except ObjectDamaged as error:
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
-                    calendar, missing = _expectations(inputs)
-                    frame = weekly_bars(daily, calendar, by_code[code].first_weekday, missing=missing)
-                yield (
-                    key,
-                    TableOutput(
-                        frame,
-                        inputs.state,
-                        inputs_sha256=inputs.sha256,
-                        metadata={"sessions": len(sessions), "cells": len(days)},
-                    ),
-                )
+                    calendar, missing = expectations([one])
+                    frame = weekly_bars(daily, calendar, exchange.first_weekday, missing=missing)
+                facts = {"sessions": len(one.sessions), "cells": len(one.days)}
+                yield key, TableOutput(frame, one.state, inputs_sha256=one.sha256, metadata=facts)
+
+        def bars() -> Iterator[tuple[str, TableOutput]]:
+            for (code, _), keys in groupby(weeks, lambda key: (weeks[key][0], weeks[key][1].year)):
+                yield from weeks_of(code, {key: weeks[key][1] for key in keys})
 
         return PartitionOutputs(bars())
 
     return weekly_prices
 
 
-def _expectations(inputs: Inputs) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What `weekly_bars` has to know of a week: its sessions, and the bars that were expected and are missing."""
-    cells = inputs.cells
-    asked = [
-        (day := session.isoformat()) in cells and cells[day].state is not CellState.CLOSED
-        for session in inputs.sessions
-    ]
-    missing = [
-        (symbol, date.fromisoformat(day)) for day, entry in cells.items() for symbol in bars_missing(entry)
-    ]
-    return (
-        pl.DataFrame(
-            {"date": inputs.sessions, "asked": asked}, schema={"date": pl.Date, "asked": pl.Boolean}
-        ),
-        pl.DataFrame(missing, schema={"symbol": pl.String, "date": pl.Date}, orient="row"),
-    )
+def _why_unusable(exchange: Exchange, week: Inputs, damaged: Mapping[str, str]) -> TableOutput | None:
+    """What there is instead of bars, for a week that none can be made of."""
+    monday = date.fromisoformat(week.partition)
+    if not week.sessions:
+        return TableOutput(None, CellState.CLOSED, f"{exchange.code} did not trade that week")
+    first, last = (day.isoformat() for day in exchange.week_days(monday))
+    if unusable := [why for day, why in damaged.items() if first <= day <= last]:
+        return TableOutput(None, CellState.FAILED, unusable[0])
+    if not week.days:
+        reason = f"no daily cell of {exchange.code} in the week of {monday}: backfill {DAILY} first"
+        return TableOutput(None, CellState.FAILED, reason)
+    return None
 
 
 def _monday(key: str) -> tuple[str, date]:
