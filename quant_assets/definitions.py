@@ -56,7 +56,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         make_daily_prices(grids, exchanges, rules),
         make_price_history(grids, exchanges),
         make_weekly_prices(grids, exchanges, settings.memory_mb),
-        make_symbol_profiles(grids, exchanges),
+        make_symbol_profiles(grids, exchanges, settings.memory_mb),
         make_exchange_profiles(exchanges),
     ]
     return dg.Definitions(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import polars as pl
 
-from quant_assets.market.flags import NONE
-from quant_assets.market.folds import ordered_deviation, ordered_mean, ordered_sum
-from quant_assets.market.moves import LARGE, exceeds
-from quant_assets.market.oddities import STALE_RUN
+from quant_assets.market.folds import ordered_mean
+from quant_assets.market.moves import LARGE
+from quant_assets.market.profile_sums import ROWS, advanced, carried, no_sums
+from quant_assets.market.profile_years import placed, summed
 
 SYMBOL_PROFILE_SCHEMA = pl.Schema(
     {
@@ -123,41 +123,47 @@ def symbol_profiles(
         ValueError: no sessions, or a symbol listed twice.
         polars.exceptions.ColumnNotFoundError: a column is missing.
 
-    One lazy query over all years, whose memory grows with the rows: every part but the runs and returns that
-    cross New Year is a sum over years, so it can be taken year by year should an exchange outgrow it.
+    Holds the rows of a year twice at most beside those given; a history in years that are summed one by one
+    (`market.profile_sums`) needs no more than one of them at a time: `profiles_of_years`.
     """
-    calendar = pl.Series("date", sorted(set(sessions)), dtype=pl.Date)
-    if calendar.is_empty():
-        raise ValueError("a profile needs the exchange's sessions, got none")
+    calendar = _calendar(sessions)
+    rows = (
+        daily.lazy()
+        .select(ROWS)
+        .filter(pl.col("date").is_between(calendar[0], calendar[-1]))
+        .sort("symbol", "date")
+        .collect()
+    )
+    years: dict[int, pl.DataFrame] = {}
+    sums = no_sums()
+    for year in rows["date"].dt.year().unique().sort():
+        of_year = rows.filter(pl.col("date").dt.year() == year)
+        sums = years[year] = advanced(carried(sums), [of_year], largest_move)
+    return profiles_of_years(years, calendar, listings)
+
+
+def profiles_of_years(
+    years: Mapping[int, pl.DataFrame], sessions: Iterable[date], listings: pl.DataFrame
+) -> pl.DataFrame:
+    """The profiles of a history whose years have been summed (`market.profile_sums`), as `symbol_profiles` has them.
+
+    Every year's sums were carried on from the year before it that is here, and no row is outside `sessions`.
+    Raises ValueError: no sessions, or a symbol listed twice.
+    """
+    calendar = _calendar(sessions)
     listed = listings.select("symbol", "listed_on", "delisted_on")
     if not listed["symbol"].is_unique().all():
         twice = sorted(set(listed.filter(pl.col("symbol").is_duplicated())["symbol"]))
         raise ValueError(f"listed more than once: {', '.join(twice)}")
-
-    rows = (
-        daily.lazy()
-        # A dividend that is in doubt is none yet.
-        .select(
-            "symbol", "date", "close", "volume", pl.col("dividend").fill_null(0.0), "split_ratio", "flags"
-        )
-        .filter(pl.col("date").is_between(calendar[0], calendar[-1]))
-        .sort("symbol", "date")
-    )
-    measured = _counted(_bars(rows), calendar, listed, largest_move)
-    actions = rows.group_by("symbol").agg(
-        (pl.col("split_ratio") != 1).sum().alias("splits"),
-        (pl.col("dividend") != 0).sum().alias("dividends"),
-    )
+    ordered = [years[year] for year in sorted(years)]
+    seen = ordered[-1] if ordered else no_sums()
     known = (
-        pl.concat([listed.lazy().select("symbol"), actions.select("symbol")])
+        pl.concat([listed.select("symbol"), seen.select("symbol")])
         .unique()
-        .join(listed.lazy(), on="symbol", how="left")
-        .join(actions, on="symbol", how="left")
-        .join(measured, on="symbol", how="left")
-        .join(_flagged(rows), on="symbol", how="left")
-        .with_columns(pl.col(_COUNTS).fill_null(0), pl.col("flags").fill_null(NONE))
-        .collect()
+        .sort("symbol")
+        .join(listed, on="symbol", how="left", maintain_order="left")
     )
+    known = known.hstack(summed(years, known["symbol"])).hstack(placed(years, calendar, known))
     return (
         _scored(_expected(known, calendar))
         .select(pl.col(name).cast(dtype) for name, dtype in SYMBOL_PROFILE_SCHEMA.items())
@@ -165,114 +171,11 @@ def symbol_profiles(
     )
 
 
-_COUNTS = (
-    "splits",
-    "dividends",
-    "sessions",
-    "covered",
-    "inner_gap",
-    "stale_days",
-    "zero_volume_days",
-    "suspicious_jumps",
-    "flagged_sessions",
-)
-
-
-def _flagged(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Per symbol with flags the number of its flagged rows, and of each code in words; symbols without are absent."""
-    flagged = rows.filter(pl.col("flags") != NONE).select("symbol", "flags")
-    # Few combinations stand for many rows. Of codes with a part of their own (`explained:…`) the kind is counted.
-    combined = flagged.group_by("symbol", "flags").agg(pl.len().alias("rows"))
-    kinds = pl.col("flags").str.split(",").list.eval(pl.element().str.split(":").list.first()).list.unique()
-    of_code = (
-        combined.with_columns(kinds).explode("flags").group_by("symbol", "flags").agg(pl.col("rows").sum())
-    )
-    return (
-        of_code.sort("symbol", "flags")
-        .group_by("symbol", maintain_order=True)
-        .agg(pl.format("{} {}", "flags", "rows").str.join(", ").alias("flags"))
-        .join(combined.group_by("symbol").agg(pl.col("rows").sum().alias("flagged_sessions")), on="symbol")
-    )
-
-
-def _bars(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows with a close, each with what one share held from the bar before it has become.
-
-    Adds `moved` (log of shares' worth plus cash against the close before), `log_return` (log total return),
-    `same` (the close of the bar before, no split between). All null or false on a symbol's first bar.
-    """
-    shares = pl.col("split_ratio").cum_prod()
-    held = (
-        rows.with_columns(shares.over("symbol").alias("shares"))
-        .with_columns(
-            (pl.col("close") * pl.col("shares")).alias("worth"),
-            (pl.col("dividend") * pl.col("shares")).alias("paid"),
-        )
-        .with_columns(
-            pl.col("worth").forward_fill().shift(1).over("symbol").alias("worth_before"),
-            pl.col("paid").cum_sum().over("symbol").alias("cash"),
-        )
-        .with_columns(
-            pl.when(pl.col("paid") != 0)
-            .then((1.0 - pl.col("paid") / pl.col("worth_before")).log())
-            .otherwise(0.0)
-            .fill_null(0.0)  # a dividend before the first bar belongs to no holder we know
-            .cum_sum()
-            .over("symbol")
-            .alias("log_factor")
-        )
-        .filter(pl.col("close").is_not_null())
-    )
-
-    def before(name: str) -> pl.Expr:
-        return pl.col(name).shift(1).over("symbol")
-
-    return held.with_columns(
-        ((pl.col("worth") + pl.col("cash") - before("cash")) / pl.col("worth_before")).log().alias("moved"),
-        (
-            (pl.col("worth") / pl.col("worth_before")).log() - (pl.col("log_factor") - before("log_factor"))
-        ).alias("log_return"),
-        ((pl.col("close") == before("close")) & (pl.col("shares") == before("shares")))
-        .fill_null(False)
-        .alias("same"),
-    )
-
-
-def _counted(
-    bars: pl.LazyFrame, calendar: pl.Series, listed: pl.DataFrame, largest_move: float
-) -> pl.LazyFrame:
-    """Per symbol what its bars alone tell, and how they lie in the calendar within its listing."""
-    positions = calendar.to_frame().lazy().with_row_index("position")
-    # A window of repeated closes is found at its last bar, then every bar it holds is stale.
-    ends_window = pl.all_horizontal(pl.col("same").shift(n, fill_value=False) for n in range(STALE_RUN - 1))
-    stale = pl.any_horizontal(pl.col("ends_window").shift(-n, fill_value=False) for n in range(STALE_RUN))
-    inside = (pl.col("date") >= pl.col("listed_on")).fill_null(True) & (
-        pl.col("date") <= pl.col("delisted_on")
-    ).fill_null(True)
-    placed = (
-        bars.with_columns(ends_window.alias("ends_window"))
-        .with_columns(stale.alias("stale"))
-        .join(positions, on="date", how="left", maintain_order="left")
-        .join(listed.lazy(), on="symbol", how="left", maintain_order="left")
-        .with_columns(pl.when(inside).then(pl.col("position").cast(pl.Int32)).alias("position"))
-        .with_columns(pl.col("position").forward_fill().shift(1).over("symbol").alias("position_before"))
-    )
-    return placed.group_by("symbol").agg(
-        pl.col("date").min().alias("first_session"),
-        pl.col("date").max().alias("last_session"),
-        pl.len().alias("sessions"),
-        pl.col("position").count().alias("covered"),
-        pl.col("position").min().alias("first_position"),
-        pl.col("position").max().alias("last_position"),
-        (pl.col("position") - pl.col("position_before") - 1).max().alias("inner_gap"),
-        pl.col("stale").sum().alias("stale_days"),
-        (pl.col("volume") == 0).sum().alias("zero_volume_days"),
-        exceeds(pl.col("moved").abs(), largest_move).sum().alias("suspicious_jumps"),
-        pl.col("close").max_by("date").alias("last_close"),
-        ordered_sum(pl.col("log_return")).alias("log_total"),
-        ordered_deviation(pl.col("log_return")).alias("deviation"),
-        ordered_mean(pl.col("close") * pl.col("volume")).alias("dollar_volume"),
-    )
+def _calendar(sessions: Iterable[date]) -> pl.Series:
+    calendar = pl.Series("date", sorted(set(sessions)), dtype=pl.Date)
+    if calendar.is_empty():
+        raise ValueError("a profile needs the exchange's sessions, got none")
+    return calendar
 
 
 def _expected(known: pl.DataFrame, calendar: pl.Series) -> pl.DataFrame:

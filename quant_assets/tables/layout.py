@@ -17,7 +17,8 @@ HISTORY = "price_history"
 WEEKLY = "weekly_prices"
 PROFILES = "symbol_profiles"
 EXCHANGES = "exchange_profiles"
-
+PROFILE_SUMS = "profile_sums"
+"""What profiles are made from, by exchange and year: no table, and made anew whenever it is not there."""
 
 TIME_DIMENSION = {DAILY: "date", HISTORY: "year", WEEKLY: "week"}
 """The tables that are partitioned by exchange and time, and what the time is called."""
@@ -35,7 +36,7 @@ RECORDS = (EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUES
 
 MANIFEST = "manifest"
 
-TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, EXCHANGES, MANIFEST, *RECORDS})
+TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, PROFILE_SUMS, EXCHANGES, MANIFEST, *RECORDS})
 """What the first part of a key can be in a store of ours."""
 
 READ_ONCE = (
@@ -67,6 +68,7 @@ _FORMS = {
         for table, time in TIME_DIMENSION.items()
     },
     PROFILES: re.compile(rf"{PROFILES}/{_EXCHANGE}\.parquet"),
+    PROFILE_SUMS: re.compile(rf"{PROFILE_SUMS}/{_EXCHANGE}/{_YEAR}\.parquet"),
     MANIFEST: re.compile(rf"{MANIFEST}/(?P<table>{'|'.join(TIME_DIMENSION)})/{_EXCHANGE}/{_YEAR}\.json"),
 }
 
@@ -121,6 +123,11 @@ def ledger_key(table: str, exchange: str, year: int) -> str:
 def ledger_prefix(table: str, exchange: str) -> str:
     """What the keys of an exchange's RESTATEMENTS or REPLACED begin with."""
     return f"{table}/exchange={exchange}/"
+
+
+def profile_sums_key(exchange: str, year: int) -> str:
+    """Where PROFILE_SUMS of an exchange's year are kept."""
+    return f"{PROFILE_SUMS}/exchange={exchange}/year={year:04d}.parquet"
 
 
 def quarantine_key(exchange: str) -> str:

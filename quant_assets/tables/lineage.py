@@ -24,7 +24,7 @@ from quant_assets.tables.parquet import read_facts
 RULES = {
     HISTORY: "price_history 2",
     WEEKLY: "weekly_prices 2",
-    PROFILES: "symbol_profiles 3",
+    PROFILES: "symbol_profiles 4",
     EXCHANGES: "exchange_profiles 1",
 }
 """Per derived table the name and version of the rule that makes it: a new version makes every partition stale."""

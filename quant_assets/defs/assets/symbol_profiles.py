@@ -1,7 +1,7 @@
 """`symbol_profiles`: how complete and how plausible every symbol's history is, per exchange."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -9,24 +9,35 @@ import polars as pl
 from quant_assets.catalog.build import followed
 from quant_assets.defs.io_manager import TableOutput
 from quant_assets.defs.partitions import EXCHANGE, Grids
-from quant_assets.defs.rendering import coverage_heat_map_svg, markdown_table, price_volume_svg, svg_markdown
+from quant_assets.defs.rendering import (
+    MAX_SYMBOLS,
+    coverage_heat_map_svg,
+    markdown_table,
+    price_volume_svg,
+    svg_markdown,
+)
 from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.market.corporate_actions import adjust
 from quant_assets.market.coverage import CellState, coverage_by_month
-from quant_assets.market.profiles import symbol_profiles as profile_symbols
+from quant_assets.market.profile_years import bars_of
+from quant_assets.market.profiles import profiles_of_years
 from quant_assets.resources.dagster_resources import StoreResource
+from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, PROFILES
 from quant_assets.tables.lineage import profile_inputs
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.profile_sums import sums_of_years
 
 _SKETCHES = 3
 
 
-def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.AssetsDefinition:
-    """The asset, one partition an exchange."""
+def make_symbol_profiles(
+    grids: Grids, exchanges: Sequence[Exchange], memory_mb: int = 512
+) -> dg.AssetsDefinition:
+    """The asset, one partition an exchange; `memory_mb` bounds the rows that are summed at once."""
     by_code = {exchange.code: exchange for exchange in exchanges}
     of_exchange = dg.MultiToSingleDimensionPartitionMapping(EXCHANGE)
 
@@ -47,30 +58,44 @@ def make_symbol_profiles(grids: Grids, exchanges: Sequence[Exchange]) -> dg.Asse
         exchange = by_code[context.partition_key]
         cells = {entry.partition: entry for entry in Manifest(home, DAILY).all(exchange.code)}
         sessions = [d for d, entry in cells.items() if entry.state is not CellState.CLOSED]
-        daily = read_daily(home, exchange.code)
-        if not sessions or daily.is_empty():
+        traded = [d for d, entry in cells.items() if entry.version and entry.rows]
+        if not sessions or not traded:
             raise dg.Failure(
                 f"no daily prices of {exchange.code} yet: backfill {DAILY} first", allow_retries=False
             )
-        first, last = daily["date"].min(), daily["date"].max()
-        calendar = exchange.calendar().sessions(first, last)  # pyright: ignore[reportArgumentType]
+        first, last = date.fromisoformat(min(traded)), date.fromisoformat(max(traded))
+        calendar = exchange.calendar().sessions(first, last)
         listings = with_learned(home, exchange.code, followed(symbol_catalog, exchange.code))
-        profiles = profile_symbols(daily, calendar, listings)
+        years = sums_of_years(home, exchange.code, cells, memory_mb=memory_mb)
+        profiles = profiles_of_years(years, calendar, listings)
         return TableOutput(
             profiles,
             inputs_sha256=profile_inputs(exchange, cells).sha256,
             metadata={
                 "symbols": profiles.height,
                 "quality": round(float(str(profiles["quality"].mean() or 0)), 1),
-                **_pictures(daily, profiles, coverage_by_month(daily, calendar, listings)),
+                "coverage_by_month": _coverage(profiles, years, calendar, listings),
+                "lowest_quality": _worst(profiles),
+                "split_adjusted_prices_and_volume": _sketches(home, exchange.code, profiles),
             },
         )
 
     return symbol_profiles
 
 
-def _pictures(daily: pl.DataFrame, profiles: pl.DataFrame, coverage: pl.DataFrame) -> dict[str, Any]:
-    """What is better looked at than read: coverage by month, the worst symbols, and a few charts."""
+def _coverage(
+    profiles: pl.DataFrame, years: Mapping[int, pl.DataFrame], calendar: list[date], listings: pl.DataFrame
+) -> dg.MetadataValue:
+    """Coverage by month of the symbols that a picture has room for: those least covered."""
+    listed = profiles.filter(pl.col("symbol").is_in(listings["symbol"].implode()))
+    shown = listed.sort("coverage", "symbol", nulls_last=True)["symbol"].head(MAX_SYMBOLS)
+    bars = bars_of(years, shown).with_columns(close=1.0)
+    of_shown = listings.filter(pl.col("symbol").is_in(shown.implode()))
+    picture = coverage_heat_map_svg(coverage_by_month(bars, calendar, of_shown))
+    return dg.MetadataValue.md(svg_markdown(picture, "coverage by month"))
+
+
+def _worst(profiles: pl.DataFrame) -> dg.MetadataValue:
     worst = profiles.sort("quality", "symbol").select(
         "symbol",
         "quality",
@@ -81,18 +106,17 @@ def _pictures(daily: pl.DataFrame, profiles: pl.DataFrame, coverage: pl.DataFram
         "suspicious_jumps",
         "flags",
     )
-    sketched = (
+    return dg.MetadataValue.md(markdown_table(worst, 10))
+
+
+def _sketches(store: ObjectStore, exchange: str, profiles: pl.DataFrame) -> dg.MetadataValue:
+    """Prices and volume of the symbols that are traded most."""
+    most = (
         profiles.sort("dollar_volume", descending=True, nulls_last=True)["symbol"].head(_SKETCHES).to_list()
     )
-    adjusted = adjust(daily.filter(pl.col("symbol").is_in(sketched)).lazy(), "split").collect()
+    adjusted = adjust(read_daily(store, exchange, symbols=most).lazy(), "split").collect()
     sketches = [
         svg_markdown(price_volume_svg(adjusted.filter(pl.col("symbol") == symbol), symbol), symbol)
-        for symbol in sketched
+        for symbol in most
     ]
-    return {
-        "coverage_by_month": dg.MetadataValue.md(
-            svg_markdown(coverage_heat_map_svg(coverage), "coverage by month")
-        ),
-        "lowest_quality": dg.MetadataValue.md(markdown_table(worst, 10)),
-        "split_adjusted_prices_and_volume": dg.MetadataValue.md("\n\n".join(sketches)),
-    }
+    return dg.MetadataValue.md("\n\n".join(sketches))

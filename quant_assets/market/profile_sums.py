@@ -1,0 +1,440 @@
+"""What a profile takes of a year's daily rows: one row a symbol, made in one pass, and moved on by later rows.
+
+A year's sums hold what its rows add up to, and what the next rows have to know of those before: the last close, and
+what has become of a share since. So the years of a history are summed one after the other, each once, and a new
+session moves only the last year's sums on. Every float is added in the order of the rows, from the first one on: rows
+that come in many parts give the same sums as all at once, to the bit, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import polars as pl
+
+from quant_assets.market.flags import NONE
+from quant_assets.market.moves import LARGE
+from quant_assets.market.oddities import STALE_RUN
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+    Bools = npt.NDArray[np.bool_]
+
+ROWS = ("symbol", "date", "close", "volume", "dividend", "split_ratio", "flags")
+"""The columns of daily rows that are summed."""
+
+WORDS = 6
+DAYS = tuple(f"days_{word}" for word in range(WORDS))
+"""The days of the year with a bar: bit d % 64 of word d // 64 is the day d after New Year."""
+
+_OF_THE_YEAR = {
+    "first_session": pl.Date(),
+    "last_session": pl.Date(),
+    **dict.fromkeys(DAYS, pl.UInt64()),
+    **dict.fromkeys(
+        (
+            "sessions",
+            "valued",
+            "stale_days",
+            "zero_volume_days",
+            "suspicious_jumps",
+            "splits",
+            "dividends",
+            "flagged_sessions",
+        ),
+        pl.Int64(),
+    ),
+    **dict.fromkeys(("log_total", "log_squares", "turnover"), pl.Float64()),
+}
+_CARRIED = {
+    "close": pl.Float64(),
+    "shares": pl.Float64(),
+    "cash": pl.Float64(),
+    "log_factor": pl.Float64(),
+    "run": pl.Int64(),
+}
+SUMS_SCHEMA = pl.Schema({"symbol": pl.String(), **_OF_THE_YEAR, **_CARRIED})
+"""A year's sums, sorted by symbol: every symbol that had a row in it or before.
+
+- `first_session`, `last_session`: dates of the year's bars, null without one; `days_…`: all of them.
+- `sessions`: bars; `valued`: those whose volume is known, and `turnover`: their close × volume, added up.
+- `stale_days`, `zero_volume_days`, `suspicious_jumps`, `splits`, `dividends`, `flagged_sessions`: as in a profile. A
+  run of equal closes that becomes stale in this year counts here with all its bars.
+- `log_total`, `log_squares`: log total returns and their squares, added up. The symbol's first bar of all has none.
+- `close`: of its last bar so far; `shares`, `cash`: what one share held then has become and paid since; `log_factor`:
+  the sum of ln(1 − D / close) since; `run`: bars in a row with that close. NaN, 1, 0, 0 and 0 before the first bar.
+
+After them a column `flag:<code>` (Int64) for every code of flags (`market.flags`) that any row of the year has.
+"""
+
+FLAG = "flag:"
+_START = {"close": math.nan, "shares": 1.0}
+
+
+def no_sums() -> pl.DataFrame:
+    """Before the first row."""
+    return pl.DataFrame(schema=SUMS_SCHEMA)
+
+
+def carried(sums: pl.DataFrame) -> pl.DataFrame:
+    """The sums that the next year begins with: those of no row, with what is carried over."""
+    import numpy as np
+
+    nothing = {
+        name: pl.Series(np.zeros(sums.height), dtype=dtype) if dtype != pl.Date else None
+        for name, dtype in _OF_THE_YEAR.items()
+    }
+    columns = {**nothing, **sums.select("symbol", *_CARRIED).to_dict()}
+    return pl.DataFrame({name: columns[name] for name in SUMS_SCHEMA}, schema=SUMS_SCHEMA)
+
+
+def left_over(sums: pl.DataFrame) -> pl.DataFrame:
+    """What the years through this one leave the next one with."""
+    return sums.select("symbol", *_CARRIED)
+
+
+class Mapper(Protocol):
+    """As the built-in `map`: what a function makes of each part, in order."""
+
+    def __call__(
+        self, function: Callable[[pl.DataFrame], pl.DataFrame], parts: Iterable[pl.DataFrame], /
+    ) -> Iterable[pl.DataFrame]: ...
+
+
+def advanced(
+    sums: pl.DataFrame, parts: Iterable[pl.DataFrame], largest_move: float = LARGE, *, each: Mapper = map
+) -> pl.DataFrame:
+    """A year's sums, moved on by rows of the same year.
+
+    Args:
+        sums: `SUMS_SCHEMA`, over earlier rows of the year; at its beginning `carried` or `no_sums`.
+        parts: frames with the columns `ROWS`, each sorted by (symbol, date), which are unique; no symbol's rows lie
+            in two of them, all are later than those that its sums are over. A null close is an action without a
+            bar; a null volume or dividend, which nobody knows, counts neither as zero nor as paid.
+        largest_move: factor (`market.moves`) above which an unexplained move is suspicious.
+        each: goes through the parts; several at once give the same sums.
+
+    Raises ValueError where the rows of a part are of two years.
+    """
+    touched = list(each(partial(_part, sums, largest_move), parts))
+    if not touched:
+        return sums
+    moved = pl.concat(touched, how="diagonal")
+    every = pl.concat([sums.join(moved, on="symbol", how="anti"), moved], how="diagonal")
+    codes = sorted(name for name in every.columns if name.startswith(FLAG))
+    return every.select(*SUMS_SCHEMA, pl.col(codes).fill_null(0)).sort("symbol")
+
+
+def _part(sums: pl.DataFrame, largest_move: float, rows: pl.DataFrame) -> pl.DataFrame:
+    """The sums of the symbols in `rows`, moved on."""
+    import numpy as np
+
+    if rows.is_empty():
+        return no_sums()
+
+    runs = rows["symbol"].rle().struct.unnest()
+    names, lengths = runs["value"], runs["len"].to_numpy().astype(np.int64)
+    own = _before(sums, names)
+    bars, volume = _bars(rows, lengths, own["close"])
+    acts = _Actions(rows, lengths, bars, own)
+    limit = math.log(largest_move)
+
+    moves = bars.close / bars.before
+    np.log(moves, out=moves)
+    jumps = np.abs(moves) > limit
+    same = bars.close == bars.before
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = acts.bars
+        worth = bars.close[at] * acts.shares
+        jumps[at] = np.abs(np.log((worth + acts.cash) / bars.before[at])) > limit
+        moves[at] = np.log(worth / bars.before[at]) - acts.log_factor
+    same[at] &= acts.shares == 1.0
+    # Nobody held a share before a symbol's first bar.
+    moves[bars.firsts[np.isnan(bars.before[bars.firsts])]] = 0.0
+    squares = moves * moves
+    turnover = bars.close * volume
+    if (unknown := np.flatnonzero(np.isnan(volume))).size:
+        turnover[unknown] = 0.0
+    own["valued"] += bars.counts - bars.per_symbol(unknown)
+    own["sessions"] += bars.counts
+    own["zero_volume_days"] += bars.per_symbol(np.flatnonzero(volume == 0))
+    own["suspicious_jumps"] += bars.per_symbol(np.flatnonzero(jumps))
+    own["splits"] += acts.splits
+    own["dividends"] += acts.dividends
+    for name, values in (("log_total", moves), ("log_squares", squares), ("turnover", turnover)):
+        own[name] = bars.folded(values, own[name])
+    own |= acts.left
+    stale, run = _stale(bars, same, own["run"])
+    own["stale_days"] += stale
+    there = bars.there
+    own["run"][there] = run
+    own["close"][there] = bars.close[bars.lasts]
+    own["first_session"][there] = np.minimum(own["first_session"][there], bars.dates[bars.firsts])
+    own["last_session"][there] = bars.dates[bars.lasts]
+    for word, days in zip(DAYS, _days(rows, bars).T, strict=True):
+        own[word] |= days
+    moved = pl.DataFrame({"symbol": names, **{name: own[name] for name in SUMS_SCHEMA if name in own}})
+    ever = pl.col("last_session") != _NEVER
+    return _flagged(
+        rows,
+        moved.with_columns(
+            pl.when(ever).then(pl.col("first_session", "last_session").cast(pl.Int32).cast(pl.Date))
+        ),
+        sums,
+    )
+
+
+_NEVER = -(2**31) + 1
+"""Instead of a date, as a number of days: first sessions have its negative."""
+
+
+def _before(sums: pl.DataFrame, names: pl.Series) -> dict[str, Any]:
+    """By column what the sums of some symbols (sorted) are so far; dates as numbers of days."""
+    import numpy as np
+
+    known = sums["symbol"]
+    at = known.search_sorted(names).to_numpy()
+    mine = np.flatnonzero(at < sums.height)
+    if mine.size:
+        same = (known.gather(at[mine]) == names.gather(mine)).to_numpy()
+        mine = mine[same]
+    of_sums = at[mine]
+    none = {**_START, "first_session": -_NEVER, "last_session": _NEVER}
+    own: dict[str, Any] = {}
+    for name, dtype in list(SUMS_SCHEMA.items())[1:]:
+        column = sums[name]
+        if dtype == pl.Date:
+            column = column.to_physical().cast(pl.Int64).fill_null(none[name])
+        found = column.to_numpy()
+        own[name] = np.full(len(names), none.get(name, 0), dtype=found.dtype)
+        own[name][mine] = found[of_sums]
+    return own
+
+
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """The rows that have a close, and which of the part's symbols they are of."""
+
+    close: Floats
+    before: Floats
+    """The close of the bar before, NaN where there is none."""
+    dates: npt.NDArray[np.int32]
+    symbol: Ints
+    rows: Ints | None
+    """Which of the part's rows each bar is; None: they all are bars."""
+    counts: Ints
+    """Per symbol the number of its bars."""
+    there: Ints
+    """The symbols that have a bar; of them, the positions of the first and the last one:"""
+    firsts: Ints
+    lasts: Ints
+
+    def per_symbol(self, bars: Ints) -> Ints:
+        """How many of some bars each symbol has."""
+        import numpy as np
+
+        return np.bincount(self.symbol[bars], minlength=len(self.counts))
+
+    def folded(self, values: Floats, start: Floats) -> Floats:
+        """Per symbol what its bars' `values` add up to, one after the other, after `start`. Changes `values`."""
+        import numpy as np
+
+        values[self.firsts] += start[self.there]
+        # Adds from the first to the last, which numpy's sums do not.
+        result = np.bincount(self.symbol, values, minlength=len(start))
+        return np.where(self.counts > 0, result, start)
+
+    def next_bar(self, rows: Ints) -> Ints:
+        """The first bar that is not before each of some rows, or the number of bars."""
+        import numpy as np
+
+        return rows if self.rows is None else np.searchsorted(self.rows, rows)
+
+
+def _bars(rows: pl.DataFrame, lengths: Ints, closes_before: Floats) -> tuple[_Bars, Floats]:
+    """The bars of a part, and their volumes: NaN where nobody knows one."""
+    import numpy as np
+
+    symbol = np.repeat(np.arange(len(lengths)), lengths)
+    counts = lengths
+    places: Ints | None = None
+    if rows["close"].null_count():
+        places = np.flatnonzero(rows["close"].is_not_null().to_numpy())
+        symbol = symbol[places]
+        counts = np.bincount(symbol, minlength=len(lengths))
+        rows = rows.filter(pl.col("close").is_not_null())
+    close = rows["close"].to_numpy()
+    there = np.flatnonzero(counts)
+    lasts = np.cumsum(counts)[there] - 1
+    firsts = lasts - counts[there] + 1
+    before = np.empty_like(close)
+    before[1:] = close[:-1]
+    before[firsts] = closes_before[there]
+    dates = rows["date"].to_physical().to_numpy()
+    bars = _Bars(close, before, dates, symbol, places, counts, there, firsts, lasts)
+    return bars, rows["volume"].cast(pl.Float64).to_numpy()
+
+
+class _Actions:
+    """What splits and dividends make of a share between one bar and the next.
+
+    Of the bars that they come before (`bars`): `shares`, `cash` and `log_factor` as in `SUMS_SCHEMA`, for one share
+    held at the bar before. Of every symbol: how many `splits` and `dividends` it has, and in `left` what a share held
+    at its last bar has become.
+    """
+
+    def __init__(self, rows: pl.DataFrame, lengths: Ints, bars: _Bars, own: Mapping[str, Any]) -> None:
+        import numpy as np
+
+        ratios = rows["split_ratio"].fill_null(1.0).to_numpy()
+        paid = rows["dividend"].fill_null(0.0).to_numpy()
+        acting = np.flatnonzero((ratios != 1.0) | (paid != 0.0))
+        ratios, paid = ratios[acting], paid[acting]
+        symbol = np.searchsorted(np.cumsum(lengths), acting, side="right")
+        of = len(lengths)
+        self.splits = np.bincount(symbol[ratios != 1.0], minlength=of)
+        self.dividends = np.bincount(symbol[paid != 0.0], minlength=of)
+
+        # A span of time ends with a bar, which numbers it, or is a symbol's last: numbered after the bars.
+        open_span = len(bars.close) + np.arange(of)
+        first_span = open_span.copy()
+        first_span[bars.there] = bars.firsts
+        before = [own[name] for name in ("shares", "cash", "log_factor")]
+        waiting = np.flatnonzero((before[0] != 1.0) | (before[1] != 0.0) | (before[2] != 0.0))
+        span = bars.next_bar(acting)
+        last_bar = np.cumsum(bars.counts) - 1
+        span = np.where((span <= last_bar[symbol]) & (bars.counts[symbol] > 0), span, open_span[symbol])
+        spans = np.union1d(span, first_span[waiting])
+        shares, cash, log_factor = np.ones(len(spans)), np.zeros(len(spans)), np.zeros(len(spans))
+        at = np.searchsorted(spans, first_span[waiting])
+        shares[at], cash[at], log_factor[at] = (values[waiting] for values in before)
+
+        closes = own["close"].copy()
+        closes[bars.there] = bars.close[bars.lasts]
+        held_at = np.concatenate([bars.before, closes])[spans]
+        at = np.searchsorted(spans, span)
+        # Actions of one span one after the other: all first ones, all second ones.
+        nth = _nth(at)
+        for number in range(int(nth.max(initial=-1)) + 1):
+            these = np.flatnonzero(nth == number)
+            here = at[these]
+            shares[here] *= ratios[these]
+            amount = paid[these] * shares[here]
+            cash[here] += amount
+            with np.errstate(divide="ignore", invalid="ignore"):
+                factor = np.log(1.0 - amount / held_at[here])
+            # A dividend before the first bar belongs to no holder we know.
+            log_factor[here] += np.where((amount != 0.0) & ~np.isnan(held_at[here]), factor, 0.0)
+
+        inner = spans < len(bars.close)
+        self.bars: Ints = spans[inner]
+        self.shares, self.cash, self.log_factor = shares[inner], cash[inner], log_factor[inner]
+        tail = spans[~inner] - len(bars.close)
+        self.left: dict[str, Floats] = {}
+        for name, start, found in (
+            ("shares", 1.0, shares),
+            ("cash", 0.0, cash),
+            ("log_factor", 0.0, log_factor),
+        ):
+            self.left[name] = own[name].copy()
+            self.left[name][bars.there] = start
+            self.left[name][tail] = found[~inner]
+
+
+def _nth(keys: Ints) -> Ints:
+    """How many equal ones come before each key."""
+    import numpy as np
+
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.ones(len(keys), dtype=np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    starts = np.flatnonzero(new)
+    nth = np.empty_like(keys)
+    nth[order] = np.arange(len(keys)) - starts[np.cumsum(new) - 1]
+    return nth
+
+
+def _stale(bars: _Bars, same: Bools, run_before: Ints) -> tuple[Ints, Ints]:
+    """Per symbol the bars of its stale runs that were not yet counted; per symbol that has a bar, its last run."""
+    import numpy as np
+
+    repeats = np.flatnonzero(same)
+    symbol = bars.symbol[repeats]
+    new = np.ones(len(repeats), dtype=np.bool_)
+    new[1:] = (repeats[1:] != repeats[:-1] + 1) | (symbol[1:] != symbol[:-1])
+    starts = np.flatnonzero(new)
+    repeated = np.diff(starts, append=len(repeats))
+    first = repeats[starts]
+    symbol = symbol[starts]
+    # Where a run goes on that had begun before, its first repeat is the symbol's first bar.
+    position = np.zeros(len(bars.counts), dtype=np.int64)
+    position[bars.there] = bars.firsts
+    goes_on = first == position[symbol]
+    earlier = np.where(goes_on, run_before[symbol], 0)
+    mine: Ints = repeated + ~goes_on
+    length = earlier + mine
+    counted = np.where(length >= STALE_RUN, np.where(earlier >= STALE_RUN, mine, length), 0)
+    stale = np.zeros(len(bars.counts), dtype=np.int64)
+    np.add.at(stale, symbol, counted)
+
+    last_run = np.ones(len(bars.counts), dtype=np.int64)
+    at_end = first + repeated - 1 == (np.cumsum(bars.counts) - 1)[symbol]
+    last_run[symbol[at_end]] = length[at_end]
+    return stale, last_run[bars.there]
+
+
+def _days(rows: pl.DataFrame, bars: _Bars) -> npt.NDArray[np.uint64]:
+    """Per symbol the days of its bars, as `DAYS`."""
+    import numpy as np
+
+    width = 64 * WORDS
+    first, last = cast("date", rows["date"].min()), cast("date", rows["date"].max())
+    if first.year != last.year:
+        raise ValueError(f"rows of one year are summed; got those of {first} to {last}")
+    new_year = (date(first.year, 1, 1) - date(1970, 1, 1)).days
+    there = np.zeros(len(bars.counts) * width, dtype=np.bool_)
+    there[bars.symbol * width + (bars.dates - new_year)] = True
+    return np.packbits(there.reshape(-1, width), axis=1, bitorder="little").view(np.uint64)
+
+
+def _flagged(rows: pl.DataFrame, changed: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
+    """`changed` with the rows that have flags counted: all of them, and those of each code."""
+    codes = [name for name in sums.columns if name.startswith(FLAG)]
+    if codes:
+        changed = changed.join(
+            sums.select("symbol", *codes), on="symbol", how="left", maintain_order="left"
+        ).with_columns(pl.col(codes).fill_null(0))
+    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
+    if flagged.is_empty():
+        return changed
+    flagged = flagged.with_columns(pl.col("rows").cast(pl.Int64))
+    # Few combinations stand for many rows. Of codes with a part of their own (`explained:…`) the kind is counted.
+    kinds = pl.col("flags").str.split(",").list.eval(pl.element().str.split(":").list.first()).list.unique()
+    by_code = (
+        flagged.with_columns(kinds)
+        .explode("flags")
+        .with_columns(pl.format(FLAG + "{}", "flags"))
+        .pivot("flags", index="symbol", values="rows", aggregate_function="sum")
+    )
+    by_symbol = flagged.group_by("symbol").agg(pl.col("rows").sum().alias("_rows"))
+    more = by_symbol.join(by_code, on="symbol", how="left")
+    found = [name for name in by_code.columns if name != "symbol"]
+    return (
+        changed.with_columns(pl.lit(0, pl.Int64).alias(name) for name in found if name not in codes)
+        .join(more, on="symbol", how="left", suffix="_more", maintain_order="left")
+        .with_columns(
+            pl.col("flagged_sessions") + pl.col("_rows").fill_null(0),
+            *(pl.col(name) + pl.col(f"{name}_more").fill_null(0) for name in found),
+        )
+        .drop("_rows", *(f"{name}_more" for name in found))
+    )

@@ -1,0 +1,208 @@
+"""Sums of years: in any number of parts the same to the bit; profiles of them are those of a loop over the rows."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from quant_assets.market.bars import content_sha256
+from quant_assets.market.coverage import coverage_by_month
+from quant_assets.market.profile_sums import FLAG, ROWS, SUMS_SCHEMA, advanced, carried, left_over, no_sums
+from quant_assets.market.profile_years import bars_of
+from quant_assets.market.profiles import symbol_profiles
+
+DAILY = {
+    "symbol": pl.String,
+    "date": pl.Date,
+    "close": pl.Float64,
+    "volume": pl.Int64,
+    "dividend": pl.Float64,
+    "split_ratio": pl.Float64,
+    "flags": pl.String,
+}
+DAYS = [day for n in range(500) if (day := date(2018, 11, 1) + timedelta(n)).weekday() < 5]
+FLAGS = ["", "", "", "no_trade", "no_trade,stale_price", "explained:a,explained:b"]
+
+
+def history(seed: int, symbols: int = 12) -> pl.DataFrame:
+    """Rows of symbols that come and go, pause over New Year, split, pay more than they are worth, stand still."""
+    chance = np.random.default_rng(seed)
+    rows: list[tuple[Any, ...]] = []
+    for number in range(symbols):
+        first, last = sorted(chance.integers(0, len(DAYS), 2)) if number % 3 else (0, len(DAYS) - 1)
+        price = 50.0
+        for at in range(first, last + 1):
+            if chance.random() < 0.02 * (number % 4) or (number % 5 == 4 and 20 < at < 200):
+                continue
+            price *= math.exp(chance.normal(0, 0.3 if number % 4 == 3 else 0.02))
+            price = round(price, 0 if number % 2 else 2) + 0.01
+            rows.append(
+                (
+                    f"S{number:02}",
+                    DAYS[at],
+                    None if chance.random() < 0.03 else price,
+                    None if chance.random() < 0.02 else int(chance.integers(0, 4)),
+                    float(chance.choice([0.1, 0.5, 60.0])) if chance.random() < 0.03 else None
+                    if chance.random() < 0.01 else 0.0,
+                    float(chance.choice([2, 0.5, 1 / 3])) if chance.random() < 0.02 else 1.0,
+                    str(chance.choice(FLAGS)),
+                )
+            )  # fmt: skip
+    return pl.DataFrame(rows, schema=DAILY, orient="row")
+
+
+def by_years(rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
+    return {
+        year: rows.filter(pl.col("date").dt.year() == year).select(ROWS)
+        for year in rows["date"].dt.year().unique().sort()
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_in_many_parts_have_the_sums_of_all_at_once_to_the_bit(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    whole = parted = no_sums()
+    for rows in by_years(history(seed)).values():
+        whole, parted = advanced(carried(whole), [rows]), carried(parted)
+        days = rows["date"].unique().sort().to_list()
+        while days:
+            count = int(chance.integers(1, 40))
+            now, days = rows.filter(pl.col("date").is_in(days[:count])), days[count:]
+            half = now["symbol"].unique().sort()[now["symbol"].n_unique() // 2]
+            parts = [now.filter(pl.col("symbol") < half), now.filter(pl.col("symbol") >= half)]
+            parted = advanced(parted, parts)
+        assert whole.schema == {
+            **SUMS_SCHEMA,
+            **dict.fromkeys((f"{FLAG}{c}" for c in ("explained", "no_trade", "stale_price")), pl.Int64()),
+        }
+        assert content_sha256(parted) == content_sha256(whole)
+
+
+def test_what_is_carried_over_is_all_that_the_next_year_has_to_know() -> None:
+    first, second = list(by_years(history(1)).values())[:2]
+    sums = advanced(no_sums(), [first])
+    of_first = [name for name in SUMS_SCHEMA if name not in left_over(sums).columns]
+    forgotten = carried(sums)
+    assert forgotten.select(of_first).equals(carried(no_sums()).select(of_first).clear(sums.height).with_columns(
+        pl.exclude(pl.Date).fill_null(0)
+    ))  # fmt: skip
+    assert left_over(forgotten).equals(left_over(sums))
+    assert advanced(forgotten, [second])["symbol"].to_list() == sorted({*first["symbol"], *second["symbol"]})
+
+
+def test_rows_of_two_years_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"rows of one year are summed; got those of 2018-11-01 to 2020"):
+        advanced(no_sums(), [history(0)])
+    assert advanced(no_sums(), [history(0).clear()]).equals(no_sums())
+
+
+def looped(
+    rows: pl.DataFrame, sessions: list[date], since: date | None, until: date | None
+) -> dict[str, Any]:
+    """A symbol's profile, one row after the other; what is a float is the sum of a list."""
+    found: dict[str, Any] = dict.fromkeys(
+        ("stale_days", "zero_volume_days", "suspicious_jumps", "splits", "dividends", "flagged_sessions"), 0
+    )
+    returns: list[float] = []
+    values: list[float] = []
+    closes: list[tuple[float, bool]] = []
+    days: list[date] = []
+    flags: dict[str, int] = {}
+    shares, cash, kept, before = 1.0, 0.0, 0.0, None
+    for row in rows.sort("date").rows(named=True):
+        paid = row["dividend"] or 0.0
+        found["splits"] += row["split_ratio"] != 1
+        found["dividends"] += paid != 0
+        found["flagged_sessions"] += row["flags"] != ""
+        for kind in {code.split(":")[0] for code in row["flags"].split(",") if code}:
+            flags[kind] = flags.get(kind, 0) + 1
+        shares *= row["split_ratio"]
+        cash += paid * shares
+        if paid and before is not None:
+            left = 1 - paid * shares / before
+            kept += math.log(left) if left > 0 else math.nan
+        close = row["close"]
+        if close is None:
+            continue
+        days.append(row["date"])
+        found["zero_volume_days"] += row["volume"] == 0
+        if row["volume"] is not None:
+            values.append(close * row["volume"])
+        if before is not None:
+            returns.append(math.log(close * shares / before) - kept)
+            found["suspicious_jumps"] += abs(math.log((close * shares + cash) / before)) > math.log(1.6)
+        closes.append((close, before == close and shares == 1.0))
+        shares, cash, kept, before = 1.0, 0.0, 0.0, close
+    run = 0
+    for at, (_, same) in enumerate(closes):
+        run = run + 1 if same else 1
+        if at + 1 == len(closes) or not closes[at + 1][1]:
+            found["stale_days"] += run if run >= 5 else 0
+    start = since or (days[0] if days else sessions[0])
+    due = [day for day in sessions if start <= day <= (until or sessions[-1])]
+    missing = "".join(" " if day in days else "x" for day in due)
+    total = sum(returns)
+    return found | {
+        "sessions": len(days),
+        "expected_sessions": len(due),
+        "missing_sessions": missing.count("x"),
+        "longest_gap": max(map(len, missing.split()), default=0),
+        "first_session": days[0] if days else None,
+        "last_session": days[-1] if days else None,
+        "last_close": before,
+        "flags": ", ".join(f"{kind} {flags[kind]}" for kind in sorted(flags)),
+        "total_return": math.exp(total) - 1 if returns and math.isfinite(total) else None,
+        "volatility": statistics.stdev(returns) * 252**0.5
+        if len(returns) > 1 and math.isfinite(total)
+        else None,
+        "dollar_volume": sum(values) / len(values) if values else None,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_profiles_are_those_of_a_loop_over_the_rows(seed: int) -> None:
+    daily = history(seed)
+    chance = np.random.default_rng(seed)
+    sessions = [day for day in DAYS if chance.random() < 0.97 or day in (DAYS[0], DAYS[-1])]
+    bounds = {
+        symbol: (
+            DAYS[chance.integers(0, 60)] if chance.random() < 0.5 else None,
+            DAYS[-chance.integers(1, 200)] if chance.random() < 0.5 else None,
+        )
+        for symbol in [*daily["symbol"].unique().sort(), "NONE"]
+    }
+    listings = pl.DataFrame(
+        [(symbol, *dates) for symbol, dates in bounds.items()],
+        schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date},
+        orient="row",
+    )
+    for row in symbol_profiles(daily, sessions, listings).rows(named=True):
+        expected = looped(daily.filter(pl.col("symbol") == row["symbol"]), sessions, *bounds[row["symbol"]])
+        assert {name: row[name] for name in expected} == {
+            name: pytest.approx(value, rel=1e-10, abs=1e-10) if isinstance(value, float) else value
+            for name, value in expected.items()
+        }
+
+
+def test_the_days_of_all_bars_are_kept() -> None:
+    daily = history(2)
+    years: dict[int, pl.DataFrame] = {}
+    sums = no_sums()
+    for year, rows in by_years(daily).items():
+        sums = years[year] = advanced(carried(sums), [rows])
+    bars = daily.filter(pl.col("close").is_not_null())
+    some = pl.Series("symbol", ["S01", "S04", "NONE"])
+    kept = bars_of(years, some).sort("symbol", "date")
+    assert kept.equals(bars.filter(pl.col("symbol").is_in(some.implode())).select("symbol", "date"))
+    listings = pl.DataFrame({"symbol": some, "listed_on": None, "delisted_on": None}).cast(
+        {"listed_on": pl.Date, "delisted_on": pl.Date}
+    )
+    found = coverage_by_month(kept.with_columns(close=1.0), DAYS, listings)
+    assert found.equals(coverage_by_month(bars, DAYS, listings))
+    assert bars_of({}, some).is_empty()
