@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import orjson
 import polars as pl
@@ -125,7 +125,8 @@ def to_text(holes: Sequence[Missing]) -> str:
 def from_text(text: str) -> tuple[Missing, ...]:
     """The inverse of `to_text`. Raises ValueError, TypeError on anything else."""
     try:
-        rows = orjson.loads(zlib.decompress(base64.b64decode(text, validate=True))) if text else []
+        data = zlib.decompress(base64.b64decode(text, validate=True)) if text else b"[]"
+        rows = cast("list[list[Any]]", orjson.loads(data))
     except zlib.error as error:
         raise ValueError(str(error)) from error
     return tuple(Missing.from_json(dict(zip(HOLES_SCHEMA, row, strict=True))) for row in rows)
