@@ -112,7 +112,7 @@ def draw(sample: int, seed: int, only: str) -> list[Mutant]:
     from cosmic_ray.ast import Visitor, get_ast
     from cosmic_ray.mutating import mutate_code
 
-    listed = [line.split(" | ")[:3] for line in EQUIVALENT.read_text().splitlines() if " | " in line]
+    listed = [line.split(" || ")[:3] for line in EQUIVALENT.read_text().splitlines() if " || " in line]
     places: list[tuple[str, Any, int]] = []
     for path in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
         tree = get_ast(path.read_text())
