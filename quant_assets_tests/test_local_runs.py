@@ -24,7 +24,7 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.object_store import MARKER, ObjectStore, StoreUnavailable
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.yahoo import YahooSource
-from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
+from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILE_SUMS, PROFILES, WEEKLY
 from quant_assets_tests.gcs_proxy import Fault, FaultProxy, fault_proxy
 from quant_assets_tests.ingest.harness import WEEK
 from quant_assets_tests.support import days_between, listings, quick_settings
@@ -47,7 +47,7 @@ def test_the_whole_main_job_makes_in_a_bucket_what_it_makes_in_a_folder(
     # All kinds of table; of cells the sessions, of years both, and what is recorded of them.
     objects = {
         DAILY: 13, WEEKLY: 3, HISTORY: 2, PROFILES: 1, EXCHANGES: 1, CATALOG: 1, "manifest": 2 + 2 + 2,
-        "listing_events": 1, "expected_symbols": 1, "requested": 1, MARKER: 1,
+        "listing_events": 1, "expected_symbols": 1, "requested": 1, MARKER: 1, PROFILE_SUMS: 2,
     }  # fmt: skip
     stores: list[ObjectStore] = []
     for home, location in (("local", ""), ("far", f"gs://{bucket}/prices")):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import polars as pl
@@ -36,7 +36,13 @@ T = TypeVar("T")
 P = TypeVar("P", Found, Part)
 
 _FORM = Form(DAILY_SCHEMA)
-_NOTHING = Runs.of(empty_daily())
+
+
+@lru_cache(maxsize=1)
+def _nothing() -> Runs:
+    """No rows. Not made at import: a process that has made polars start its threads cannot be forked any more."""
+    return Runs.of(empty_daily())
+
 
 _RETRIES = 20
 _AT_ONCE = 40
@@ -120,7 +126,7 @@ def _of_years(
             [history.result() for history in histories],
             known.result().values(),
         )
-        return together([_NOTHING, *rows])
+        return together([_nothing(), *rows])
 
 
 def _of_parts(
@@ -132,7 +138,7 @@ def _of_parts(
     entries: Mapping[int, Mapping[str, Entry]],
 ) -> pl.DataFrame:
     """The rows of few symbols: years whose history holds all cells as they are come from one query."""
-    found = [_NOTHING]
+    found = [_nothing()]
     same: list[Part] = []
     for part, (year, cells) in zip(parts, entries.items(), strict=True):
         in_history: dict[str, str] = part.facts.get("cells", {}) if part is not None else {}
@@ -152,7 +158,7 @@ def _of_parts(
 
 def _rows(parts: Sequence[Part], wanted: Sequence[str]) -> Runs:
     rows = decode_parts(parts, wanted)
-    return _NOTHING if rows is None else Runs.of(rows).conformed(_FORM)
+    return _nothing() if rows is None else Runs.of(rows).conformed(_FORM)
 
 
 def _of_few_cells(
@@ -294,7 +300,7 @@ def _history(
 ) -> tuple[Runs, dict[str, str]]:
     """A year's compacted rows and the content of each cell in them; nothing where there is no such object."""
     found = None if info is None else _history_object(store, info, wanted)
-    return (_NOTHING, {}) if found is None else (found.rows, found.facts.get("cells", {}))
+    return (_nothing(), {}) if found is None else (found.rows, found.facts.get("cells", {}))
 
 
 def _part(store: ObjectStore, info: ObjectInfo | None, wanted: Sequence[str]) -> Part | None:

@@ -54,7 +54,8 @@ def test_the_grids_have_every_weekday_through_today_and_nothing_after() -> None:
 
 
 QUIET_IMPORT = """
-import json, sys
+import json, os, sys
+from pathlib import Path
 opened = []
 def hook(event, args):
     if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
@@ -64,15 +65,21 @@ import quant_assets.definitions
 from quant_assets.resources.settings import Settings
 quant_assets.definitions.build_definitions(Settings()).get_repository_def()
 heavy = ("yfinance", "pandas_market_calendars", "dataframely", "dagster_gcp", "pandas", "google.cloud.storage")
-print(json.dumps({"heavy": [name for name in heavy if name in sys.modules], "opened": opened}))
+threads = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+print(json.dumps({
+    "heavy": [name for name in heavy if name in sys.modules], "opened": opened,
+    "threads": [name for name in threads if name in ("polars-0", "tokio-rt-worker")],
+}))
 """
 
 
-def test_loading_imports_nothing_heavy_and_opens_no_connection(tmp_path: Path) -> None:
+def test_loading_imports_nothing_heavy_opens_no_connection_and_has_polars_start_no_thread(
+    tmp_path: Path,
+) -> None:
     printed = subprocess.run(
         [sys.executable, "-c", QUIET_IMPORT], capture_output=True, text=True, check=True, timeout=120
     ).stdout
-    assert json.loads(printed.splitlines()[-1]) == {"heavy": [], "opened": []}
+    assert json.loads(printed.splitlines()[-1]) == {"heavy": [], "opened": [], "threads": []}
 
 
 # Daily cells as runs.
