@@ -44,7 +44,7 @@ def _work(runs: int, symbols: int, sessions: int) -> dict[str, Counter[str]]:
 
     from quant_assets.market.bars import PRICES, content_sha256
     from quant_assets.market.corporate_actions import adjust
-    from quant_assets.market.folds import ordered_deviation, ordered_mean, ordered_product, ordered_sum
+    from quant_assets.market.folds import ordered_mean, ordered_product, ordered_sum
     from quant_assets.market.profiles import exchange_profile, symbol_profiles
     from quant_assets.market.weekly import weekly_bars
 
@@ -74,7 +74,7 @@ def _work(runs: int, symbols: int, sessions: int) -> dict[str, Counter[str]]:
     # One by one: polars falls back to its other engine for all of a query that asks for one running sum.
     folds = [
         noise.group_by("symbol").agg(fold(pl.col("noise")).alias(fold.__name__)).sort("symbol")
-        for fold in (ordered_sum, ordered_product, ordered_mean, ordered_deviation)
+        for fold in (ordered_sum, ordered_product, ordered_mean)
     ]
     found: dict[str, Counter[str]] = {}
     for run in range(runs):

@@ -1,4 +1,4 @@
-"""Sums, products and deviations of floats whose result is the same to the bit in every run.
+"""Sums, products and means of floats whose result is the same to the bit in every run.
 
 Polars' own aggregates add a group's values in parts, as its threads come to them, and floating-point addition depends
 on the order: the same rows give results that differ in the last bit from run to run, whatever the number of threads,
@@ -27,12 +27,3 @@ def ordered_mean(values: pl.Expr) -> pl.Expr:
     """The mean, summed in row order; null of nothing."""
     # Of nothing it is 0 / 0.
     return (ordered_sum(values) / values.count()).fill_nan(None)
-
-
-def ordered_deviation(values: pl.Expr) -> pl.Expr:
-    """The sample standard deviation, in two passes in row order; null of fewer than two values.
-
-    NaN when one of them is.
-    """
-    squares = (values - ordered_sum(values) / values.count()) ** 2
-    return pl.when(values.count() > 1).then((ordered_sum(squares) / (values.count() - 1)).sqrt())

@@ -11,6 +11,7 @@ import base64
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, cast
 
 import orjson
@@ -23,21 +24,7 @@ from quant_assets.tables.holes import pack, unpack
 _FORMAT = "format"
 """In a shard of format 1 it lies beside the partitions, none of which is called so."""
 
-_COLUMNS = (
-    "partition",
-    "rows",
-    "size",
-    "version",
-    "content_sha256",
-    "inputs_sha256",
-    "expected",
-    "received",
-    "expected_sha256",
-    "source",
-    "code_version",
-    "reason",
-    "recorded_at",
-)
+_COLUMNS = tuple(field.name for field in fields(Entry) if field.name not in ("state", "missing"))
 """The fields of an entry that are recorded as they are; beside them its `state` and how many are `missing`."""
 
 _KEPT_BYTES = 64_000_000
