@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from quant_assets.defs.partitions import Grids, first_day, make_grids
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.open_store import open_store
-from quant_assets.tables.layout import CATALOG, DAILY, WEEKLY, object_key
+from quant_assets.tables.layout import CATALOG, DAILY, PROFILE_SUMS, WEEKLY, object_key
 from quant_assets.tables.parquet import read_table
 
 _OF_WEEKS = (
@@ -72,11 +73,15 @@ def _weekly(laid: Laid) -> Prepared:
 
 
 def _profiles(codes: tuple[str, ...]) -> Callable[[Laid], Prepared]:
+    """Profiles in full: the sums of years that an earlier call has kept are taken away first."""
+
     def prepare(laid: Laid) -> Prepared:
+        bare = copy_of(laid, [PROFILE_SUMS])
         asset, _ = _asset(laid, make_symbol_profiles)
 
         def make() -> dict[str, float]:
-            made = [_call(asset, laid, dg.build_asset_context(partition_key=code), []) for code in codes]
+            shutil.rmtree(bare.store / PROFILE_SUMS, ignore_errors=True)
+            made = [_call(asset, bare, dg.build_asset_context(partition_key=code), []) for code in codes]
             return {"symbols": sum(one.frame.height for one in made)}
 
         return make

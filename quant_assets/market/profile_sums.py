@@ -36,24 +36,19 @@ WORDS = 6
 DAYS = tuple(f"days_{word}" for word in range(WORDS))
 """The days of the year with a bar: bit d % 64 of word d // 64 is the day d after New Year."""
 
+COUNTS = (
+    "sessions", "valued", "stale_days", "zero_volume_days", "suspicious_jumps", "splits", "dividends",
+    "flagged_sessions",
+)  # fmt: skip
+TOTALS = ("log_total", "log_squares", "turnover")
+"""What the rows of a year add up to, as `SUMS_SCHEMA` tells: whole numbers and floats."""
+
 _OF_THE_YEAR = {
     "first_session": pl.Date(),
     "last_session": pl.Date(),
     **dict.fromkeys(DAYS, pl.UInt64()),
-    **dict.fromkeys(
-        (
-            "sessions",
-            "valued",
-            "stale_days",
-            "zero_volume_days",
-            "suspicious_jumps",
-            "splits",
-            "dividends",
-            "flagged_sessions",
-        ),
-        pl.Int64(),
-    ),
-    **dict.fromkeys(("log_total", "log_squares", "turnover"), pl.Float64()),
+    **dict.fromkeys(COUNTS, pl.Int64()),
+    **dict.fromkeys(TOTALS, pl.Float64()),
 }
 _CARRIED = {
     "close": pl.Float64(),

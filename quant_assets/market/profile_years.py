@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from quant_assets.market.flags import NONE
-from quant_assets.market.profile_sums import DAYS, FLAG, WORDS, no_sums
+from quant_assets.market.profile_sums import COUNTS, DAYS, FLAG, TOTALS, WORDS, no_sums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,17 +17,6 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.uint64]
 
-_COUNTS = (
-    "sessions",
-    "valued",
-    "stale_days",
-    "zero_volume_days",
-    "suspicious_jumps",
-    "splits",
-    "dividends",
-    "flagged_sessions",
-)
-_FLOATS = ("log_total", "log_squares", "turnover")
 _EPOCH = date(1970, 1, 1)
 _WIDTH = 64 * WORDS
 
@@ -40,8 +29,8 @@ def summed(years: Mapping[int, pl.DataFrame], symbols: pl.Series) -> pl.DataFram
     """
     import numpy as np
 
-    counts: dict[str, npt.NDArray[Any]] = {name: np.zeros(len(symbols), dtype=np.int64) for name in _COUNTS}
-    floats: dict[str, npt.NDArray[Any]] = {name: np.zeros(len(symbols)) for name in _FLOATS}
+    counts: dict[str, npt.NDArray[Any]] = {name: np.zeros(len(symbols), dtype=np.int64) for name in COUNTS}
+    floats: dict[str, npt.NDArray[Any]] = {name: np.zeros(len(symbols)) for name in TOTALS}
     codes: dict[str, npt.NDArray[Any]] = {}
     dates: list[pl.DataFrame] = []
     for year in sorted(years):
