@@ -60,15 +60,7 @@ def year_rows(
         for rows in _parts(data, columns, None):
             frames.append(rows.filter(~pl.col("date").is_in(gone)))
     rows = pl.concat(frames).sort(KEYS)
-    height = max(1, at_once or rows.height)
-    at = 0
-    while at < rows.height:
-        part = _whole_symbols(rows.slice(at, height), rows.height - at)
-        if part is None:
-            height *= 2
-            continue
-        yield part
-        at += part.height
+    yield from _whole_symbols(rows.slice, rows.height, at_once or rows.height)
 
 
 def history_rows(
@@ -126,24 +118,28 @@ def _parts(data: bytes, columns: Sequence[str], at_once: int | None) -> Iterator
         yield _with_columns(rows, columns)
         return
     scan = pl.scan_parquet(source, use_statistics=False)
-    total: int = scan.select(pl.len()).collect().item()
+
+    def rows_at(at: int, height: int) -> pl.DataFrame:
+        return _with_columns(scan.select(wanted).slice(at, height).collect(), columns)
+
+    yield from _whole_symbols(rows_at, scan.select(pl.len()).collect().item(), at_once)
+
+
+def _whole_symbols(
+    rows_at: Callable[[int, int], pl.DataFrame], total: int, at_once: int
+) -> Iterator[pl.DataFrame]:
+    """`total` rows sorted by symbol, given by place and height, in parts of about `at_once` that cut no symbol."""
     at, height = 0, max(1, at_once)
     while at < total:
-        rows = scan.select(wanted).slice(at, height).collect()
-        part = _whole_symbols(rows, total - at)
-        if part is None:
+        part = rows_at(at, height)
+        if part.height < total - at:
+            # The last symbol may go on.
+            part = part.head(part["symbol"].search_sorted(part["symbol"].tail(1), side="left").item())
+        if part.is_empty():
             height *= 2
             continue
-        yield _with_columns(part, columns)
+        yield part
         at += part.height
-
-
-def _whole_symbols(rows: pl.DataFrame, left: int) -> pl.DataFrame | None:
-    """The rows without those of the last symbol, which may go on, where `left` are more; None: there is but one."""
-    if rows.height >= left:
-        return rows
-    first = rows["symbol"].search_sorted(rows["symbol"].tail(1), side="left").item()
-    return rows.head(first) if first else None
 
 
 def _with_columns(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
