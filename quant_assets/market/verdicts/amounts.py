@@ -23,6 +23,7 @@ _FINER_NEAR = 0.9
 """The same for an amount with more decimals than the symbol's others have: a hundredth of one has two more."""
 _THE_VERY = 0.1
 """The same, to look like the hundredth of one payment."""
+_TO_A_PERMILLE = 1e-3
 _MOST_DECIMALS = 8
 _STEADY = 5.0
 """A symbol whose largest dividend is no more than so many times its smallest pays steadily."""
@@ -58,6 +59,14 @@ def gain_inside(total: float, dividend: float, before: float, fall: float, usual
         return False
     off = abs(fall - log(1.0 - total / before))
     return off > 3 * usual and abs(fall - log(1.0 - dividend / before)) < off / 2
+
+
+def hundredth_of(amount: float, stored: float, before: float) -> bool:
+    """Whether an amount looks like what is `stored` of its own day in another unit: a hundredth of it to a permille,
+    and next to nothing on the price `before`, where what is stored is a plain yield."""
+    if not 0 < amount < NOTHING * before <= stored < ORDINARY * before:
+        return False
+    return abs(100 * amount / stored - 1) < _TO_A_PERMILLE
 
 
 def unlike_the_others(amount: float, usual: float, others: Collection[float]) -> bool:

@@ -25,6 +25,7 @@ from quant_assets.market.verdicts.amounts import (
     by_the_others,
     by_the_price,
     gain_inside,
+    hundredth_of,
     not_shown,
     shown,
     unlike_the_others,
@@ -234,6 +235,13 @@ class _Weighing:
         ):
             reason = f"a dividend of {total:g} on a price of {before:g} looks like one in the whole unit"
             self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "its yield, and those of the others")
+            return
+        stored = self._known.get(day, 0.0)
+        if hundredth_of(total, stored, before):
+            reason = (
+                f"a dividend of {total:g}, a hundredth of the {stored:g} that is stored and next to nothing"
+            )
+            self._hold(Kind.DIVIDEND_IMPLAUSIBLE, day, total, reason, "what is stored, and the yields")
             return
         usual_amount = self._usual_amount(day)
         if (

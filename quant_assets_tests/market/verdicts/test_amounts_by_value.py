@@ -11,6 +11,7 @@ from quant_assets.market.verdicts.amounts import (
     by_the_others,
     by_the_price,
     gain_inside,
+    hundredth_of,
     not_shown,
     shown,
     unlike_the_others,
@@ -136,3 +137,20 @@ def test_the_one_of_two_readings_that_is_like_the_others(
     large: float, small: float, before: float, others: list[float], told: float | None
 ) -> None:
     assert by_the_others(large, small, before, others) == told
+
+
+@pytest.mark.parametrize(
+    ("amount", "stored", "before", "looks_so"),
+    [
+        (0.00274, 0.274, 20.0, True), (0.002742, 0.274, 20.0, True), (0.002743, 0.274, 20.0, False),
+        # What is stored is no plain yield itself, or the amount is one: then nobody can tell.
+        (0.00274, 0.274, 6.0, False), (0.00274, 0.274, 7.0, True), (0.00274, 0.274, 2.7, False),
+        (0.00003, 0.003, 20.0, False), (0.0, 0.0, 20.0, False), (0.00274, 0.0, 20.0, False),
+        # The other way round the claim is a plain yield.
+        (0.274, 0.00274, 20.0, False),
+    ],
+)  # fmt: skip
+def test_a_hundredth_of_what_is_stored_of_the_day(
+    amount: float, stored: float, before: float, looks_so: bool
+) -> None:
+    assert hundredth_of(amount, stored, before) is looks_so

@@ -298,3 +298,15 @@ def test_a_unit_of_the_same_currency_is_converted_and_another_currency_is_held(
     assert kept(paid) == ({} if factor is None else {AT: 2.0})
     assert held(paid) == ({AT: Kind.DIVIDEND_IN_ANOTHER_CURRENCY} if factor is None else {})
     assert len(paid.explained) == (0 if factor in (None, 1.0) else 1)
+
+
+def test_a_hundredth_of_the_stored_amount_is_held_though_adj_close_follows_and_nothing_else_is_known() -> (
+    None
+):
+    stored = {DAYS[AT]: 0.5}
+    paid = weigh(series({AT: 0.005}), {AT: 0.005}, known=stored)
+    assert (kept(paid), held(paid)) == ({}, {AT: IMPLAUSIBLE})
+    assert "a hundredth of the 0.5 that is stored" in paid.held[0].reason
+    # Another amount, and a plain one where a hundredth is stored, are corrections.
+    assert kept(weigh(series({AT: 0.4}), {AT: 0.4}, known=stored)) == {AT: 0.4}
+    assert kept(weigh(series({AT: 0.5}), {AT: 0.5}, known={DAYS[AT]: 0.005})) == {AT: 0.5}
