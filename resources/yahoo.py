@@ -124,7 +124,8 @@ class YahooSource:
                             running[pool.submit(self._one, request)] = request.symbol
                     # With nothing to wait for this answers at once.
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
+                    # In the order asked: a set has none, and failures in a row are counted.
+                    for future in [future for future in running if future in done]:
                         del running[future]
                         result = future.result()
                         if result.facts.get("unanswered"):
