@@ -11,7 +11,7 @@ import polars as pl
 
 from quant_assets.catalog.build import followed
 from quant_assets.exchanges import Exchange
-from quant_assets.market.coverage import CellState
+from quant_assets.market.coverage import CellState, absent_days
 from quant_assets.market.gaps import GAPS_SCHEMA, MISSING_SCHEMA, find_gaps
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.holes import holes_of
@@ -47,13 +47,17 @@ def manifest_summary(store: ObjectStore, exchanges: Sequence[Exchange]) -> dict[
 def absent_sessions(store: ObjectStore, exchange: Exchange) -> list[date]:
     """The sessions without a cell, from the first to the last day that has one or was asked for, in order.
 
+    Those on its weekdays: a session on any other has no partition, and the sensor of missed sessions names it.
     Raises ObjectDamaged, StoreUnavailable.
     """
-    there = {date.fromisoformat(entry.partition) for entry in Manifest(store, DAILY).all(exchange.code)}
+    cells = (entry.partition for entry in Manifest(store, DAILY).all(exchange.code))
     requested = read_requested(store, exchange.code)
-    bounds = [day for day in (*there, requested.first, requested.last) if day is not None]
-    sessions = exchange.calendar().sessions(min(bounds), max(bounds)) if bounds else ()
-    return [day for day in sessions if day not in there]
+    asked = [day for day in (requested.first, requested.last) if day is not None]
+    absent = absent_days(cells, exchange.session_weekdays(), asked)
+    if not absent:  # the calendar library costs most of a second, and need not be asked
+        return []
+    sessions = set(exchange.calendar().sessions(absent[0], absent[-1]))
+    return [day for day in absent if day in sessions]
 
 
 def worst_holes(entries: Iterable[Entry]) -> list[tuple[str, str, str, int]]:

@@ -172,17 +172,20 @@ def listed(listings: pl.DataFrame, session: date) -> list[str]:
     )
 
 
-def absent_days(partitions: Iterable[str], weekdays: Collection[int] = range(1, 6)) -> list[date]:
-    """The days between the first and the last of `partitions` (YYYY-MM-DD) that are none of them, in order.
+def absent_days(
+    partitions: Iterable[str], weekdays: Collection[int] = range(1, 6), bounds: Iterable[date] = ()
+) -> list[date]:
+    """The days from the first to the last of `partitions` (YYYY-MM-DD) and `bounds` without a partition, in order.
 
     Only of these `weekdays` (0 is Sunday), on which the exchange can have a session. A day the exchange was closed
     has a cell that says so once its range has been asked for, so what is absent was never asked for.
     """
     # Days as ordinals, of which 1 is a Monday: their remainder by seven is the weekday's number.
     there = {date.fromisoformat(partition).toordinal() for partition in partitions}
-    if not there:
+    ends = there | {day.toordinal() for day in bounds}
+    if not ends:
         return []
-    days = range(min(there), max(there))
+    days = range(min(ends), max(ends) + 1)
     return [date.fromordinal(day) for day in days if day % 7 in weekdays and day not in there]
 
 

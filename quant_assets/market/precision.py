@@ -169,7 +169,9 @@ def _shortest_within(
         # No number (NaN) has none.
         decimals = np.fmin(np.fmax(decimals, 0), _MOST_DECIMALS - 1).astype(np.intp)
         power = powers[decimals]
-        shortest = np.rint(middle * power) / power
+        near = np.rint(middle * power)
+        # Above a power of two an interval reaches further up than down.
+        shortest = np.where(near / power < low, (near + 1) / power, near / power)
         longer = ~((low <= shortest) & (shortest <= high))
         if longer.any():
             middle, low, high, decimals = middle[longer], low[longer], high[longer], decimals[longer] + 1

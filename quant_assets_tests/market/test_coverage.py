@@ -307,6 +307,8 @@ def test_weekdays_between_cells_that_were_never_asked_for_are_absent() -> None:
     # A Friday and the Wednesday after it: the weekend is no gap.
     assert absent_days(["2024-03-20", "2024-03-15"]) == [date(2024, 3, 18), date(2024, 3, 19)]
     # Tel Aviv's Sunday is a hole, its Friday is none.
+    assert absent_days([], bounds=[date(2024, 3, 17), date(2024, 3, 18)]) == [date(2024, 3, 18)]
+    assert absent_days(["2024-03-18"], bounds=[date(2024, 3, 15), date(2024, 3, 18)]) == [date(2024, 3, 15)]
     assert absent_days(["2024-03-14", "2024-03-19"], {0, 1, 2, 3, 4}) == [
         date(2024, 3, 17),
         date(2024, 3, 18),
