@@ -62,6 +62,16 @@ def test_what_else_is_corrected_on_the_day_of_a_dividend_in_doubt_is_taken_at_on
     assert found.new.select("volume", "dividend").rows() == [(7, 0.5)]
 
 
+@pytest.mark.parametrize(("days", "held", "taken"), [(1, 1, 0), (2, 1, 0), (3, 0, 1), (4, 0, 1)])
+def test_a_claim_is_held_on_two_days_and_taken_on_the_third(days: int, held: int, taken: int) -> None:
+    stored_rows = history(dividends={12: 0.5})
+    found = judge(stored_rows, later(put(stored_rows, 12, dividend=0.4)), days=days)
+    assert (found.held.height, found.new.height) == (held, taken)
+    # The whole answer in another unit: the same days.
+    found = judge(stored_rows, later(rescaled(stored_rows, 100.0)), days=days)
+    assert (found.held.height > 0, found.new.height > 0) == (bool(held), bool(taken))
+
+
 # --- corrections
 
 

@@ -354,6 +354,20 @@ def test_a_new_level_is_believed_once_five_bars_have_kept_to_it(level: float) ->
     assert refused_days(answer(before + [level] * 6), rejected=[0, 4]) == []
 
 
+def test_a_level_below_one_that_later_bars_leave_is_not_believed() -> None:
+    assert refused_days(answer([0.05] * 5 + [0.5] * 3 + [0.05] * 6)) == [5, 6, 7]
+
+
+def test_where_nobody_has_rejected_anything_a_new_level_is_believed() -> None:
+    rows, none = answer([5.0] * 5 + [50.0] * 6), pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date})
+    listings = pl.DataFrame(
+        {"symbol": ["A"], "listed_on": [None], "delisted_on": [None]},
+        schema={"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date},
+    )
+    known = with_context(rows, rows["date"], pl.Series(["USD"]), listings, none)
+    assert known["explained"].all()
+
+
 @pytest.mark.parametrize("level", [500.0, 0.05, 470.0])
 def test_a_hundredfold_is_never_believed_however_long_it_lasts(level: float) -> None:
     assert refused_days(answer([5.0] * 5 + [level] * 50)) == list(range(5, 55))
