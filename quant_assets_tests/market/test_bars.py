@@ -166,3 +166,15 @@ def test_texts_that_join_to_the_same_characters_have_different_hashes(
 
 def test_the_hash_changes_with_the_name_of_a_column() -> None:
     assert content_sha256(pl.DataFrame({"x": [1]})) != content_sha256(pl.DataFrame({"y": [1]}))
+
+
+def test_a_hash_is_the_same_in_every_release() -> None:
+    """Cells, histories and manifests of all releases are compared by it."""
+    frame = pl.DataFrame(
+        {
+            "symbol": [f"S{n}" for n in range(9)],
+            "close": [n / 4 for n in range(9)],
+            "volume": [None if n == 5 else n for n in range(9)],
+        }
+    )
+    assert content_sha256(frame) == "6a46b5adbaefd31fc7a8782d01d94534bbb01899dfe9d8ad8d94daa27aa0efcf"

@@ -206,3 +206,46 @@ def test_the_days_of_all_bars_are_kept() -> None:
     found = coverage_by_month(kept.with_columns(close=1.0), DAYS, listings)
     assert found.equals(coverage_by_month(bars, DAYS, listings))
     assert bars_of({}, some).is_empty()
+
+
+def stands(prices: list[tuple[date, float]], **of_last: float) -> pl.DataFrame:
+    """One symbol's closes, with what is said of the last of them."""
+    rows = [("A", day, close, 100, 0.0, 1.0, "") for day, close in prices]
+    last = rows[-1]
+    rows[-1] = (*last[:4], of_last.get("dividend", 0.0), of_last.get("ratio", 1.0), "")
+    return pl.DataFrame(rows, schema=DAILY, orient="row")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stale"),
+    [(5, 0, 5), (5, 1, 6), (5, 2, 7), (4, 0, 0), (4, 1, 5), (6, 1, 7), (4, 2, 6)],
+)
+def test_days_without_a_move_count_from_the_fifth_on_across_new_year(
+    before: int, after: int, stale: int
+) -> None:
+    old = [(day, 7.0) for day in DAYS if day.year == 2018][-before:]
+    new = [day for day in DAYS if day.year == 2019][: after + 1]
+    this = [(day, 7.0) for day in new[:after]] + [(new[after], 9.0)]
+    sums = advanced(no_sums(), [stands(old)])
+    later = advanced(carried(sums), [stands(this)])
+    assert sums["stale_days"].item() + later["stale_days"].item() == stale
+
+
+@pytest.mark.parametrize(
+    ("last", "acts", "jumps"),
+    [
+        (20.0, {}, 0), (20.01, {}, 1), (5.0, {}, 0), (4.99, {}, 1),
+        # Two for one, or a dividend: what a share held has become is as much as that.
+        (10.0, {"ratio": 2.0}, 0), (10.01, {"ratio": 2.0}, 1),
+        (19.0, {"dividend": 1.0}, 0), (19.01, {"dividend": 1.0}, 1),
+    ],
+)  # fmt: skip
+def test_the_largest_move_is_no_jump_and_more_is(last: float, acts: dict[str, float], jumps: int) -> None:
+    rows = stands(list(zip(DAYS, [10.0, last], strict=False)), **acts)
+    assert advanced(no_sums(), [rows], largest_move=2.0)["suspicious_jumps"].item() == jumps
+
+
+def test_a_ratio_that_is_unknown_splits_nothing() -> None:
+    rows = stands([(DAYS[0], 10.0), (DAYS[1], 11.0)])
+    unknown = rows.with_columns(split_ratio=pl.lit(None, pl.Float64))
+    assert advanced(no_sums(), [unknown]).equals(advanced(no_sums(), [rows]))

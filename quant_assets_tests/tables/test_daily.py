@@ -227,3 +227,16 @@ def test_one_day_of_all_symbols_is_one_cell_and_one_symbol_of_a_year_is_its_hist
     read_daily(two_years, "US", date(2024, 1, 1), date(2024, 12, 31), symbols=["S001"])
     tables = [key for key in two_years.read if not key.startswith("manifest/")]
     assert set(tables) == {object_key(HISTORY, "US", "2024"), object_key(DAILY, "US", str(TRADED[-3]))}
+
+
+def test_years_with_and_without_the_column_of_flags_are_read_as_one(store: LocalObjectStore) -> None:
+    for year, flags in ((2020, ""), (2021, "no_trade"), (2022, "")):
+        day = date(year, 12, 30)
+        rows = bars(day, ["A", "B"]).with_columns(flags=pl.lit(flags))
+        rows = rows if flags else rows.drop("flags")
+        put_rows(store, day, rows)
+        facts = cell(day, rows).facts() | {"partition": str(year), "cells": {str(day): content_sha256(rows)}}
+        store.put(object_key(HISTORY, "US", str(year)), encode(rows, facts))
+    rows = read_daily(store, "US", symbols=["B"])
+    assert rows.schema == DAILY_SCHEMA
+    assert rows["flags"].to_list() == ["", "no_trade", "", ""]

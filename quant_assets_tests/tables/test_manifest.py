@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -373,3 +374,29 @@ def test_refresh_leaves_out_what_was_known_of_a_cell_that_is_damaged_now(
     damaged: dict[str, str] = {}
     assert list(manifest.refresh("US", 2024, damaged=damaged)) == ["2024-03-14"]
     assert list(damaged) == ["2024-03-15"]
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({}, True),
+        ({"recorded_at": "2024-01-03T00:00:00Z"}, False),  # recorded no later than the object was
+        ({"recorded_at": "2024-01-02T00:00:00Z"}, False),
+        ({"content_sha256": "other"}, False),
+        ({"state": CellState.COMPLETE}, False),
+        ({"expected_sha256": "other"}, False),
+    ],
+)
+def test_later_answers_are_taken_where_the_content_is_the_same(change: dict[str, Any], taken: bool) -> None:
+    made = Entry(
+        "2024-01-02",
+        CellState.PARTIAL,
+        content_sha256="a",
+        expected_sha256="b",
+        recorded_at="2024-01-03T00:00:00Z",
+    )
+    hole = Missing("A", "no_bar", "no bar", date(2024, 1, 5))
+    recorded = replace(made, **{"missing": (hole,), "recorded_at": "2024-01-04T00:00:00Z", **change})
+    found = made.with_later_answers(recorded)
+    assert found == (replace(made, missing=(hole,), recorded_at="2024-01-04T00:00:00Z") if taken else made)
+    assert made.with_later_answers(None) is made

@@ -114,8 +114,10 @@ def test_what_has_not_changed_is_not_gone_through_again(cells: Cells, read: list
     assert list(first) == [2022, 2023]
     assert sum(frame["sessions"].sum() for frame in first.values()) == 3 * len(SESSIONS)
     assert read == ["2022", "2023"]
+    written = [info.version for info in cells.store.list(f"{PROFILE_SUMS}/")]
     assert same(cells.sums(), first)
     assert read == ["2022", "2023"]
+    assert [info.version for info in cells.store.list(f"{PROFILE_SUMS}/")] == written
 
 
 def test_a_new_session_is_added_to_the_last_year(cells: Cells, read: list[str]) -> None:

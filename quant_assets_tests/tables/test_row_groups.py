@@ -73,3 +73,16 @@ def test_a_footer_of_another_kind_is_refused() -> None:
         schema_fields(b"\x19\x00")
     with pytest.raises(ValueError, match="value of kind 14"):
         schema_fields(b"\x15\x02\x19\x1c\x1e\x00")
+
+
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip", "brotli", "uncompressed"])
+def test_a_column_is_told_as_it_was(compression: Any) -> None:
+    """Readers do without most of it, but others need not."""
+    data = written(250, compression=compression)
+    told, original = (pq.read_metadata(io.BytesIO(one)).row_group(0) for one in (some(data, [2]), data))
+    kept = ("path_in_schema", "physical_type", "compression", "encodings")
+    for at in range(original.num_columns):
+        ours, theirs = told.column(at).to_dict(), original.column(at).to_dict()
+        assert set(theirs["encodings"]) <= {"PLAIN", "RLE", "RLE_DICTIONARY"}
+        assert set(ours["encodings"]) == {"PLAIN", "RLE", "RLE_DICTIONARY"}
+        assert [ours[name] for name in kept[:3]] == [theirs[name] for name in kept[:3]]

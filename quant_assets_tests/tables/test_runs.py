@@ -67,3 +67,9 @@ def test_rows_take_the_types_of_a_schema(framed: bool) -> None:
     if not framed:
         runs = Runs(runs.symbols, runs.counts, runs.rest.to_arrow())
     assert_frame_equal(runs.conformed(FORM).frame(), plain, check_exact=True)
+
+
+def test_a_text_that_is_unknown_stays_so_beside_others_that_are_the_same() -> None:
+    years = [frame([("A", 1, 1.0, "x"), ("B", 1, 1.0, "x")], year) for year in (0, 1)]
+    years[1] = years[1].with_columns(flags=pl.Series([None, "x"], dtype=pl.String))
+    assert together([Runs.of(one) for one in years])["flags"].to_list() == ["x", None, "x", "x"]
