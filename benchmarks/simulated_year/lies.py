@@ -76,7 +76,7 @@ def _free(symbol: Symbol, news: Sequence[tuple[str, date, date]]) -> Iterator[in
     market = symbol.market
     span = range(-_QUIET, _MOST_EVENINGS + _QUIET + 1)
     busy = [(first, last) for name, first, last in news if name == symbol.name]
-    for at in range(max(market.start, symbol.first + _ESTABLISHED), min(symbol.last, market.end) - 25):
+    for at in range(max(market.start, symbol.first) + _ESTABLISHED, min(symbol.last, market.end) - 25):
         days = [market.day(at + n) for n in span]
         if any(first <= days[-1] and days[0] <= last for first, last in busy):
             continue
