@@ -26,6 +26,7 @@ DAILY = {
     "split_ratio": pl.Float64,
     "flags": pl.String,
 }
+LISTED = {"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date}
 DAYS = [day for n in range(500) if (day := date(2018, 11, 1) + timedelta(n)).weekday() < 5]
 FLAGS = ["", "", "", "no_trade", "no_trade,stale_price", "explained:a,explained:b"]
 
@@ -249,3 +250,25 @@ def test_a_ratio_that_is_unknown_splits_nothing() -> None:
     rows = stands([(DAYS[0], 10.0), (DAYS[1], 11.0)])
     unknown = rows.with_columns(split_ratio=pl.lit(None, pl.Float64))
     assert advanced(no_sums(), [unknown]).equals(advanced(no_sums(), [rows]))
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.01, 1.013, 1.1, 0.97, 1.0003])
+def test_a_price_that_always_grows_alike_does_not_vary(growth: float) -> None:
+    """What should be nothing may be summed to a little less than nothing."""
+    for count in range(3, 12):
+        rows = stands([(day, 10.0 * growth**n) for n, day in enumerate(DAYS[:count])])
+        found = symbol_profiles(rows, DAYS[:count], pl.DataFrame(schema=LISTED))
+        assert found["volatility"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_longest_gap_of_each_symbol_is_its_own() -> None:
+    days = [day for day in DAYS if day.year == 2019][:8]
+    gone = {"A": {2, 3}, "B": {1, 4, 5, 6}, "C": {3}, "D": set[int]()}
+    rows = [
+        (name, day, 10.0 + n % 2, 100, 0.0, 1.0, "")
+        for name, absent in gone.items()
+        for n, day in enumerate(days)
+        if n not in absent
+    ]
+    found = symbol_profiles(pl.DataFrame(rows, schema=DAILY, orient="row"), days, pl.DataFrame(schema=LISTED))
+    assert found["longest_gap"].to_list() == [2, 3, 1, 0]
