@@ -310,3 +310,17 @@ def test_a_dividend_that_nobody_can_read_cannot_be_accepted(harness: Harness, ma
     with pytest.raises(QuarantineError, match=f"{id_}: .*dividend of AAPL on 2013-02-13.*reject it"):
         settle(harness, Decision.ACCEPTED, id_)
     assert read_quarantine(harness.store, "US")["decision"].to_list() == ["pending"]
+
+
+def test_what_was_rejected_is_accepted_by_its_id_and_by_no_symbol(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    harness.live(market, WEEK[-1], WEEK)
+    bar = apple(harness).filter(pl.col("date") == DAY)
+    extra = bar.with_columns(dividend=pl.lit(9.0))
+    id_ = doubt(harness, extra, scope="action", kind="dividend_implausible")
+    settle(harness, Decision.REJECTED, id_)
+    decide(harness, Decision.ACCEPTED, THURSDAY)
+    assert apple(harness).filter(pl.col("date") == DAY)["dividend"].item() == bar["dividend"].item()
+    assert settle(harness, Decision.ACCEPTED, id_) == [DAY]
+    assert apple(harness).filter(pl.col("date") == DAY)["dividend"].item() == 9.0
