@@ -29,6 +29,7 @@ _ENOUGH_DIVIDENDS = 3
 """Dividends of an answer from which they are judged by each other; of fewer, those that are stored are read, too."""
 
 _KEY_SCHEMA = pl.Schema({name: ANSWER_SCHEMA[name] for name in ("symbol", "date")})
+_NO_KEYS = pl.DataFrame(schema=_KEY_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Reader:
         """What an answer says that came at `now`."""
         result = self._usable(result)
         if result.outcome is not Outcome.OK:
-            nothing, none = pl.DataFrame(schema=ANSWER_SCHEMA), pl.DataFrame(schema=_KEY_SCHEMA)
+            nothing, none = pl.DataFrame(schema=ANSWER_SCHEMA), _NO_KEYS.clone()
             return Answer(result, nothing, [], Judged(nothing), none, none)
         actions = on_sessions(result.splits, result.dividends, self._open_days.known)
         on_their_days = replace(result, splits=actions.splits, dividends=actions.dividends)
@@ -133,7 +134,7 @@ class Reader:
         accepted, rejected = (
             rows.join(decided, on=["symbol", "date", "close"], how="semi").select(list(_KEY_SCHEMA))
             if decided.height
-            else pl.DataFrame(schema=_KEY_SCHEMA)
+            else _NO_KEYS.clone()
             for decided in (self._decisions.accepted, self._decisions.rejected)
         )
         if found.real_moves:

@@ -20,6 +20,8 @@ from quant_assets.resources.source import FetchResult
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SAME = 1e-4
 _REASON = ("rule", "scope", "kind", "witnesses")
+_NOTHING_HELD = pl.DataFrame(schema=CLAIM_SCHEMA)
+"""What most answers have: clones cost nothing, while a frame of many columns is slow to make of its schema."""
 _OF_BARS_ALONE = (Kind.RESCALED_IN_PART, Kind.HUNDREDFOLD, Kind.FIELD_OUT_OF_LINE)
 """Kinds that say nothing against the splits of the days they hold."""
 
@@ -33,7 +35,7 @@ class Judged:
     """
 
     rows: pl.DataFrame
-    held: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CLAIM_SCHEMA))
+    held: pl.DataFrame = field(default_factory=_NOTHING_HELD.clone)
     notes: tuple[str, ...] = ()
     real_moves: frozenset[date] = frozenset()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, timedelta
 
@@ -63,10 +64,12 @@ class StoredRows:
     def dividends(self, symbol: str, before: date) -> pl.DataFrame:
         """The symbol's stored rows with a dividend in the year through a day. Raises StoreUnavailable."""
         if self._paid is None:
-            parts = self._dividends().partition_by("symbol", as_dict=True)
+            parts = self._dividends().sort("date").partition_by("symbol", as_dict=True)
             self._paid = {str(name): part for (name,), part in parts.items()}
-        paid = self._paid.get(symbol, empty_daily())
-        return paid.filter(pl.col("date").is_between(before - timedelta(days=_A_YEAR), before)).sort("date")
+        if (paid := self._paid.get(symbol)) is None:
+            return empty_daily()
+        first = bisect_left(paid["date"], before - timedelta(days=_A_YEAR))
+        return paid.slice(first, bisect_right(paid["date"], before) - first)
 
     def _dividends(self) -> pl.DataFrame:
         """The rows with a dividend of the plan's symbols since a year before the witnesses, read once for all."""

@@ -15,6 +15,7 @@ from quant_assets.market.bars import day_numbers
 from quant_assets.market.flags import FLAGS, action_dated, joined
 
 _STATED, _SESSION = "stated", "session"
+_NONE_MOVED = pl.DataFrame(schema={_SESSION: pl.Date, _STATED: pl.Date})
 _SAME = 1e-4
 """How far two amounts may be apart that are the same, served on different share bases."""
 
@@ -46,8 +47,7 @@ def on_sessions(splits: pl.DataFrame, dividends: pl.DataFrame, sessions: pl.Seri
             before the first or after the last of them stays as it is: nothing is known of that day.
     """
     if all(_dated_as_they_are(actions, sessions) for actions in (splits, dividends)):
-        moved = pl.DataFrame(schema={_SESSION: pl.Date, _STATED: pl.Date})
-        return ActionsOnSessions(_by_date(splits), _by_date(dividends), moved)
+        return ActionsOnSessions(_by_date(splits), _by_date(dividends), _NONE_MOVED.clone())
     placed = [_placed(actions, sessions) for actions in (splits, dividends)]
     moved = (
         pl.concat([actions.select(pl.col("date").alias(_SESSION), _STATED) for actions in placed])

@@ -43,6 +43,8 @@ A row whose prices are null and whose volume is 0 carries an action with an ex-d
 volume is one that nobody knows.
 """
 
+_NO_BARS = pl.DataFrame(schema=DAILY_SCHEMA)
+
 ANSWER_SCHEMA = pl.Schema({**DAILY_SCHEMA, "scale": pl.Float64()})
 """Daily bars as a source has just answered them: `scale` is the S(t) by which the served numbers were multiplied."""
 
@@ -62,7 +64,7 @@ def day_numbers(dates: pl.Series) -> npt.NDArray[np.int32]:
 
 def empty_daily() -> pl.DataFrame:
     """No rows, with `DAILY_SCHEMA`."""
-    return pl.DataFrame(schema=DAILY_SCHEMA)
+    return _NO_BARS.clone()
 
 
 def with_flags(rows: pl.DataFrame) -> pl.DataFrame:

@@ -42,6 +42,8 @@ _MOST_DECIMALS = 22
 """10**22 is the last power of ten that a float64 holds exactly: then a decimal is the float64 nearest to it."""
 _FEWEST_FOR_FRACTIONS = 3
 _FEWEST_SHARES, _LOT = 10, 100
+_FEW_PRICES = 2_000
+"""Prices that are quicker recovered all at once: of few, each step takes longer to call than to do."""
 
 
 def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -57,6 +59,8 @@ def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -
     import numpy as np  # numpy is slow to import, and loading the definitions must not pay for it
 
     rescaled = scale != 1.0
+    if served.size <= _FEW_PRICES and not rescaled.any():
+        return shortest_float32(served)
     prices = np.empty_like(served)
     was_rounded = bool(rescaled.any()) and _was_rounded(served[:, rescaled], scale[rescaled])
     # Row by row: an array of a few thousand prices stays in the processor's cache.

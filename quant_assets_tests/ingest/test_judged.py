@@ -58,3 +58,18 @@ def test_a_bar_in_doubt_on_an_ex_date_leaves_its_split(through: int) -> None:
     kept = good.filter(pl.col("close").is_not_null())
     truth = rows[:through].filter(pl.col("date") != DAYS[EX])
     assert kept["close"].round(2).to_list() == truth["close"].to_list()
+
+
+def test_what_is_made_of_an_answer_is_no_other_answers() -> None:
+    """Frames of no rows come from one that is kept: whoever adds to them adds to his own."""
+    answer = served(traded())
+    result = FetchResult(
+        "A", Outcome.OK, splits=answer.splits, dividends=answer.dividends.clear(), currency="USD",
+        bars=answer.bars.select(pl.col(name).cast(dtype) for name, dtype in SERVED_SCHEMA.items()),
+    )  # fmt: skip
+    first, second = (judged(result, datetime(2024, 9, 2, tzinfo=UTC), None, DAYS, NOBODY) for _ in range(2))
+    assert first.held.is_empty()
+    first.held.extend(first.held.clear(1))
+    assert first.held.height == 1
+    assert second.held.is_empty()
+    assert judged(result, datetime(2024, 9, 2, tzinfo=UTC), None, DAYS, NOBODY).held.is_empty()

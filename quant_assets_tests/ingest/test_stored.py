@@ -45,6 +45,9 @@ def test_dividends_of_the_year_before_are_read_once_for_all_symbols(harness: Har
         date(2012, 11, 7),
         date(2013, 2, 6),
     ]
+    # And from 420 days before it on.
+    last = [stored.dividends("IBM", date(2014, 1, day))["date"].to_list() for day in (1, 2)]
+    assert last == [[date(2012, 11, 7), date(2013, 2, 6)], [date(2013, 2, 6)]]
     assert stored.dividends("GOOG", date(2013, 2, 6)).is_empty()
     cells = {key: count for key, count in store.reads.items() if key.startswith(f"{DAILY}/")}
     assert object_key(DAILY, "US", "2012-11-07") in cells

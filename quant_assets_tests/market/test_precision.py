@@ -502,3 +502,14 @@ def test_what_an_earlier_version_rounded_is_told_from_other_values(
     old: float, new: float, scale: float, rounded: bool
 ) -> None:
     assert looks("close", old, new, (scale, 1.0, scale)).select(formerly_rounded("close")).item() is rounded
+
+
+def test_few_prices_are_recovered_as_many_are() -> None:
+    random = np.random.default_rng(5)
+    served = np.round(random.uniform(0.01, 4_000, (4, 1_000)), 3).astype(np.float32).astype(float)
+    # Binary powers, prices with more digits than a float32, and none at all.
+    served[0, :30], served[1, :30], served[2, :30] = 2.0 ** np.arange(-15, 15), np.pi * np.arange(30), np.nan
+    many = recovered(served, np.ones(1_000))
+    for first in range(0, 1_000, 25):
+        few = served[:, first : first + 25]
+        np.testing.assert_array_equal(recovered(few, np.ones(25)), many[:, first : first + 25])

@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 
 SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
 DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
+# What most answers have: clones cost nothing, frames made of a schema a good part of the whole verdict.
+NO_SPLITS, NO_DIVIDENDS = pl.DataFrame(schema=SPLITS_SCHEMA), pl.DataFrame(schema=DIVIDENDS_SCHEMA)
 
 
 class Kind(StrEnum):

@@ -33,6 +33,7 @@ from quant_assets.market.verdicts.amounts import (
 from quant_assets.market.verdicts.answer import (
     DIVIDENDS_SCHEMA,
     FEW_SESSIONS,
+    NO_DIVIDENDS,
     Answer,
     Explained,
     Floats,
@@ -90,7 +91,7 @@ class _Weighing:
         self._positions: dict[date, int | None] = {}
         self._doubtful = {at for day in doubtful if (at := self._position(day)) is not None}
         self._implied, self._slack = implied_dividends(series), _slack(series)
-        self._paid = Paid(pl.DataFrame(schema=DIVIDENDS_SCHEMA))
+        self._paid = Paid(NO_DIVIDENDS.clone())
         self._kept: dict[date, float] = {}
         self._ordinary: dict[date, float] = {}
         self._median: float | None = None
@@ -105,11 +106,12 @@ class _Weighing:
             self._weigh(day, listed[day])
         self._repeated()
         self._left_out(listed.keys())
-        days = sorted(self._kept)
-        columns = (days, [self._kept[day] for day in days])
-        self._paid.dividends = pl.DataFrame(
-            dict(zip(DIVIDENDS_SCHEMA, columns, strict=True)), schema=DIVIDENDS_SCHEMA
-        )
+        if self._kept:
+            days = sorted(self._kept)
+            columns = (days, [self._kept[day] for day in days])
+            self._paid.dividends = pl.DataFrame(
+                dict(zip(DIVIDENDS_SCHEMA, columns, strict=True)), schema=DIVIDENDS_SCHEMA
+            )
         return self._paid
 
     def _position(self, day: date) -> int | None:

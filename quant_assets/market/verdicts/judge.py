@@ -52,6 +52,8 @@ def _stored_dividends(answer: Answer, splits: pl.DataFrame) -> Mapping[date, flo
         return {}
     dividends, closes = (floats(answer.stored[name]) for name in ("dividend", "close"))
     ordinary = np.flatnonzero(dividends < ORDINARY * closes)
-    days = answer.stored["date"][ordinary]
+    days = answer.stored["date"]
+    if ordinary.size < days.len():
+        days = days.gather(ordinary)
     served = dividends[ordinary] / split_factor_after(days, splits).to_numpy()
     return dict(zip(days.to_list(), served.tolist(), strict=True))
