@@ -272,3 +272,17 @@ def test_the_longest_gap_of_each_symbol_is_its_own() -> None:
     ]
     found = symbol_profiles(pl.DataFrame(rows, schema=DAILY, orient="row"), days, pl.DataFrame(schema=LISTED))
     assert found["longest_gap"].to_list() == [2, 3, 1, 0]
+
+
+def test_a_split_after_the_last_bar_of_a_year_is_no_jump_in_the_next() -> None:
+    last = [day for day in DAYS if day.year == 2018][-2:]
+    first = [day for day in DAYS if day.year == 2019][:2]
+    old = [("A", last[0], 10.0, 9, 0.0, 1.0, ""), ("A", last[1], None, 0, 1.0, 2.0, "")]
+    new = [("A", first[0], 4.0, 9, 0.0, 1.0, ""), ("A", first[1], 4.0, 9, 0.0, 1.0, "")]
+    sums = no_sums()
+    for rows in (old, new):
+        sums = advanced(carried(sums), [pl.DataFrame(rows, schema=DAILY, orient="row")], largest_move=1.05)
+    # A share of 10 became two of 4 and a dividend of 1 for each.
+    assert sums["suspicious_jumps"].item() == 0
+    assert sums["log_total"].item() == pytest.approx(0.0, abs=1e-12)
+    assert (sums["shares"].item(), sums["cash"].item(), sums["log_factor"].item()) == (1.0, 0.0, 0.0)
