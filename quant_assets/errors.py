@@ -24,6 +24,7 @@ QuantAssetsError
 ├── UnusableAnswer                     resources.yahoo_events: a body that is no answer, with the reason
 ├── NoCrumb (OSError)                  resources.yahoo_session: what came for a crumb is none
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
+├── MembershipUnknown (ValueError)     tables.membership: nothing tells who was in a universe on a day
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed

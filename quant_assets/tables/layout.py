@@ -30,8 +30,13 @@ LISTING_EVENTS = "listing_events"
 FETCH_REPORTS = "fetch_reports"
 EXPECTED = "expected_symbols"
 REQUESTED = "requested"
+UNIVERSES = "universes"
+UNIVERSE_EVENTS = "universe_events"
 
-RECORDS = (EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED, RESTATEMENTS)
+RECORDS = (
+    EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED, RESTATEMENTS, UNIVERSES,
+    UNIVERSE_EVENTS,
+)  # fmt: skip
 """What is kept beside the tables: what runs have learned, decided and done. It cannot be derived from anything."""
 
 MANIFEST = "manifest"
@@ -52,6 +57,7 @@ LISTED_ONCE = tuple(f"{name}/" for name in (*TIME_DIMENSION, MANIFEST))
 
 _EXCHANGE = r"exchange=(?P<exchange>[A-Z][A-Z0-9]{0,11})"
 _YEAR = r"year=(?P<year>\d{4})"
+_UNIVERSE = r"(?P<universe>[A-Za-z0-9_-]+)"
 _RECORD_FORMS = {
     EXPECTED: rf"{_EXCHANGE}/[0-9a-f]{{64}}\.json",
     FETCH_REPORTS: rf"{_EXCHANGE}/\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{6}}Z-[^/]+\.json",
@@ -60,6 +66,8 @@ _RECORD_FORMS = {
     REPLACED: rf"{_EXCHANGE}/{_YEAR}\.parquet",
     REQUESTED: rf"{_EXCHANGE}\.json",
     RESTATEMENTS: rf"{_EXCHANGE}/{_YEAR}\.parquet",
+    UNIVERSES: rf"{_UNIVERSE}\.parquet",
+    UNIVERSE_EVENTS: rf"{_UNIVERSE}\.parquet",
 }
 _FORMS = {
     **{name: re.compile(rf"{name}/{form}") for name, form in _RECORD_FORMS.items()},
@@ -140,6 +148,16 @@ def events_key(exchange: str) -> str:
     return f"{LISTING_EVENTS}/exchange={exchange}.parquet"
 
 
+def universe_key(universe: str) -> str:
+    """Where the constituents of a universe are kept, as last refreshed."""
+    return f"{UNIVERSES}/{universe}.parquet"
+
+
+def membership_key(universe: str) -> str:
+    """Where it is kept who joined and left a universe."""
+    return f"{UNIVERSE_EVENTS}/{universe}.parquet"
+
+
 def requested_key(exchange: str) -> str:
     """Where it is kept which days of an exchange have been asked for."""
     return f"{REQUESTED}/exchange={exchange}.json"
@@ -175,7 +193,13 @@ def table_of(key: str) -> str | None:
 def exchange_of(key: str) -> str | None:
     """The exchange in a key; None when there is none, or the key has not the form that is written."""
     found = _match(key)
-    return found["exchange"] if found else None
+    return found.groupdict().get("exchange") if found else None
+
+
+def universe_of(key: str) -> str | None:
+    """The universe in the key of its constituents or its membership; None in any other."""
+    found = _match(key)
+    return found.groupdict().get("universe") if found else None
 
 
 def year_of(key: str) -> int | None:

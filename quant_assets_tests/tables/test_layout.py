@@ -24,6 +24,8 @@ from quant_assets.tables.layout import (
     RESTATEMENTS,
     TIME_DIMENSION,
     TOP_LEVEL,
+    UNIVERSE_EVENTS,
+    UNIVERSES,
     WEEKLY,
     after_year,
     described_table,
@@ -32,6 +34,7 @@ from quant_assets.tables.layout import (
     expected_key,
     ledger_key,
     manifest_key,
+    membership_key,
     object_key,
     partition_of,
     partitions_prefix,
@@ -40,6 +43,8 @@ from quant_assets.tables.layout import (
     report_key,
     requested_key,
     table_of,
+    universe_key,
+    universe_of,
     year_of,
     year_of_group,
 )
@@ -62,6 +67,8 @@ KEYS = {
     requested_key("US"): (REQUESTED, "US", None),
     report_key("US", STARTED, "the first run of all"): (FETCH_REPORTS, "US", None),
     expected_key("US", "0a" * 32): (EXPECTED, "US", None),
+    universe_key("sp-500_x"): (UNIVERSES, None, None),
+    membership_key("sp-500_x"): (UNIVERSE_EVENTS, None, None),
 }
 STRAYS = (
     "notes.txt",
@@ -86,6 +93,11 @@ STRAYS = (
     "fetch_reports/exchange=US/notes.txt",
     "expected_symbols/exchange=US/short.json",
     "requested/exchange=US.json~",
+    "universes/.parquet",
+    "universes/a b.parquet",
+    "universes/sp500/copy.parquet",
+    "universe_events/sp500.json",
+    "universe_events/sp500.parquet.bak",
 )
 
 
@@ -102,6 +114,16 @@ def test_every_table_and_record_has_a_key_here() -> None:
 def test_what_is_not_written_by_us_is_no_key_of_ours(key: str) -> None:
     assert (table_of(key), exchange_of(key), year_of(key)) == (None, None, None)
     assert all(partition_of(table, key) is None for table in TIME_DIMENSION)
+
+
+def test_what_is_kept_of_a_universe_says_of_which() -> None:
+    assert universe_key("sp500") == "universes/sp500.parquet"
+    assert membership_key("sp500") == "universe_events/sp500.parquet"
+    assert [universe_of(key) for key in (universe_key("sp500"), membership_key("A-1_b"))] == [
+        "sp500",
+        "A-1_b",
+    ]
+    assert {universe_of(key) for key in (events_key("US"), object_key(CATALOG), *STRAYS)} == {None}
 
 
 def test_a_shard_says_which_table_it_is_about() -> None:
