@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -29,7 +30,6 @@ _ENOUGH_DIVIDENDS = 3
 """Dividends of an answer from which they are judged by each other; of fewer, those that are stored are read, too."""
 
 _KEY_SCHEMA = pl.Schema({name: ANSWER_SCHEMA[name] for name in ("symbol", "date")})
-_NO_KEYS = pl.DataFrame(schema=_KEY_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Reader:
         """What an answer says that came at `now`."""
         result = self._usable(result)
         if result.outcome is not Outcome.OK:
-            nothing, none = pl.DataFrame(schema=ANSWER_SCHEMA), _NO_KEYS.clone()
+            nothing, none = pl.DataFrame(schema=ANSWER_SCHEMA), _no_keys().clone()
             return Answer(result, nothing, [], Judged(nothing), none, none)
         actions = on_sessions(result.splits, result.dividends, self._open_days.known)
         on_their_days = replace(result, splits=actions.splits, dividends=actions.dividends)
@@ -134,7 +134,7 @@ class Reader:
         accepted, rejected = (
             rows.join(decided, on=["symbol", "date", "close"], how="semi").select(list(_KEY_SCHEMA))
             if decided.height
-            else _NO_KEYS.clone()
+            else _no_keys().clone()
             for decided in (self._decisions.accepted, self._decisions.rejected)
         )
         if found.real_moves:
@@ -198,6 +198,11 @@ class Reader:
         return FetchResult(
             result.symbol, Outcome.FAILED, reason, first_trade=result.first_trade, facts=result.facts
         )
+
+
+@cache
+def _no_keys() -> pl.DataFrame:
+    return pl.DataFrame(schema=_KEY_SCHEMA)
 
 
 def _with_bar(rows: pl.DataFrame) -> npt.NDArray[np.int32]:

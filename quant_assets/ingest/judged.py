@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 import polars as pl
 
@@ -20,10 +21,14 @@ from quant_assets.resources.source import FetchResult
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SAME = 1e-4
 _REASON = ("rule", "scope", "kind", "witnesses")
-_NOTHING_HELD = pl.DataFrame(schema=CLAIM_SCHEMA)
-"""What most answers have: clones cost nothing, while a frame of many columns is slow to make of its schema."""
 _OF_BARS_ALONE = (Kind.RESCALED_IN_PART, Kind.HUNDREDFOLD, Kind.FIELD_OUT_OF_LINE)
 """Kinds that say nothing against the splits of the days they hold."""
+
+
+@cache
+def _nothing_held() -> pl.DataFrame:
+    """What most answers have: clones cost nothing, while a frame of many columns is slow to make of its schema."""
+    return pl.DataFrame(schema=CLAIM_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Judged:
     """
 
     rows: pl.DataFrame
-    held: pl.DataFrame = field(default_factory=_NOTHING_HELD.clone)
+    held: pl.DataFrame = field(default_factory=lambda: _nothing_held().clone())
     notes: tuple[str, ...] = ()
     real_moves: frozenset[date] = frozenset()
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
+import polars as pl
+
 from quant_assets.ingest.spill import spill_room, sweep_spill
+from quant_assets.market.bars import ANSWER_SCHEMA
 
 
 def test_what_a_run_uses_is_not_swept_and_what_a_killed_one_has_left_is(tmp_path: Path) -> None:
@@ -16,3 +20,36 @@ def test_what_a_run_uses_is_not_swept_and_what_a_killed_one_has_left_is(tmp_path
         assert list(tmp_path.iterdir()) == [mine]
     assert list(tmp_path.iterdir()) == []
     sweep_spill(tmp_path / "none")
+
+
+DECEMBER, JANUARY = date(2012, 12, 31), date(2013, 1, 2)
+
+
+def answers(*rows: tuple[str, date]) -> pl.DataFrame:
+    known = pl.DataFrame(rows, schema={"symbol": pl.String, "date": pl.Date}, orient="row")
+    return pl.concat([pl.DataFrame(schema=ANSWER_SCHEMA), known], how="diagonal")
+
+
+def keys(rows: pl.DataFrame) -> list[tuple[str, date]]:
+    return sorted(rows.select("symbol", "date").rows())
+
+
+def test_rows_are_found_by_year_and_by_symbol_and_taken_out(tmp_path: Path) -> None:
+    with spill_room(tmp_path / "new" / "folder") as spill:
+        assert (spill.years(), spill.year(2013).schema, spill.symbols(["A"]).schema) == (
+            [], ANSWER_SCHEMA, ANSWER_SCHEMA,
+        )  # fmt: skip
+        spill.add(answers(("A", JANUARY), ("A", DECEMBER), ("B", JANUARY)))
+        spill.add(answers(("C", JANUARY)))
+        assert spill.years() == [2012, 2013]
+        assert keys(spill.year(2013)) == [("A", JANUARY), ("B", JANUARY), ("C", JANUARY)]
+        assert keys(spill.symbols({"A", "C"})) == [("A", DECEMBER), ("A", JANUARY), ("C", JANUARY)]
+        assert keys(spill.take({"A"})) == [("A", DECEMBER), ("A", JANUARY)]
+        assert keys(spill.take({"A"})) == keys(spill.year(2012)) == []
+        assert keys(spill.year(2013)) == [("B", JANUARY), ("C", JANUARY)]
+
+
+def test_what_is_no_folder_is_left_alone_by_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("mine")
+    sweep_spill(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["note"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,18 @@ Floats = npt.NDArray[np.float64]
 
 SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
 DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
-# What most answers have: clones cost nothing, frames made of a schema a good part of the whole verdict.
-NO_SPLITS, NO_DIVIDENDS = pl.DataFrame(schema=SPLITS_SCHEMA), pl.DataFrame(schema=DIVIDENDS_SCHEMA)
+
+
+@cache
+def no_splits() -> pl.DataFrame:
+    """What most answers have: clones cost nothing, while frames made of a schema take long."""
+    return pl.DataFrame(schema=SPLITS_SCHEMA)
+
+
+@cache
+def no_dividends() -> pl.DataFrame:
+    """The same of dividends."""
+    return pl.DataFrame(schema=DIVIDENDS_SCHEMA)
 
 
 class Kind(StrEnum):

@@ -20,7 +20,6 @@ import polars as pl
 from quant_assets.market.corporate_actions import split_factor_after
 from quant_assets.market.verdicts.answer import (
     FEW_SESSIONS,
-    NO_SPLITS,
     SPLITS_SCHEMA,
     Answer,
     Explained,
@@ -28,6 +27,7 @@ from quant_assets.market.verdicts.answer import (
     Held,
     Kind,
     Series,
+    no_splits,
 )
 
 _Split = tuple[date, float]
@@ -50,7 +50,7 @@ class Basis:
 def share_basis(answer: Answer, series: Series) -> Basis:
     """Finds the one reading of the listed splits that the witnesses carry."""
     if answer.splits.is_empty():
-        return Basis(NO_SPLITS.clone(), _unreadable(answer, series))
+        return Basis(no_splits().clone(), _unreadable(answer, series))
     listed, repeated_on = _once_a_day(answer.splits)
     explained = [
         Explained(Kind.REPEATED_SPLIT, frozenset({day}), f"the split of {day} is listed twice on that day")

@@ -33,13 +33,13 @@ from quant_assets.market.verdicts.amounts import (
 from quant_assets.market.verdicts.answer import (
     DIVIDENDS_SCHEMA,
     FEW_SESSIONS,
-    NO_DIVIDENDS,
     Answer,
     Explained,
     Floats,
     HeldDividend,
     Kind,
     Series,
+    no_dividends,
 )
 
 _EXACT = 2e-6
@@ -91,7 +91,7 @@ class _Weighing:
         self._positions: dict[date, int | None] = {}
         self._doubtful = {at for day in doubtful if (at := self._position(day)) is not None}
         self._implied, self._slack = implied_dividends(series), _slack(series)
-        self._paid = Paid(NO_DIVIDENDS.clone())
+        self._paid = Paid(no_dividends().clone())
         self._kept: dict[date, float] = {}
         self._ordinary: dict[date, float] = {}
         self._median: float | None = None
