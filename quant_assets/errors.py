@@ -6,7 +6,7 @@ QuantAssetsError
 ├── SettingsError (ValueError)         resources.settings: a QUANT_ASSETS_… variable that cannot be used
 ├── ExchangeConfigError (ValueError)   exchanges_file: a file of exchanges
 ├── UnknownExchange (ValueError)       exchanges: no exchange has this code
-├── CatalogError (ValueError)          catalog.configured: a universe file
+├── CatalogError (ValueError)          catalog.configured: a file of universes
 ├── CalendarError (ValueError)         market.calendars
 │   ├── NotASession
 │   ├── OutsideCalendar

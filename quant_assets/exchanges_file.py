@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -24,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from quant_assets.errors import QuantAssetsError
 from quant_assets.market.calendars import calendar_names
 from quant_assets.market.weeks import cron_of_weekdays, weekdays_of_cron
+from quant_assets.yaml_texts import read_texts
 
 SHIPPED = "exchanges.yaml"
 
@@ -32,50 +32,6 @@ Item = TypeVar("Item")
 
 class ExchangeConfigError(QuantAssetsError, ValueError):
     """An exchange file is wrong: the message names the file, the key and what to write instead."""
-
-
-def read_texts(text: str) -> object:
-    """YAML with every scalar as it is written (16:00 is no number, NO no boolean) and no key twice.
-
-    Raises yaml.YAMLError, RecursionError.
-    """
-    if yaml.__with_libyaml__:
-        try:
-            return yaml.load(text, _quick_texts())
-        except (yaml.YAMLError, RecursionError):
-            # The slower loader says better what is wrong, and the same on every machine.
-            pass
-    return yaml.load(text, _Texts)
-
-
-class _Texts(yaml.BaseLoader):
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _refuse_twice(node)
-        return super().construct_mapping(node, deep=deep)
-
-
-@cache
-def _quick_texts() -> type[yaml.CBaseLoader]:
-    """The same by libyaml, several times as fast; not every build of the package has it."""
-
-    class QuickTexts(yaml.CBaseLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            _refuse_twice(node)
-            return super().construct_mapping(node, deep=deep)
-
-    return QuickTexts
-
-
-def _refuse_twice(node: yaml.MappingNode) -> None:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            continue  # refused by the base class
-        if key.value in seen:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
-            )
-        seen.add(key.value)
 
 
 @dataclass(frozen=True)
@@ -260,7 +216,7 @@ def _read(path: Path) -> ExchangesFile:
 def _parsed(text: str, file: str) -> ExchangesFile:
     try:
         document = read_texts(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ExchangeConfigError(f"{file}: not readable as YAML ({error}); correct it there") from error
     try:
         return ExchangesFile.model_validate(document or {})

@@ -21,7 +21,7 @@ from pydantic import (
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, known
-from quant_assets.exchanges_file import read_texts
+from quant_assets.yaml_texts import read_texts
 
 SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&_+$-]*$"
 """What Yahoo's symbols are made of: letters, digits and few signs. Anything else would end up in URLs and logs."""
@@ -45,6 +45,7 @@ class ConfiguredSymbol(BaseModel):
     sector: str | None = None
     industry: str | None = None
     currency: str | None = None
+    isin: str | None = None
     listed_on: date | None = None
     delisted_on: date | None = None
 
@@ -65,11 +66,28 @@ class ConfiguredSymbol(BaseModel):
             raise ValueError("a symbol is made of letters, digits and . - ^ = & _ + $")
         return value
 
+    @field_validator("isin")
+    @classmethod
+    def _plain_isin(cls, value: str | None) -> str | None:
+        if value is not None and not is_isin(value):
+            raise ValueError(f"{short(value)} is no ISIN; write its 12 characters, or leave it out")
+        return value
+
     @model_validator(mode="after")
     def _dates_in_order(self) -> ConfiguredSymbol:
         if self.listed_on and self.delisted_on and self.delisted_on < self.listed_on:
             raise ValueError(f"delisted_on {self.delisted_on} is before listed_on {self.listed_on}")
         return self
+
+
+def is_isin(text: str) -> bool:
+    """Whether a text is an ISIN (ISO 6166): two letters, nine letters or digits, and the check digit they give."""
+    if re.fullmatch(r"[A-Z]{2}[A-Z0-9]{9}[0-9]", text) is None:
+        return False
+    # Luhn's check over the digits, letters counting as 10 to 35.
+    digits = [int(digit) for sign in text for digit in str(int(sign, 36))]
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, list[ConfiguredSymbol]]:
@@ -78,11 +96,11 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
     Exchanges of the file that are not asked for are passed over. `path` None reads the list that ships with the
     package. Raises CatalogError.
     """
-    name, text = _read(path)
+    name, text = read_text(path)
     try:
         # As texts, so that the symbols ON and NO are no booleans; a code that stands twice is refused.
         parsed: object = read_texts(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise CatalogError(f"{name}: not readable as YAML ({error}); correct the file") from error
     if not isinstance(parsed, dict):
         raise CatalogError(f"{name}: expected exchange codes with lists of symbols, e.g. 'US: [AAPL]'")
@@ -101,11 +119,11 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
 
 def universe_sha256(path: Path | None) -> str:
     """Hash of the list's text, by which a catalog says what it was made of. Raises CatalogError."""
-    return hashlib.sha256(_read(path)[1].encode()).hexdigest()
+    return hashlib.sha256(read_text(path)[1].encode()).hexdigest()
 
 
-def _read(path: Path | None) -> tuple[str, str]:
-    """What the list is called, and its text."""
+def read_text(path: Path | None) -> tuple[str, str]:
+    """What the list is called, and its text. Raises CatalogError."""
     if path is None:
         package = package_files.files("quant_assets.catalog")
         return "the package's universes.yaml", (package / "universes.yaml").read_text(encoding="utf-8")
@@ -129,7 +147,7 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "entry"
             raise CatalogError(
-                f"{file}: {exchange.code} entry {number} ({_short(entry)}): {where}: "
+                f"{file}: {exchange.code} entry {number} ({short(entry)}): {where}: "
                 f"{first['msg'].removeprefix('Value error, ')} (correct the entry)"
             ) from error
         if not exchange.owns(symbol.symbol):
@@ -151,7 +169,7 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
     return symbols
 
 
-def _short(entry: object) -> str:
+def short(entry: object) -> str:
     """An entry as a message shows it: control characters escaped, and no longer than a line."""
     text = repr(entry)
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
