@@ -1,0 +1,188 @@
+"""What is written of a Parquet footer, byte by byte as the format has it (parquet.thrift, compact protocol)."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from quant_assets.tables import row_groups
+from quant_assets.tables.row_groups import Group, column_heads, footer_of, schema_fields
+
+ONE = Group(4, 160, 64, ((64, 200, 100, 44, 4), (64, 20_000, 60, 104, 0)))
+TWO = Group(300, 40, 1, ((1, 30, 20, 300, 310), (1, 5, 10, 330, 0)))
+"""The dictionary of the second one's first column lies behind its data."""
+
+
+def test_a_footer_tells_each_group_where_it_lies_now() -> None:
+    told = footer_of(b"<schema>", [b"<A>", b"<B>"], [TWO, ONE])
+    expected = bytes.fromhex(
+        "16 82 01"  # 65 rows in all, the first field behind the schema's
+        "19 2c"  # two row groups
+        # The second group begins at 4 in place of 300.
+        "19 2c"
+        "26 08 1c 3c413e 16 02 16 3c 16 28 26 08 26 1c 00 00"
+        "26 44 1c 3c423e 16 02 16 0a 16 14 26 44 00 00"
+        "16 46 16 02 00"
+        # The first one begins at 44 in place of 4.
+        "19 2c"
+        "26 58 1c 3c413e 16 8001 16 9003 16 c801 26 a801 26 58 00 00"
+        "26 a002 1c 3c423e 16 8001 16 c0b802 16 78 26 a002 00 00"
+        "16 d0bb02 16 8001 00"
+        "00"
+    )
+    assert told == b"<schema>" + expected + (8 + len(expected)).to_bytes(4, "little") + b"PAR1"
+
+
+@pytest.mark.parametrize("count", [14, 15, 16])
+def test_a_list_of_fifteen_says_its_length_in_a_byte_of_its_own(count: int) -> None:
+    group = Group(4, 1, 1, ())
+    head = bytes([count << 4 | 12]) if count < 15 else bytes([0xFC, count])
+    told = footer_of(b"", [], [group] * count)
+    groups = bytes.fromhex("19 0c 16 00 16 02 00") * count
+    assert told[:-8] == bytes([0x16, 2 * count, 0x19]) + head + groups + b"\0"
+
+
+@pytest.mark.parametrize(
+    ("chunk", "start"), [((1, 1, 1, 34, 4), 4), ((1, 1, 1, 34, 0), 34), ((1, 1, 1, 34, 50), 34)]
+)
+def test_a_column_begins_with_its_dictionary_where_it_has_one_before_the_data(
+    chunk: tuple[int, int, int, int, int], start: int
+) -> None:
+    assert row_groups._start(chunk) == start  # pyright: ignore[reportPrivateUsage]
+
+
+def metadata(**how: Any) -> Any:
+    """Of a file with a column of every type."""
+    days = pa.array([0, 1, 2])
+    table = pa.table(
+        {
+            "bool": [True, False, True],
+            "int32": days.cast(pa.int32()),
+            "int64": days,
+            "int96": days.cast(pa.timestamp("ns")),
+            "float": days.cast(pa.float32()),
+            "double": days.cast(pa.float64()),
+            "text": ["a", "b", "c"],
+            "n" * 127: days,
+            "n" * 128: days,
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, use_deprecated_int96_timestamps=True, **how)
+    return pq.read_metadata(io.BytesIO(buffer.getvalue()))
+
+
+CODECS = {"none": 0, "snappy": 1, "gzip": 2, "brotli": 4, "zstd": 6}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_column_is_told_by_the_numbers_of_the_format(codec: str) -> None:
+    heads = column_heads(metadata(compression=codec).row_group(0))
+    names = ["bool", "int32", "int64", "int96", "float", "double", "text", "n" * 127, "n" * 128]
+    lengths = [bytes([len(name)]) for name in names[:-1]] + [b"\x80\x01"]
+    types = [0, 1, 2, 3, 4, 5, 6, 2, 2]
+    assert heads == [
+        bytes([0x15, 2 * number])  # the type
+        + bytes.fromhex("19 35 00 06 10")  # PLAIN, RLE, RLE_DICTIONARY
+        + bytes.fromhex("19 18") + length + name.encode()
+        + bytes([0x15, 2 * CODECS[codec]])
+        for number, length, name in zip(types, lengths, names, strict=True)
+    ]  # fmt: skip
+
+
+def test_a_codec_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(KeyError, match="LZ4"):
+        column_heads(metadata(compression="lz4").row_group(0))
+
+
+@pytest.mark.parametrize(
+    ("number", "data"),
+    [
+        (0, "00"), (1, "01"), (126, "7e"), (127, "7f"), (128, "8001"), (129, "8101"), (255, "ff01"),
+        (16_383, "ff7f"), (16_384, "808001"), (2**35 + 5, "858080808001"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_in_sevens_of_bits(number: int, data: str) -> None:
+    written = bytes.fromhex(data)
+    assert row_groups._varint(number) == written  # pyright: ignore[reportPrivateUsage]
+    read = row_groups._read_varint(b"\xff" + written + b"\xff", 1)  # pyright: ignore[reportPrivateUsage]
+    assert read == (number, 1 + len(written))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "2c 00 00",  # two structs without fields
+        "1c 11 00",  # a struct with one field: true, false, a byte, numbers, a double
+        "1c 12 00",
+        "1c 13 00 00",
+        "1c 14 8001 00",
+        "1c 15 8001 00",
+        "1c 16 808001 00",
+        "1c 17 0000000000000000 00",
+        "1c 18 03 000000 00",
+        "1c 18 8001" + "00" * 128 + "00",
+        "1c 19 25 8001 8002 00",  # a list of numbers, a set of bytes
+        "1c 1a 23 0000 00",
+        "1c 1c 15 02 00 00",  # a struct in it
+        "1c 05 02 04 00",  # a field that says its number in full
+        "1c 05 8002 8004 00",
+        "1c 91 00",
+        "1c f5 04 00",
+        "31 000000",  # lists of booleans have a byte each
+        "32 000000",
+        "e3" + "00" * 14,
+        "f3 0f" + "00" * 15,
+        "f3 10" + "00" * 16,
+        "f3 8001" + "00" * 128,
+        "05",
+    ],
+)
+def test_the_schema_ends_where_its_list_does(values: str) -> None:
+    schema = bytes.fromhex("15 02 19" + values)
+    assert schema_fields(schema + b"\0" * 9) == schema
+    assert schema_fields(schema + b"\x16\x02\x19") == schema
+
+
+@pytest.mark.parametrize(
+    ("footer", "field"),
+    [
+        ("19 00", 1),
+        ("25 02 19 05", 1),
+        ("16 02 19 05", 1),
+        ("15 02 29 05", 2),
+        ("15 02 1a 05", 2),
+        ("15 02 15 02", 2),
+    ],
+)
+def test_what_is_not_the_version_and_the_schema_is_refused(footer: str, field: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"^field {field} of a Parquet footer is not the one that is expected$"
+    ):
+        schema_fields(bytes.fromhex(footer) + b"\0" * 9)
+
+
+@pytest.mark.parametrize("kind", [0, 11, 13])
+def test_a_value_of_a_kind_that_footers_do_not_have_is_refused(kind: int) -> None:
+    with pytest.raises(ValueError, match=f"^a Parquet footer with a value of kind {kind}$"):
+        schema_fields(bytes([0x15, 2, 0x19, 0x10 | kind, 0, 0]))
+
+
+def test_groups_lie_one_after_the_other_from_behind_the_magic_to_the_footer() -> None:
+    buffer = io.BytesIO()
+    numbers = pa.table({"a": list(range(100)), "b": ["x", "y"] * 50})
+    how: dict[str, Any] = {"use_dictionary": ["b"], "compression": "none"}
+    pq.write_table(numbers, buffer, row_group_size=60, **how)
+    data, told = buffer.getvalue(), pq.read_metadata(io.BytesIO(buffer.getvalue()))
+    one, two = (Group.of(told.row_group(number)) for number in range(2))
+    assert (one.offset, one.rows, two.rows) == (4, 60, 40)
+    assert two.offset == one.offset + one.length
+    assert two.offset + two.length == len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    plain, dictionary = two.chunks
+    assert (plain[0], plain[3:]) == (40, (two.offset, 0))
+    assert dictionary[4] == two.offset + plain[2] < dictionary[3]
+    assert plain[2] + dictionary[2] == two.length
