@@ -43,7 +43,6 @@ class _Passing(Exception):
     """A failure that may pass: worth asking again."""
 
     def __init__(self, result: FetchResult, wait_seconds: float | None = None) -> None:
-        super().__init__(result.reason)
         self.result = result
         self.wait_seconds = wait_seconds
 
@@ -258,8 +257,6 @@ class YahooSource:
 
     def _chart(self, request: HistoryRequest) -> tuple[int, bytes, float | None]:
         """Status, body and Retry-After of one chart request. Raises _NoAnswer, RateBudgetSpent, Interrupted."""
-        from curl_cffi.requests.exceptions import RequestException
-
         yfinance_error: Any = importlib.import_module("yfinance.exceptions").YFException
 
         from quant_assets.resources.yahoo_session import ChartRefused
@@ -282,7 +279,8 @@ class YahooSource:
             )
         except ChartRefused as refused:
             return refused.status, refused.body, refused.retry_after
-        except (RequestException, yfinance_error, OSError) as error:
+        except (yfinance_error, OSError) as error:
+            # All errors of curl_cffi's are OSErrors.
             text = f"no answer ({type(error).__name__}: {str(error)[:160]})"
             raise _NoAnswer(text, unreachable=getattr(error, "code", None) in _CANNOT_CONNECT) from error
         return int(response.status_code), bytes(response.content), None

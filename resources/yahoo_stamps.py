@@ -94,7 +94,7 @@ class Stamping:
         if self.close is None:
             return dated, {}, []
         at, latest = dated.select(local.dt.time().alias("time"))["time"], self._latest()
-        settled = rows["timestamp"] != (-(2**62) if self.live_at is None else self.live_at)
+        settled: pl.Series = rows["timestamp"].ne_missing(self.live_at)
         late = settled & (at >= latest if latest else False)
         early = settled & (at < _BEFORE_ANY_OPENING)
         if not (late | early).any():
@@ -111,7 +111,7 @@ class Stamping:
                     moved.update(stretch)
         for i in moved:
             days[i] += _DAY
-        placed = {rows["timestamp"][i]: days[i] for i in (late | early).arg_true()}
+        placed = {rows["timestamp"][i]: days[i] for i in (late | early).arg_true().to_list()}
         return (
             dated.with_columns(date=pl.Series(days, dtype=pl.Date)),
             placed,
