@@ -29,6 +29,9 @@ told in the same words whichever run finds it."""
 _ENOUGH_DIVIDENDS = 3
 """Dividends of an answer from which they are judged by each other; of fewer, those that are stored are read, too."""
 
+_SAME = 1e-3
+"""Relative difference up to which two answers, minutes apart, have one price."""
+
 _KEY_SCHEMA = pl.Schema({name: ANSWER_SCHEMA[name] for name in ("symbol", "date")})
 
 
@@ -75,8 +78,7 @@ class Answer:
 
     result: FetchResult
     rows: pl.DataFrame
-    """The whole answer (ANSWER_SCHEMA); with what the rules have to know of its days (`validation.CONTEXT`) where it
-    has been put together from two."""
+    """The whole answer (ANSWER_SCHEMA)."""
     runs: list[BarlessSessions]
     judged: Judged
     accepted: pl.DataFrame
@@ -143,24 +145,31 @@ class Reader:
         return Answer(result, rows, runs, found, accepted, rejected)
 
     def both(self, first: Answer, second: Answer) -> Answer:
-        """The first answer with what only the second has, both with the context of their rows; where the second
-        brought nothing, the first stands."""
-        if second.result.outcome is not Outcome.OK:
+        """The first answer with what only the second has; where the second brought nothing, or has other prices, the
+        first stands."""
+        if second.result.outcome is not Outcome.OK or _contradicts(first.rows, second.rows):
             return first
         bars = first.rows.filter(pl.col("close").is_not_null())
         more = second.rows.filter(
             ~pl.col("date").is_in(bars["date"].implode()), pl.col("close").is_not_null()
         )
+        if more.is_empty():
+            return replace(first, asked_twice=True)
         kept = first.rows.filter(~pl.col("date").is_in(more["date"].implode()))
         rows = pl.concat([kept, more]).sort("date")
-        if more.is_empty():
-            return replace(first, rows=rows, asked_twice=True)
+        accepted, rejected = (
+            pl.concat([mine, others.join(more, on=list(_KEY_SCHEMA), how="semi")])
+            for mine, others in ((first.accepted, second.accepted), (first.rejected, second.rejected))
+        )
         held = pl.concat(
             [first.judged.held, second.judged.held.filter(~pl.col("date").is_in(bars["date"].implode()))]
         ).unique(["date", "scope"], keep="first", maintain_order=True)
         sessions = [session for run in first.runs for session in run.sessions]
         runs = self._runs(first.result.symbol, rows, held, min(sessions, default=None))
-        return replace(first, rows=rows, runs=runs, judged=replace(first.judged, held=held), asked_twice=True)
+        return replace(
+            first, rows=rows, runs=runs, judged=replace(first.judged, held=held), accepted=accepted,
+            rejected=rejected, asked_twice=True,
+        )  # fmt: skip
 
     def _runs(
         self, symbol: str, rows: pl.DataFrame, held: pl.DataFrame, first: date | None
@@ -203,6 +212,13 @@ class Reader:
 @cache
 def _no_keys() -> pl.DataFrame:
     return pl.DataFrame(schema=_KEY_SCHEMA)
+
+
+def _contradicts(rows: pl.DataFrame, again: pl.DataFrame) -> bool:
+    """Whether most bars of two answers of one symbol are at other prices: nobody can tell which are right."""
+    both = rows.select("date", "close").join(again.select("date", _again="close"), on="date").drop_nulls()
+    apart = (both["_again"] / both["close"] - 1.0).abs() > _SAME
+    return 2 * int(apart.sum()) > both.height
 
 
 def _with_bar(rows: pl.DataFrame) -> npt.NDArray[np.int32]:

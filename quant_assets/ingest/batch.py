@@ -9,7 +9,7 @@ import polars as pl
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.answers import Answer, OpenDays
 from quant_assets.ingest.plan import Plan
-from quant_assets.market.bars import ANSWER_SCHEMA, day_numbers
+from quant_assets.market.bars import day_numbers
 
 _ROWS = 200_000
 
@@ -35,10 +35,6 @@ class Batch:
         """Takes an answer in."""
         relevant = self._relevant(answer)
         self._rows += int(relevant.sum())
-        if answer.rows.width > len(ANSWER_SCHEMA):
-            self._settle()
-            self._ready.append(answer.rows.filter(relevant))
-            return
         self._waiting.append((answer, relevant))
         self._whole += answer.rows.height
         if self._whole >= _ROWS:
@@ -58,20 +54,18 @@ class Batch:
         rows, self._ready, self._rows = self._ready, [], 0
         return validate_answer(pl.concat(rows)) if rows else None
 
-    def in_context(self, *answers: Answer) -> pl.DataFrame:
-        """The whole rows of answers, with what the rules have to know of them (`validation.CONTEXT`)."""
+    def _settle(self) -> None:
+        """Finds what the rules have to know of the rows (`validation.CONTEXT`); what is not relevant goes then."""
         from quant_assets.market.validation import with_context
 
-        rows, accepted, rejected = (
-            pl.concat(frames)
-            for frames in zip(*((a.rows, a.accepted, a.rejected) for a in answers), strict=True)
-        )
-        return with_context(rows, self._known, self._currencies, self._listings, accepted, rejected)
-
-    def _settle(self) -> None:
         if self._waiting:
             answers, relevant = zip(*self._waiting, strict=True)
-            self._ready.append(self.in_context(*answers).filter(np.concatenate(relevant)))
+            rows, accepted, rejected = (
+                pl.concat(frames)
+                for frames in zip(*((a.rows, a.accepted, a.rejected) for a in answers), strict=True)
+            )
+            known = with_context(rows, self._known, self._currencies, self._listings, accepted, rejected)
+            self._ready.append(known.filter(np.concatenate(relevant)))
             self._waiting, self._whole = [], 0
 
     def _relevant(self, answer: Answer) -> npt.NDArray[np.bool_]:

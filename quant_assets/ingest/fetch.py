@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
@@ -20,7 +20,7 @@ from quant_assets.ingest.spill import Spill, spill_room
 from quant_assets.ingest.stored import StoredRows
 from quant_assets.market.bars import ANSWER_SCHEMA
 from quant_assets.market.claims import CLAIM_SCHEMA, Scope, of_rules
-from quant_assets.market.coverage import HELD, NO_BAR, NO_DATA, REFUSED, REJECTED, SHORT_GAP, Missing
+from quant_assets.market.coverage import HELD, NO_BAR, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.twins import SAME_HISTORY, Twins, owner
 from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import HistoryRequest, Outcome
@@ -113,10 +113,7 @@ class _Fetching:
             else:
                 self._take(answer)
         for second in self._ask(sorted(again)):
-            first = again[second.result.symbol]
-            if second.result.outcome is Outcome.OK:
-                first, second = (replace(one, rows=self._batch.in_context(one)) for one in (first, second))
-            self._take(self._reader.both(first, second))
+            self._take(self._reader.both(again[second.result.symbol], second))
         self._flush()
         self._same_histories()
         for note, symbols in sorted(self._noted.items()):
@@ -195,9 +192,8 @@ class _Fetching:
             for note in result.notes:
                 self._noted[note].append(symbol)
         else:
-            outcome = NO_DATA if result.outcome is Outcome.NO_DATA else result.outcome.value
             for session in due:
-                self._miss(session, symbol, outcome, result.reason)
+                self._miss(session, symbol, result.outcome.value, result.reason)
         self._fetched.seconds["transform"] += time.perf_counter() - started
         if self._batch.full:
             self._flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,40 @@ def test_of_two_answers_the_second_adds_what_the_first_lacks(tmp_path: Path) -> 
     bare = of.read(served(DAY, dividends=listed([(DAY, 0.5)])), NOW)
     whole = of.both(bare, of.read(served(), NOW))
     assert (whole.rows.height, whole.runs) == (len(OVER), [])
+
+
+@pytest.mark.parametrize(
+    ("factor", "apart", "is_taken"),
+    [
+        (1.0, 99, True), (1.0009, 99, True), (1.0011, 99, False), (0.9989, 99, False), (10.0, 99, False),
+        # Of the 32 bars that both have, most.
+        (10.0, 16, True), (10.0, 17, False),
+    ],
+)  # fmt: skip
+def test_of_an_answer_at_other_prices_nothing_is_taken(
+    tmp_path: Path, factor: float, apart: int, is_taken: bool
+) -> None:
+    of = reader(tmp_path)
+    first = of.read(served(DAY), NOW)
+    second = of.read(served(), NOW)
+    assert first.rows.height == 32
+    close = pl.when(pl.int_range(pl.len()) < apart).then(100.0 * factor).otherwise("close")
+    both = of.both(first, replace(second, rows=second.rows.with_columns(close=close)))
+    assert (both is first) is not is_taken
+    assert (both.rows.height, both.runs == []) == ((33, True) if is_taken else (32, False))
+    nothing = of.read(served(*OVER[1:], dividends=listed([(DAY, 0.5)])), NOW)
+    assert of.both(nothing, replace(second, rows=second.rows[1:])).rows.height == 33
+
+
+def test_what_was_decided_of_a_bar_that_the_second_answer_adds_stands(tmp_path: Path) -> None:
+    days = (WEEK[1], DAY, THURSDAY)
+    made = decisions(
+        accepted=decided("close", *((day, 100.0) for day in days)),
+        rejected=decided("close", *((day, 100.0) for day in days)),
+    )
+    of = reader(tmp_path, made)
+    both = of.both(of.read(served(DAY, THURSDAY), NOW), of.read(served(THURSDAY), NOW))
+    assert both.accepted.rows() == both.rejected.rows() == [("A", WEEK[1]), ("A", DAY)]
 
 
 def test_a_second_answer_that_adds_nothing_or_failed_leaves_the_first(tmp_path: Path) -> None:

@@ -40,6 +40,21 @@ def test_fetch_asks_again_about_a_gap_of_up_to_five_sessions_and_about_no_longer
         assert (missing.outcome, missing.gap, missing.answers) == ("no_bar", length, requests)
 
 
+@pytest.mark.parametrize("factor", [10.0, 1.5])
+def test_fetch_fills_no_gap_from_an_answer_on_another_scale(
+    harness: Harness, market: ReplayHandle, factor: float
+) -> None:
+    days = sessions(date(2013, 2, 4), date(2013, 2, 15))
+    market.add_faults(
+        {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY)},
+        {"kind": "rescaled_bars", "symbol": "AAPL", "factor": factor, "after": 1, "times": None},
+    )
+    harness.live(market, days[-1], days)
+    assert market.stats()["chart_data"]["AAPL"] == 2
+    assert [(m.symbol, m.outcome, m.answers) for m in harness.entry().missing] == [("AAPL", "no_bar", 1)]
+    assert set(harness.cell()["symbol"]) == {"IBM", "MSFT"}
+
+
 def test_fetch_names_a_hole_on_the_day_of_the_first_trade(harness: Harness, market: ReplayHandle) -> None:
     days = sessions(date(2012, 5, 14), date(2012, 5, 22))
     market.add_faults({"kind": "missing_session", "symbol": "FB", "date": str(LISTED), "times": None})
