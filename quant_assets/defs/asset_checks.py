@@ -32,6 +32,7 @@ import polars as pl
 from quant_assets.defs.partition_keys import split_key
 from quant_assets.exchanges import Exchange
 from quant_assets.market import checks as rules
+from quant_assets.market.bars import empty_daily
 from quant_assets.market.calendars import OutsideCalendar
 from quant_assets.market.checks import CellFacts, Severity, Verdict
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore, get_many
@@ -129,7 +130,7 @@ class CellJudge:
                 held = self._pending.get(day, self._none_pending)
 
                 seen = {
-                    name: rows if rows is None or name in looks[day] else rules.NO_ROWS
+                    name: rows if rows is None or name in looks[day] else empty_daily()
                     for name in rules.LOOKED_AT
                 }
                 verdicts = {

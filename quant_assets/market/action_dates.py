@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
 import polars as pl
 
@@ -15,7 +16,6 @@ from quant_assets.market.bars import day_numbers
 from quant_assets.market.flags import FLAGS, action_dated, joined
 
 _STATED, _SESSION = "stated", "session"
-_NONE_MOVED = pl.DataFrame(schema={_SESSION: pl.Date, _STATED: pl.Date})
 _SAME = 1e-4
 """How far two amounts may be apart that are the same, served on different share bases."""
 
@@ -47,7 +47,7 @@ def on_sessions(splits: pl.DataFrame, dividends: pl.DataFrame, sessions: pl.Seri
             before the first or after the last of them stays as it is: nothing is known of that day.
     """
     if all(_dated_as_they_are(actions, sessions) for actions in (splits, dividends)):
-        return ActionsOnSessions(_by_date(splits), _by_date(dividends), _NONE_MOVED.clone())
+        return ActionsOnSessions(_by_date(splits), _by_date(dividends), _none_moved().clone())
     placed = [_placed(actions, sessions) for actions in (splits, dividends)]
     moved = (
         pl.concat([actions.select(pl.col("date").alias(_SESSION), _STATED) for actions in placed])
@@ -90,6 +90,11 @@ def flagged(rows: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
     codes = {session: ",".join(days) for session, days in stated.items()}
     more = pl.col("date").replace_strict(codes, default=None, return_dtype=pl.String)
     return rows.with_columns(joined(pl.col(FLAGS), more).alias(FLAGS))
+
+
+@cache
+def _none_moved() -> pl.DataFrame:
+    return pl.DataFrame(schema={_SESSION: pl.Date, _STATED: pl.Date})
 
 
 def _dated_as_they_are(actions: pl.DataFrame, sessions: pl.Series) -> bool:

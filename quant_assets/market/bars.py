@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -43,8 +44,6 @@ A row whose prices are null and whose volume is 0 carries an action with an ex-d
 volume is one that nobody knows.
 """
 
-_NO_BARS = pl.DataFrame(schema=DAILY_SCHEMA)
-
 ANSWER_SCHEMA = pl.Schema({**DAILY_SCHEMA, "scale": pl.Float64()})
 """Daily bars as a source has just answered them: `scale` is the S(t) by which the served numbers were multiplied."""
 
@@ -64,7 +63,13 @@ def day_numbers(dates: pl.Series) -> npt.NDArray[np.int32]:
 
 def empty_daily() -> pl.DataFrame:
     """No rows, with `DAILY_SCHEMA`."""
-    return _NO_BARS.clone()
+    return _no_bars().clone()
+
+
+@cache
+def _no_bars() -> pl.DataFrame:
+    # To make a frame takes far longer than to clone one.
+    return pl.DataFrame(schema=DAILY_SCHEMA)
 
 
 def with_flags(rows: pl.DataFrame) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES, empty_daily
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES
 from quant_assets.market.coverage import FINAL, HELD, SETTLED, CellState, Missing
 from quant_assets.market.flags import FLAGS, NONE, counted
 from quant_assets.market.moves import LARGE, exceeds, like_a_split, size_explained
@@ -37,7 +37,6 @@ RECENT = timedelta(hours=24)
 
 LOOKED_AT = ("calendar", "validity", "jumps_explained", "flags")
 """The checks that look at the rows of a cell."""
-NO_ROWS = empty_daily()
 
 
 class Severity(StrEnum):
@@ -127,8 +126,8 @@ def calendar(cell: CellFacts, rows: pl.DataFrame | None) -> Verdict:
 def worth_a_look(cells: Mapping[date, pl.DataFrame], before: Mapping[date, date]) -> dict[date, set[str]]:
     """By day, the names of those of `LOOKED_AT` that the rows of its cell may not pass: found in one look at all.
 
-    To every other of these checks the rows of a cell are as good as none: with `NO_ROWS` in their place it says the
-    same, in a small part of the time.
+    To every other of these checks the rows of a cell are as good as none: with an empty frame in their place it says
+    the same, in a small part of the time.
 
     Args:
         cells: the rows of cells by day.

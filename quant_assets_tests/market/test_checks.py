@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from quant_assets.market import checks
-from quant_assets.market.bars import DAILY_SCHEMA
+from quant_assets.market.bars import DAILY_SCHEMA, empty_daily
 from quant_assets.market.checks import CellFacts, Severity, Verdict
 from quant_assets.market.coverage import CellState, Missing
 
@@ -263,7 +263,7 @@ def test_where_one_look_at_all_cells_finds_nothing_no_rows_are_as_good_as_the_ro
         }
         for name, judge in said.items():
             if name not in looks[day]:
-                assert judge(checks.NO_ROWS) == judge(rows)
+                assert judge(empty_daily()) == judge(rows)
                 skipped += rows.height > 0
     assert skipped
 
