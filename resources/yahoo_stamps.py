@@ -111,7 +111,8 @@ class Stamping:
                     moved.update(stretch)
         for i in moved:
             days[i] += _DAY
-        placed = {rows["timestamp"][i]: days[i] for i in (late | early).arg_true().to_list()}
+        unusual: list[int] = (late | early).arg_true().to_list()
+        placed: dict[int, date] = {rows["timestamp"][i]: days[i] for i in unusual}
         return (
             dated.with_columns(date=pl.Series(days, dtype=pl.Date)),
             placed,

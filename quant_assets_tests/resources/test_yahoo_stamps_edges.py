@@ -152,6 +152,9 @@ def test_where_the_close_is_too_late_no_evening_is_of_the_day_after(
         # Its own is, and the day after is not.
         (WEDNESDAY, 20, THURSDAY),
         (WEDNESDAY, 0, THURSDAY),
+        (WEDNESDAY, 5, THURSDAY),
+        (WEDNESDAY, 6, WEDNESDAY),
+        (WEDNESDAY, 17, WEDNESDAY),
         # Both are.
         (SATURDAY, 0, SATURDAY),
         (SATURDAY, 20, SATURDAY),
