@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     """A YAML file that adds to or overrides the exchanges we know."""
     universe: Path | None = None
     """A YAML file with the symbols per exchange. None: the small list that ships with the package."""
+    universe_shrink: float = Field(default=10.0, ge=0, le=100)
+    """Percent of a universe's constituents that one refresh may lose; of a source that has lost more nothing is
+    taken."""
     start: date = date(2000, 1, 3)
     """First day of the partition grid, and of a new symbol's history."""
     source_url: str = ""

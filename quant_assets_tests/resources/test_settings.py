@@ -23,6 +23,7 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.exchanges == ("ASX", "US")
     assert settings.start == date(2000, 1, 3)
     assert settings.source_url == ""
+    assert settings.universe_shrink == 10.0
     assert Path(settings.store_location) == Path(".quant-assets/store").absolute()
     assert settings.dagster_home == Path(".quant-assets/dagster").absolute()
 
@@ -37,7 +38,8 @@ def test_the_source_is_asked_gently_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("name", "least", "most"),
     [("concurrency", 1, 64), ("attempts", 1, 20), ("look_back_sessions", 0, 25), ("requests_per_second", 0, None),
-     ("rate_limit_budget_seconds", 0, None), ("retry_wait_seconds", 0, None), ("cool_down_seconds", 0, None)],
+     ("rate_limit_budget_seconds", 0, None), ("retry_wait_seconds", 0, None), ("cool_down_seconds", 0, None),
+     ("universe_shrink", 0, 100)],
 )  # fmt: skip
 def test_a_setting_has_its_bounds(
     monkeypatch: pytest.MonkeyPatch, name: str, least: int, most: int | None

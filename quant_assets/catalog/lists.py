@@ -1,0 +1,103 @@
+"""What a catalog is made of: the symbols that the universe file lists, and the stored constituents of universes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from quant_assets.catalog.build import UNIVERSE
+from quant_assets.catalog.configured import ConfiguredSymbol, universe_sha256
+from quant_assets.catalog.refresh import Find, Planned, apply_refresh, plan_refresh, refreshable, symbols_of
+from quant_assets.catalog.universe import StaticSource, Universe
+from quant_assets.catalog.universes_file import read_universes
+from quant_assets.exchanges import Exchange
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.tables.universes import constituents_sha256, read_constituents
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogLists:
+    """The lists of a catalog, as `build_catalog` takes them."""
+
+    configured: dict[str, Sequence[ConfiguredSymbol]] = field(
+        default_factory=dict[str, Sequence[ConfiguredSymbol]]
+    )
+    members: dict[str, dict[str, Sequence[ConfiguredSymbol]]] = field(
+        default_factory=dict[str, dict[str, Sequence[ConfiguredSymbol]]]
+    )
+    unknown: set[str] = field(default_factory=set[str])
+    """The enabled universes that were never refreshed."""
+
+
+def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
+    """What the enabled universes list: the file's own lists as they are written, the others as last refreshed.
+
+    Raises ObjectDamaged, StoreUnavailable.
+    """
+    lists = CatalogLists()
+    # What a person has written of a symbol counts before what a source says.
+    for universe in sorted(universes, key=lambda one: not isinstance(one.source, StaticSource)):
+        if not universe.enabled:
+            continue
+        if isinstance(universe.source, StaticSource):
+            symbols: Sequence[ConfiguredSymbol] = universe.source.symbols
+        elif (stored := read_constituents(store, universe.name)) is not None:
+            symbols = symbols_of(stored.constituents)
+        else:
+            lists.unknown.add(universe.name)
+            continue
+        if universe.name == UNIVERSE:
+            lists.configured[universe.exchange] = symbols
+        else:
+            lists.members.setdefault(universe.exchange, {})[universe.name] = symbols
+    return lists
+
+
+def inputs_sha256(path: Path | None, exchanges: Sequence[Exchange], store: ObjectStore) -> str:
+    """Hash of what a catalog is made of: of the file's text, and of what is stored of its universes.
+
+    Raises CatalogError, ObjectDamaged, StoreUnavailable.
+    """
+    text = universe_sha256(path)
+    names = _stored_lists(path, tuple(exchanges), text)
+    if not names:
+        return text
+    told = "".join(f"{name} {constituents_sha256(store, name)}\n" for name in names)
+    return hashlib.sha256(f"{text}\n{told}".encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _stored_lists(path: Path | None, exchanges: tuple[Exchange, ...], text_sha256: str) -> tuple[str, ...]:
+    """The enabled universes whose constituents are stored; a long file takes seconds to read, so once a text."""
+    universes = read_universes(path, list(exchanges))
+    return tuple(
+        universe.name
+        for universe in universes
+        if universe.enabled and not isinstance(universe.source, StaticSource)
+    )
+
+
+def refresh_lacking(
+    universes: Sequence[Universe], store: ObjectStore, find: Find, shrink: float, now: datetime
+) -> list[Planned]:
+    """Refreshes the enabled universes that were never refreshed, and those for which nothing outside has to be asked:
+    what the file lists itself, and what is made of others. Answers what came of those and of what they are made of.
+
+    Raises ObjectDamaged, StoreUnavailable.
+    """
+    wanted = [
+        universe.name
+        for universe in refreshable(universes)
+        if universe.enabled
+        and (
+            isinstance(universe.source, StaticSource)
+            or universe.members
+            or constituents_sha256(store, universe.name) is None
+        )
+    ]
+    planned = plan_refresh(universes, wanted, lambda name: read_constituents(store, name), find, shrink)
+    return apply_refresh(store, planned, now)
