@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,9 @@ from quant_assets.ingest.batch import Batch
 from quant_assets.ingest.judged import Judged
 from quant_assets.ingest.plan import Days, Plan
 from quant_assets.ingest.wanted import Wanted
+from quant_assets.market import validation
 from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.validation import with_context
 from quant_assets.resources.source import FetchResult, Outcome
 from quant_assets_tests.filled import bars
 from quant_assets_tests.ingest.harness import DAY, HOLIDAY, WEEK, evening
@@ -94,7 +97,7 @@ def test_a_batch_is_full_by_its_rows_and_is_emptied_by_being_validated(
 ) -> None:
     monkeypatch.setattr(module, "_ROWS", 4)
     of = batch()
-    assert (of.full, of.validated()) == (False, None)
+    assert not of.full
     of.add(answer(WEEK[0], WEEK[1], DAY))
     assert not of.full
     of.add(answer(DAY, TUESDAY, symbol="B"))
@@ -104,6 +107,25 @@ def test_a_batch_is_full_by_its_rows_and_is_emptied_by_being_validated(
     good, refused = told(of)
     assert (sorted(good), refused) == ([DAY, DAY, TUESDAY, TUESDAY], [])
     assert (of.full, of.validated()) == (False, None)
+
+
+def test_the_context_of_rows_is_found_whenever_there_are_enough_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_ROWS", 4)
+    found: list[int] = []
+
+    def noted(rows: pl.DataFrame, *facts: Any) -> pl.DataFrame:
+        found.append(rows.height)
+        return with_context(rows, *facts)
+
+    monkeypatch.setattr(validation, "with_context", noted)
+    of = batch(symbols="VWXYZ")
+    for symbol, rows in zip("VWXYZ", (3, 1, 3, 1, 1), strict=True):
+        of.add(answer(*WEEK[:rows], symbol=symbol))
+    assert found == [4, 4]
+    of.validated()
+    assert found == [4, 4, 1]
 
 
 def unexplained(accepted: Collection[date] = (), rejected: Collection[date] = ()) -> list[tuple[str, date]]:
