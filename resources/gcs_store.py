@@ -312,7 +312,7 @@ class GcsObjectStore:
                 self._met = True
 
     def _unavailable(self, verb: str, key: str, error: Exception) -> StoreUnavailable:
-        code = getattr(error, "code", None)
+        code: Any = getattr(error, "code", None)
         if _is_refusal(error):
             code = 401
         remedy = {
@@ -320,10 +320,7 @@ class GcsObjectStore:
             "service-account file",
             403: "grant that identity roles/storage.objectAdmin on the bucket",
             404: "create the bucket, or correct QUANT_ASSETS_STORE",
-        }.get(
-            int(code) if code is not None else 0,
-            "check the network and the credentials (GOOGLE_APPLICATION_CREDENTIALS)",
-        )
+        }.get(code, "check the network and the credentials (GOOGLE_APPLICATION_CREDENTIALS)")
         where = f"gs://{self._bucket_name}/{self._prefix}{key}"
         return StoreUnavailable(
             f"cannot {verb} {where} in bucket {self._bucket_name} as {self._identity()}: "

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from quant_assets.resources import gcs_store
+from quant_assets.resources.counters import WRITES, counted
 from quant_assets.resources.gcs_store import GcsObjectStore
 from quant_assets.resources.object_store import (
     ABSENT,
@@ -293,8 +294,10 @@ def test_an_answer_that_breaks_off_is_completed(shaky: GcsObjectStore, proxy: Fa
 def test_an_upload_whose_answer_was_lost_is_known_as_our_own(
     shaky: GcsObjectStore, proxy: FaultProxy
 ) -> None:
+    before = counted(WRITES)
     proxy.faults = [once("lost", *UPLOAD)]
     first = shaky.put("k", b"first", if_version=ABSENT)
+    assert counted(WRITES) == before + 1
     assert proxy.asked["POST"] == 2
     assert shaky.get("k").info == first
     proxy.faults = [once("lost", *UPLOAD)]

@@ -167,6 +167,22 @@ def test_an_answer_with_stamps_needs_no_events_and_one_with_events_no_stamps() -
     assert (found.currency, found.first_trade, found.facts["status"]) == ("USD", date(1980, 12, 12), 200)
 
 
+@pytest.mark.parametrize("stamp", [10**17, "soon", [1], {}])
+def test_a_first_trade_that_is_no_moment_is_shown(stamp: Any) -> None:
+    body = answer()
+    result_of(body)["meta"]["firstTradeDate"] = stamp
+    assert said(200, body) == ("failed", f"a first trade date that is no moment: {stamp!r}")
+
+
+@pytest.mark.parametrize(
+    ("currency", "found"), [("AUD", "AUD"), ("", None), (None, None), (7, None), (["USD"], None)]
+)
+def test_a_currency_is_a_text(currency: Any, found: str | None) -> None:
+    body = answer()
+    result_of(body)["meta"]["currency"] = currency
+    assert read(body).currency == found
+
+
 def test_a_listing_without_a_first_trade_has_none() -> None:
     body = answer()
     del result_of(body)["meta"]["firstTradeDate"]

@@ -174,6 +174,12 @@ def test_a_bar_goes_to_the_day_after_where_that_can_be_its_day(day: date, hour: 
     assert put(stamping, at(day, hour, *second)) == [found]
 
 
+def test_a_day_between_the_first_two_sessions_is_closed() -> None:
+    stamping = Stamping(NEW_YORK, time(16), [MONDAY, THURSDAY])
+    assert put(stamping, at(MONDAY, 20)) == [MONDAY]
+    assert stamping.day(at(MONDAY, 20), {}) == MONDAY
+
+
 def test_a_bar_does_not_go_where_another_one_is() -> None:
     stamping = Stamping(NEW_YORK, time(16), SESSIONS)
     taken = at(TUESDAY, 9, 30)
