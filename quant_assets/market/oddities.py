@@ -103,8 +103,8 @@ def _is_plain(rows: pl.DataFrame) -> bool:
 
 
 def _within_a_step(price: pl.Expr, beyond: pl.Expr) -> pl.Expr:
-    """The price where it is beyond a bound by no more than a step, else null."""
-    return pl.when((beyond > 0) & (beyond <= price * _STEP)).then(price)
+    """The price where it is not beyond a bound by more than a step, else null."""
+    return pl.when(beyond <= price * _STEP).then(price)
 
 
 def widened() -> list[pl.Expr]:

@@ -162,7 +162,7 @@ def _spread(present: Words, open_days: Words, held: npt.NDArray[Any]) -> list[np
         first[some] = days.argmax(axis=1)
         last[some] -= days[:, ::-1].argmax(axis=1)
         there = np.flatnonzero(days)
-        step = np.diff(there, prepend=there[0] - 1)
+        step = np.diff(there, prepend=there[:1])
         starts = np.searchsorted(there, np.arange(len(some)) * len(held))
         step[starts] = 1
         gap[some] = np.maximum.reduceat(step, starts) - 1

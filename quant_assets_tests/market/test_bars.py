@@ -170,11 +170,16 @@ def test_the_hash_changes_with_the_name_of_a_column() -> None:
 
 def test_a_hash_is_the_same_in_every_release() -> None:
     """Cells, histories and manifests of all releases are compared by it."""
-    frame = pl.DataFrame(
-        {
-            "symbol": [f"S{n}" for n in range(9)],
-            "close": [n / 4 for n in range(9)],
-            "volume": [None if n == 5 else n for n in range(9)],
-        }
-    )
-    assert content_sha256(frame) == "6a46b5adbaefd31fc7a8782d01d94534bbb01899dfe9d8ad8d94daa27aa0efcf"
+
+    def table(rows: int) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "symbol": [f"S{n}" for n in range(rows)],
+                "close": [n / 4 for n in range(rows)],
+                "volume": [None if n == 5 else n for n in range(rows)],
+            }
+        )
+
+    assert content_sha256(table(8)) == "7f24faaf14846811b0d731f76f4e1af39578208c33027d5a7befc5834099923c"
+    assert content_sha256(table(15)) == "1b9ca0d858d74d599dd0d38f42b64337b726be3cdf734b16e4131b1cf07e1a64"
+    assert content_sha256(table(9)) == "6a46b5adbaefd31fc7a8782d01d94534bbb01899dfe9d8ad8d94daa27aa0efcf"

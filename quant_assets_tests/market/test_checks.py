@@ -70,6 +70,12 @@ def test_coverage_says_why_a_cell_lacks_nothing_or_what_it_is(
     assert checks.coverage(CellFacts(DAY, True, True, state, reason)) == Verdict(text)
 
 
+def test_a_failed_cell_says_why_or_that_it_failed() -> None:
+    for reason, text in (("nobody answered", "nobody answered"), ("", "the cell is failed")):
+        found = checks.coverage(CellFacts(DAY, True, True, CellState.FAILED, reason))
+        assert found == Verdict(text, ERROR)
+
+
 def test_coverage_names_who_is_missing_with_outcome_reason_and_dates() -> None:
     verdict = checks.coverage(cell(CellState.PARTIAL, "suspended", "no_bar"))
     assert verdict.summary == "1 symbol(s) missing: S1 (why)"

@@ -48,6 +48,7 @@ LISTINGS = {"symbol": pl.String, "listed_on": pl.Date, "delisted_on": pl.Date}
         (3, 0, 1, CellState.PARTIAL),
         (0, 0, 0, CellState.COMPLETE),
         (2, 3, 3, CellState.COMPLETE),
+        (1, 0, 0, CellState.FAILED),
     ],
 )
 def test_the_state_of_a_cell_follows_from_who_came(

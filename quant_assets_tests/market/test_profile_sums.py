@@ -286,3 +286,47 @@ def test_a_split_after_the_last_bar_of_a_year_is_no_jump_in_the_next() -> None:
     assert sums["suspicious_jumps"].item() == 0
     assert sums["log_total"].item() == pytest.approx(0.0, abs=1e-12)
     assert (sums["shares"].item(), sums["cash"].item(), sums["log_factor"].item()) == (1.0, 0.0, 0.0)
+
+
+def test_flags_are_counted_of_every_symbol_whenever_it_or_the_flag_comes() -> None:
+    def part(day: date, **flags: str) -> pl.DataFrame:
+        rows = [(symbol, day, 10.0, 100, 0.0, 1.0, said) for symbol, said in flags.items()]
+        return pl.DataFrame(rows, schema=DAILY, orient="row")
+
+    sums = advanced(no_sums(), [part(DAYS[0], A="no_trade"), part(DAYS[0], B="")])
+    sums = advanced(sums, [part(DAYS[1], A="", C="stale_price,no_trade"), part(DAYS[1], D="")])
+    sums = advanced(sums, [part(DAYS[2], A="no_trade", B="stale_price")])
+    assert sums.select("symbol", "flagged_sessions", f"{FLAG}no_trade", f"{FLAG}stale_price").rows() == [
+        ("A", 2, 2, 0), ("B", 1, 0, 1), ("C", 1, 1, 1), ("D", 0, 0, 0),
+    ]  # fmt: skip
+    assert sums["sessions"].to_list() == [3, 2, 1, 1]
+
+
+def test_the_sums_of_a_few_rows_worked_out_by_hand() -> None:
+    rows = [
+        ("A", DAYS[0], 10.0, 100, 0.0, 1.0, ""),
+        # Two shares of 0.5 each are paid before the next bar: 10 have become 13.
+        ("A", DAYS[1], None, 0, 0.5, 2.0, ""),
+        ("A", DAYS[2], 6.0, None, 0.0, 1.0, ""),
+        ("A", DAYS[3], 6.0, 0, None, 1.0, ""),
+        ("A", DAYS[4], None, 0, 0.1, 3.0, ""),
+        ("B", DAYS[1], None, 0, 0.2, 1.0, ""),
+    ]
+    sums = advanced(no_sums(), [pl.DataFrame(rows, schema=DAILY, orient="row")])
+    counts = (
+        "sessions",
+        "valued",
+        "stale_days",
+        "zero_volume_days",
+        "suspicious_jumps",
+        "splits",
+        "dividends",
+    )
+    assert sums.select(counts).rows() == [(3, 2, 0, 1, 0, 2, 2), (0, 0, 0, 0, 0, 0, 1)]
+    assert sums.select("first_session", "last_session").rows() == [(DAYS[0], DAYS[3]), (None, None)]
+    total = math.log(12 / 10) - math.log(0.9)
+    floats = ("log_total", "log_squares", "turnover", "close", "shares", "cash", "log_factor", "run")
+    (first, second) = sums.select(floats).rows()
+    assert first == pytest.approx((total, total**2, 1_000.0, 6.0, 3.0, 0.3, math.log(0.95), 2))
+    assert second == pytest.approx((0.0, 0.0, 0.0, math.nan, 1.0, 0.2, 0.0, 0), nan_ok=True)
+    assert advanced(sums, []).equals(sums)

@@ -12,7 +12,7 @@ from quant_assets.market.twins import Twins, owner
 DAYS = [date(2024, 3, 1) + timedelta(days=n) for n in range(30)]
 
 
-def rows(symbol: str, count: int = 30, **values: float) -> pl.DataFrame:
+def rows(symbol: str, count: int = 30, /, **values: float) -> pl.DataFrame:
     made = {"close": [10.0 + n % 7 for n in range(30)], "volume": [1_000 + n for n in range(30)]}
     frame = pl.DataFrame({"symbol": [symbol] * 30, "date": DAYS, **made})
     return frame.with_columns(**{name: pl.lit(value) for name, value in values.items()}).tail(count)
@@ -41,3 +41,20 @@ def test_a_history_is_of_the_one_symbol_that_has_it_stored() -> None:
         assert owner(["A", "B"], both, {"B": rows("B", **other)}) is None
     one_off = rows("B").with_columns(close=pl.when(pl.col("date") == DAYS[-1]).then(10.5).otherwise("close"))
     assert owner(["A", "B"], both, {"B": one_off}) is None
+
+
+@pytest.mark.parametrize(
+    ("off", "owned"), [(1.00009, True), (1.00011, False), (0.99991, True), (0.99989, False)]
+)
+def test_a_close_is_the_stored_one_to_a_ten_thousandth(off: float, owned: bool) -> None:
+    stored = rows("B").with_columns(pl.col("close") / off)
+    assert owner(["A", "B"], pl.concat([rows("A"), rows("B")]), {"B": stored}) == ("B" if owned else None)
+
+
+def test_days_without_a_trade_say_nothing_of_whose_a_history_is() -> None:
+    traded = rows("B").with_columns(volume=pl.when(pl.col("date") < DAYS[5]).then("volume").otherwise(0))
+    other = traded.with_columns(close=pl.when(pl.col("volume") > 0).then("close").otherwise(99.0))
+    assert owner(["B"], traded, {"B": other}) == "B"
+    assert owner(["B"], traded, {"B": other.filter(pl.col("date") > DAYS[0])}) is None
+    unknown = rows("B").with_columns(close=pl.lit(None, pl.Float64))
+    assert owner(["B"], rows("B"), {"B": unknown}) is None
