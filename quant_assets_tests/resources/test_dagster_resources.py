@@ -78,3 +78,17 @@ def test_a_run_in_this_process_sees_the_store_through_the_view_of_whoever_starte
     with sharing_view(run_id, view):
         assert opened_by_a_run(tmp_path, run_id)[0] is view
     assert opened_by_a_run(tmp_path, run_id)[0] is not view
+
+
+def test_a_view_is_shared_no_longer_than_whoever_started_the_run_says(tmp_path: Path) -> None:
+    run_id = "5b1f5d3c-0000-4000-8000-000000000003"
+    view = RunView(LocalObjectStore(tmp_path), [], [])
+    with sharing_view(run_id, view):
+        pass
+    assert opened_by_a_run(tmp_path, run_id)[0] is not view
+
+
+def test_a_moment_comes_through_a_resource_or_none_does() -> None:
+    assert YahooResource.of(Settings()).now is None
+    assert YahooResource.of(OTHERS).now == "2013-03-01T23:00:00+00:00"
+    assert YahooResource(home="/somewhere").settings().now is None

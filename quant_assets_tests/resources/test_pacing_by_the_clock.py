@@ -131,6 +131,16 @@ def test_who_cools_down_in_the_queue_stands_in_it_anew(clock: Clock, monkeypatch
     assert steps == ["let through at 0.0", "let through at 0.25", "let through at 0.5"]
 
 
+def test_who_asks_during_a_cool_down_stands_in_the_queue_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacer, steps = Pacer(0, 10.0, None), list[float]()
+    monkeypatch.setattr(pacer, "_acquire", lambda: steps.append(clock.now))
+    pacer.cool_down(0.25)
+    pacer.wait()
+    assert steps == [0.25]
+
+
 # The pace: one request an interval, never a burst.
 
 

@@ -261,3 +261,87 @@ def test_each_number_has_its_default_and_its_bounds(
             monkeypatch.setenv(variable, str(value))
             with pytest.raises(SettingsError, match=variable):
                 load_settings()
+
+
+@pytest.mark.parametrize(
+    ("address", "good"),
+    [
+        ("http://host", True),
+        ("https://host:1/path/", True),
+        ("http://host:65535", True),
+        ("http://host/\u00e9", True),
+        ("http://host:0", False),
+        ("http://host:65536", False),
+        ("http://", False),
+        ("http:///path", False),
+        ("ftp://host", False),
+        ("host", False),
+        ("http://host/#part", False),
+        ("http://host/?question", False),
+        ("http://host/a b", False),
+        ("http://host/\u200b", False),
+    ],
+)
+def test_an_address_is_a_host_with_a_port_and_a_path_at_most(
+    monkeypatch: pytest.MonkeyPatch, address: str, good: bool
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_SOURCE_URL", address)
+    if good:
+        assert load_settings().source_url == address
+        return
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value) == (
+        "QUANT_ASSETS_SOURCE_URL: write http://host[:port] or https://host[:port], with a path if need be, and "
+        "nothing after it (change or unset QUANT_ASSETS_SOURCE_URL; the README lists the settings)"
+    )
+
+
+def test_no_value_is_shown_by_an_error_of_the_settings_themselves() -> None:
+    with pytest.raises(ValueError, match="source_url") as refused:
+        Settings(source_url="https://me:S3CRET@host")
+    assert "S3CRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"SWEEP_DAYS": "0", "CONCURRENCY": "0"}, "QUANT_ASSETS_CONCURRENCY='0': "),
+        ({"MIN_COVERAGE": "source_url=x"}, "QUANT_ASSETS_MIN_COVERAGE='x': "),
+        ({"MIN_COVERAGE": "ASX=90,US=-0.5"}, "QUANT_ASSETS_MIN_COVERAGE="),
+    ],
+)
+def test_of_several_wrong_settings_the_first_is_told(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("owner", "team:a.b-c_1"), ("owner", "me@b.example"), ("code_url", ""),
+     ("code_url", "http://host/me/it/tree/main"), ("code_url", "https://host/me/it/tree/a/b")],
+)  # fmt: skip
+def test_an_owner_and_a_code_url_that_dagster_can_show_are_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"QUANT_ASSETS_{name.upper()}", value)
+    assert getattr(load_settings(), name) == value
+
+
+def test_what_is_local_lies_in_the_home() -> None:
+    settings = Settings(home=Path("/home/q"))
+    assert settings.store_location == "/home/q/store"
+    assert settings.dagster_home == Path("/home/q/dagster")
+    assert settings.spill_folder == Path("/home/q/cache/spill")
+    assert Settings(home=Path("/home/q"), store="gs://b/p").store_location == "gs://b/p"
+    assert (settings.owner, settings.code_url, settings.min_coverage) == (
+        "team:quant-assets",
+        "",
+        {"*": 95.0},
+    )
+    assert (settings.exchanges_file, settings.universe, settings.now) == (None, None, None)

@@ -10,6 +10,7 @@ import pytest
 
 from quant_assets.resources.source import FetchResult, Meta, Outcome
 from quant_assets.resources.yahoo_chart import CONSENT, read_chart
+from quant_assets.resources.yahoo_stamps import Stamping
 from quant_assets_tests.resources.test_yahoo_chart import (
     DAYS,
     NEW_YORK,
@@ -245,6 +246,27 @@ def test_a_volume_is_a_whole_number_that_can_be_counted(volume: float, good: boo
     assert found.dropped.get(DAYS[1]) == (None if good else "a volume that is no number of shares")
     if good:
         assert found.bars.filter(found.bars["date"] == DAYS[1])["volume"].item() == volume
+
+
+@pytest.mark.parametrize(("volume", "good"), [(0.5, False), (2**62, False), (0, True), (7, True)])
+def test_a_volume_is_judged_where_no_other_bar_is(volume: float, good: bool) -> None:
+    body = answer()
+    for values in columns_of(body):
+        del values[1:]
+    quote_of(body)["volume"] = [volume]
+    found = read(body)
+    assert found.bars["volume"].to_list() == ([volume] if good else [])
+    assert [*found.dropped] == ([] if good else DAYS[:1])
+
+
+def test_bars_that_have_nothing_to_settle_are_read_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(*_: object) -> None:
+        pytest.fail("each was looked at")
+
+    monkeypatch.setattr(Stamping, "put", put)
+    body = answer()
+    quote_of(body)["volume"] = volumes = [0, -5, 2**62 - 1024]
+    assert read(body).bars["volume"].to_list() == volumes
 
 
 # Two rows of one day.
