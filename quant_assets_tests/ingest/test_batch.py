@@ -74,6 +74,7 @@ CLOSED, UNLISTED = "the exchange was closed that day", "outside the dates of the
         (batch([DAY]), [SATURDAY, DAY, HOLIDAY], [DAY], []),
         (batch([DAY], [date(2013, 2, 8)]), [SATURDAY, DAY, HOLIDAY], [DAY], [(SATURDAY, CLOSED)]),
         # Whatever lies outside of the listing, however long ago.
+        (batch([DAY], first=WEEK[1], last=WEEK[3]), WEEK[1:4], [DAY], []),
         (batch([DAY], first=DAY), [WEEK[0], DAY], [DAY], [(WEEK[0], UNLISTED)]),
         (batch([DAY], last=DAY), [DAY, WEEK[3], TUESDAY], [DAY], [(WEEK[3], UNLISTED), (TUESDAY, UNLISTED)]),
         (batch([DAY], first=DAY, last=DAY), [WEEK[0], DAY], [DAY], [(WEEK[0], UNLISTED)]),

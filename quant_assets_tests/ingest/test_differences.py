@@ -87,3 +87,49 @@ def test_find_differences_of_two_symbols_records_the_vanished_row_of_the_one_tha
     report = harness.live(market, WEEK[-1])
     assert [event[0] for event in told(report.restatements)] == ["IBM"]
     assert told(harness.restatements()) == [("IBM", DAY, "row", "there", "not there", "vanished_row")]
+
+
+def test_find_differences_of_an_action_alone_takes_the_bar_that_comes(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    ex_date, days = date(2012, 11, 7), sessions(date(2012, 11, 5), date(2012, 11, 9))
+    market.add_faults({"kind": "missing_session", "symbol": "IBM", "date": str(ex_date), "times": None})
+    harness.live(market, days[-1], days)
+    bare = harness.cell(ex_date).filter(pl.col("symbol") == "IBM")
+    assert bare.select("close", "dividend").rows() == [(None, 0.85)]
+    market.clear_faults()
+    later = sessions(date(2012, 11, 12), date(2012, 11, 12))
+    assert ex_date in harness.live(market, later[0], later).changed
+    (row,) = harness.cell(ex_date).filter(pl.col("symbol") == "IBM").rows(named=True)
+    assert (row["close"], row["dividend"]) == (truth(["IBM"], [ex_date])["close"].item(), 0.85)
+    # On the evening before, its dividend was seen in the next bar.
+    assert told(harness.restatements()) == [("IBM", date(2012, 11, 8), "dividend", None, "0.0", "correction")]
+
+
+@pytest.mark.parametrize("mode", [Mode.VERIFY, Mode.FORCE])
+def test_find_differences_says_of_an_answer_in_doubt_what_differs_where_nothing_is_taken(
+    harness: Harness, market: ReplayHandle, mode: Mode
+) -> None:
+    days = sessions(date(2013, 1, 22), WEEK[-1])
+    harness.live(market, days[-1], days)
+    market.add_faults({"kind": "rescaled_bars", "symbol": "IBM", "factor": 1.1, "times": None})
+    report = harness.fill(days, now=evening(days[-1]), mode=mode)
+    if mode is Mode.VERIFY:
+        assert {event[0] for event in told(report.restatements)} == {"IBM"}
+    else:
+        assert report.restatements.is_empty()
+        assert report.held.select("symbol", "scope").rows() == [("IBM", "answer")]
+    assert harness.restatements().is_empty()
+
+
+def test_find_differences_records_a_row_that_vanishes_a_second_time(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    """While it is gone it is said once; after it has been corrected, anew."""
+    harness.live(market, WEEK[-2], WEEK[:-1])
+    gone = {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None}
+    market.add_faults(gone)
+    for day, events in ((WEEK[-1], 1), (date(2013, 2, 19), 1)):
+        harness.live(market, day)
+        assert harness.restatements().height == events
+    assert told(harness.restatements()) == [("AAPL", DAY, "row", "there", "not there", "vanished_row")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from datetime import date, timedelta
@@ -22,7 +23,7 @@ from quant_assets.tables.requested import read_requested
 from quant_assets_tests.ingest.harness import DAY, HOLIDAY, SYMBOLS, WEEK, Harness, evening
 from quant_assets_tests.support import NOW, listings, quick_settings
 
-TUESDAY = date(2013, 2, 19)
+TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
 NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
@@ -104,3 +105,54 @@ def test_fill_cells_puts_a_session_without_any_answer_on_record(
     market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})
     assert harness.live(market, DAY).result == "FAILED"
     assert DAY in read_requested(harness.store, "US")
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_fill_cells_sweeps_up_in_every_mode_but_verify(harness: Harness, mode: Mode) -> None:
+    """The store is claimed then, and what killed runs have left in it goes."""
+    harness.put_catalog(*SYMBOLS)
+    left = harness.home / "store" / ".tmp" / "elsewhere@1-0"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.touch()
+    os.utime(left, (0, 0))
+    report = harness.fill([DAY], mode=mode)
+    assert bool(report.written) is (mode is not Mode.VERIFY)
+    assert (harness.home / "store" / "quant-assets.json").exists() is (mode is not Mode.VERIFY)
+    assert left.exists() is (mode is Mode.VERIFY)
+
+
+def test_fill_cells_forced_writes_no_cell_that_nothing_is_new_of(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "missing_session", "symbol": "IBM", "date": str(DAY), "times": None})
+    harness.live(market, WEEK[-1], WEEK)
+    entries = {day: harness.entry(day) for day in WEEK}
+    assert [one.answers for one in entries[DAY].missing] == [2]
+    report = harness.live(market, TUESDAY, WEEK, mode=Mode.FORCE)
+    # Of the hole it is known that it has been stated again; the others stay as they were recorded.
+    after = {day: harness.entry(day) for day in WEEK}
+    assert [day for day in WEEK if after[day] != entries[day]] == [DAY]
+    assert [(one.answers, one.outcome) for one in after[DAY].missing] == [(4, "suspended")]
+    assert set(report.cells) == set(WEEK)
+
+
+def test_fill_cells_does_not_settle_a_held_bar_by_the_bar_that_is_held_again(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    """Nor by what is held of its dividend alone, while its bar is given."""
+    harness.live(market, WEEK[-1], WEEK)
+    market.add_faults(
+        {
+            "kind": "field_factor",
+            "symbol": "IBM",
+            "date": str(DAY),
+            "field": "high",
+            "factor": 100.0,
+            "times": None,
+        }
+    )
+    for _ in range(2):
+        report = harness.live(market, TUESDAY)
+        assert report.held.select("symbol", "scope", "first").rows() == [("IBM", "row", DAY)]
+    market.clear_faults()
+    assert harness.live(market, WEDNESDAY).held.is_empty()
