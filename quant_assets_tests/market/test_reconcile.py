@@ -133,6 +133,14 @@ def test_values_that_come_back_after_others_became_known_when_they_came_back() -
     assert merge(*(frame(r) for r in said)).row(0, named=True) == said[2]
 
 
+def test_of_two_bars_of_one_moment_the_one_that_knows_more_wins() -> None:
+    # Their values alone can tell them apart, and the order of the versions must not.
+    for name in ("volume", "dividend"):
+        known, unknown = row(), row(**{name: None})
+        for said in ((known, unknown), (unknown, known)):
+            assert merge(*(frame(r) for r in said)).row(0, named=True) == known
+
+
 @pytest.mark.parametrize("bare_comes", [0, 2], ids=["before the bar", "after it"])
 def test_a_bar_beats_an_action_alone_and_takes_the_action_over(bare_comes: int) -> None:
     bare = row(close=None, dividend=0.5, split_ratio=0.1, fetched_at=MOMENTS[bare_comes])

@@ -209,6 +209,29 @@ def test_a_holiday_week_is_complete_with_the_sessions_it_has() -> None:
 def test_a_week_with_a_session_in_doubt_is_not_complete(calendar: pl.DataFrame) -> None:
     daily = frame(*(row(day, (1.0, 1.0, 1.0, 1.0, 1)) for day in (MON, TUE, WED, THU, FRI)))
     assert only(weekly_bars(daily, calendar))["complete"] is False
+    # A week with a split is made another way.
+    split = daily.with_columns(split_ratio=pl.when(pl.col("date") == WED).then(2.0).otherwise(1.0))
+    assert only(weekly_bars(split, calendar))["complete"] is False
+
+
+def test_a_hole_of_a_week_without_any_row_is_of_no_other_week() -> None:
+    week = timedelta(days=7)
+    days = [MON, MON + 2 * week]
+    daily = frame(*(row(day, (1.0, 1.0, 1.0, 1.0, 1), symbol=symbol) for symbol in "AB" for day in days))
+    calendar = sessions(*(MON + n * week for n in range(5)))
+    gone = holes(
+        ("B", MON + week), ("0", MON), ("AA", MON), ("C", MON), ("A", MON - week), ("B", MON + 4 * week)
+    )
+    assert weekly_bars(daily, calendar, missing=gone)["complete"].to_list() == [True] * 4
+    gone = holes(("B", MON + 2 * week), ("A", MON + 3 * week))
+    assert weekly_bars(daily, calendar, missing=gone)["complete"].to_list() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("dividend", [-0.123456789012345, 0.123456789012345])
+def test_a_single_dividend_is_the_declared_number_whatever_its_sign(dividend: float) -> None:
+    daily = frame(row(MON, (1.0, 1.0, 1.0, 1.0, 1), dividend=dividend))
+    assert only(weekly_bars(daily, FULL_WEEK))["dividends"] == dividend
+    assert only(weekly_bars(daily.lazy(), FULL_WEEK).collect())["dividends"] == dividend
 
 
 def test_what_one_symbol_lacks_leaves_its_own_week_incomplete_and_no_other() -> None:
