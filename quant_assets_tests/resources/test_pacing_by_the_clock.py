@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -175,6 +176,17 @@ def test_who_stands_in_the_queue_looks_up_four_times_a_second(
     pacer.wait()
     assert looks == [0.25] * 3
     pacer.close()
+
+
+def test_the_shared_file_is_given_back(tmp_path: Path) -> None:
+    pacer = Pacer(1, 1.0, tmp_path / "pace.sqlite")
+    limiter: Any = pacer._limiter
+    (bucket,) = limiter.buckets()
+    connection = bucket.conn
+    assert connection.execute("select 1").fetchone() == (1,)
+    pacer.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("select 1")
 
 
 def test_without_a_pace_nobody_stands_in_a_queue(tmp_path: Path) -> None:

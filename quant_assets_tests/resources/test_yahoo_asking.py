@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from yfinance.exceptions import YFException
 
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources import yahoo, yahoo_session
-from quant_assets.resources.pacing import Pacer
+from quant_assets.resources.interrupts import Interrupted
+from quant_assets.resources.pacing import Pacer, RateBudgetSpent
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
 from quant_assets.resources.yahoo import YahooSource
 from quant_assets_tests.resources.asking import NEW_YORK, Make, ask, wanted
@@ -190,6 +192,71 @@ def test_an_attempt_without_an_answer_says_so_in_its_facts(make: Make) -> None:
     facts = ask(source, "AAPL")["AAPL"].facts
     assert 0 <= facts.pop("seconds") <= time.monotonic() - before
     assert facts == {"status": 0, "unanswered": True, "unreachable": True, "attempts": 2}
+
+
+def failing(source: YahooSource, monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> FetchResult:
+    """What becomes of a symbol whose attempts end so, one after the other."""
+    attempts = iter(errors)
+
+    def attempt(_: HistoryRequest) -> FetchResult:
+        raise next(attempts)
+
+    monkeypatch.setattr(source, "_ask", attempt)
+    return source._one(wanted("AAPL")[0])
+
+
+def passing(reason: str, **facts: object) -> Exception:
+    return yahoo._Passing(FetchResult("AAPL", Outcome.FAILED, reason, facts=facts))
+
+
+@pytest.mark.parametrize(
+    ("errors", "outcome", "reason", "attempts"),
+    [
+        ([Interrupted()], "failed", "not asked: the run was interrupted", 0),
+        ([passing("one"), Interrupted()], "failed", "one", 1),
+        ([passing("one"), passing("two"), passing("three")], "failed", "three", 3),
+        ([RateBudgetSpent("spent")], "rate_limited", "rate-limited: spent", 1),
+        ([passing("one"), RateBudgetSpent("spent")], "rate_limited", "rate-limited: spent", 2),
+        # With new cookies once more, and then no more.
+        ([passing("one", consent=True), passing("two", consent=True)], "failed", "two", 2),
+        ([passing("one", consent=True), passing("two"), passing("three")], "failed", "three", 3),
+        ([passing("one"), passing("two", consent=True)], "failed", "two", 2),
+    ],
+)
+def test_a_result_is_that_of_the_last_attempt_that_was_made(
+    source: YahooSource,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[Exception],
+    outcome: str,
+    reason: str,
+    attempts: int,
+) -> None:
+    result = failing(source, monkeypatch, *errors)
+    assert (result.outcome, result.reason, result.facts["attempts"]) == (outcome, reason, attempts)
+
+
+def test_no_attempt_follows_a_pause_that_was_interrupted(
+    source: YahooSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yahoo, "wait_unless_interrupted", lambda _: True)
+    result = failing(source, monkeypatch, passing("one"), passing("two"))
+    assert (result.reason, result.facts["attempts"]) == ("one", 1)
+
+
+def test_what_was_opened_is_closed_and_what_was_not_is_not(
+    market: ReplayHandle, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make().close()
+    source, closed = make(), list[str]()
+    logger = logging.getLogger("yfinance")
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    ask(source, "AAPL")
+    assert logger.level == logging.CRITICAL
+    monkeypatch.setattr(source._pacer, "close", lambda: closed.append("pace"))
+    monkeypatch.setattr(source._session, "close", lambda: closed.append("connections"))
+    source.close()
+    assert closed == ["pace", "connections"]
+    monkeypatch.undo()
 
 
 # Pauses.
