@@ -31,6 +31,7 @@ from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, exchange_of, ob
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import decode, read_table
 from quant_assets.tables.restatements import Ledger
+from quant_assets.tables.universe_reads import read_members, refuse_unknown
 from quant_assets.tables.weekly_reads import read_weekly
 
 if TYPE_CHECKING:
@@ -282,9 +283,47 @@ def weekly(
     return pl.concat([pl.DataFrame(schema=WEEKLY_SCHEMA), *frames]).lazy().sort("symbol", "week")
 
 
-def universe(*, store: Store = None) -> pl.LazyFrame:
-    """The symbol catalog. Raises ObjectNotFound when it has not been materialized."""
-    return _catalog(_open(store)).rows.lazy()
+def universe(name: str | None = None, on: date | str | None = None, *, store: Store = None) -> pl.LazyFrame:
+    """The symbol catalog, or who is in one universe, or who was in it on a day.
+
+    Args:
+        name: a universe's; None: the whole catalog, of symbols that left their universes as well.
+        on: a day (or YYYY-MM-DD). Answered from what refreshes saw and what somebody stated of earlier days, never
+            from today's list. Needs `name`.
+        store: as for `prices`.
+
+    Returns:
+        The catalog's rows. With `on` who was in the universe, by symbol: symbol, date (since when: the day of the
+        last event `joined`), evidence, confidence ("first_seen": it was in at the first refresh, and joined on that
+        date or earlier; "seen" by a refresh, on that date at the latest; "stated" by a person), known_at. Those that
+        are not followed any more are among them. A day after the last refresh is answered as of it, with a warning.
+
+    Raises:
+        ObjectNotFound: there is no catalog yet.
+        MembershipUnknown: nothing tells who was in on that day; the message names the earliest day of which
+            something does.
+        ValueError: an unknown universe, `on` without a name, or a day in the future.
+    """
+    home, day = _open(store), _day(on)
+    if day is not None:
+        if name is None:
+            raise ValueError(f"universe(on={str(on)!r}) needs a name: which universe?")
+        today = load_settings().clock().date()
+        try:
+            listed = _listed_universes(home)
+        except ObjectNotFound:
+            # What is known of a universe does not wait for a catalog.
+            listed = set[str]()
+        return read_members(home, name, day, today, listed).lazy()
+    rows = _catalog(home).rows.lazy()
+    if name is None:
+        return rows
+    refuse_unknown(home, name, _listed_universes(home))
+    return rows.filter(pl.col("universes").list.contains(name))
+
+
+def _listed_universes(store: ObjectStore) -> set[str]:
+    return set(_catalog(store).rows["universes"].explode().drop_nulls())
 
 
 def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
