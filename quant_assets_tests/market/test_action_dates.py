@@ -178,9 +178,13 @@ def test_no_session_sees_another_product_of_later_splits_unless_one_was_listed_t
 
 @pytest.mark.parametrize(
     ("dividend", "left"),
-    [(0.5, 0.0), (0.500001, 0.0), (0.75, 0.25), (0.2, 0.2), (0.0, 0.0), (None, None)],
+    [
+        (0.5, 0.0), (0.500001, 0.0), (0.75, 0.25), (0.2, 0.2), (0.0, 0.0), (None, None),
+        # To a ten-thousandth of it.
+        (0.50004, 0.0), (0.50006, 0.00006), (0.49996, 0.0), (0.49994, 0.49994),
+    ],
     ids=str,
-)
+)  # fmt: skip
 def test_of_a_session_a_rejected_dividend_is_taken_away_and_no_other(
     dividend: float | None, left: float | None
 ) -> None:

@@ -291,6 +291,44 @@ def test_a_calendar_is_built_no_further_back_than_it_is_asked():
     assert (span.first, span.last) == (date(1999, 1, 1), date(2022, 12, 31))
 
 
+def test_a_calendar_grows_by_whole_years_four_at_least_and_loses_no_session():
+    asked = TradingCalendar(exchange("LSE").rules)
+    for day, first, last in (
+        (date(2010, 6, 1), 2009, 2012),
+        (date(2012, 12, 31), 2009, 2012),
+        (date(2008, 12, 31), 2005, 2012),
+        (date(2013, 1, 2), 2005, 2016),
+        (date(2016, 12, 31), 2005, 2016),
+        (date(2019, 3, 14), 2005, 2021),
+    ):
+        asked.is_session(day)
+        span = asked._span
+        assert span is not None
+        assert (span.first, span.last) == (date(first, 1, 1), date(last, 12, 31))
+    assert span.days == calendar("LSE").sessions(date(2005, 1, 1), date(2021, 12, 31))
+
+
+def test_a_session_is_over_at_the_very_moment_that_it_closes():
+    asked, thursday, friday = calendar("US"), date(2024, 3, 14), date(2024, 3, 15)
+    close, instant, hour = (
+        datetime(2024, 3, 14, 20, tzinfo=UTC),
+        timedelta(microseconds=1),
+        timedelta(hours=1),
+    )
+    for delay in (timedelta(0), hour):
+        at = close + delay
+        assert [asked.is_over(thursday, at - instant, delay), asked.is_over(thursday, at, delay)] == [
+            False,
+            True,
+        ]
+        assert asked.last_session_over(at - instant, delay) == date(2024, 3, 13)
+        assert asked.last_session_over(at, delay) == thursday
+        assert asked.sessions_over_between(at - instant, at, delay) == [thursday]
+        assert asked.sessions_over_between(at, at + 24 * hour, delay) == [friday]
+        assert asked.sessions_over_between(at, at + 24 * hour - instant, delay) == []
+        assert asked.sessions_over_between(at + hour, at, delay) == []
+
+
 def test_the_edges_of_the_calendar():
     asked = TradingCalendar(exchange("US").rules)
     assert asked.next_session(FIRST_DAY) == date(1953, 1, 2)

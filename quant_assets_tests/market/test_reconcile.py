@@ -136,7 +136,7 @@ def test_values_that_come_back_after_others_became_known_when_they_came_back() -
 def test_of_two_bars_of_one_moment_the_one_that_knows_more_wins() -> None:
     # Their values alone can tell them apart, and the order of the versions must not.
     for name in ("volume", "dividend"):
-        known, unknown = row(), row(**{name: None})
+        known, unknown = row(), {**row(), name: None}
         for said in ((known, unknown), (unknown, known)):
             assert merge(*(frame(r) for r in said)).row(0, named=True) == known
 
@@ -237,7 +237,7 @@ def test_the_new_rows_of_joined_ones_are_those_of_the_answer(
 def test_a_real_change_differs_at_every_scale(name: str, old: Any, new: Any, scale: float) -> None:
     # A bar's own presence is what close tells, so a price that goes is looked at beside one that stays.
     name = "open" if name == "close" and new is None else name
-    stored, other = frame(row(**{name: old})), frame(row(**{name: new}))
+    stored, other = frame({**row(), name: old}), frame({**row(), name: new})
     assert compare(stored, answered(other, scale)).pairs["differs"].to_list() == [True]
     assert compare(stored, answered(stored, scale)).pairs["differs"].to_list() == [False]
 
