@@ -133,3 +133,17 @@ def test_find_differences_records_a_row_that_vanishes_a_second_time(
         harness.live(market, day)
         assert harness.restatements().height == events
     assert told(harness.restatements()) == [("AAPL", DAY, "row", "there", "not there", "vanished_row")]
+
+
+def test_find_differences_takes_on_the_third_day_what_it_has_held_on_two(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    days = sessions(date(2013, 1, 22), WEEK[-1])
+    harness.live(market, days[-1], days)
+    market.add_faults(
+        {"kind": "rescaled_bars", "symbol": "IBM", "factor": 1.1, "volume": False, "times": None}
+    )
+    evenings = sessions(date(2013, 2, 19), date(2013, 2, 21))
+    assert [harness.live(market, day).result for day in evenings] == ["PARTIAL", "PARTIAL", "COMPLETE"]
+    (event,) = harness.restatements().rows(named=True)
+    assert (event["class"], event["first_date"]) == ("rescaled", days[0])
