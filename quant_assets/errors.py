@@ -7,6 +7,7 @@ QuantAssetsError
 ├── ExchangeConfigError (ValueError)   exchanges_file: a file of exchanges
 ├── UnknownExchange (ValueError)       exchanges: no exchange has this code
 ├── CatalogError (ValueError)          catalog.configured: a file of universes
+│   └── SourceFailed                   catalog.sources.failed: a universe's source gives no list that can be used
 ├── CalendarError (ValueError)         market.calendars
 │   ├── NotASession
 │   ├── OutsideCalendar
@@ -17,6 +18,8 @@ QuantAssetsError
 │   ├── ObjectDamaged
 │   ├── NewerFormat                    written by a later version of this package
 │   └── StoreUnavailable               out of reach, not writable, or full
+├── DocumentUnavailable                resources.documents: a file, page or object with a list of constituents
+├── ScreenFailed                       resources.yahoo_screener: no whole answer, or a query that cannot be asked
 ├── SourceUnavailable                  resources.source: the price source as a whole does not answer
 ├── RateBudgetSpent                    resources.pacing: no more waiting on rate limits in this run
 ├── Interrupted                        resources.interrupts: asked to stop while waiting

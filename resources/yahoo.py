@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import itertools
-import logging
 import random
 import threading
 import time
@@ -14,20 +12,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from quant_assets.resources.interrupts import Interrupted, interrupted, wait_unless_interrupted
 from quant_assets.resources.pacing import Pacer, RateBudgetSpent
 from quant_assets.resources.settings import Settings
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
 from quant_assets.resources.yahoo_chart import read_chart
+from quant_assets.resources.yahoo_client import YAHOO, base_url, open_client
 
 if TYPE_CHECKING:
     from quant_assets.resources.yahoo_session import ObservingSession
-
-YAHOO = "https://query2.finance.yahoo.com"
 
 # A source that fails this many symbols in a row by not answering is down, not unlucky.
 _DOWN_AFTER = 12
@@ -69,11 +65,8 @@ class YahooSource:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._base = (settings.source_url or "").rstrip("/")
+        self._base = base_url(settings)
         self._refusals = itertools.count()
-        # Cookies and pace belong to a host: a replay server's must never reach Yahoo, nor the other way round.
-        address = hashlib.sha256((urlsplit(self._base or YAHOO).hostname or "").encode()).hexdigest()[:12]
-        self._cache = Path(settings.home).absolute() / "cache" / f"source-{address}"
         self._pacer: Pacer | None = None
         self._session: ObservingSession | None = None
         self._yf: Any = None
@@ -157,29 +150,9 @@ class YahooSource:
         with self._open_lock:
             if self._session is not None:
                 return
-            # Imported on first use: yfinance costs seconds, and loading the definitions must not pay for it.
-            yfinance: Any = importlib.import_module("yfinance")
-            yfinance_data: Any = importlib.import_module("yfinance.data")
-            from quant_assets.resources.yahoo_session import ObservingSession
-
-            self._cache.mkdir(parents=True, exist_ok=True)
-            yfinance.set_tz_cache_location(str(self._cache))
-            # The package goes on using the cookie file that it opened first in this process, which may be another
-            # host's: a cookie belongs to the host that set it.
-            yfinance_cache: Any = importlib.import_module("yfinance.cache")
-            yfinance_cache._CookieCacheManager._Cookie_cache = None
-            self._pacer = Pacer(
-                self._settings.requests_per_second,
-                self._settings.rate_limit_budget_seconds,
-                self._cache / "pace.sqlite",
-            )
-            session = ObservingSession(self._base, self._settings.timeout_seconds, self._pacer)
-            # YfData makes itself one per process, whose session the last source to open would replace: this
-            # one's questions would then go to another address. So each source gets an instance of its own.
-            self._yf = type.__call__(yfinance_data.YfData, session=session)
-            # What failed is in the results; by itself it prints that as well.
-            logging.getLogger("yfinance").setLevel(logging.CRITICAL)
-            self._session = session
+            client = open_client(self._settings)
+            self._pacer, self._yf = client.pacer, client.data
+            self._session = client.session
 
     def _renew(self) -> None:
         """Has the next request fetch new cookies, if that was not tried a moment ago."""

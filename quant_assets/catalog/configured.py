@@ -66,6 +66,14 @@ class ConfiguredSymbol(BaseModel):
             raise ValueError("a symbol is made of letters, digits and . - ^ = & _ + $")
         return value
 
+    @field_validator("listed_on", "delisted_on", mode="before")
+    @classmethod
+    def _day_is_no_number(cls, value: object) -> object:
+        # pydantic takes a number for seconds since 1970: 20130301 would be a day in August of that year.
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d.]+\s*", value):
+            raise ValueError(f"{short(value)} is no day; write year-month-day such as 2024-05-18")
+        return value
+
     @field_validator("isin")
     @classmethod
     def _plain_isin(cls, value: str | None) -> str | None:

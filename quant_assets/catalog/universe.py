@@ -25,6 +25,8 @@ def _name(value: object) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{short(value)} is no text; write one")
+    if not value.strip().isprintable():
+        raise ValueError(f"{short(value)} has characters that cannot be printed; leave them out")
     return value.strip()
 
 
@@ -49,7 +51,9 @@ def _whole(least: int, most: int) -> BeforeValidator:
 
 def _encoding(value: object) -> str:
     try:
-        return codecs.lookup(_text(value)).name
+        name = codecs.lookup(_text(value)).name
+        b"".decode(name)  # not everything that is looked up makes texts
+        return name
     except (LookupError, ValueError) as error:
         raise ValueError(f"{short(value)} is no encoding; write one such as utf-8 or latin-1") from error
 

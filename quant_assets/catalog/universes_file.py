@@ -224,8 +224,8 @@ def misplaced(entry: ConfiguredSymbol, exchange: Exchange) -> str | None:
         return f"{entry.symbol} is no symbol of {exchange.code}{suffixed}; list it under its own exchange"
     if entry.currency is not None and entry.currency not in exchange.currencies:
         return (
-            f"{entry.symbol}: {exchange.code} does not quote in {short(entry.currency)} "
-            f"(write one of {', '.join(exchange.currencies)}, or leave it out)"
+            f"{entry.symbol}: {exchange.code} does not quote in {short(entry.currency)}; "
+            f"write one of {', '.join(exchange.currencies)}, or leave it out"
         )
     return None
 

@@ -22,6 +22,7 @@ from quant_assets.resources.interrupts import Interrupted
 from quant_assets.resources.pacing import Pacer, RateBudgetSpent
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome, SourceUnavailable
 from quant_assets.resources.yahoo import YahooSource
+from quant_assets.resources.yahoo_client import cache_folder
 from quant_assets_tests.resources.asking import NEW_YORK, Make, ask, wanted
 from quant_assets_tests.support import quick_settings
 
@@ -352,7 +353,8 @@ def test_cookies_are_renewed_at_most_every_half_minute(
 def test_an_address_has_its_own_folder_whatever_its_port_and_path(
     tmp_path: Path, url: str, address: str, folder: str
 ) -> None:
-    source = YahooSource(quick_settings(tmp_path, url))
+    settings = quick_settings(tmp_path, url)
+    source = YahooSource(settings)
     assert (source.name, source.address, source.data_requests) == ("yahoo", address, 0)
-    assert source._cache == tmp_path / "cache" / folder
-    assert not source._cache.exists()
+    assert cache_folder(settings) == tmp_path / "cache" / folder
+    assert not cache_folder(settings).exists()

@@ -1,0 +1,71 @@
+"""yfinance's client on a session of ours: one for each that asks, with cookies and pace of the host that is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from quant_assets.resources.pacing import Pacer
+from quant_assets.resources.settings import Settings
+
+if TYPE_CHECKING:
+    from quant_assets.resources.yahoo_session import ObservingSession
+
+YAHOO = "https://query2.finance.yahoo.com"
+
+
+@dataclass(frozen=True)
+class YahooClient:
+    """What requests to Yahoo are sent with. `data` is yfinance's own (YfData): it has no types."""
+
+    session: ObservingSession
+    pacer: Pacer
+    data: Any
+
+    def close(self) -> None:
+        """Gives connections and the shared pace file back."""
+        self.pacer.close()
+        self.session.close()
+
+
+def base_url(settings: Settings) -> str:
+    """The server that is asked instead of Yahoo; "" for Yahoo itself."""
+    return (settings.source_url or "").rstrip("/")
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Where cookies and the shared pace lie. They belong to a host: a replay server's must never reach Yahoo, nor
+    the other way round."""
+    host = urlsplit(base_url(settings) or YAHOO).hostname or ""
+    return (
+        Path(settings.home).absolute() / "cache" / f"source-{hashlib.sha256(host.encode()).hexdigest()[:12]}"
+    )
+
+
+def open_client(settings: Settings) -> YahooClient:
+    """A client of its own."""
+    # Imported on first use: yfinance costs seconds, and loading the definitions must not pay for it.
+    yfinance: Any = importlib.import_module("yfinance")
+    yfinance_data: Any = importlib.import_module("yfinance.data")
+    from quant_assets.resources.yahoo_session import ObservingSession
+
+    cache = cache_folder(settings)
+    cache.mkdir(parents=True, exist_ok=True)
+    yfinance.set_tz_cache_location(str(cache))
+    # The package goes on using the cookie file that it opened first in this process, which may be another
+    # host's: a cookie belongs to the host that set it.
+    yfinance_cache: Any = importlib.import_module("yfinance.cache")
+    yfinance_cache._CookieCacheManager._Cookie_cache = None
+    pacer = Pacer(settings.requests_per_second, settings.rate_limit_budget_seconds, cache / "pace.sqlite")
+    session = ObservingSession(base_url(settings), settings.timeout_seconds, pacer)
+    # YfData makes itself one per process, whose session the last source to open would replace: this
+    # one's questions would then go to another address. So each source gets an instance of its own.
+    data = type.__call__(yfinance_data.YfData, session=session)
+    # What failed is in the results; by itself it prints that as well.
+    logging.getLogger("yfinance").setLevel(logging.CRITICAL)
+    return YahooClient(session, pacer, data)
