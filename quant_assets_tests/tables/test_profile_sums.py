@@ -262,3 +262,18 @@ def test_few_weeks_are_left_to_their_cells(cells: Cells) -> None:
     assert weeks_of_history(cells.store, US, some, memory_mb=64) == {}
     cells.store.delete(object_key(HISTORY, "US", "2022"))
     assert not any(key < "2023" for key in weeks_of_history(cells.store, US, weeks(cells), memory_mb=64))
+
+
+def test_eight_weeks_of_a_year_are_taken_from_its_history_and_of_each_year_by_itself(cells: Cells) -> None:
+    every = weeks(cells)
+    of_2022 = [key for key in every if key < "2022-12-26"]
+    of_2023 = [key for key in every if "2023" <= key < "2023-03-13"]
+
+    def found(*wanted: str) -> list[str]:
+        return list(weeks_of_history(cells.store, US, {key: every[key] for key in wanted}, memory_mb=64))
+
+    assert found(*of_2022[:8]) == of_2022[:8]
+    # Few of one year, many of the next; or none that the history of the first year holds.
+    assert found(*of_2022[:7], *of_2023[:8]) == of_2023[:8]
+    cells.store.delete(object_key(HISTORY, "US", "2022"))
+    assert found(*of_2022, *of_2023) == of_2023

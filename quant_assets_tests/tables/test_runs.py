@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.tables.runs import Form, Runs, together
+from quant_assets.tables.runs import (
+    Form,
+    Runs,
+    _ascending,  # pyright: ignore[reportPrivateUsage]
+    together,
+)
 
 COLUMNS = pl.Schema({"symbol": pl.String, "date": pl.Date, "close": pl.Float64, "flags": pl.String})
 FORM = Form(COLUMNS)
@@ -73,3 +80,61 @@ def test_a_text_that_is_unknown_stays_so_beside_others_that_are_the_same() -> No
     years = [frame([("A", 1, 1.0, "x"), ("B", 1, 1.0, "x")], year) for year in (0, 1)]
     years[1] = years[1].with_columns(flags=pl.Series([None, "x"], dtype=pl.String))
     assert together([Runs.of(one) for one in years])["flags"].to_list() == ["x", None, "x", "x"]
+
+
+@pytest.mark.parametrize(
+    ("days", "symbols", "ascending"),
+    [
+        ([1, 2, 3], "AAA", True),
+        ([1, 1, 2], "AAA", False),
+        ([1, 2, 2], "AAA", False),
+        ([2, 1, 3], "AAA", False),
+        ([1, 3, 2], "AAA", False),
+        ([1, 2, 1], "AAB", True),
+        ([2, 1, 1], "ABC", True),
+        ([2, 1, 1], "ABB", False),
+        ([3, 1, 2], "ABB", True),
+        ([5], "A", True),
+        ([], "", True),
+    ],
+)
+def test_rows_ascend_where_no_symbol_goes_back(days: list[int], symbols: str, ascending: bool) -> None:
+    dates = pl.Series("date", [FIRST + timedelta(days=day) for day in days], dtype=pl.Date)
+    numbers = np.array([ord(name) for name in symbols], dtype=np.uint32)
+    assert bool(_ascending(dates, numbers)) is ascending
+
+
+@pytest.mark.parametrize("many", [1, 10**9])
+@pytest.mark.parametrize("arrow", [False, True])
+@pytest.mark.parametrize(
+    ("flags", "closes"),
+    [
+        (["x", "x", "x", "x"], [1.0, 2.0, 3.0, 4.0]),
+        (["x", "x", "x", "y"], [1.0, None, 3.0, 4.0]),
+        (["y", "x", "x", "x"], [None, 2.0, 3.0, 4.0]),
+        (["x", "y", "x", "x"], [1.0, 2.0, 3.0, None]),
+        ([None, None, None, None], [None, None, None, None]),
+    ],
+)
+def test_columns_are_put_in_place_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, many: int, arrow: bool, flags: list[str], closes: list[float | None]
+) -> None:
+    monkeypatch.setattr("quant_assets.tables.runs._MANY_ROWS", many)
+    days = [FIRST, FIRST + timedelta(days=1)]
+    parts = [
+        pl.DataFrame(
+            {"symbol": ["A", "B"], "date": [day] * 2, "close": closes[n : n + 2], "flags": flags[n : n + 2]},
+            schema=COLUMNS,
+        )
+        for n, day in zip((0, 2), days, strict=True)
+    ]
+    runs = [Runs.of(part) for part in parts]
+    if arrow:
+        runs[0] = replace(runs[0], rest=runs[0].rest.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    order = [(0, "A", 0), (1, "A", 2), (0, "B", 1), (1, "B", 3)]
+    expected = [(name, days[at], closes[n], flags[n]) for at, name, n in order]
+    assert together(runs).rows() == expected
+    # Nobody twice: the rows lie in order as they come.
+    assert together([runs[0].between(*days), runs[1].between(days[1], days[1])]).rows() == expected
+    assert together([runs[0], runs[1].between(days[0], days[0])]).rows() == expected[::2]
+    assert together([runs[1].between(days[0], days[0])]).is_empty()
