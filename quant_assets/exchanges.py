@@ -40,7 +40,8 @@ __all__ = [
 ]
 
 SHIPPED_SINCE = date(1970, 1, 1)
-"""All calendars of the exchanges that we ship reach back to this day, New York's further."""
+"""The calendars of the exchanges that we ship reach back to this day, New York's further, unless `known_from` says
+where they begin (Shanghai, Shenzhen, India, Singapore, Riyadh)."""
 
 
 class UnknownExchange(QuantAssetsError, ValueError):
@@ -160,12 +161,15 @@ def grid_weekdays(exchanges: Iterable[Exchange]) -> str:
 def calendars_begin_after(exchanges: Iterable[Exchange], start: date) -> tuple[Exchange, date] | None:
     """Where the calendars of `exchanges` begin, if that is after `start` for all of them: the first to begin.
 
-    None when one of them reaches back to `start`. Those that we ship reach back to 1970 and are asked no further, so
-    that the calendar library (two seconds) is imported only for earlier days, or for calendars of the user's alone.
+    None when one of them reaches back to `start`. Those that we ship say where they begin (`SHIPPED_SINCE`) and
+    are asked no further, so that the calendar library (two seconds) is imported only for earlier days, or for
+    calendars of the user's alone.
     """
-    shipped = {one.rules.calendar for one in _known(None).values()}
-    if start >= SHIPPED_SINCE and any(one.rules.calendar in shipped for one in exchanges):
-        return None
+    whole = {one.rules.calendar for one in _known(None).values() if one.rules.known_from is None}
+    for one in exchanges:
+        begins = one.rules.known_from or (SHIPPED_SINCE if one.rules.calendar in whole else None)
+        if begins is not None and begins <= start:
+            return None
     first = min(((one.calendar().first_day, one.code, one) for one in exchanges), default=None)
     return None if first is None or first[0] <= start else (first[2], first[0])
 
@@ -209,6 +213,8 @@ def _exchange(code: str, configured: ConfiguredExchange, other_suffixes: frozens
             close=configured.close,
             closed=configured.closed,
             open=tuple(sorted(configured.open.items())),
+            known_from=configured.known_from,
+            known_until=configured.known_until,
         ),
         other_suffixes=other_suffixes,
     )

@@ -50,13 +50,16 @@ class ConfiguredExchange:
     first_weekday: int | None = None
     closed: tuple[date, ...] = ()
     open: Mapping[date, time] = field(default_factory=dict[date, time])
+    known_from: date | None = None
+    known_until: date | None = None
 
 
 def read_exchanges(user_file: Path | None) -> tuple[dict[str, ConfiguredExchange], frozenset[str]]:
     """The shipped exchanges by code, changed and extended by a user's file, and all `other_suffixes`.
 
     A user's entry for a code that we ship replaces the keys it names; its closed and open days are added to ours and
-    win over them. Reads the files anew. Raises ExchangeConfigError.
+    win over them. A user's exchange under a code of its own stands in place of ours with its suffix. Reads the files
+    anew. Raises ExchangeConfigError.
     """
     shipped = _parsed(files("quant_assets").joinpath(SHIPPED).read_text("utf-8"), SHIPPED)
     entries = {code: _stated(changes) for code, changes in shipped.exchanges.items()}
@@ -69,6 +72,10 @@ def read_exchanges(user_file: Path | None) -> tuple[dict[str, ConfiguredExchange
         for code, changes in users.exchanges.items():
             entries[code] = _overlaid(entries.get(code, {}), _stated(changes))
             where[code] = str(user_file)
+        taken = {entry.get("suffix") for code, entry in entries.items() if code not in shipped.exchanges}
+        # Stores name their cells by the code, so whoever had an exchange before we shipped it keeps its own.
+        replaced = {code for code in shipped.exchanges if entries[code].get("suffix") in taken}
+        entries = {c: entry for c, entry in entries.items() if c in users.exchanges or c not in replaced}
     _refuse_incomplete(entries, where)
     return {code: ConfiguredExchange(**entry) for code, entry in entries.items()}, suffixes
 
@@ -184,6 +191,15 @@ class Changes(_Mapping):
     first_weekday: Annotated[int, BeforeValidator(_weekday)] | None = None
     closed: Listed[Day] | None = None
     open: Annotated[dict[Day, LocalTime], BeforeValidator(_mapping)] | None = None
+    known_from: Day | None = None
+    known_until: Day | None = None
+
+    @pydantic.field_validator("known_until")
+    @classmethod
+    def _after_known_from(cls, value: date | None, info: pydantic.ValidationInfo) -> date | None:
+        if value and (first := info.data.get("known_from")) and value < first:
+            raise ValueError(f"{value} is before known_from; write a later day")
+        return value
 
     @pydantic.field_validator("open")
     @classmethod
@@ -245,6 +261,9 @@ def _stated(changes: Changes) -> dict[str, Any]:
 
 def _overlaid(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """The old entry under the new one; of two statements about one day, the new one holds."""
+    if new.get("calendar", old.get("calendar")) != old.get("calendar"):
+        # How far our calendar reaches says nothing about another.
+        old = {key: value for key, value in old.items() if key not in ("known_from", "known_until")}
     closed = {day for day in old.get("closed", ()) if day not in new.get("open", {})}
     opened = {day: at for day, at in old.get("open", {}).items() if day not in new.get("closed", ())}
     return {

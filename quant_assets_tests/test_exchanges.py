@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yfinance.const import EQUITY_SCREENER_EQ_MAP
 
 from quant_assets.exchanges import (
     ExchangeConfigError,
@@ -21,9 +22,9 @@ from quant_assets.exchanges import (
 
 MUMBAI = """
 exchanges:
-  BSE:
+  MUMBAI:
     name: Bombay Stock Exchange
-    suffix: .BO
+    suffix: .BY
     yahoo_codes: [BSE]
     calendar: XBOM
     zone: Asia/Kolkata
@@ -55,22 +56,35 @@ def written(folder: Path, text: str) -> Path:
 def test_the_latest_close_is_the_usual_one_or_that_of_a_longer_extra_day(tmp_path: Path):
     # Diwali's hour of trading in the evening.
     evening = MUMBAI + '      2024-11-01: "19:15"\n'
-    assert exchange("BSE", written(tmp_path, evening)).latest_close == time(19, 15)
+    assert exchange("MUMBAI", written(tmp_path, evening)).latest_close == time(19, 15)
     assert exchange("US").latest_close == time(16)
 
 
+SUFFIXES = {
+    "ASX": ".AX", "US": "", "LSE": ".L", "HKEX": ".HK", "TSX": ".TO", "JPX": ".T", "XETR": ".DE", "XPAR": ".PA",
+    "KOSPI": ".KS", "KOSDAQ": ".KQ", "SSE": ".SS", "SZSE": ".SZ", "TWSE": ".TW", "TPEX": ".TWO", "NSE": ".NS",
+    "BSE": ".BO", "SGX": ".SI", "NZX": ".NZ", "SIX": ".SW", "XAMS": ".AS", "XBRU": ".BR", "XLIS": ".LS",
+    "XMIL": ".MI", "XMAD": ".MC", "XSTO": ".ST", "XHEL": ".HE", "XCSE": ".CO", "XOSL": ".OL", "XWAR": ".WA",
+    "JSE": ".JO", "B3": ".SA", "BMV": ".MX", "TASE": ".TA", "TADAWUL": ".SR",
+}  # fmt: skip
+
+
 def test_what_we_ship():
-    assert set(known()) == {"ASX", "US", "LSE", "HKEX", "TSX", "JPX", "XETR", "XPAR"}
-    assert {code: one.suffix for code, one in known().items()} == {
-        "ASX": ".AX",
-        "US": "",
-        "LSE": ".L",
-        "HKEX": ".HK",
-        "TSX": ".TO",
-        "JPX": ".T",
-        "XETR": ".DE",
-        "XPAR": ".PA",
-    }
+    assert {code: one.suffix for code, one in known().items()} == SUFFIXES
+    minor = {code: one.currencies[0] for code, one in known().items() if not one.currencies[0].isupper()}
+    assert minor == {"LSE": "GBp", "JSE": "ZAc"}
+    assert known()["TASE"].currencies == ("ILA", "ILS", "USD")
+    assert {code for code, one in known().items() if one.first_weekday == 0} == {"TASE", "TADAWUL"}
+
+
+def test_the_codes_are_those_of_yahoos_screener():
+    codes = [code for one in known().values() for code in one.yahoo_codes]
+    screener = EQUITY_SCREENER_EQ_MAP["exchange"]
+    assert set(codes) <= {code for region in screener.values() for code in region}
+    assert len(set(codes)) == len(codes)
+
+
+def test_the_codes_and_currencies_of_others():
     assert known()["US"].yahoo_codes == ("NMS", "NGM", "NCM", "NYQ", "ASE", "PCX")
     assert known()["LSE"].currencies == ("GBp", "GBP", "USD", "EUR")
     assert exchange("JPX").close == time(15, 30)
@@ -88,6 +102,9 @@ def test_what_we_ship():
         ("JPX", time(6, 30)),
         ("XETR", time(15, 30)),
         ("XPAR", time(15, 30)),
+        ("NZX", time(4, 45)),
+        ("TADAWUL", time(12)),
+        ("BMV", time(21)),
     ],
 )
 def test_the_usual_close_of_a_day_in_june(code: str, utc: time):
@@ -113,8 +130,12 @@ def test_the_usual_close_of_a_day_in_june(code: str, utc: time):
         ("7203.T", "JPX"),
         ("SAP.DE", "XETR"),
         ("MC.PA", "XPAR"),
-        ("ENI.MI", None),
-        ("2330.TW", None),
+        ("ENI.MI", "XMIL"),
+        ("2330.TW", "TWSE"),
+        ("6488.TWO", "TPEX"),
+        ("005930.KS", "KOSPI"),
+        ("2222.SR", "TADAWUL"),
+        ("BF.B", "US"),
         ("SAP.F", None),
         ("^GSPC", None),
         ("EURUSD=X", None),
@@ -126,7 +147,10 @@ def test_a_symbol_has_at_most_one_owner(symbol: str, owner: str | None):
     assert [one.code for one in known().values() if one.owns(symbol)] == ([owner] if owner else [])
 
 
-@given(st.text(alphabet="ABLT.-^=09", max_size=8), st.sampled_from(["", ".AX", ".L", ".T", ".TO", ".MI"]))
+@given(
+    st.text(alphabet="ABLT.-^=09", max_size=8),
+    st.sampled_from(["", ".AX", ".L", ".T", ".TO", ".MI", ".TW", ".TWO", ".S"]),
+)
 def test_no_symbol_has_two_owners(root: str, suffix: str):
     owners = [one.code for one in known().values() if one.owns(root + suffix)]
     assert len(owners) <= 1
@@ -164,7 +188,7 @@ def test_a_delay_past_midnight_moves_the_days(tmp_path: Path):
 
 
 def test_an_unknown_code_is_told_the_known_ones():
-    with pytest.raises(UnknownExchange, match=r"'ASXX'.*ASX, HKEX, JPX, LSE, TSX, US, XETR, XPAR.*mean ASX"):
+    with pytest.raises(UnknownExchange, match=r"'ASXX'.*ASX, B3, BMV, .*, XWAR; did you mean ASX"):
         exchange("ASXX")
     with pytest.raises(UnknownExchange, match="mean LSE"):
         enabled(["ASX", "lse"])
@@ -185,21 +209,35 @@ def test_what_is_handed_out_is_a_copy():
 
 def test_a_file_adds_an_exchange_and_takes_its_suffix_from_the_rest(tmp_path: Path):
     extra = written(tmp_path, MUMBAI)
-    mumbai = exchange("BSE", extra)
-    assert mumbai.owns("RELIANCE.BO")
-    assert not exchange("US", extra).owns("RELIANCE.BO")
+    mumbai = exchange("MUMBAI", extra)
+    assert mumbai.owns("RELIANCE.BY")
+    assert not exchange("US", extra).owns("RELIANCE.BY")
     assert (mumbai.close, mumbai.delay, mumbai.weekdays) == (time(15, 30), timedelta(minutes=30), "1-5")
-    assert "BSE" not in known()
-    assert set(known(extra)) == {*known(), "BSE"}
+    assert "MUMBAI" not in known()
+    assert set(known(extra)) == {*known(), "MUMBAI"}
+
+
+def test_an_exchange_of_ones_own_stands_in_place_of_ours_with_its_suffix(tmp_path: Path):
+    """Cells are named by the code, so a store that had the exchange before we shipped it keeps it."""
+    extra = written(tmp_path, RIYADH)
+    assert set(known(extra)) == {*known(), "SAU"} - {"TADAWUL"}
+    assert [one.code for one in known(extra).values() if one.owns("2222.SR")] == ["SAU"]
+    assert exchange("SAU", extra).rules.known_from is None
+
+
+def test_how_far_a_calendar_reaches_goes_with_the_calendar(tmp_path: Path):
+    other = load(written(tmp_path, "exchanges: {NSE: {calendar: XBOM}, SSE: {delay: 60}}"))
+    assert (other["NSE"].rules.known_from, other["NSE"].rules.known_until) == (None, None)
+    assert other["SSE"].rules.known_from == date(1991, 1, 1)
 
 
 def test_a_saturdays_session_has_a_cell_and_a_schedule(tmp_path: Path):
     extra = written(tmp_path, MUMBAI)
-    mumbai = exchange("BSE", extra)
+    mumbai = exchange("MUMBAI", extra)
     assert mumbai.calendar().closes_at(date(2024, 5, 18)) == datetime(2024, 5, 18, 7, 0, tzinfo=UTC)
     assert mumbai.cron() == "0 16 * * 1-6"
     assert grid_weekdays([mumbai]) == "1-6"
-    assert grid_weekdays(enabled(["ASX", "BSE"], extra)) == "1-6"
+    assert grid_weekdays(enabled(["ASX", "MUMBAI"], extra)) == "1-6"
     assert grid_weekdays(enabled(["ASX", "US"], extra)) == "1-5"
 
 
@@ -218,7 +256,6 @@ def test_a_week_begins_after_the_weekend_unless_configured(tmp_path: Path):
     assert riyadh.week_days(date(2024, 3, 4)) == (date(2024, 3, 3), date(2024, 3, 9))
     assert riyadh.week_sessions(date(2024, 3, 4)) == [date(2024, 3, day) for day in (3, 4, 5, 6, 7)]
     assert riyadh.week_of(date(2024, 3, 3)) == riyadh.week_of(date(2024, 3, 7)) == date(2024, 3, 4)
-    assert {one.first_weekday for one in known().values()} == {1}
     assert exchange("US").week_sessions(date(2001, 9, 10)) == [date(2001, 9, 10)]
     told = load(written(tmp_path, RIYADH + "    first_weekday: 6\n"))["SAU"]
     assert told.first_weekday == 6
@@ -308,7 +345,15 @@ WRONG = {
     "suffix of another": (MINE("suffix: .L"), [".suffix", "'.L'", "its own"]),
     "no currency": (MINE("currencies: []"), ["exchanges.ASX.currencies", "at least one"]),
     "empty name": (MINE("name: ''"), ["exchanges.ASX.name", "no text"]),
-    "missing": ("exchanges: {NZX: {name: New Zealand}}", ["exchanges.NZX", "suffix is missing", "add it"]),
+    "missing": ("exchanges: {WIEN: {name: Vienna}}", ["exchanges.WIEN", "suffix is missing", "add it"]),
+    "known until": (
+        MINE("known_from: 2020-01-01, known_until: 2019-12-31"),
+        ["exchanges.ASX.known_until", "2019-12-31", "later day"],
+    ),
+    "suffix twice": (
+        RIYADH + RIYADH.replace("\nexchanges:", "").replace("SAU:", "SAV:", 1),
+        ["exchanges.SAV.suffix", "'.SR'", "SAU already"],
+    ),
 }
 
 

@@ -6,12 +6,14 @@ library is imported on the first question (it costs about two seconds), and aske
 questions touch. Nothing here reads a clock: "is it over?" takes the moment as an argument.
 
 A calendar knows the days from its `first_day` on. Before it no session is known, so that whoever looks back over the
-edge finds nothing there; whether a day is before it is for `TradingCalendar.knows` to say.
+edge finds nothing there; whether a day is before it is for `TradingCalendar.knows` to say. Where holidays are
+announced year by year, it ends with the last announced year, and refuses what is later.
 """
 
 from __future__ import annotations
 
 import difflib
+import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,6 +37,10 @@ LAST_DAY = date(2049, 12, 31)
 """Days after this one are not answered: tables of lunar holidays end here."""
 
 _DAY = timedelta(days=1)
+_LATER = (
+    "; later days need a newer pandas-market-calendars and exchange-calendars, or the exchange's closed days and "
+    "known_until in a file of exchanges"
+)
 
 
 class CalendarError(QuantAssetsError, ValueError):
@@ -68,6 +74,8 @@ class CalendarRules:
     close: time
     closed: tuple[date, ...] = ()
     open: tuple[tuple[date, time], ...] = ()
+    known_from: date | None = None
+    known_until: date | None = None
 
     def __post_init__(self) -> None:
         days = [day for day, _ in self.open]
@@ -75,6 +83,8 @@ class CalendarRules:
             raise ValueError(f"{self.calendar}: {min(both)} is listed both as closed and as open")
         if len(set(days)) < len(days):
             raise ValueError(f"{self.calendar}: a day is listed twice as open")
+        if self.known_from and self.known_until and self.known_until < self.known_from:
+            raise ValueError(f"{self.calendar}: known_until {self.known_until} is before known_from")
 
 
 class _Session(NamedTuple):
@@ -198,7 +208,7 @@ class TradingCalendar:
         span = self._cover(day, day)
         while (place := bisect_right(span.days, day)) == len(span.days):
             if span.last >= self._library().last:
-                raise OutsideCalendar(f"{self.rules.calendar}: no session is known after {day}")
+                raise OutsideCalendar(f"{self.rules.calendar}: no session is known after {day}{_LATER}")
             span = self._cover(day, span.last + _DAY)
         return span.days[place]
 
@@ -250,7 +260,7 @@ class TradingCalendar:
         if end > source.last:
             raise OutsideCalendar(
                 f"{self.rules.calendar}: {end} is outside this calendar, "
-                f"which knows the days from {source.first} to {source.last}"
+                f"which knows the days from {source.first} to {source.last}{_LATER}"
             )
         start, end = max(start, source.first), max(end, source.first)
         if span is not None and span.first <= start and end <= span.last:
@@ -294,7 +304,10 @@ class _Source:
         self._open = dict(rules.open)
         markets: Any = import_module("pandas_market_calendars")
         try:
-            self._calendar: Any = markets.get_calendar(rules.calendar)
+            with warnings.catch_warnings():
+                # Of lunch breaks that are no more (Seoul): only closes are asked for.
+                warnings.filterwarnings("ignore", message=".*are discontinued", category=UserWarning)
+                self._calendar: Any = markets.get_calendar(rules.calendar)
         except RuntimeError as error:
             raise UnknownCalendar(_unknown(rules.calendar, calendar_names())) from error
         # A calendar mirrored from exchange-calendars may know few years and answers outside them with
@@ -302,8 +315,10 @@ class _Source:
         mirrored = getattr(self._calendar, "_ec", None)
         first = mirrored.bound_min() if mirrored is not None else None
         last = mirrored.bound_max() if mirrored is not None else None
-        self.first = max(FIRST_DAY, _holidays_since(self._calendar), first.date() if first else FIRST_DAY)
-        self.last: date = LAST_DAY if last is None else min(LAST_DAY, last.date())
+        begins = max(_holidays_since(self._calendar), first.date() if first else FIRST_DAY)
+        ends = min(_holidays_until(self._calendar), last.date() if last else LAST_DAY)
+        self.first: date = max(FIRST_DAY, rules.known_from or begins)
+        self.last: date = min(LAST_DAY, max(ends, rules.known_until or ends))
 
     def build(self, start: date, end: date) -> list[_Session]:
         rules, zone = self._rules, self._zone
@@ -349,6 +364,14 @@ def _holidays_since(calendar: Any) -> date:
         return rules.start_date.date()
     listed = calendar.holidays().holidays
     return date(min(listed).astype("datetime64[Y]").astype(int) + 1970, 1, 1) if len(listed) else FIRST_DAY
+
+
+def _holidays_until(calendar: Any) -> date:
+    """The last day up to which the library's calendar has holidays: the year of the last on a list, or no end."""
+    if (rules := calendar.regular_holidays) is not None and rules.rules:
+        return LAST_DAY
+    listed = calendar.holidays().holidays
+    return date(max(listed).astype("datetime64[Y]").astype(int) + 1970, 12, 31) if len(listed) else LAST_DAY
 
 
 @cache
