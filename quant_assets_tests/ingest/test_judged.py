@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 import pytest
 
 from quant_assets.ingest.judged import judged
 from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.flags import explained
 from quant_assets.market.validation import validate_answer, with_context
-from quant_assets.resources.source import SERVED_SCHEMA, FetchResult, Outcome
-from quant_assets_tests.market.verdicts.served import DAYS, changed, served, traded
+from quant_assets.market.verdicts.answer import Answer
+from quant_assets.resources.source import SERVED_SCHEMA, FetchResult, Outcome, UnreadableEvent
+from quant_assets_tests.market.verdicts.served import DAYS, changed, listed, served, traded
 
 EX = 60
 NOBODY = pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date, "close": pl.Float64})
@@ -21,8 +25,12 @@ LISTING = pl.DataFrame(
 )
 
 
-@pytest.mark.parametrize(("off", "is_stored"), [(0.0, True), (0.5, False)])
+@pytest.mark.parametrize(
+    ("off", "is_stored"),
+    [(0.0, True), (0.5, False), (2.5e-4, True), (-2.5e-4, True), (4e-4, False), (-4e-4, False)],
+)
 def test_a_bar_in_doubt_that_is_stored_just_so_is_no_claim(off: float, is_stored: bool) -> None:
+    """To a ten-thousandth of a high of two, and as much again."""
     rows = traded()
     answer = served(rows)
     bars = changed(answer.bars, EX, high=0.01)
@@ -73,3 +81,70 @@ def test_what_is_made_of_an_answer_is_no_other_answers() -> None:
     assert first.held.height == 1
     assert second.held.is_empty()
     assert judged(result, datetime(2024, 9, 2, tzinfo=UTC), None, DAYS, NOBODY).held.is_empty()
+
+
+def fetched(answer: Answer, **more: Any) -> FetchResult:
+    fields: dict[str, Any] = {
+        "splits": answer.splits,
+        "dividends": answer.dividends,
+        "currency": "USD",
+        **more,
+    }
+    bars = answer.bars.select(pl.col(name).cast(dtype) for name, dtype in SERVED_SCHEMA.items())
+    return FetchResult("A", Outcome.OK, bars=bars, **fields)
+
+
+NOW = datetime(2024, 9, 2, 22, 0, 1, 5, tzinfo=UTC)
+
+
+def test_a_dividend_in_doubt_of_a_day_without_a_bar_is_a_claim_by_itself() -> None:
+    """Listed twice, and as declared before a split of two for one."""
+    answer = served(traded(splits={90: 2.0}))
+    without = replace(answer, bars=answer.bars.filter(pl.col("date") != DAYS[EX]))
+    twice = listed([(DAYS[EX], 0.7), (DAYS[EX], 0.7)])
+    found = judged(fetched(without, dividends=twice), NOW, None, DAYS, NOBODY)
+    (claim,) = found.held.rows(named=True)
+    prices = {name: claim[name] for name in ("open", "high", "low", "close")}
+    assert set(prices.values()) == {None}
+    assert {name: claim[name] for name in claim if name not in prices} == {
+        "symbol": "A", "date": DAYS[EX], "volume": 0, "dividend": 2.8, "split_ratio": 1.0, "currency": "USD",
+        "flags": "", "fetched_at": NOW, "scale": 2.0, "rule": f"the dividend of 0.7 twice on {DAYS[EX]}",
+        "scope": "action", "kind": "dividend_repeated", "witnesses": "",
+    }  # fmt: skip
+    assert DAYS[EX] not in found.rows["date"].to_list()
+    assert (set(found.rows["fetched_at"]), set(found.rows["symbol"])) == ({NOW}, {"A"})
+    assert (set(found.rows["currency"]), set(found.rows["flags"])) == ({"USD"}, {""})
+
+
+def test_a_dividend_in_doubt_leaves_its_bar_without_it() -> None:
+    answer = served(traded(dividends={EX: 30.0}))
+    result = fetched(answer, dividends=listed([(DAYS[EX], 10.0)]))
+    found = judged(result, NOW, None, DAYS, NOBODY)
+    here = found.rows.filter(pl.col("date") == DAYS[EX])
+    assert here.select("dividend", "flags").rows() == [(None, "dividend_held")]
+    assert here["close"].item() > 0
+    assert found.rows.height == len(DAYS)
+    assert found.held.select("date", "scope", "dividend").rows() == [(DAYS[EX], "action", 10.0)]
+    # Stored with that amount it is no claim, nor where a person has accepted the row.
+    stored = traded(dividends={EX: 10.0}).filter(pl.col("date") == DAYS[EX])
+    decided = found.held.select("symbol", "date", "close")
+    kept = judged(result, NOW, None, DAYS, decided)
+    assert kept.held.is_empty()
+    assert kept.rows.filter(pl.col("date") == DAYS[EX])["dividend"].to_list() == [None]
+    assert judged(result, NOW, stored, DAYS, NOBODY).held.is_empty()
+
+
+def test_what_was_undone_is_flagged_on_its_day_and_noted() -> None:
+    answer = served(traded(dividends={EX: 0.7}))
+    twice = listed([(DAYS[EX], 0.7), (DAYS[EX], 0.7)])
+    lost = UnreadableEvent(None, "dividend", "soon")
+    found = judged(fetched(answer, dividends=twice, unreadable=[lost]), NOW, None, DAYS, NOBODY)
+    flagged = found.rows.filter(pl.col("flags") != "")
+    assert flagged.select("date", "dividend", "flags").rows() == [
+        (DAYS[EX], 0.7, explained("dividend_repeated"))
+    ]
+    assert found.notes == (
+        f"A: 0.7 is listed twice on {DAYS[EX]}",
+        "A: not stored: a dividend that cannot be read (without a date: soon)",
+    )
+    assert (found.held.height, found.real_moves) == (0, frozenset())

@@ -166,11 +166,26 @@ def test_a_damaged_cell_wants_nobody_and_is_named_where_it_was_asked_for(store: 
         assert list(plan.damaged) == ([WEDNESDAY] if WEDNESDAY in days else [])
 
 
+def test_a_cell_filled_for_nobody_knows_whom_wants_nobody_and_is_named(store: LocalObjectStore) -> None:
+    put(store, WEDNESDAY, ["A"], of=["A"])
+    put(store, THURSDAY, ["A"], of=["A"])
+    (kept,) = store.list("expected_symbols/")
+    store.put(kept.key, b"[")
+    plan = planned(store, [THURSDAY, FRIDAY], look_back=3)
+    assert (wants(plan), list(plan.damaged)) == ({FRIDAY: "ABC"}, [THURSDAY])
+    assert kept.key in plan.damaged[THURSDAY]
+
+
 def test_holes_of_the_look_back_are_asked_of_whoever_is_asked_anyway(store: LocalObjectStore) -> None:
     put(store, WEDNESDAY, ["A"], hole("B", "failed"), hole("C", "failed"))
     put(store, THURSDAY, NAMES)
     plan = planned(store, [FRIDAY], only=["C"], look_back=3)
     assert (wants(plan), plan.look_back) == ({WEDNESDAY: "C", FRIDAY: "C"}, [WEDNESDAY, THURSDAY])
+    everybody = planned(store, [FRIDAY], look_back=3)
+    assert wants(everybody) == {WEDNESDAY: "BC", FRIDAY: "ABC"}
+    # A cell that says somebody else is expected than now is written anew, and asks nobody for it.
+    fewer = planned(store, [FRIDAY], catalog=listings("A"), look_back=3)
+    assert wants(fewer) == {WEDNESDAY: "", THURSDAY: "", FRIDAY: "A"}
 
 
 def test_what_is_held_is_asked_again_by_whoever_may_be_asked(store: LocalObjectStore) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date
+from pathlib import Path
 
+import polars as pl
 import pytest
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.plan import FillRequest, make_plan
+from quant_assets.ingest.cells import CellNews, CellWriter
+from quant_assets.ingest.plan import FillRequest, Mode, make_plan
 from quant_assets.ingest.stored import StoredRows
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import Blob
 from quant_assets.tables.layout import DAILY, object_key
+from quant_assets.tables.manifest import Expected
+from quant_assets_tests.filled import bars
 from quant_assets_tests.ingest.harness import SYMBOLS, Harness
 from quant_assets_tests.support import NOW, days_between, listings
 
@@ -80,3 +85,32 @@ def test_of_few_days_a_damaged_cell_is_named_and_the_others_are_read(harness: Ha
     assert set(rows["symbol"]) == set(SYMBOLS)
     (note,) = stored.notes
     assert key in note
+
+
+def test_the_rows_of_a_plan_are_read_once_and_bear_witness_by_symbol(tmp_path: Path) -> None:
+    """Across a change of the year, the last thirty sessions of it."""
+    store = Counting(tmp_path)
+    days = days_between(date(2012, 12, 10), date(2013, 1, 31))
+    days = [day for day in days if exchange("US").calendar().is_session(day)]
+    writer = CellWriter(store, "US", "made up", 0.0, Expected(store, "US"))
+    for day in days:
+        rows = bars(day, ["A", "B"], NOW).with_columns(
+            dividend=pl.when(pl.col("symbol") == "A").then(0.5 if day.day == 15 else 0.0).otherwise(0.0)
+        )
+        writer.write(day, ["A", "B"], CellNews(fresh=rows), None, NOW)
+    plan = make_plan(exchange("US"), store, FillRequest(days, listings("A", "B"), mode=Mode.FORCE), NOW)
+    store.reads.clear()
+    stored = StoredRows(store, "US", plan)
+    assert stored.days == days
+    witnesses = stored.witnesses(["A"])
+    assert {name: rows["date"].to_list() for name, rows in witnesses.items()} == {"A": days[-30:]}
+    assert stored.dividends("A", days[-1]).select("date", "dividend").rows() == [(date(2013, 1, 15), 0.5)]
+    assert stored.dividends("A", date(2013, 1, 14)).is_empty()
+    assert stored.rows([], ["A"]).is_empty()
+    assert stored.rows(days[-2:], []).is_empty()
+    some = stored.rows(days[-2:], ["B", "A"])
+    assert sorted(some.select("symbol", "date").rows()) == [(s, d) for s in "AB" for d in days[-2:]]
+    before = store.reads.total()
+    assert stored.rows(days[-2:], ["A"])["symbol"].to_list() == ["A", "A"]
+    assert store.reads.total() == before
+    assert stored.notes == []
