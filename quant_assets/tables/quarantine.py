@@ -364,9 +364,7 @@ def _upgraded(rows: pl.DataFrame) -> pl.DataFrame:
     missing: dict[str, pl.Expr] = {name: pl.lit(value) for name, value in _DEFAULTS.items()}
     missing["last_claimed"] = pl.col("fetched_at").dt.date()
     return rows.with_columns(
-        value.alias(name)
-        for name, value in missing.items()
-        if name in QUARANTINE_SCHEMA and name not in rows.columns
+        value.alias(name) for name, value in missing.items() if name not in rows.columns
     ).select(pl.col(name).cast(dtype) for name, dtype in QUARANTINE_SCHEMA.items())
 
 

@@ -114,7 +114,7 @@ class Footer:
     def fetch(self, store: ObjectStore, groups: Iterable[int]) -> Any:
         """A buffer of the object's size in which row groups lie in their place; what lies between is not brought."""
         # Memory that nobody writes to is never made: the buffer takes as much as is brought.
-        buffer = mmap.mmap(-1, max(1, self.info.size))
+        buffer = mmap.mmap(-1, self.info.size)
         for offset, data in self._brought(store, groups):
             buffer[offset : offset + len(data)] = data
         return buffer
