@@ -154,6 +154,19 @@ def test_stamps_are_read_through_the_years_1697_to_2242(stamp: int, day: date | 
         assert found.bars["date"].to_list() == [day]
 
 
+@pytest.mark.parametrize("value", [[1], {}, "much", None])
+def test_a_value_that_is_no_number_costs_its_own_bar_and_a_stamp_that_is_none_the_answer(value: Any) -> None:
+    body = answer()
+    quote_of(body)["close"][1] = value
+    found = read(body)
+    assert (found.bars["close"].to_list(), found.dropped) == (
+        [170.73, 173.23],
+        {DAYS[1]: "null values in the bar"},
+    )
+    result_of(body)["timestamp"][1] = value
+    assert said(200, body) == ("failed", "timestamps that are no moments")
+
+
 def test_an_answer_with_stamps_needs_no_events_and_one_with_events_no_stamps() -> None:
     body = answer()
     assert (read(body).outcome, read(body).bars.height) == (Outcome.OK, 3)
