@@ -211,3 +211,25 @@ def test_a_damaged_ledger_fails_those_who_need_it_by_name_and_no_others(
         harness.live(market, date(2013, 2, 19))
     after = {name: told for name, told in tree(harness.home / "store").items() if name.startswith("daily")}
     assert after == cells
+
+
+@pytest.mark.parametrize(
+    ("seconds", "close"), [(-1, 1.0), (0, 2.0), (1, 2.0), (9, 2.0), (10, None), (11, None)]
+)
+def test_what_was_replaced_at_a_moment_did_not_stand_any_more(
+    ledger: Ledger, seconds: int, close: float | None
+) -> None:
+    later = LATER + timedelta(seconds=10)
+    record(ledger, 1.0, 2.0, KNOWN, LATER)
+    record(ledger, 2.0, 3.0, LATER, later)
+    found = ledger.replaced_after(LATER + timedelta(seconds=seconds))
+    assert found["close"].to_list() == ([] if close is None else [close])
+
+
+def test_rows_are_kept_where_nothing_is_told_of_them_and_told_where_none_is_replaced(ledger: Ledger) -> None:
+    nothing = pl.DataFrame(schema=EVENTS)
+    assert ledger.record(nothing, row(1.0), row(2.0, LATER), "run").equals(row(2.0, LATER))
+    assert ledger.replaced_after(KNOWN)["close"].to_list() == [1.0]
+    assert ledger.restatements().is_empty()
+    assert ledger.record(event(1.0, 2.0), empty_daily(), empty_daily(), "run").is_empty()
+    assert ledger.restatements().select("old", "new", "run").rows() == [("1.0", "2.0", "run")]
