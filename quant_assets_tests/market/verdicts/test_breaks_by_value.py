@@ -284,6 +284,10 @@ def test_bars_between_breaks_that_the_range_excludes_are_held(
     assert held(answer) == (rows(10, 15) if is_held else set())
 
 
+def test_of_two_bars_the_range_may_exclude_the_first() -> None:
+    assert held(still(2, {1: 0.1}, low_52_weeks=9.0, high_52_weeks=11.0)) == {0}
+
+
 def test_what_the_range_excludes_is_named_with_it_and_with_the_breaks() -> None:
     breaks = {at: 8.0 if at % 10 else 0.125 for at in (5, 10, 15, 20, 25, 30)}
     (one,) = found(still(40, breaks, low_52_weeks=90.0, high_52_weeks=110.0))

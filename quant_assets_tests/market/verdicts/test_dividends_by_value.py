@@ -233,6 +233,12 @@ def test_a_like_dividend_that_yields_more_says_that_so_little_is_paid(
     assert (AT not in held(weigh(series(both, closes), both, currency="GBp"))) is believed
 
 
+def test_the_yield_of_another_dividend_is_that_on_the_close_before_it() -> None:
+    both = {AT: 0.03125, 2: 0.035}
+    paid = weigh(series(both, (100.0, 100.0, *(80.0,) * 10)), both, currency="GBp")
+    assert held(paid) == {AT: IMPLAUSIBLE, 2: IMPLAUSIBLE}
+
+
 def test_what_is_stored_of_another_dividend_counts_and_not_what_is_listed_of_it() -> None:
     both = {AT: 0.03125, 2: 0.05}
     paid = weigh(series(both), both, known={DAYS[2]: 0.5}, currency="GBp")
@@ -278,6 +284,12 @@ def test_a_gain_inside_the_dividend_is_held_or_taken_as_stored(
     else:
         assert (kept(paid), held(paid)) == ({AT: amount}, {})
         assert paid.explained[0].what == "9 with the gain, 4 as stored"
+
+
+def test_next_to_nothing_beside_a_gain_is_not_taken_for_the_nothing_that_is_stored() -> None:
+    of = series({AT: 5.0001}, opens={AT: 95.0})
+    paid = weigh(of, [(AT, 0.0001, DIVIDEND), (AT, 5.0, GAIN)], known={DAYS[AT]: 0.0})
+    assert (kept(paid), held(paid)) == ({AT: 5.0001}, {})
 
 
 # --- currencies
