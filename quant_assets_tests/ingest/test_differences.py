@@ -122,19 +122,6 @@ def test_find_differences_says_of_an_answer_in_doubt_what_differs_where_nothing_
     assert harness.restatements().is_empty()
 
 
-def test_find_differences_records_a_row_that_vanishes_a_second_time(
-    harness: Harness, market: ReplayHandle
-) -> None:
-    """While it is gone it is said once; after it has been corrected, anew."""
-    harness.live(market, WEEK[-2], WEEK[:-1])
-    gone = {"kind": "missing_session", "symbol": "AAPL", "date": str(DAY), "times": None}
-    market.add_faults(gone)
-    for day, events in ((WEEK[-1], 1), (date(2013, 2, 19), 1)):
-        harness.live(market, day)
-        assert harness.restatements().height == events
-    assert told(harness.restatements()) == [("AAPL", DAY, "row", "there", "not there", "vanished_row")]
-
-
 def test_find_differences_takes_on_the_third_day_what_it_has_held_on_two(
     harness: Harness, market: ReplayHandle
 ) -> None:

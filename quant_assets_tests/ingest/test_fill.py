@@ -23,7 +23,7 @@ from quant_assets.tables.requested import read_requested
 from quant_assets_tests.ingest.harness import DAY, HOLIDAY, SYMBOLS, WEEK, Harness, evening
 from quant_assets_tests.support import NOW, listings, quick_settings
 
-TUESDAY, WEDNESDAY = date(2013, 2, 19), date(2013, 2, 20)
+TUESDAY = date(2013, 2, 19)
 NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
@@ -134,25 +134,3 @@ def test_fill_cells_forced_writes_no_cell_that_nothing_is_new_of(
     assert [day for day in WEEK if after[day] != entries[day]] == [DAY]
     assert [(one.answers, one.outcome) for one in after[DAY].missing] == [(4, "suspended")]
     assert set(report.cells) == set(WEEK)
-
-
-def test_fill_cells_does_not_settle_a_held_bar_by_the_bar_that_is_held_again(
-    harness: Harness, market: ReplayHandle
-) -> None:
-    """Nor by what is held of its dividend alone, while its bar is given."""
-    harness.live(market, WEEK[-1], WEEK)
-    market.add_faults(
-        {
-            "kind": "field_factor",
-            "symbol": "IBM",
-            "date": str(DAY),
-            "field": "high",
-            "factor": 100.0,
-            "times": None,
-        }
-    )
-    for _ in range(2):
-        report = harness.live(market, TUESDAY)
-        assert report.held.select("symbol", "scope", "first").rows() == [("IBM", "row", DAY)]
-    market.clear_faults()
-    assert harness.live(market, WEDNESDAY).held.is_empty()

@@ -166,6 +166,16 @@ def test_a_damaged_cell_wants_nobody_and_is_named_where_it_was_asked_for(store: 
         assert list(plan.damaged) == ([WEDNESDAY] if WEDNESDAY in days else [])
 
 
+def test_a_run_looks_back_from_the_last_session_that_somebody_is_asked_about(
+    store: LocalObjectStore,
+) -> None:
+    for day in (TUESDAY, THURSDAY):
+        put(store, day, NAMES)
+    put(store, WEDNESDAY, ["A", "B"], hole("C", "failed"))
+    plan = planned(store, [WEDNESDAY, THURSDAY], look_back=1)
+    assert (wants(plan), plan.look_back) == ({WEDNESDAY: "C"}, [TUESDAY])
+
+
 def test_a_cell_filled_for_nobody_knows_whom_wants_nobody_and_is_named(store: LocalObjectStore) -> None:
     put(store, WEDNESDAY, ["A"], of=["A"])
     put(store, THURSDAY, ["A"], of=["A"])
