@@ -22,6 +22,7 @@ from quant_assets.market.corporate_actions import (
     Reinvest,
     adjust,
     as_traded,
+    declared,
     split_factor_after,
 )
 
@@ -215,6 +216,14 @@ def test_a_served_bar_without_a_price_stays_without_it() -> None:
     )
     row = undo(served).row(0, named=True)
     assert (row["open"], row["high"], row["low"], row["close"], row["volume"]) == (None, 4.0, None, 4.0, 0)
+
+
+def test_a_volume_that_was_not_served_is_none_and_an_amount_that_was_not_is_unknown() -> None:
+    bar = {"date": day(0), **dict.fromkeys(("open", "high", "low", "close"), 2.0), "volume": None}
+    found = undo(Served(bars=[bar], dividends=[(day(0), math.nan), (day(1), math.nan), (day(1), 0.5)]))
+    assert found.select("volume", "dividend").rows() == [(0, 0.0), (0, 0.5)]
+    amounts = pl.DataFrame({"date": [day(0), day(1)], "amount": [math.nan, 0.5]}, schema=DIVIDENDS)
+    assert declared(amounts, pl.DataFrame(schema=SPLITS)).to_list() == [None, 0.5]
 
 
 def test_nothing_served_is_nothing_traded() -> None:

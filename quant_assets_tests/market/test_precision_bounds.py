@@ -56,6 +56,11 @@ def test_how_many_closes_show_that_the_source_rounds(closes: list[float], opened
     assert recovered(served, np.full(len(closes), 3.0))[0][0] == opened
 
 
+def test_a_price_off_the_grid_of_a_source_that_rounds_was_not_rounded() -> None:
+    served = float32([[1 / 3, 1.233333, 0.12345678], [0.001, 0.002, 0.003]])
+    assert recovered(served, np.full(3, 3.0))[0].tolist() == [1.0, 3.7, 0.37037035]
+
+
 CHANGED = [1049.42, 1055.44, 1061.46]
 """Cents of which 112 shares, rounded to six decimals, are no cents unless that is known."""
 

@@ -14,7 +14,7 @@ import pytest
 from quant_assets.market.bars import content_sha256
 from quant_assets.market.coverage import coverage_by_month
 from quant_assets.market.profile_sums import FLAG, ROWS, SUMS_SCHEMA, advanced, carried, left_over, no_sums
-from quant_assets.market.profile_years import bars_of
+from quant_assets.market.profile_years import bars_of, placed
 from quant_assets.market.profiles import symbol_profiles
 
 DAILY = {
@@ -330,3 +330,17 @@ def test_the_sums_of_a_few_rows_worked_out_by_hand() -> None:
     assert first == pytest.approx((total, total**2, 1_000.0, 6.0, 3.0, 0.3, math.log(0.95), 2))
     assert second == pytest.approx((0.0, 0.0, 0.0, math.nan, 1.0, 0.2, 0.0, 0), nan_ok=True)
     assert advanced(sums, []).equals(sums)
+
+
+def test_a_symbol_without_a_bar_has_no_place_and_no_close() -> None:
+    days = DAYS[:4]
+    rows = [
+        ("A", days[1], 10.0, 9, 0.0, 1.0, ""), ("A", days[3], 10.5, 9, 0.0, 1.0, ""),
+        ("B", days[1], None, 0, 0.5, 1.0, ""),
+    ]  # fmt: skip
+    daily = pl.DataFrame(rows, schema=DAILY, orient="row")
+    years = {2018: advanced(no_sums(), [daily])}
+    listed = pl.DataFrame([("A", None, None), ("B", None, None)], schema=LISTED, orient="row")
+    assert placed(years, pl.Series(days), listed).rows() == [(2, 1, 3, 1), (0, None, None, 0)]
+    found = symbol_profiles(daily, days, listed)
+    assert found.select("last_close", "dollar_volume", "total_return").rows()[1] == (None, None, None)
