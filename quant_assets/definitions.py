@@ -15,7 +15,7 @@ from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
 from quant_assets.defs.partitions import first_day, make_grids
-from quant_assets.defs.schedules import daily_schedule, sweep_schedule
+from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
 from quant_assets.defs.sensors import (
     derived_tables_sensor,
     missing_sessions_sensor,
@@ -23,6 +23,7 @@ from quant_assets.defs.sensors import (
     universe_sensor,
 )
 from quant_assets.defs.table_pages import with_places
+from quant_assets.defs.universe_refresh import UniverseRules, universes_job
 from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
@@ -47,12 +48,14 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     rules = rules_of(settings)
     jobs = daily_jobs(exchanges, owner)
     tables = table_jobs(owner)
+    universes = UniverseRules(settings.universe, exchanges, settings.universe_shrink)
+    refresh = universes_job(universes, owner)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days, owner)
     store = StoreResource(
         location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
     )
     assets = [
-        make_symbol_catalog(exchanges, settings.universe),
+        make_symbol_catalog(universes),
         make_daily_prices(grids, exchanges, rules),
         make_price_history(grids, exchanges),
         make_weekly_prices(grids, exchanges, settings.memory_mb),
@@ -61,13 +64,20 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=with_places(assets, settings.store_location, owner, settings.code_url or None),
-        jobs=[*jobs.values(), *tables.values(), *sweeps.values(), *verify_jobs(exchanges, rules, owner)],
+        jobs=[
+            *jobs.values(),
+            *tables.values(),
+            *sweeps.values(),
+            *verify_jobs(exchanges, rules, owner),
+            refresh,
+        ],
         schedules=[
             *(
                 daily_schedule(exchange, jobs[exchange.code], start, settings.now, owner)
                 for exchange in exchanges
             ),
             *(sweep_schedule(exchange, sweeps[exchange.code], owner) for exchange in exchanges),
+            universes_schedule(refresh, owner),
         ],
         sensors=[
             universe_sensor(exchanges, settings.universe, owner),

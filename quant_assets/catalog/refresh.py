@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from quant_assets.catalog.build import UNIVERSE
-from quant_assets.catalog.configured import CatalogError, ConfiguredSymbol
+from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.catalog.universe import (
     CsvSource,
     ExcelSource,
@@ -28,6 +28,10 @@ from quant_assets.catalog.universe import (
     UnionSource,
     Universe,
 )
+from quant_assets.errors import QuantAssetsError
+from quant_assets.exchanges import Exchange
+from quant_assets.resources.documents import Documents
+from quant_assets.resources.interrupts import Interrupted
 from quant_assets.resources.object_store import NewerFormat, ObjectDamaged, ObjectStore
 from quant_assets.tables.membership import record_seen
 from quant_assets.tables.universes import (
@@ -93,6 +97,15 @@ def refreshable(universes: Iterable[Universe]) -> list[Universe]:
     return [one for one in universes if one.name != UNIVERSE or not isinstance(one.source, StaticSource)]
 
 
+def finder(documents: Documents, exchanges: Iterable[Exchange]) -> Find:
+    """Asks the sources themselves, over `documents`."""
+    # The readers of tables and pages are slow to import, and a list in the file needs none.
+    from quant_assets.catalog.sources import constituents
+
+    by_code = {exchange.code: exchange for exchange in exchanges}
+    return lambda universe, others: constituents(universe, by_code[universe.exchange], documents, others)
+
+
 def plan_refresh(
     universes: Sequence[Universe],
     wanted: Collection[str],
@@ -123,9 +136,15 @@ def plan_refresh(
         try:
             before = stored(name)
             others = {member: _known(member, known, stored) for member in universe.members}
-            found = find(universe, others)
-        except (CatalogError, *_UNREADABLE) as error:
+        except _UNREADABLE as error:
             planned[name] = Planned(universe, Status.FAILED, str(error))
+            continue
+        try:
+            found = find(universe, others)
+        except Interrupted:
+            raise
+        except QuantAssetsError as error:
+            planned[name] = Planned(universe, Status.FAILED, str(error), _height(before))
             continue
         planned[name] = compare(universe, before, frame_of(found), shrink)
         known[name] = found
@@ -254,6 +273,10 @@ def _with_members(
                 if not enabled[member] or _never_refreshed(member, stored):
                     chosen.add(member)
     return chosen
+
+
+def _height(before: StoredUniverse | None) -> int | None:
+    return None if before is None else before.constituents.height
 
 
 def _never_refreshed(name: str, stored: Callable[[str], StoredUniverse | None]) -> bool:

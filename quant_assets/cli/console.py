@@ -74,6 +74,9 @@ class ProgressWatcher(Watcher):
     def differ(self, restatements: pl.DataFrame) -> None:
         self.differences += restatements.select("symbol", "date", "field", "old", "new", "class").rows()
 
+    def told(self, trouble: str) -> None:
+        print_error(trouble)
+
     def event(self) -> None:
         self._advance("recording in Dagster")
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from quant_assets.errors import QuantAssetsError
 
 if TYPE_CHECKING:
+    from quant_assets.catalog.universe import Universe
     from quant_assets.exchanges import Exchange
     from quant_assets.resources.object_store import ObjectStore
     from quant_assets.resources.settings import Settings
+
+
+UniverseOption = Annotated[
+    str | None, typer.Option("--universe", help="Only these universes of the universe file, comma-separated.")
+]
+PhaseOption = Annotated[int | None, typer.Option("--phase", help="Only the universes of this phase.")]
 
 
 class UsageProblem(QuantAssetsError, ValueError):
@@ -100,3 +109,41 @@ def check_in_catalog(
             f"{option} {','.join(symbols)}: {store.location} has no catalog yet: backfill a range first"
         ) from error
     check_symbols(symbols, catalog.filter(pl.col("exchange").is_in(list(codes)))["symbol"].to_list(), option)
+
+
+def chosen_universes(universes: Sequence[Universe], names: str | None, phase: int | None) -> list[str]:
+    """The names of the enabled universes that --universe and --phase choose: all where both are left out.
+
+    Raises UsageProblem for a name that is not there or not enabled, and where nothing is left to choose.
+    """
+    enabled = {one.name: one for one in universes if one.enabled}
+    if names is None and phase is None:
+        return list(enabled)
+    if not enabled:
+        raise UsageProblem(
+            "--universe and --phase: the universe file (QUANT_ASSETS_UNIVERSE) has no enabled universe; "
+            "docs/catalog.md shows how they are written"
+        )
+    wanted = list(enabled)
+    if names is not None:
+        wanted = [part.strip() for part in names.split(",") if part.strip()]
+        if not wanted:
+            raise UsageProblem(f"--universe {names!r} names no universe; leave it out to take all")
+        for name in wanted:
+            if name in enabled:
+                continue
+            if any(one.name == name for one in universes):
+                raise UsageProblem(
+                    f"--universe {name}: it is not enabled; say enabled: true in the universe file"
+                )
+            near = difflib.get_close_matches(name, enabled, 1, 0.6)
+            raise UsageProblem(
+                f"--universe {name}: the universe file has no such universe ("
+                + (f"did you mean {near[0]}?)" if near else f"there are {', '.join(sorted(enabled))})")
+            )
+    if phase is not None:
+        wanted = [name for name in wanted if enabled[name].phase == phase]
+        if not wanted:
+            phases = ", ".join(str(one) for one in sorted({one.phase for one in enabled.values()}))
+            raise UsageProblem(f"--phase {phase}: no universe asked for is of that phase; there are {phases}")
+    return list(dict.fromkeys(wanted))

@@ -1,6 +1,7 @@
 """Jobs: one per exchange for the day's prices, and those that refresh what is made from them.
 
-The jobs that look after what is stored already (sweep, verify) are in `maintenance_jobs`.
+The jobs that look after what is stored already (sweep, verify) are in `maintenance_jobs`, the one that refreshes
+universes in `universe_refresh`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFI
 
 EXCHANGE_TAG = "quant_assets/exchange"
 """The tag of a run that says whose cells its job fills."""
+
+REFRESH_JOB = "refresh_universes"
+"""The name of the job that refreshes all enabled universes (`universe_refresh`)."""
 
 Job = UnresolvedAssetJobDefinition
 

@@ -33,6 +33,10 @@ class Listener(Protocol):
         """Some values differ from those that stand (rows of the ledger)."""
         ...
 
+    def told(self, trouble: str) -> None:
+        """Something that a person should know of, though the run goes on."""
+        ...
+
 
 class _Nobody:
     def planned(self, exchange: str, symbols: int, cells: int) -> None: ...
@@ -44,6 +48,8 @@ class _Nobody:
     def cell_done(self) -> None: ...
 
     def differ(self, restatements: pl.DataFrame) -> None: ...
+
+    def told(self, trouble: str) -> None: ...
 
 
 _listener: Listener = _Nobody()

@@ -1,4 +1,5 @@
-"""Schedules: each exchange's daily prices once a session's bar is final, and the sweep of its histories."""
+"""Schedules: each exchange's daily prices once a session's bar is final, the sweep of its histories, and the weekly
+refresh of universes."""
 
 from __future__ import annotations
 
@@ -89,5 +90,17 @@ def sweep_schedule(exchange: Exchange, job: dg.JobDefinition, owner: str) -> dg.
         cron_schedule="30 3 * * *",
         execution_timezone=exchange.zone,
         description=f"{exchange.name}: compares the whole history of a slice of the symbols with the source.",
+        owners=[owner],
+    )
+
+
+def universes_schedule(job: dg.JobDefinition, owner: str) -> dg.ScheduleDefinition:
+    """Once a week, when no exchange trades, and before the day's catalog is made."""
+    return dg.ScheduleDefinition(
+        name=f"{job.name}_weekly",
+        job=job,
+        cron_schedule="0 4 * * 6",
+        execution_timezone="UTC",
+        description="Brings every enabled universe up to date with its source; the catalog follows by its sensor.",
         owners=[owner],
     )

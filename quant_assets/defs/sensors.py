@@ -1,6 +1,6 @@
 """Sensors: what changes in the world and in the store becomes runs.
 
-- `universe_file`: the list of symbols has changed, or a new day has begun: the catalog is made anew.
+- `universe_file`: the list of symbols or a universe has changed, or a new day has begun: the catalog is made anew.
 - `new_symbols`: symbols new in the catalog get their history.
 - `missing_sessions`: what the schedules missed, and what is incomplete, is asked for again.
 - `derived_tables`: history, weekly bars and profiles follow the cells they rest on.
@@ -20,7 +20,9 @@ from typing import Any, cast
 import dagster as dg
 import orjson
 
-from quant_assets.catalog.configured import CatalogError, read_universe, universe_sha256
+from quant_assets.catalog.configured import CatalogError
+from quant_assets.catalog.lists import inputs_sha256
+from quant_assets.catalog.universes_file import read_universes
 from quant_assets.defs import automation, catch_up
 from quant_assets.defs.asset_checks import BLOCKING, check_key
 from quant_assets.defs.dagster_internals import (
@@ -52,9 +54,9 @@ Answer = dg.SensorResult | dg.SkipReason
 
 
 def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None, owner: str) -> dg.SensorDefinition:
-    """Makes the catalog anew when the content of its list has changed since, and once a day.
+    """Makes the catalog anew when the content of its list, or of a universe, has changed since, and once a day.
 
-    The hash of the list that a catalog was made of is recorded with it. A list that cannot be used is named in the
+    The hash of what a catalog was made of is recorded with it. A list that cannot be used is named in the
     skip reason, and the catalog stays as it is.
     """
 
@@ -69,11 +71,11 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None, owner:
     def universe_file(
         context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
     ) -> Answer:
-        try:
-            listed = universe_sha256(universe)
-        except CatalogError as error:
-            return dg.SkipReason(str(error))
         home = store.open()
+        try:
+            listed = inputs_sha256(universe, exchanges, home)
+        except (CatalogError, ObjectStoreError) as error:
+            return dg.SkipReason(str(error))
         key = object_key(CATALOG)
         now = clock.now()
         day = (now - timedelta(hours=CATALOG_HOUR)).date()
@@ -92,7 +94,7 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None, owner:
             return _skipped("the catalog is that of the list, and of today", {"day": str(day)})
         try:
             # Only where there is something to make of it: a long list takes seconds to read.
-            read_universe(universe, list(exchanges))
+            read_universes(universe, exchanges)
         except CatalogError as error:
             return dg.SkipReason(str(error))
         if work := under_way(context.instance).on(CATALOG):

@@ -1,52 +1,61 @@
-"""`symbol_catalog`: the symbols we follow, from the configured list."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""`symbol_catalog`: the symbols we follow, from the universe file and what its universes were refreshed to."""
 
 import dagster as dg
 import polars as pl
 
 from quant_assets.catalog.build import build_catalog
-from quant_assets.catalog.configured import CatalogError, read_universe, universe_sha256
+from quant_assets.catalog.configured import CatalogError
+from quant_assets.catalog.lists import inputs_sha256, lists_of
 from quant_assets.defs.io_manager import TableOutput
+from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
 from quant_assets.defs.table_pages import page
-from quant_assets.exchanges import Exchange
+from quant_assets.defs.universe_refresh import UniverseRules, refreshed_for_catalog, summary, troubles
 from quant_assets.resources.clock import ClockResource
-from quant_assets.resources.dagster_resources import StoreResource
-from quant_assets.resources.object_store import ObjectNotFound
+from quant_assets.resources.dagster_resources import StoreResource, YahooResource
+from quant_assets.resources.object_store import ObjectNotFound, ObjectStoreError
 from quant_assets.tables.layout import CATALOG, object_key
 from quant_assets.tables.parquet import read_table
 
 
-def make_symbol_catalog(exchanges: Sequence[Exchange], universe: Path | None) -> dg.AssetsDefinition:
-    """The asset, for the exchanges in use and the file that lists their symbols."""
+def make_symbol_catalog(rules: UniverseRules) -> dg.AssetsDefinition:
+    """The asset, for the exchanges in use and the file that says where their symbols come from."""
 
     @dg.asset(
         name=CATALOG,
         **page(CATALOG),
     )
-    def symbol_catalog(store: StoreResource, clock: ClockResource) -> TableOutput:
+    def symbol_catalog(
+        context: dg.AssetExecutionContext, store: StoreResource, source: YahooResource, clock: ClockResource
+    ) -> TableOutput:
+        home, now = store.open(), clock.now()
         try:
-            made_of = universe_sha256(universe)
-            configured = read_universe(universe, list(exchanges))
-        except CatalogError as error:
+            universes = rules.universes()
+            refreshed = refreshed_for_catalog(rules, universes, home, source, now)
+            # What is refreshed after this is not in the hash, and so the catalog is made anew.
+            made_of = inputs_sha256(rules.file, rules.exchanges, home)
+            lists = lists_of(universes, home)
+        except (CatalogError, ObjectStoreError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        for trouble in troubles(refreshed):
+            context.log.warning(trouble)
+            listener().told(trouble)
         try:
-            previous = read_table(store.open(), object_key(CATALOG))
+            previous = read_table(home, object_key(CATALOG))
         except ObjectNotFound:
             previous = None
-        catalog = build_catalog(configured, exchanges, previous, clock.now().date())
+        catalog = build_catalog(
+            lists.configured, rules.exchanges, previous, now.date(), lists.members, lists.unknown
+        )
         counts = catalog.group_by("exchange").agg(
             pl.len().alias("symbols"), pl.col("is_active").sum().alias("active")
         )
-        return TableOutput(
-            catalog,
-            inputs_sha256=made_of,
-            metadata={
-                "symbols": catalog.height,
-                "by_exchange": dg.MetadataValue.md(markdown_table(counts.sort("exchange"))),
-            },
-        )
+        metadata: dict[str, object] = {
+            "symbols": catalog.height,
+            "by_exchange": dg.MetadataValue.md(markdown_table(counts.sort("exchange"))),
+        }
+        if refreshed:
+            metadata["universes"] = dg.MetadataValue.md(summary(refreshed))
+        return TableOutput(catalog, inputs_sha256=made_of, metadata=metadata)
 
     return symbol_catalog

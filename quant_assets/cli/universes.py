@@ -1,0 +1,224 @@
+"""The commands about universes: bring them up to date with their sources, and state what was before."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quant_assets.cli.tables import JsonOption
+from quant_assets.cli.usage import (
+    PhaseOption,
+    UniverseOption,
+    UsageProblem,
+    chosen_universes,
+    load,
+    read_date,
+)
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from quant_assets.catalog.refresh import Planned
+    from quant_assets.exchanges import Exchange
+    from quant_assets.resources.settings import Settings
+    from quant_assets.tables.membership import Statement
+
+_commands = typer.Typer(
+    no_args_is_help=True,
+    help="What is known of symbols and universes beside what their sources say.",
+    rich_markup_mode=None,
+)
+_MOST_SYMBOLS = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the command line."""
+    app.command("refresh-universe")(refresh_universe)
+    app.add_typer(_commands, name="catalog")
+    _commands.command("import-membership")(import_membership)
+
+
+@_commands.callback()
+def _group() -> None:
+    """Without it, a group of one command would be that command."""
+
+
+def refresh_universe(
+    phase: PhaseOption = None,
+    universe: UniverseOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Brings universes up to date with their sources: prints what differs, then stores it.
+
+    Without options all that are enabled. A source that fails, or has lost more constituents than
+    QUANT_ASSETS_UNIVERSE_SHRINK allows, changes nothing of its universe: exit code 2.
+    """
+    from quant_assets.catalog.refresh import apply_refresh, plan_refresh, refreshable
+    from quant_assets.catalog.sources import constituents
+    from quant_assets.catalog.universes_file import read_universes
+    from quant_assets.resources.documents import Documents
+    from quant_assets.resources.object_store import claim, is_claimed
+    from quant_assets.resources.open_store import open_store
+    from quant_assets.tables.layout import TOP_LEVEL
+    from quant_assets.tables.universes import read_constituents
+
+    settings = load()
+    exchanges = _exchanges(settings)
+    universes = read_universes(settings.universe, list(exchanges.values()))
+    wanted = chosen_universes(refreshable(universes), universe, phase)
+    store = open_store(settings.store_location)
+    if dry_run:
+        is_claimed(store, TOP_LEVEL)
+    else:
+        claim(store, TOP_LEVEL)
+    # Before anything is read: what others find later than this counts.
+    now = settings.clock()
+    documents = Documents(settings)
+    planned = plan_refresh(
+        universes, wanted, lambda name: read_constituents(store, name),
+        lambda one, others: constituents(one, exchanges[one.exchange], documents, others),
+        settings.universe_shrink,
+    )  # fmt: skip
+    if not as_json:
+        for one in planned:
+            _print_planned(one)
+    done = planned if dry_run else apply_refresh(store, planned, now)
+    if as_json:
+        print(json.dumps({"dry_run": dry_run, "universes": [_to_json(one) for one in done]}, indent=2))
+    else:
+        for one, before in zip(done, planned, strict=True):
+            if one.done != before.done:
+                _print_planned(one)
+        print(_summary(done, dry_run))
+    if not all(one.done for one in done):
+        sys.exit(2)
+
+
+def import_membership(
+    file: Annotated[Path, typer.Argument(help="A CSV in UTF-8 with the columns symbol, joined, left.")],
+    universe: Annotated[str, typer.Option("--universe", help="The universe it is about.")],
+    first: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="First day of which the file names every member, YYYY-MM-DD. Default: the earliest joined date.",
+        ),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option(
+            "--through",
+            help="Last day of which it does. Default: the day before the universe was first refreshed, else today.",
+        ),
+    ] = None,
+) -> None:
+    """States who was in a universe before it was refreshed here: a row for each stretch, `left` the first day out of
+    it, or empty. It is recorded as stated, and answers `universe(name, on=date)` for its days."""
+    from datetime import UTC, timedelta
+
+    from quant_assets.catalog.membership_file import read_statement
+    from quant_assets.catalog.universes_file import read_universes
+    from quant_assets.resources.object_store import claim
+    from quant_assets.resources.open_store import open_store
+    from quant_assets.tables.layout import TOP_LEVEL
+    from quant_assets.tables.membership import read_membership, record_stated, seen_from
+
+    settings = load()
+    exchanges = _exchanges(settings)
+    universes = {one.name: one for one in read_universes(settings.universe, list(exchanges.values()))}
+    if universe not in universes:
+        raise UsageProblem(
+            f"--universe {universe}: the universe file has {', '.join(universes)} (correct one)"
+        )
+    store = open_store(settings.store_location)
+    claim(store, TOP_LEVEL)
+    now = settings.clock()
+    today = now.astimezone(UTC).date()
+    refreshed = seen_from(read_membership(store, universe))
+    until = read_date(last, "--through") if last else refreshed - timedelta(days=1) if refreshed else today
+    statement = read_statement(
+        file,
+        exchanges[universes[universe].exchange],
+        read_date(first, "--from") if first else None,
+        until,
+        today,
+    )
+    new = record_stated(store, universe, statement, now)
+    _print_statement(universe, statement, refreshed, new=new)
+
+
+def _exchanges(settings: Settings) -> dict[str, Exchange]:
+    from quant_assets.exchanges import enabled
+
+    return {one.code: one for one in enabled(settings.exchanges, settings.exchanges_file)}
+
+
+def _print_statement(universe: str, statement: Statement, refreshed: date | None, *, new: bool) -> None:
+    symbols = len({spell.symbol for spell in statement.spells})
+    print(
+        f"{universe}: {len(statement.spells)} stretch(es) of {symbols} symbol(s), from {statement.first} through "
+        f"{statement.last}, {statement.evidence}"
+    )
+    days = [day for spell in statement.spells for day in (spell.joined, spell.left) if day is not None]
+    if refreshed is not None and (later := sum(day >= refreshed for day in days)):
+        print(f"{later} date(s) are of days from {refreshed} on, which refreshes answer alone")
+    print(f"import-membership: ok {'recorded' if new else 'nothing new'}")
+
+
+def _print_planned(one: Planned) -> None:
+    from quant_assets.catalog.refresh import Status, source_in_words
+    from quant_assets.cli.console import console
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    count = "" if one.found is None else f" {one.found.height} constituents"
+    say(f"{one.universe.name}: {one.status}:{count} from {source_in_words(one.universe)}")
+    if one.reason:
+        say(f"  {' '.join(one.reason.split())}")
+    # All of a new universe has joined.
+    if one.joined and one.status is not Status.NEW:
+        say(f"  joined: {_named(one.joined)}")
+    if one.left:
+        say(f"  left: {_named(one.left)}")
+    if one.changed:
+        changed = [f"{symbol} ({', '.join(names)})" for symbol, names in one.changed.items()]
+        say(f"  changed: {_named(changed)}")
+
+
+def _named(symbols: Sequence[str]) -> str:
+    more = len(symbols) - _MOST_SYMBOLS
+    return ", ".join(symbols[:_MOST_SYMBOLS]) + (f" and {more} more (--json lists them)" if more > 0 else "")
+
+
+def _summary(done: Sequence[Planned], dry_run: bool) -> str:
+    from quant_assets.catalog.refresh import Status
+
+    counts = Counter(one.status for one in done)
+    word = "dry-run" if dry_run else "ok" if all(one.done for one in done) else "incomplete"
+    return f"refresh-universe: {word} " + " ".join(f"{status}={counts[status]}" for status in Status)
+
+
+def _to_json(one: Planned) -> dict[str, Any]:
+    from quant_assets.catalog.refresh import source_in_words
+
+    return {
+        "universe": one.universe.name,
+        "exchange": one.universe.exchange,
+        "phase": one.universe.phase,
+        "source": source_in_words(one.universe),
+        "status": one.status.value,
+        "reason": one.reason,
+        "before": one.before,
+        "found": None if one.found is None else one.found.height,
+        "joined": list(one.joined),
+        "left": list(one.left),
+        "changed": {symbol: list(names) for symbol, names in one.changed.items()},
+    }
