@@ -162,9 +162,14 @@ class Runner:
         run = self._instance.get_run_by_id(run_id)
         return run is not None and run.tags.get(RESULT_TAG) == "DIFFERS"
 
-    def sweep(self, exchange: Exchange) -> None:
-        """Compares the whole history of the day's slice of symbols with the source. Raises RunFailed."""
-        self._run(sweep_job_name(exchange.code), f"sweep {exchange.code}", [])
+    def sweep(self, exchange: Exchange, symbols: Sequence[str] = ()) -> None:
+        """Compares the whole history of the day's slice of symbols (of all by default) with the source.
+
+        Raises RunFailed.
+        """
+        name = sweep_job_name(exchange.code)
+        config = {"ops": {f"{name}_slice": {"config": {"symbols": list(symbols)}}}}
+        self._run(name, f"sweep {exchange.code}", [], config)
 
     def recorded(self, exchange: str, days: Sequence[date]) -> None:
         """Tells Dagster of cells that were changed outside a run, so that what rests on them is refreshed."""

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quant_assets.cli.selection import Selection, select
 from quant_assets.cli.usage import (
+    PhaseOption,
+    UniverseOption,
     UsageProblem,
-    check_in_catalog,
     chosen,
     load,
     one_enabled,
     read_date,
-    read_symbols,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def backfill(
         str | None, typer.Option(help="Last day, YYYY-MM-DD. Default: the last session over.")
     ] = None,
     symbols: Annotated[str | None, typer.Option(help="Only these symbols, comma-separated.")] = None,
+    universe: UniverseOption = None,
+    phase: PhaseOption = None,
     mode: Annotated[
         str,
         typer.Option(
@@ -69,7 +72,7 @@ def backfill(
     if mode not in tuple(Mode):
         raise UsageProblem(f"--mode {mode!r}: write {', '.join(Mode)}")
     asked_mode = Mode.FORCE if force else Mode(mode)
-    wanted = read_symbols(symbols, "--symbols")
+    wanted = select(settings, symbols, universe, phase)
     if missing:
         if asked_mode is not Mode.INCREMENTAL:
             raise UsageProblem("--missing asks only for what is missing; leave --mode and --force out")
@@ -77,7 +80,7 @@ def backfill(
         return
     if exchange is None or start is None:
         raise UsageProblem("give --exchange and --start, or --missing to heal what is missing anywhere")
-    found = one_enabled(exchange, settings)
+    (found,) = wanted.exchanges([one_enabled(exchange, settings)])
     first = read_date(start, "--start")
     last = read_date(end, "--end") if end else _last_session(found)
     if last < first:
@@ -88,7 +91,7 @@ def backfill(
     if asked_mode is Mode.VERIFY:
         _verify(found, first, last, wanted)
     else:
-        _fill([(found, _days(first, last))], symbols=wanted, mode=asked_mode)
+        _fill([(found, _days(first, last))], wanted, mode=asked_mode)
 
 
 def update_daily(
@@ -97,11 +100,14 @@ def update_daily(
         str | None,
         typer.Option("--date", help="The session, YYYY-MM-DD. Default: the last one that is over."),
     ] = None,
+    universe: UniverseOption = None,
+    phase: PhaseOption = None,
 ) -> None:
     """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it."""
 
     settings = load()
-    exchanges = chosen(exchange, settings)
+    wanted = select(settings, None, universe, phase)
+    exchanges = wanted.exchanges(chosen(exchange, settings))
     work: list[tuple[Exchange, list[date]]] = []
     for one in exchanges:
         session = read_date(day, "--date") if day else _last_session(one)
@@ -113,7 +119,7 @@ def update_daily(
         _refuse_no_session(one, session)
         _refuse_future(one, session, "--date")
         work.append((one, [session]))
-    _fill(work, names_absent=True)
+    _fill(work, wanted, names_absent=True)
 
 
 def _refuse_before_grid(day: date, option: str) -> None:
@@ -167,19 +173,23 @@ def _days(first: date, last: date) -> list[date]:
     return [day for day in days if weekday(day) in weekdays]
 
 
-def sweep(exchange: ExchangeOption = None) -> None:
+def sweep(
+    exchange: ExchangeOption = None, universe: UniverseOption = None, phase: PhaseOption = None
+) -> None:
     """Compares the whole history of today's slice of symbols with the source; restatements are recorded and taken."""
     from quant_assets.cli.console import progress
     from quant_assets.local_runs import Runner
     from quant_assets.resources.counters import DATA_REQUESTS, WRITES, counted
 
     settings = load()
-    exchanges = chosen(exchange, settings)
+    wanted = select(settings, None, universe, phase)
+    exchanges = wanted.exchanges(chosen(exchange, settings))
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
         restated = 0
+        selected = wanted.in_catalog(runner.store, [one.code for one in exchanges])
         for one in exchanges:
-            runner.sweep(one)
+            runner.sweep(one, selected)
             restated += runner.restated(one.code)
             changed = runner.first_changed(one.code)
             if changed is not None:
@@ -188,7 +198,7 @@ def sweep(exchange: ExchangeOption = None) -> None:
     print(f"sweep: ok restatements={restated} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")
 
 
-def _heal(exchange: str | None, start: str | None, end: str | None, symbols: list[str]) -> None:
+def _heal(exchange: str | None, start: str | None, end: str | None, wanted: Selection) -> None:
     """Fills everything between the first and the last day of each exchange that is missing and worth asking about."""
     from quant_assets.maintenance.inventory import first_day
     from quant_assets.resources.open_store import open_store
@@ -196,7 +206,7 @@ def _heal(exchange: str | None, start: str | None, end: str | None, symbols: lis
     settings = load()
     store = open_store(settings.store_location)
     work: list[tuple[Exchange, list[date]]] = []
-    for one in chosen(exchange, settings):
+    for one in wanted.exchanges(chosen(exchange, settings)):
         first = read_date(start, "--start") if start else first_day(store, one.code)
         if first is not None:
             last = read_date(end, "--end") if end else _last_session(one)
@@ -206,16 +216,18 @@ def _heal(exchange: str | None, start: str | None, end: str | None, symbols: lis
             f"{store.location} holds no cell yet, and nothing was asked for, so nothing can be missing: backfill a "
             "range first"
         )
-    _fill(work, symbols=symbols)
+    _fill(work, wanted)
 
 
-def _verify(exchange: Exchange, first: date, last: date, symbols: list[str]) -> None:
+def _verify(exchange: Exchange, first: date, last: date, wanted: Selection) -> None:
     """Compares a range with the source, prints what differs, and exits with 2 if anything does."""
     from quant_assets.cli.console import console, progress
     from quant_assets.local_runs import Runner
     from quant_assets.resources.counters import DATA_REQUESTS, counted
 
     with progress() as watcher, Runner(load(), watcher) as runner:
+        # What does not stand in the catalog is for the run to say.
+        symbols = wanted.in_catalog(runner.store, [exchange.code]) if wanted.universes else wanted.symbols
         differs = runner.verify(exchange, first, last, symbols)
     for symbol, day, name, old, new, kind in watcher.differences:
         console.print(
@@ -228,8 +240,8 @@ def _verify(exchange: Exchange, first: date, last: date, symbols: list[str]) -> 
 
 def _fill(
     work: list[tuple[Exchange, list[date]]],
+    wanted: Selection,
     *,
-    symbols: list[str] | None = None,
     mode: Mode | None = None,
     names_absent: bool = False,
 ) -> None:
@@ -255,11 +267,11 @@ def _fill(
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
         codes = [exchange.code for exchange, _ in work]
-        check_in_catalog(runner.store, symbols or [], "--symbols", codes)
+        symbols = wanted.in_catalog(runner.store, codes)
         for exchange, days in work:
             if not days:
                 continue
-            problems += _fill_one(runner, exchange, days, symbols or [], mode)
+            problems += _fill_one(runner, exchange, days, symbols, mode)
             restated += runner.restated(exchange.code)
             entries = Manifest(runner.store, DAILY).between(exchange.code, days[0], days[-1])
             asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]

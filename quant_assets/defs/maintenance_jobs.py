@@ -48,6 +48,13 @@ class VerifyConfig(dg.Config):
     """Only these; empty: all that are expected."""
 
 
+class SweepConfig(dg.Config):
+    """What to compare with the source."""
+
+    symbols: list[str] = []
+    """The day's slice of these; empty: of all that are expected."""
+
+
 def sweep_job_name(exchange: str) -> str:
     """The name of the job that sweeps an exchange."""
     return f"sweep_{exchange.lower()}"
@@ -76,12 +83,17 @@ def sweep_jobs(
     def make(exchange: Exchange) -> dg.JobDefinition:
         @dg.op(name=f"sweep_{exchange.code.lower()}_slice")
         def sweep(
-            context: dg.OpExecutionContext, store: StoreResource, source: YahooResource, clock: ClockResource
+            context: dg.OpExecutionContext,
+            config: SweepConfig,
+            store: StoreResource,
+            source: YahooResource,
+            clock: ClockResource,
         ) -> None:
             home = store.open()
             catalog = _catalog(home, exchange.code)
             days = stored_days(home, exchange.code)
-            turn = slice_of(catalog["symbol"], clock.now().date(), sweep_days)
+            asked = [one for one in catalog["symbol"] if not config.symbols or one in config.symbols]
+            turn = slice_of(asked, clock.now().date(), sweep_days)
             if not turn or not days:
                 context.log.info(f"{exchange.code}: nothing to sweep today")
                 return

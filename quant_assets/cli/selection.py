@@ -1,0 +1,83 @@
+"""Which symbols a command that fetches is about: all, those of --symbols, or those of universes and phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quant_assets.cli.usage import UsageProblem, check_in_catalog, chosen_universes, read_symbols
+
+if TYPE_CHECKING:
+    from quant_assets.exchanges import Exchange
+    from quant_assets.resources.object_store import ObjectStore
+    from quant_assets.resources.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the options name: nothing, symbols, or universes with the exchanges that they are of."""
+
+    symbols: Sequence[str] = ()
+    universes: Sequence[str] = ()
+    codes: frozenset[str] = frozenset()
+
+    def exchanges(self, exchanges: Sequence[Exchange]) -> list[Exchange]:
+        """Those of some exchanges that something is selected of. Raises UsageProblem where that is none."""
+        if not self.universes:
+            return list(exchanges)
+        found = [one for one in exchanges if one.code in self.codes]
+        if not found:
+            asked = ", ".join(one.code for one in exchanges)
+            raise UsageProblem(
+                f"{', '.join(self.universes)}: of {', '.join(sorted(self.codes))}, and not of {asked}; correct "
+                "--exchange, or leave it out"
+            )
+        return found
+
+    def in_catalog(self, store: ObjectStore, codes: Sequence[str]) -> list[str]:
+        """The symbols selected, by the catalog of the store; none where all are. Raises UsageProblem."""
+        import polars as pl
+
+        from quant_assets.resources.object_store import ObjectNotFound
+        from quant_assets.tables.layout import CATALOG, object_key
+        from quant_assets.tables.parquet import read_table
+
+        if not self.universes:
+            check_in_catalog(store, self.symbols, "--symbols", codes)
+            return list(self.symbols)
+        named = ", ".join(self.universes)
+        try:
+            catalog = read_table(store, object_key(CATALOG))
+        except ObjectNotFound as error:
+            raise UsageProblem(
+                f"{named}: {store.location} has no catalog yet: backfill a range first"
+            ) from error
+        is_in = pl.any_horizontal(pl.col("universes").list.contains(name) for name in self.universes)
+        found = catalog.filter(pl.col("exchange").is_in(list(codes)) & is_in)["symbol"].to_list()
+        if not found:
+            raise UsageProblem(
+                f"{named}: the catalog has no symbol of it (`quant-assets refresh-universe --universe "
+                f"{self.universes[0]}` says why)"
+            )
+        return found
+
+
+def select(settings: Settings, symbols: str | None, universe: str | None, phase: int | None) -> Selection:
+    """What --symbols, --universe and --phase select. Raises UsageProblem, CatalogError."""
+    wanted = read_symbols(symbols, "--symbols")
+    if universe is None and phase is None:
+        return Selection(wanted)
+    if wanted:
+        raise UsageProblem(
+            "--symbols names symbols, --universe and --phase name lists of them; leave one out"
+        )
+    from quant_assets.catalog.refresh import refreshable
+    from quant_assets.catalog.universes_file import read_universes
+    from quant_assets.exchanges import enabled
+
+    universes = refreshable(
+        read_universes(settings.universe, enabled(settings.exchanges, settings.exchanges_file))
+    )
+    names = chosen_universes(universes, universe, phase)
+    return Selection((), names, frozenset(one.exchange for one in universes if one.name in names))
