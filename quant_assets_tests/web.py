@@ -43,6 +43,10 @@ def web_server() -> Generator[Web]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.do_GET()
+
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             web.asked.append(self.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -79,11 +79,16 @@ def quote_summary(info: SymbolInfo) -> dict[str, Any]:
 
 
 def screen(world: World, body: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a custom screen: `body` as yfinance posts it (query, offset, size or count, sort).
+    """The answer to a custom screen: `body` as yfinance posts it (query, quoteType, offset, size or count, sort).
 
     Raises ValueError for a query that cannot be evaluated.
     """
-    found = [info for info in listed(world) if _matches(body["query"], _facts(info))]
+    kind = str(body.get("quoteType") or "EQUITY").upper()
+    found = [
+        info
+        for info in listed(world)
+        if info.instrument == kind and _matches(body["query"], _facts(info), _numbers(world, info))
+    ]
     by_name = str(body.get("sortField", "ticker")) in ("companyshortname", "shortname")
     found.sort(
         key=(lambda i: i.name) if by_name else (lambda i: i.symbol),
@@ -111,16 +116,42 @@ def _facts(info: SymbolInfo) -> dict[str, str]:
     }
 
 
-def _matches(query: dict[str, Any], facts: dict[str, str]) -> bool:
+def _numbers(world: World, info: SymbolInfo) -> Callable[[str], float | None]:
+    """What can be compared, by field; None of a listing that has no bar yet."""
+
+    def number(field: str) -> float | None:
+        series = world.series(info.symbol)
+        if not len(series.dates):
+            return None
+        return float(series.prices[3, -1] if field == "intradayprice" else series.volume[-1])
+
+    return number
+
+
+_COMPARISONS: dict[str, Callable[..., bool]] = {
+    "GT": lambda value, least: value > least,
+    "GTE": lambda value, least: value >= least,
+    "LT": lambda value, most: value < most,
+    "LTE": lambda value, most: value <= most,
+    "BTWN": lambda value, least, most: least <= value <= most,
+}
+
+
+def _matches(query: dict[str, Any], facts: dict[str, str], number: Callable[[str], float | None]) -> bool:
     operator, operands = str(query["operator"]).upper(), query["operands"]
     if operator == "AND":
-        return all(_matches(part, facts) for part in operands)
+        return all(_matches(part, facts, number) for part in operands)
     if operator == "OR":
-        return any(_matches(part, facts) for part in operands)
+        return any(_matches(part, facts, number) for part in operands)
     if operator in ("EQ", "IS-IN"):
         if operands[0] not in facts:
             raise ValueError(f"the replay server cannot screen by {operands[0]}")
         return facts[operands[0]].lower() in {str(value).lower() for value in operands[1:]}
+    if compare := _COMPARISONS.get(operator):
+        if operands[0] not in ("intradayprice", "dayvolume"):
+            raise ValueError(f"the replay server cannot compare {operands[0]}")
+        value = number(operands[0])
+        return value is not None and compare(value, *operands[1:])
     raise ValueError(f"the replay server cannot screen with {operator}")
 
 

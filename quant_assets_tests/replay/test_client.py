@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 import yfinance as yf
@@ -82,6 +83,23 @@ def test_screen_pages_through_an_exchange(replay: ReplayHandle, session: Loopbac
     us = yf.EquityQuery("is-in", ["exchange", "NMS", "NYQ"])
     assert yf.screen(us, session=session)["total"] == 9
     assert replay.stats()["requests"]["screener"] == 5
+    assert yf.screen(yf.ETFQuery("eq", ["exchange", "ASX"]), session=session)["total"] == 0
+
+
+def test_screen_compares_the_last_price_and_volume(replay: ReplayHandle, session: LoopbackSession) -> None:
+    replay.set_clock("2013-03-04T12:00:00Z")
+    query_of: Any = yf.EquityQuery
+    on = query_of("is-in", ["exchange", "NMS"])
+    last = {q["symbol"]: q for q in yf.screen(on, session=session)["quotes"]}
+    for field, shown in (("intradayprice", "regularMarketPrice"), ("dayvolume", "regularMarketVolume")):
+        value = last["MSFT"][shown]
+        for operator, bounds, among in (
+            ("gt", [value], False), ("gte", [value], True), ("lt", [value], False), ("lte", [value], True),
+            ("btwn", [value, value], True), ("btwn", [value + 1, value + 2], False),
+        ):  # fmt: skip
+            query = query_of("and", [on, query_of(operator, [field, *bounds])])
+            found = {quote["symbol"] for quote in yf.screen(query, session=session)["quotes"]}
+            assert ("MSFT" in found) == among, (field, operator)
 
 
 def test_search_and_lookup(replay: ReplayHandle, session: LoopbackSession) -> None:

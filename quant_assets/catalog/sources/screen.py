@@ -54,6 +54,9 @@ def read_screener(
         ]
     except ValidationError as error:
         first = error.errors()[0]
+        told = str(first["msg"]).removeprefix("Value error, ")
         raise SourceFailed(
-            universe, f"it answers with {short(first['input'])}: {first['msg']}", "try again later"
+            universe,
+            f"it answers with {short(first['input'])}: {told}",
+            "try again later, or narrow the query",
         ) from error
