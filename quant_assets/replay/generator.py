@@ -22,7 +22,7 @@ from quant_assets.replay.history import GAINS, PRICES, SCHEMA, History, SymbolIn
 from quant_assets.replay.paths import LOT, Path, on_tick
 from quant_assets.replay.real_life import real_life_path
 from quant_assets.replay.thin import is_thin, thinned
-from quant_assets.replay.venues import VENUES, Venue, venue
+from quant_assets.replay.venues import VENUES, Venue, calendar_between, venue
 
 # What happens to the n-th symbol of every ten.
 ROLES: tuple[frozenset[str], ...] = tuple(
@@ -116,14 +116,9 @@ def generate(
 
 def trading_sessions(where: Venue, start: str, end: str) -> np.ndarray:
     """The sessions of `where` from `start` to `end` inclusive, datetime64[D]."""
-    import exchange_calendars
-
+    first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
     try:
-        first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
-        # A calendar refuses a window without sessions, so it gets a wider one.
-        calendar = exchange_calendars.get_calendar(
-            where.calendar, start=str(first - 20), end=str(max(first, last) + 20)
-        )
+        calendar = calendar_between(where, first.item(), last.item())
     except ValueError as error:
         raise HistoryError(f"{where.code} from {start} to {end}: {error}") from error
     sessions = calendar.sessions.to_numpy().astype("datetime64[D]")

@@ -1,67 +1,29 @@
-"""Exchanges as Yahoo names them, with their regular session hours.
-
-Deliberately a table of its own: the replay server must not share the product's idea of an
-exchange, or an error there would be invisible here.
-"""
+"""The exchanges that the replay server knows, by code and by suffix, and when their sessions open and close."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from quant_assets.replay.errors import HistoryError
+from quant_assets.replay.venue_table import VENUES, Venue
 
-
-@dataclass(frozen=True)
-class Venue:
-    """One exchange: `open`/`close` are local times of the regular session in `zone`.
-
-    `closed` and `opened` (day, local close) are days on which the calendar is wrong.
-    """
-
-    code: str
-    suffix: str
-    yahoo_code: str
-    full_name: str
-    zone: str
-    open: time
-    close: time
-    currency: str
-    calendar: str  # a name of exchange_calendars
-    region: str = "us"
-    closed: frozenset[date] = frozenset()
-    opened: tuple[tuple[date, time], ...] = ()
-
-
-_NY = {
-    "suffix": "",
-    "zone": "America/New_York",
-    "open": time(9, 30),
-    "close": time(16),
-    "currency": "USD",
-    "calendar": "XNYS",
-}
-
-VENUES: tuple[Venue, ...] = (
-    Venue("NASDAQ", yahoo_code="NMS", full_name="NasdaqGS", **_NY),
-    Venue("NYSE", yahoo_code="NYQ", full_name="NYSE", **_NY),
-    Venue("NASDAQ-GM", yahoo_code="NGM", full_name="NasdaqGM", **_NY),
-    Venue("NASDAQ-CM", yahoo_code="NCM", full_name="NasdaqCM", **_NY),
-    Venue("AMEX", yahoo_code="ASE", full_name="NYSE American", **_NY),
-    Venue("ARCA", yahoo_code="PCX", full_name="NYSEArca", **_NY),
-    Venue("ASX", ".AX", "ASX", "ASX", "Australia/Sydney", time(10), time(16), "AUD", "XASX", region="au"),
-    Venue("LSE", ".L", "LSE", "LSE", "Europe/London", time(8), time(16, 30), "GBp", "XLON", region="gb"),
-    Venue("HKEX", ".HK", "HKG", "HKSE", "Asia/Hong_Kong", time(9, 30), time(16), "HKD", "XHKG", region="hk"),
-    Venue(
-        "TSX", ".TO", "TOR", "Toronto", "America/Toronto", time(9, 30), time(16), "CAD", "XTSE", region="ca"
-    ),
-    Venue("JPX", ".T", "JPX", "Tokyo", "Asia/Tokyo", time(9), time(15, 30), "JPY", "XTKS", region="jp"),
-    Venue("XETRA", ".DE", "GER", "XETRA", "Europe/Berlin", time(9), time(17, 30), "EUR", "XETR", region="de"),
-    Venue("PARIS", ".PA", "PAR", "Paris", "Europe/Paris", time(9), time(17, 30), "EUR", "XPAR", region="fr"),
-)
+__all__ = [
+    "VENUES",
+    "AsOf",
+    "Venue",
+    "as_of",
+    "calendar_between",
+    "register",
+    "session_close",
+    "session_open",
+    "venue",
+    "venue_of_symbol",
+]
 
 _BY_CODE = {v.code: v for v in VENUES} | {v.yahoo_code: v for v in VENUES}
 # "US" has no exchange of its own; new symbols without a better word are Nasdaq's.
@@ -101,6 +63,22 @@ def session_open(where: Venue, day: date) -> datetime:
     return datetime.combine(day, where.open, ZoneInfo(where.zone)).astimezone(UTC)
 
 
+def calendar_between(where: Venue, first: date, last: date) -> Any:
+    """The calendar of `where` for the days from `first` to `last`, or more. ValueError when it does not know them."""
+    import exchange_calendars
+
+    refused: ValueError | None = None
+    # A calendar refuses a window without sessions, so it gets a wider one, but at the edges of what it knows.
+    for before, after in ((20, 20), (20, 0), (0, 20), (0, 0)):
+        start, end = first - timedelta(days=before), max(first, last) + timedelta(days=after)
+        try:
+            return exchange_calendars.get_calendar(where.calendar, start=str(start), end=str(end))
+        except ValueError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
 @cache
 def session_close(where: Venue, day: date) -> datetime:
     """When `day`'s session closes, UTC: half days end early; the regular close when there is no session."""
@@ -108,13 +86,7 @@ def session_close(where: Venue, day: date) -> datetime:
     if close is not None:
         return datetime.combine(day, close, ZoneInfo(where.zone)).astimezone(UTC)
     if day not in where.closed:
-        import exchange_calendars
-
-        # Wide enough to hold a session on both sides of any holiday.
-        first, last = day - timedelta(days=20), day + timedelta(days=20)
-        calendar = exchange_calendars.get_calendar(
-            where.calendar, start=first.isoformat(), end=last.isoformat()
-        )
+        calendar = calendar_between(where, day, day)
         if calendar.is_session(day.isoformat()):
             return calendar.session_close(day.isoformat()).to_pydatetime()
     return datetime.combine(day, where.close, ZoneInfo(where.zone)).astimezone(UTC)

@@ -2,11 +2,13 @@
 
 Read here anew, and not with the product's reader: see `venues`. Only what the server needs is read; the file says
 nothing of when trading opens, so half past nine is taken. Entries that change an exchange which the server has a
-venue for, told by the suffix, are passed over: its own idea of them is what they are tested against.
+venue for, told by the suffix, are passed over: its own idea of them is what they are tested against. Under a code of
+the user's own, the venue goes by that code.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ _OPENS = time(9, 30)
 
 
 def read_venues(path: Path) -> list[Venue]:
-    """The exchanges of a file that the server does not know, in the file's order. Raises HistoryError."""
+    """The exchanges of a file whose code the server does not know, in the file's order. Raises HistoryError."""
     import exchange_calendars
     import yaml
 
@@ -32,13 +34,16 @@ def read_venues(path: Path) -> list[Venue]:
     if not isinstance(exchanges, dict):
         raise HistoryError(f"{path}: no mapping of exchanges: write exchanges: and an entry for each below")
     calendars = set(exchange_calendars.get_calendar_names(include_aliases=True))
-    ours = {venue.suffix for venue in VENUES}
-    return [
-        _venue(path, str(code), entry, calendars)
-        for code, entry in exchanges.items()
+    ours, codes = {venue.suffix: venue for venue in VENUES}, {venue.code for venue in VENUES}
+    found: list[Venue] = []
+    for code, entry in exchanges.items():
         # Without a suffix an entry only changes one that ships.
-        if not isinstance(entry, dict) or entry.get("suffix", "") not in ours
-    ]
+        suffix = entry.get("suffix", "") if isinstance(entry, dict) else None
+        if suffix not in ours:
+            found.append(_venue(path, str(code), entry, calendars))
+        elif suffix and code not in codes:
+            found.append(replace(ours[suffix], code=str(code)))
+    return found
 
 
 def _venue(path: Path, code: str, entry: Any, calendars: set[str]) -> Venue:
