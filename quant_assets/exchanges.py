@@ -8,6 +8,7 @@ about a day.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
@@ -122,6 +123,28 @@ class Exchange:
         if self.suffix:
             return symbol.endswith(self.suffix) and symbol != self.suffix
         return not symbol.endswith(tuple(self.other_suffixes))
+
+    def may_have_index(self, symbol: str) -> bool:
+        """Whether a symbol can be that of an index with this exchange's sessions.
+
+        "^GSPC" tells no exchange, so it may be of any; "^TA125.TA" is of the suffix's alone. What the exchange owns
+        ("000001.SS", "FTSEMIB.MI") may be an index as well.
+        """
+        symbol = symbol.upper()
+        if not symbol.startswith("^") or "=" in symbol or symbol[1:] in ("", self.suffix):
+            return self.owns(symbol)
+        return not symbol.endswith(tuple(self.other_suffixes))
+
+    def yahoo_spelling(self, symbol: str) -> str:
+        """How Yahoo spells a symbol that the exchange owns: dots stand before a suffix only.
+
+        "BRK.B" is "BRK-B", "BT.A.L" is "BT-A.L", and "JPM.PR.C", a preferred share, "JPM-PC".
+        """
+        root = symbol.removesuffix(self.suffix)
+        if not self.owns(symbol) or "." not in root:
+            return symbol
+        root = re.sub(r"\.PR\.?(?=[A-Z]?$)", "-P", root)
+        return root.strip(".").replace(".", "-") + self.suffix
 
 
 def known(extra: Path | None = None) -> dict[str, Exchange]:

@@ -157,6 +157,46 @@ def test_no_symbol_has_two_owners(root: str, suffix: str):
 
 
 @pytest.mark.parametrize(
+    ("symbol", "codes"),
+    [
+        ("^GSPC", ["ASX", "TASE", "US"]),
+        ("^gspc", ["ASX", "TASE", "US"]),
+        ("^TA125.TA", ["TASE"]),
+        ("^VXD.X", ["ASX", "TASE", "US"]),
+        ("XJO.AX", ["ASX"]),
+        ("GSPC", ["US"]),
+        ("^", []),
+        ("^.TA", []),
+        ("^ES=F", []),
+        ("^SAP.F", []),
+        ("", []),
+    ],
+)
+def test_an_index_may_be_of_any_exchange_that_its_suffix_allows(symbol: str, codes: list[str]):
+    assert [code for code in ("ASX", "TASE", "US") if exchange(code).may_have_index(symbol)] == codes
+
+
+@pytest.mark.parametrize(
+    ("code", "symbol", "spelled"),
+    [
+        ("US", "BRK.B", "BRK-B"),
+        ("US", "BRK-B", "BRK-B"),
+        ("US", "JPM.PR.C", "JPM-PC"),
+        ("US", "JPM.PRC", "JPM-PC"),
+        ("US", "AAPL", "AAPL"),
+        ("US", "^GSPC", "^GSPC"),
+        ("US", "BHP.AX", "BHP.AX"),
+        ("LSE", "BT.A.L", "BT-A.L"),
+        ("LSE", "VOD.L", "VOD.L"),
+        ("TSX", "RCI.B.TO", "RCI-B.TO"),
+        ("XCSE", "NOVO.B.CO", "NOVO-B.CO"),
+    ],
+)
+def test_how_yahoo_spells_a_symbol_with_dots(code: str, symbol: str, spelled: str):
+    assert exchange(code).yahoo_spelling(symbol) == spelled
+
+
+@pytest.mark.parametrize(
     ("code", "line"),
     [
         ("ASX", "30 16 * * 1-5"),

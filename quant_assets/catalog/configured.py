@@ -158,13 +158,8 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
                 f"{file}: {exchange.code} entry {number} ({short(entry)}): {where}: "
                 f"{first['msg'].removeprefix('Value error, ')} (correct the entry)"
             ) from error
-        if not exchange.owns(symbol.symbol):
-            raise CatalogError(
-                f"{file}: {symbol.symbol} is no symbol of {exchange.code} "
-                f"(its symbols end in {exchange.suffix!r}); list it under its own exchange"
-                if exchange.suffix
-                else f"{file}: {symbol.symbol} is no symbol of {exchange.code}; list it under its own exchange"
-            )
+        if problem := misplacement(symbol, exchange):
+            raise CatalogError(f"{file}: {problem}")
         if symbol.currency is not None and symbol.currency not in exchange.currencies:
             raise CatalogError(
                 f"{file}: {symbol.symbol}: {exchange.code} does not quote in {symbol.currency!r} "
@@ -175,6 +170,23 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
         seen.add(symbol.symbol)
         symbols.append(symbol)
     return symbols
+
+
+def misplacement(entry: ConfiguredSymbol, exchange: Exchange) -> str | None:
+    """Why an entry's symbol cannot be one of the exchange, with the remedy; None when it can."""
+    symbol = entry.symbol
+    if entry.asset_type.lower() == "index" and exchange.may_have_index(symbol):
+        return None
+    if not exchange.owns(symbol):
+        suffixed = f" (its symbols end in {exchange.suffix!r})" if exchange.suffix else ""
+        indexed = ", or, if it is an index with its sessions, write asset_type: index"
+        return (
+            f"{symbol} is no symbol of {exchange.code}{suffixed}; list it under its own exchange"
+            f"{indexed if exchange.may_have_index(symbol) else ''}"
+        )
+    if (spelled := exchange.yahoo_spelling(symbol)) != symbol:
+        return f"{symbol}: Yahoo spells it {spelled}; write that"
+    return None
 
 
 def short(entry: object) -> str:

@@ -273,6 +273,42 @@ LISTINGS = pl.DataFrame(
 )
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("US: [BRK.B]", "BRK.B: Yahoo spells it BRK-B; write that"),
+        ("US: [{symbol: JPM.PR.C}]", "JPM.PR.C: Yahoo spells it JPM-PC; write that"),
+        ("ASX: [BT.A.AX]", "BT.A.AX: Yahoo spells it BT-A.AX; write that"),
+        (
+            "US: [^GSPC]",
+            r"\^GSPC is no symbol of US; .*, or, if .* an index with its sessions, write asset_type: index",
+        ),
+        (
+            "US: [{symbol: ^TA125.TA, asset_type: index}]",
+            r"\^TA125.TA is no symbol of US; list it under its own exchange$",
+        ),
+        ("US: [{symbol: ^AXJO, asset_type: index, currency: AUD}]", r"\^AXJO: US does not quote in 'AUD'"),
+        ("US: [{symbol: ES=F, asset_type: index}]", "ES=F is no symbol of US"),
+    ],
+)
+def test_a_symbol_spelled_otherwise_or_an_index_not_called_one_is_refused(
+    written: Path, entry: str, said: str
+) -> None:
+    written.write_text(entry)
+    with pytest.raises(CatalogError, match=said):
+        read_universe(written, enabled(["US", "ASX"]))
+
+
+def test_an_index_is_listed_under_the_exchange_whose_sessions_it_has(written: Path) -> None:
+    written.write_text(
+        "US: [{symbol: ^GSPC, asset_type: index, currency: USD}, BRK-B]\n"
+        "ASX: [{symbol: ^AXJO, asset_type: Index}, {symbol: XJO.AX, asset_type: index}]\n"
+    )
+    listed = read_universe(written, enabled(["US", "ASX"]))
+    assert [one.symbol for one in listed["US"]] == ["^GSPC", "BRK-B"]
+    assert [one.symbol for one in listed["ASX"]] == ["^AXJO", "XJO.AX"]
+
+
 def test_what_is_learned_is_appended_and_fills_only_what_is_unknown(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
     assert read_events(store, "US").schema == LISTING_EVENTS_SCHEMA
