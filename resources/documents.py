@@ -18,7 +18,7 @@ from quant_assets.resources.settings import Settings, SettingsError
 from quant_assets.resources.yahoo_screener import AssetType, Screened, Screener
 
 DOCUMENT_SECONDS = 120.0
-"""How long the whole of a document may take to come; its first byte has the settings' `timeout_seconds`."""
+"""How long the whole of a page may take to come."""
 _REDIRECTS = 10
 _LONGEST_PAUSE = 30.0
 _PIECE = 1 << 20
@@ -46,8 +46,8 @@ class Documents:
     """The documents of the outside world, each read whole and never more of it than is allowed.
 
     Args:
-        settings: time-out of the first byte, attempts and the pause between them.
-        seconds: how long a document may take to come.
+        settings: how long nothing may come of a page, attempts and the pause between them.
+        seconds: how long the whole of a page may take.
     """
 
     def __init__(self, settings: Settings, *, seconds: float = DOCUMENT_SECONDS) -> None:
@@ -159,9 +159,7 @@ class Documents:
                     Session(impersonate="chrome", http_version=version, max_redirects=_REDIRECTS)
                 ) as session,
                 closing(
-                    session.get(
-                        location, stream=True, timeout=(self._settings.timeout_seconds, self._seconds)
-                    )
+                    session.get(location, stream=True, timeout=self._settings.timeout_seconds)
                 ) as response,
             ):
                 status = int(response.status_code)

@@ -8,6 +8,7 @@ import pytest
 
 from quant_assets.catalog.configured import CatalogError, ConfiguredSymbol, is_isin
 from quant_assets.catalog.universe import (
+    SOURCES,
     CsvSource,
     ExcelSource,
     HtmlTableSource,
@@ -309,3 +310,14 @@ def test_isins_are_known_by_their_check_digit(isin: str) -> None:
     assert not is_isin(isin.lower())
     assert not is_isin(isin + "\n")
     assert not is_isin(isin[1:])
+
+
+def test_the_examples_of_the_documentation_are_read(written: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/catalog.md").read_text("utf-8")
+    examples = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
+    exchanges = enabled(["US", "ASX", "XETR", "HKEX"])
+    kinds: set[str] = set()
+    for example in examples:
+        written.write_text(example, encoding="utf-8")
+        kinds |= {one.source.kind for one in read_universes(written, exchanges)}
+    assert kinds == set(SOURCES)

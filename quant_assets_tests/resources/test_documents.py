@@ -183,6 +183,14 @@ def test_a_page_that_comes_too_slowly_is_given_up(read: Read, web: Web) -> None:
     assert "did not end within 0.3 s, asked once" in told
 
 
+def test_a_page_of_which_nothing_comes_is_given_up(read: Read, web: Web) -> None:
+    web.pages["/still"] = [Page(b"xx", pause=5.0)]
+    started = time.monotonic()
+    told = refused(read, f"{web.url}/still", timeout_seconds=0.5, attempts=1)
+    assert time.monotonic() - started < 4.5
+    assert "/still: no answer (Timeout: " in told
+
+
 def test_hosts_that_are_not_there_are_named(read: Read) -> None:
     told = refused(read, "http://127.0.0.1:9/a", attempts=1)
     assert told.startswith("http://127.0.0.1:9/a: no answer (ConnectionError: Failed to perform, curl: (7)")
