@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
 
+from quant_assets.market.bars import day_numbers
 from quant_assets.market.flags import NONE
 from quant_assets.market.moves import LARGE
 from quant_assets.market.oddities import STALE_RUN
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
     Bools = npt.NDArray[np.bool_]
+
+T = TypeVar("T")
 
 ROWS = ("symbol", "date", "close", "volume", "dividend", "split_ratio", "flags")
 """The columns of daily rows that are summed."""
@@ -101,8 +105,8 @@ class Mapper(Protocol):
     """As the built-in `map`: what a function makes of each part, in order."""
 
     def __call__(
-        self, function: Callable[[pl.DataFrame], pl.DataFrame], parts: Iterable[pl.DataFrame], /
-    ) -> Iterable[pl.DataFrame]: ...
+        self, function: Callable[[pl.DataFrame], T], parts: Iterable[pl.DataFrame], /
+    ) -> Iterable[T]: ...
 
 
 def advanced(
@@ -120,25 +124,45 @@ def advanced(
 
     Raises ValueError where the rows of a part are of two years.
     """
-    touched = list(each(partial(_part, sums, largest_move), parts))
+    import numpy as np
+
+    before = _Before(sums)
+    touched = [one for one in each(partial(_part, before, largest_move), parts) if one is not None]
     if not touched:
         return sums
-    moved = pl.concat(touched, how="diagonal")
+    moved = pl.DataFrame({"symbol": pl.concat([one.symbols for one in touched])}).with_columns(
+        pl.Series(name, np.concatenate([one.sums[name] for one in touched])) for name in before.columns
+    )
+    dates = pl.col("first_session", "last_session")
+    moved = moved.with_columns(
+        pl.when(pl.col("last_session") != _NEVER).then(dates.cast(pl.Int32).cast(pl.Date))
+    )
+    moved = _flagged(moved, pl.concat([one.flagged for one in touched]))
     every = pl.concat([sums.join(moved, on="symbol", how="anti"), moved], how="diagonal")
     codes = sorted(name for name in every.columns if name.startswith(FLAG))
     return every.select(*SUMS_SCHEMA, pl.col(codes).fill_null(0)).sort("symbol")
 
 
-def _part(sums: pl.DataFrame, largest_move: float, rows: pl.DataFrame) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What becomes of the symbols of a part: their sums by column, dates as numbers of days, without what its rows
+    say in flags; and those rows: symbol, flags, rows (their number)."""
+
+    symbols: pl.Series
+    sums: dict[str, Any]
+    flagged: pl.DataFrame
+
+
+def _part(before: _Before, largest_move: float, rows: pl.DataFrame) -> _Part | None:
     """The sums of the symbols in `rows`, moved on."""
     import numpy as np
 
     if rows.is_empty():
-        return no_sums()
+        return None
 
     runs = rows["symbol"].rle().struct.unnest()
     names, lengths = runs["value"], runs["len"].to_numpy().astype(np.int64)
-    own = _before(sums, names)
+    own = before.of(names)
     bars, volume = _bars(rows, lengths, own["close"])
     acts = _Actions(rows, lengths, bars, own)
     limit = math.log(largest_move)
@@ -177,42 +201,43 @@ def _part(sums: pl.DataFrame, largest_move: float, rows: pl.DataFrame) -> pl.Dat
     own["last_session"][there] = bars.dates[bars.lasts]
     for word, days in zip(DAYS, _days(rows, bars).T, strict=True):
         own[word] |= days
-    moved = pl.DataFrame({"symbol": names, **{name: own[name] for name in SUMS_SCHEMA if name in own}})
-    ever = pl.col("last_session") != _NEVER
-    return _flagged(
-        rows,
-        moved.with_columns(
-            pl.when(ever).then(pl.col("first_session", "last_session").cast(pl.Int32).cast(pl.Date))
-        ),
-        sums,
-    )
+    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
+    return _Part(names, own, flagged)
 
 
 _NEVER = -(2**31) + 1
 """Instead of a date, as a number of days: first sessions have its negative."""
 
 
-def _before(sums: pl.DataFrame, names: pl.Series) -> dict[str, Any]:
-    """By column what the sums of some symbols (sorted) are so far; dates as numbers of days."""
-    import numpy as np
+_EPOCH = date(1970, 1, 1)
 
-    known = sums["symbol"]
-    at = known.search_sorted(names).to_numpy()
-    mine = np.flatnonzero(at < sums.height)
-    if mine.size:
-        same = (known.gather(at[mine]) == names.gather(mine)).to_numpy()
-        mine = mine[same]
-    of_sums = at[mine]
-    none = {**_START, "first_session": -_NEVER, "last_session": _NEVER}
-    own: dict[str, Any] = {}
-    for name, dtype in list(SUMS_SCHEMA.items())[1:]:
-        column = sums[name]
-        if dtype == pl.Date:
-            column = column.to_physical().cast(pl.Int64).fill_null(none[name])
-        found = column.to_numpy()
-        own[name] = np.full(len(names), none.get(name, 0), dtype=found.dtype)
-        own[name][mine] = found[of_sums]
-    return own
+_ALIKE = 8
+"""Neighbouring symbols with as many bars each from which on they are added up side by side."""
+
+
+class _Before:
+    """A year's sums so far, by column and symbol; dates as numbers of days."""
+
+    def __init__(self, sums: pl.DataFrame) -> None:
+        import numpy as np
+
+        nothing = {**_START, "first_session": -_NEVER, "last_session": _NEVER}
+        self._places = {name: at for at, name in enumerate(sums["symbol"].to_list())}
+        self.columns: dict[str, Any] = {}
+        for column in sums.get_columns()[1:]:
+            name = column.name
+            if column.dtype == pl.Date:
+                column = column.cast(pl.Int32).cast(pl.Int64).fill_null(nothing[name])
+            known = column.to_numpy()
+            # What those have that nothing is known of stands behind them.
+            self.columns[name] = np.append(known, np.array([nothing.get(name, 0)], dtype=known.dtype))
+
+    def of(self, names: pl.Series) -> dict[str, Any]:
+        """By column what the sums of some symbols are so far."""
+        import numpy as np
+
+        at = np.array([self._places.get(name, -1) for name in names.to_list()])
+        return {name: column[at] for name, column in self.columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +269,20 @@ class _Bars:
         import numpy as np
 
         values[self.firsts] += start[self.there]
-        # Adds from the first to the last, which numpy's sums do not.
-        result = np.bincount(self.symbol, values, minlength=len(start))
-        return np.where(self.counts > 0, result, start)
+        # All of these add from the first to the last, which numpy's sums of a row do not.
+        counts = self.counts[self.there]
+        alike = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), len(counts)]
+        if len(alike) * _ALIKE > len(counts):
+            return np.where(self.counts > 0, np.bincount(self.symbol, values, minlength=len(start)), start)
+        result = start.copy()
+        for first, end in pairwise(alike):
+            table = values[self.firsts[first] : self.lasts[end - 1] + 1].reshape(end - first, -1)
+            result[self.there[first:end]] = (
+                np.add.reduce(np.ascontiguousarray(table.T), axis=0)
+                if end - first >= _ALIKE
+                else np.add.accumulate(table, axis=1)[:, -1]
+            )
+        return result
 
     def next_bar(self, rows: Ints) -> Ints:
         """The first bar that is not before each of some rows, or the number of bars."""
@@ -266,7 +302,7 @@ def _bars(rows: pl.DataFrame, lengths: Ints, closes_before: Floats) -> tuple[_Ba
         places = np.flatnonzero(rows["close"].is_not_null().to_numpy())
         symbol = symbol[places]
         counts = np.bincount(symbol, minlength=len(lengths))
-        rows = rows.filter(pl.col("close").is_not_null())
+        rows = rows[places]
     close = rows["close"].to_numpy()
     there = np.flatnonzero(counts)
     lasts = np.cumsum(counts)[there] - 1
@@ -274,9 +310,8 @@ def _bars(rows: pl.DataFrame, lengths: Ints, closes_before: Floats) -> tuple[_Ba
     before = np.empty_like(close)
     before[1:] = close[:-1]
     before[firsts] = closes_before[there]
-    dates = rows["date"].to_physical().to_numpy()
-    bars = _Bars(close, before, dates, symbol, places, counts, there, firsts, lasts)
-    return bars, rows["volume"].cast(pl.Float64).to_numpy()
+    bars = _Bars(close, before, day_numbers(rows["date"]), symbol, places, counts, there, firsts, lasts)
+    return bars, rows["volume"].to_numpy()
 
 
 class _Actions:
@@ -290,10 +325,17 @@ class _Actions:
     def __init__(self, rows: pl.DataFrame, lengths: Ints, bars: _Bars, own: Mapping[str, Any]) -> None:
         import numpy as np
 
-        ratios = rows["split_ratio"].fill_null(1.0).to_numpy()
-        paid = rows["dividend"].fill_null(0.0).to_numpy()
-        acting = np.flatnonzero((ratios != 1.0) | (paid != 0.0))
-        ratios, paid = ratios[acting], paid[acting]
+        # Few rows have one: they are found as the rows lie in memory, which whole columns would be copied for.
+        ratio, dividend = pl.col("split_ratio"), pl.col("dividend")
+        few = (
+            rows.lazy()
+            .select(ratio, dividend)
+            .with_row_index("at")
+            .filter((ratio != 1.0) | (dividend != 0.0))
+            .select(pl.col("at").cast(pl.Int64), ratio.fill_null(1.0), dividend.fill_null(0.0))
+            .collect()
+        )
+        acting, ratios, paid = (column.to_numpy() for column in few)
         symbol = np.searchsorted(np.cumsum(lengths), acting, side="right")
         of = len(lengths)
         self.splits = np.bincount(symbol[ratios != 1.0], minlength=of)
@@ -393,25 +435,21 @@ def _days(rows: pl.DataFrame, bars: _Bars) -> npt.NDArray[np.uint64]:
     import numpy as np
 
     width = 64 * WORDS
-    first, last = cast("date", rows["date"].min()), cast("date", rows["date"].max())
+    dates = bars.dates if bars.rows is None else day_numbers(rows["date"])
+    first, last = (_EPOCH + timedelta(days=int(day)) for day in (dates.min(), dates.max()))
     if first.year != last.year:
         raise ValueError(f"rows of one year are summed; got those of {first} to {last}")
-    new_year = (date(first.year, 1, 1) - date(1970, 1, 1)).days
+    new_year = (date(first.year, 1, 1) - _EPOCH).days
     there = np.zeros(len(bars.counts) * width, dtype=np.bool_)
-    there[bars.symbol * width + (bars.dates - new_year)] = True
+    there[np.repeat(np.arange(len(bars.counts)) * width - new_year, bars.counts) + bars.dates] = True
     return np.packbits(there.reshape(-1, width), axis=1, bitorder="little").view(np.uint64)
 
 
-def _flagged(rows: pl.DataFrame, changed: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
-    """`changed` with the rows that have flags counted: all of them, and those of each code."""
-    codes = [name for name in sums.columns if name.startswith(FLAG)]
-    if codes:
-        changed = changed.join(
-            sums.select("symbol", *codes), on="symbol", how="left", maintain_order="left"
-        ).with_columns(pl.col(codes).fill_null(0))
-    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
+def _flagged(moved: pl.DataFrame, flagged: pl.DataFrame) -> pl.DataFrame:
+    """`moved` with the rows that have flags (symbol, flags, rows) counted: all of them, and those of each code."""
+    codes = [name for name in moved.columns if name.startswith(FLAG)]
     if flagged.is_empty():
-        return changed
+        return moved
     flagged = flagged.with_columns(pl.col("rows").cast(pl.Int64))
     # Few combinations stand for many rows. Of codes with a part of their own (`explained:…`) the kind is counted.
     kinds = pl.col("flags").str.split(",").list.eval(pl.element().str.split(":").list.first()).list.unique()
@@ -425,7 +463,7 @@ def _flagged(rows: pl.DataFrame, changed: pl.DataFrame, sums: pl.DataFrame) -> p
     more = by_symbol.join(by_code, on="symbol", how="left")
     found = [name for name in by_code.columns if name != "symbol"]
     return (
-        changed.with_columns(pl.lit(0, pl.Int64).alias(name) for name in found if name not in codes)
+        moved.with_columns(pl.lit(0, pl.Int64).alias(name) for name in found if name not in codes)
         .join(more, on="symbol", how="left", suffix="_more", maintain_order="left")
         .with_columns(
             pl.col("flagged_sessions") + pl.col("_rows").fill_null(0),

@@ -57,7 +57,7 @@ def sums_of_years(
     years: dict[int, pl.DataFrame] = {}
     sums = no_sums()
     left = ""
-    for year, (key, blob) in zip(days, get_many(store, keys), strict=True):
+    for year, (key, blob) in zip(days, list(get_many(store, keys)), strict=True):
         before = left
         wanted = {day: entry.content_sha256 for day, entry in days[year].items()}
         kept, facts = _kept(blob, store.uri(key), year, before)

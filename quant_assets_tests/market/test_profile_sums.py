@@ -344,3 +344,32 @@ def test_a_symbol_without_a_bar_has_no_place_and_no_close() -> None:
     assert placed(years, pl.Series(days), listed).rows() == [(2, 1, 3, 1), (0, None, None, 0)]
     found = symbol_profiles(daily, days, listed)
     assert found.select("last_close", "dollar_volume", "total_return").rows()[1] == (None, None, None)
+
+
+def test_symbols_with_as_many_bars_add_up_as_each_does_alone() -> None:
+    """Some with as many bars as their neighbours, some not: from the first to the last, to the bit."""
+    chance = np.random.default_rng(5)
+    days = [date(2023, 1, 2) + timedelta(n) for n in range(40)]
+    bars = [(f"S{n:02}", days[:count]) for n, count in enumerate([40] * 30 + [39] + [38] * 3 + [40] * 9)]
+    closes = {name: chance.uniform(0.1, 900.0, len(there)).round(4).tolist() for name, there in bars}
+    rows = pl.DataFrame(
+        [
+            (name, day, close, int(chance.integers(1, 10**7)), 0.0, 1.0, "")
+            for name, there in bars
+            for day, close in zip(there, closes[name], strict=True)
+        ],
+        schema=DAILY,
+        orient="row",
+    )
+    half = date(2023, 1, 20)
+    early, late = (rows.filter(pl.col("date") < half), rows.filter(pl.col("date") >= half))
+    sums = advanced(advanced(no_sums(), [early]), [late])
+    each = [rows.filter(pl.col("symbol") == name) for name, _ in bars]
+    assert content_sha256(sums) == content_sha256(pl.concat(advanced(no_sums(), [one]) for one in each))
+    turnover: list[float] = []
+    for one in each:
+        total = 0.0
+        for close, volume in zip(one["close"], one["volume"], strict=True):
+            total += close * volume
+        turnover.append(total)
+    assert sums["turnover"].to_list() == turnover
