@@ -238,7 +238,9 @@ def _inputs(table: str, partition: str, cells: Mapping[str, Entry], sessions: li
 
 
 def _within(cells: Mapping[str, Entry], first: date, last: date) -> dict[str, Entry]:
-    return {day: e for day, e in cells.items() if first.isoformat() <= day <= last.isoformat()}
+    # The days are few, the cells may be those of decades.
+    days = ((first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1))
+    return {day: cells[day] for day in days if day in cells}
 
 
 def _inputs_sha256(
