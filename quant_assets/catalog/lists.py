@@ -57,13 +57,20 @@ def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
     return lists
 
 
-def inputs_sha256(path: Path | None, exchanges: Sequence[Exchange], store: ObjectStore) -> str:
+def inputs_sha256(
+    path: Path | None,
+    exchanges: Sequence[Exchange],
+    store: ObjectStore,
+    universes: Iterable[Universe] | None = None,
+) -> str:
     """Hash of what a catalog is made of: of the file's text, and of what is stored of its universes.
+
+    `universes`: what the file says, where it has been read already.
 
     Raises CatalogError, ObjectDamaged, StoreUnavailable.
     """
     text = universe_sha256(path)
-    names = _stored_lists(path, tuple(exchanges), text)
+    names = _stored_lists(path, tuple(exchanges), text) if universes is None else _not_in_file(universes)
     if not names:
         return text
     told = "".join(f"{name} {constituents_sha256(store, name)}\n" for name in names)
@@ -73,7 +80,10 @@ def inputs_sha256(path: Path | None, exchanges: Sequence[Exchange], store: Objec
 @lru_cache(maxsize=4)
 def _stored_lists(path: Path | None, exchanges: tuple[Exchange, ...], text_sha256: str) -> tuple[str, ...]:
     """The enabled universes whose constituents are stored; a long file takes seconds to read, so once a text."""
-    universes = read_universes(path, list(exchanges))
+    return _not_in_file(read_universes(path, exchanges))
+
+
+def _not_in_file(universes: Iterable[Universe]) -> tuple[str, ...]:
     return tuple(
         universe.name
         for universe in universes

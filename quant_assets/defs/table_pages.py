@@ -64,10 +64,12 @@ PAGES = {
         kinds=frozenset({"polars", "parquet"}),
         code_version="symbol_catalog 1",
         description="""
-            The symbols that are followed, from the configured universe file. **One row per symbol**, all exchanges.
+            The symbols that are followed, from the universe file and the constituents that its universes were last
+            refreshed to. **One row per symbol**, all exchanges.
 
-            A symbol that leaves the file keeps its row with `is_active` false, so that its prices stay readable and
-            a list of today is never taken for a list of the past. Read again every day, and when the file changes.
+            A symbol that leaves all lists keeps its row with `is_active` false, so that its prices stay readable and
+            a list of today is never taken for a list of the past. Made again every day, and when the file or a
+            universe changes.
 
             Read it with `quant_assets.universe()`.
         """,
@@ -81,12 +83,12 @@ PAGES = {
             "sector": "Sector, as configured.",
             "industry": "Industry, as configured.",
             "currency": "Currency its prices must have; empty where several are allowed.",
-            "universes": "The lists it belongs to.",
-            "first_seen": "The day it first stood in the file.",
-            "last_seen": "The last day it stood in the file.",
+            "universes": "The universes it is in now; `configured` is the file's short form.",
+            "first_seen": "The day it first stood in a list.",
+            "last_seen": "The last day it stood in a list.",
             "listed_on": "First day of the listing, inclusive; null: unknown.",
             "delisted_on": "Last day of the listing, inclusive; null: still listed.",
-            "is_active": "Whether it stands in the file now.",
+            "is_active": "Whether it stands in a list now.",
         },
         key=("exchange", "symbol"),
     ),

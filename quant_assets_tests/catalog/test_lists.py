@@ -165,6 +165,8 @@ def test_the_hash_of_the_inputs_follows_file_and_refreshes(file: Path, store: Lo
 
     def moved() -> bool:
         seen.append(inputs_sha256(file, BOTH, store))
+        # The same, whether the file is read for it or was read before.
+        assert inputs_sha256(file, BOTH, store, read_universes(file, BOTH)) == seen[-1]
         return seen[-1] != seen[-2]
 
     assert not moved()

@@ -33,7 +33,7 @@ def make_symbol_catalog(rules: UniverseRules) -> dg.AssetsDefinition:
             universes = rules.universes()
             refreshed = refreshed_for_catalog(rules, universes, home, source, now)
             # What is refreshed after this is not in the hash, and so the catalog is made anew.
-            made_of = inputs_sha256(rules.file, rules.exchanges, home)
+            made_of = inputs_sha256(rules.file, rules.exchanges, home, universes)
             lists = lists_of(universes, home)
         except (CatalogError, ObjectStoreError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
