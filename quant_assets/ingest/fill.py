@@ -127,6 +127,7 @@ class _Filling:
         asked_days = {*plan.days.sessions, *plan.days.closed}
         report.cells |= {day: entry for day, entry in plan.stored.items() if day in asked_days}
         report.cells |= {day: damaged_cell(day, why) for day, why in plan.damaged.items()}
+        report.warnings += _beyond_the_calendar(context.exchange, plan.days.sessions)
         if mode is not Mode.VERIFY:
             self._record_closed(plan, report)
         if not plan.wanted:
@@ -264,6 +265,17 @@ class _Filling:
                 report.cells[day] = fresh[-1]
         if fresh:
             self._manifest.record(self._code, fresh)
+
+
+def _beyond_the_calendar(exchange: Exchange, sessions: Sequence[date]) -> list[str]:
+    """A warning when holidays of the asked sessions are not known yet."""
+    if not sessions or (last := max(sessions)) <= (until := exchange.calendar().known_until):
+        return []
+    return [
+        f"the holidays of {exchange.code} are known until {until}, so {last} counts as a session like every weekday: "
+        "install a newer pandas-market-calendars and exchange-calendars, or give closed days and known_until in a "
+        "file of exchanges"
+    ]
 
 
 def _decisions(exchange: Exchange, quarantine: pl.DataFrame) -> Decisions:

@@ -7,7 +7,8 @@ questions touch. Nothing here reads a clock: "is it over?" takes the moment as a
 
 A calendar knows the days from its `first_day` on. Before it no session is known, so that whoever looks back over the
 edge finds nothing there; whether a day is before it is for `TradingCalendar.knows` to say. Where holidays are
-announced year by year, it ends with the last announced year, and refuses what is later.
+announced year by year, it knows them until its `known_until`: after it every day of the trading week is a session, so
+that no day's bars are passed over, and a holiday shows as a day without any.
 """
 
 from __future__ import annotations
@@ -37,10 +38,6 @@ LAST_DAY = date(2049, 12, 31)
 """Days after this one are not answered: tables of lunar holidays end here."""
 
 _DAY = timedelta(days=1)
-_LATER = (
-    "; later days need a newer pandas-market-calendars and exchange-calendars, or the exchange's closed days and "
-    "known_until in a file of exchanges"
-)
 
 
 class CalendarError(QuantAssetsError, ValueError):
@@ -66,7 +63,9 @@ class CalendarRules:
     `calendar` is a name for pandas-market-calendars, `zone` an IANA time zone, `close` the usual local
     closing time today (of the continuous trading). `closed` and `open` win over the library: days on which
     nothing traded although the library says so, and (day, local close) of days that traded although the
-    library says not, or that closed at another time. Raises ValueError when a day is in both.
+    library says not, or that closed at another time. `known_from` replaces the library's first day; `known_until` is
+    the last one whose holidays are known, where the library's end sooner. Raises ValueError when a day is both closed
+    and open, or nothing is known.
     """
 
     calendar: str
@@ -111,10 +110,10 @@ class TradingCalendar:
     """The sessions of one exchange. Get one from `trading_calendar`, which keeps one per set of rules.
 
     A day is a `datetime.date` (a datetime raises TypeError: it has no day without a zone). Before `first_day` no
-    session is known: a day there is no session, and a range loses its part there. After `LAST_DAY`, or after the
-    library's own last day, every method raises `OutsideCalendar`. Sessions before 1990 are what the library's
-    holiday rules say, checked for New York and London; sessions more than about a year ahead are what they say, not
-    what the exchange has announced. Safe to share between threads.
+    session is known: a day there is no session, and a range loses its part there. After `LAST_DAY` every method
+    raises `OutsideCalendar`. Sessions before 1990 are what the library's holiday rules say, checked for New York and
+    London; sessions more than about a year ahead are what they say, not what the exchange has announced, and after
+    `known_until` no holiday is known. Safe to share between threads.
     """
 
     def __init__(self, rules: CalendarRules) -> None:
@@ -131,6 +130,11 @@ class TradingCalendar:
     def first_day(self) -> date:
         """The first day whose holidays the library's calendar knows. Imports the library."""
         return self._library().first
+
+    @property
+    def known_until(self) -> date:
+        """The last day whose holidays the calendar knows: that of the last announced year, or `LAST_DAY`."""
+        return self._library().known_until
 
     def knows(self, day: date) -> bool:
         """Whether the calendar reaches back to that day: before it, no session is known."""
@@ -207,8 +211,8 @@ class TradingCalendar:
         """The first session after that day, which need not be a session itself."""
         span = self._cover(day, day)
         while (place := bisect_right(span.days, day)) == len(span.days):
-            if span.last >= self._library().last:
-                raise OutsideCalendar(f"{self.rules.calendar}: no session is known after {day}{_LATER}")
+            if span.last >= LAST_DAY:
+                raise OutsideCalendar(f"{self.rules.calendar}: no session is known after {day}")
             span = self._cover(day, span.last + _DAY)
         return span.days[place]
 
@@ -257,10 +261,10 @@ class TradingCalendar:
         if span is not None and span.first <= start and end <= span.last:
             return span
         source = self._library()
-        if end > source.last:
+        if end > LAST_DAY:
             raise OutsideCalendar(
                 f"{self.rules.calendar}: {end} is outside this calendar, "
-                f"which knows the days from {source.first} to {source.last}{_LATER}"
+                f"which knows the days from {source.first} to {LAST_DAY}"
             )
         start, end = max(start, source.first), max(end, source.first)
         if span is not None and span.first <= start and end <= span.last:
@@ -272,13 +276,13 @@ class TradingCalendar:
         with self._lock:
             old = self._span
             first = max(source.first, date(start.year - 1, 1, 1))
-            last = min(source.last, date(end.year + 2, 12, 31))
+            last = min(LAST_DAY, date(end.year + 2, 12, 31))
             if old is None:
                 rows = source.build(first, last)
             else:
                 # A step of at least four years: each extension copies what there is.
                 first = old.first if start >= old.first else min(first, _year(old.first, -4, source.first))
-                last = old.last if end <= old.last else max(last, _year(old.last, 4, source.last))
+                last = old.last if end <= old.last else max(last, _year(old.last, 4, LAST_DAY))
                 rows = old.rows
                 if first < old.first:
                     rows = source.build(first, old.first - _DAY) + rows
@@ -318,7 +322,7 @@ class _Source:
         begins = max(_holidays_since(self._calendar), first.date() if first else FIRST_DAY)
         ends = min(_holidays_until(self._calendar), last.date() if last else LAST_DAY)
         self.first: date = max(FIRST_DAY, rules.known_from or begins)
-        self.last: date = min(LAST_DAY, max(ends, rules.known_until or ends))
+        self.known_until: date = min(LAST_DAY, max(ends, rules.known_until or ends))
 
     def build(self, start: date, end: date) -> list[_Session]:
         rules, zone = self._rules, self._zone

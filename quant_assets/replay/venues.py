@@ -86,8 +86,11 @@ def session_close(where: Venue, day: date) -> datetime:
     if close is not None:
         return datetime.combine(day, close, ZoneInfo(where.zone)).astimezone(UTC)
     if day not in where.closed:
-        calendar = calendar_between(where, day, day)
-        if calendar.is_session(day.isoformat()):
+        try:
+            calendar = calendar_between(where, day, day)
+        except ValueError:  # a day that the calendar does not know
+            calendar = None
+        if calendar is not None and calendar.is_session(day.isoformat()):
             return calendar.session_close(day.isoformat()).to_pydatetime()
     return datetime.combine(day, where.close, ZoneInfo(where.zone)).astimezone(UTC)
 

@@ -104,3 +104,15 @@ def test_indices_fill_under_the_exchange_whose_sessions_they_have(
         assert stored.select("symbol", "date", "close", "currency").rows() == [
             (symbol, day, level + n + 1.75, currency) for n, day in enumerate(INDEX_DAYS)
         ]
+
+
+def test_a_fill_beyond_the_announced_holidays_warns(world: ReplayHandle, tmp_path: Path) -> None:
+    home, asked = Harness(tmp_path, world.url), listings("AAA.SS")
+    days = [date(2026, 12, 31), date(2027, 1, 5)]
+    now = datetime(2027, 1, 8, 22, tzinfo=UTC)
+    assert home.fill(days[:1], asked, code="SSE", now=now).warnings == []
+    (warned,) = home.fill(days, asked, code="SSE", now=now).warnings
+    assert warned.startswith(
+        "the holidays of SSE are known until 2027-01-03, so 2027-01-05 counts as a session"
+    )
+    assert "known_until in a file of exchanges" in warned

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from quant_assets.exchanges import enabled, exchange, known
-from quant_assets.market.calendars import CalendarRules, OutsideCalendar, TradingCalendar, trading_calendar
+from quant_assets.exchanges import exchange, known
+from quant_assets.market.calendars import LAST_DAY, CalendarRules, TradingCalendar, trading_calendar
 
 HERE = Path(__file__).parent
 COMPARED: dict[str, Any] = yaml.load((HERE / "compared.yaml").read_text("utf-8"), yaml.BaseLoader)
@@ -59,25 +59,26 @@ def test_tel_aviv_went_from_sunday_to_thursday_to_monday_to_friday() -> None:
     assert one.cron() == "45 17 * * 0-5"
 
 
-def test_a_calendar_whose_holidays_are_announced_yearly_ends_and_says_what_to_do() -> None:
-    for one in enabled(["SSE", "SZSE", "NSE", "BSE", "SGX"]):
-        asked = one.calendar()
-        new_years_week = asked.week_sessions(date(2026, 12, 28))
-        assert new_years_week[-1] in (date(2026, 12, 31), date(2027, 1, 1))
-        with pytest.raises(
-            OutsideCalendar, match=r"2027-01-04 is outside .* newer pandas-market-calendars .* known_until"
-        ):
-            asked.is_session(date(2027, 1, 4))
+def test_where_holidays_are_announced_yearly_later_weekdays_are_sessions_until_they_are_known() -> None:
+    for code in ("SSE", "SZSE", "NSE", "BSE", "SGX"):
+        asked = exchange(code).calendar()
+        assert asked.known_until == date(2027, 1, 3)
+        # New Year's Day is a session in India alone.
+        last = date(2027, 1, 1) if code in ("NSE", "BSE") else date(2026, 12, 31)
+        assert asked.week_sessions(date(2026, 12, 28))[-1] == last
+        assert asked.sessions(date(2027, 1, 4), date(2027, 1, 11)) == days(
+            ["2027-01-04", "2027-01-05", "2027-01-06", "2027-01-07", "2027-01-08", "2027-01-11"]
+        )
+    assert exchange("US").calendar().known_until == exchange("TASE").calendar().known_until == LAST_DAY
 
 
 def test_a_file_may_say_until_when_its_closed_days_hold(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("exchanges: {SSE: {known_until: 2027-02-28, closed: [2027-02-05, 2027-02-08]}}")
     asked = exchange("SSE", file).calendar()
+    assert asked.known_until == date(2027, 2, 28)
     assert not any(map(asked.is_session, days(["2027-01-01", "2027-01-09", "2027-02-05", "2027-02-08"])))
     assert all(map(asked.is_session, days(["2027-01-04", "2027-02-09", "2027-02-26"])))
-    with pytest.raises(OutsideCalendar):
-        asked.is_session(date(2027, 3, 1))
 
 
 def test_known_from_replaces_the_librarys_first_day() -> None:

@@ -109,3 +109,4 @@ def test_a_history_may_end_with_the_days_that_a_calendar_knows() -> None:
     served = trading_sessions(venue("SSE"), "2026-12-28", "2026-12-31").astype(object).tolist()
     assert served == [date(2026, 12, day) for day in (28, 29, 30, 31)]
     assert session_close(venue("SSE"), date(2026, 12, 31)) == datetime(2026, 12, 31, 7, tzinfo=UTC)
+    assert session_close(venue("SSE"), date(2027, 3, 1)) == datetime(2027, 3, 1, 7, tzinfo=UTC)
