@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 import polars as pl
 
-from quant_assets.market.bars import PRICES
+from quant_assets.market.bars import PRICES, day_numbers
 from quant_assets.market.folds import ordered_product, ordered_sum
 from quant_assets.market.weeks import MONDAY, days_before_monday
 
@@ -223,11 +224,12 @@ class _Runs:
         self.symbols = by_symbol["value"]
         ends = np.cumsum(by_symbol["len"].to_numpy().astype(np.int64))
         starts = np.append(0, ends[:-1])
-        days = rows["date"].to_physical().to_numpy()
+        days = day_numbers(rows["date"])
         later = days[1:] > days[:-1]
         later[starts[1:] - 1] = True
         # Whether they are what they have to be: no symbol and no day of one stands twice, or before another.
-        self.ordered = bool(later.all()) and bool((self.symbols.slice(1) > self.symbols.head(-1)).all())
+        names = self.symbols.to_list()
+        self.ordered = bool(later.all()) and all(one < other for one, other in pairwise(names))
         weeks = (days + (_EPOCH + days_before_monday(first_weekday))) // 7
         begins = np.ones(len(days), dtype=np.bool_)
         np.not_equal(weeks[1:], weeks[:-1], out=begins[1:])
@@ -263,7 +265,7 @@ class _Runs:
         """The weeks of some dates, by number."""
         import numpy as np
 
-        days = dates.to_physical().to_numpy().astype(np.int64)
+        days = day_numbers(dates).astype(np.int64)
         return (days + (_EPOCH + days_before_monday(self.first_weekday))) // 7
 
 
@@ -274,9 +276,8 @@ def _of_runs(
     import numpy as np
 
     first, last = runs.first, runs.last
-    asked = calendar.select(pl.col("date"), pl.col("asked").fill_null(False))
-    unasked = np.unique(runs.numbers(asked.filter(~pl.col("asked"))["date"]))
-    complete = np.isin(runs.week, np.setdiff1d(runs.numbers(asked["date"]), unasked))
+    sessions, asked = runs.numbers(calendar["date"]), calendar["asked"].fill_null(False).to_numpy()
+    complete = np.isin(runs.week, np.setdiff1d(sessions, sessions[~asked]))
     if missing is not None and not missing.is_empty():
         holes = runs.place(missing["symbol"], runs.numbers(missing["date"]))
         complete[holes[holes >= 0]] = False
@@ -303,9 +304,7 @@ def _of_runs(
     is_unusual[unusual] = True
     of_unusual = np.flatnonzero(np.repeat(is_unusual, last - first + 1))
     made = _weekly_bars(rows[of_unusual].lazy(), calendar, runs.first_weekday, missing).collect()
-    places = runs.place(
-        made["symbol"], (made["week"].to_physical().to_numpy().astype(np.int64) + _EPOCH) // 7
-    )
+    places = runs.place(made["symbol"], (day_numbers(made["week"]).astype(np.int64) + _EPOCH) // 7)
     keep = ~is_unusual
     keep[places] = True
     frame = pl.DataFrame([column.scatter(places, made[column.name]) for column in columns])

@@ -350,3 +350,12 @@ def test_a_week_with_an_unknown_volume_has_none() -> None:
     daily = frame(row(MON, bar), {**row(TUE, bar), "volume": None}, row(MON, bar, symbol="B"))
     weeks = weekly_bars(daily, sessions(MON, TUE))
     assert weeks.select("symbol", "volume").rows() == [("A", None), ("B", 100.0)]
+
+
+@pytest.mark.parametrize("blocks", [[("B", MON), ("A", TUE)], [("A", MON), ("B", MON), ("A", TUE)]])
+def test_symbols_that_stand_in_another_order_have_their_weeks_by_name(blocks: list[tuple[str, date]]) -> None:
+    bar = (10.0, 11.0, 9.0, 10.0, 100)
+    weeks = weekly_bars(frame(*(row(day, bar, symbol=symbol) for symbol, day in blocks)), FULL_WEEK)
+    found = weeks.select("symbol", "first_session", "last_session", "volume").rows()
+    days = {name: [day for symbol, day in blocks if symbol == name] for name in "AB"}
+    assert found == [(name, there[0], there[-1], 100.0 * len(there)) for name, there in days.items()]
