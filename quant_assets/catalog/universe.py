@@ -52,7 +52,7 @@ def _whole(least: int, most: int) -> BeforeValidator:
 def _encoding(value: object) -> str:
     try:
         name = codecs.lookup(_text(value)).name
-        b"".decode(name)  # not everything that is looked up makes texts
+        "a".encode(name)  # not everything that is looked up makes texts
         return name
     except (LookupError, ValueError) as error:
         raise ValueError(f"{short(value)} is no encoding; write one such as utf-8 or latin-1") from error

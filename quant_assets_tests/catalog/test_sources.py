@@ -92,6 +92,7 @@ def test_a_text_table_from_the_web(ask: Ask, web: Web) -> None:
     ("encoding", "data"),
     [
         ("utf-8", b"\xef\xbb\xbfsymbol\nAAPL\n"),
+        ("utf-8", b'\xef\xbb\xbf"symbol"\nAAPL\n'),
         ("utf-16", "symbol\nAAPL\n".encode("utf-16")),
         ("utf-16-le", b"\xff\xfe" + "symbol\nAAPL\n".encode("utf-16-le")),
         ("utf-8-sig", b"symbol\r\rAAPL\r"),
@@ -106,10 +107,11 @@ def test_a_byte_order_mark_is_no_part_of_a_header(
 
 def test_lines_before_the_headers_are_skipped_and_everything_known_is_taken(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
-        'As at "today\n\n'
+        'As at "today\nTicker,Name\n'
         "Ticker,Name,Kind,ISIN,Sector,Industry,Currency,From,To\n"
         "AAPL,Apple,equity,US0378331005,Tech,Phones,USD,1980-12-12,\n"
-        "GONE,Gone,etf,,,,,2001-01-02,2010-03-04\n"
+        "GONE,Go\xadne\x07,etf,,,,,2001-01-02,2010-03-04,,\n",
+        encoding="utf-8",
     )
     columns = {
         "symbol": "Ticker", "name": "Name", "asset_type": "Kind", "isin": "ISIN", "sector": "Sector",
@@ -182,6 +184,7 @@ def also(*fields: str) -> dict[str, Any]:
         ("symbol,name\nA,B\n,C\n", also("name"), "row 3: no symbol beside 'C'; correct the row"),
         ("symbol,name\nA,B\n,C\n", {}, "row 3: no symbol; correct the row"),
         ("symbol\nA\nB\na\nB\n", {}, "there twice: A (rows 2 and 4), B (rows 3 and 5); remove one of each"),
+        ("symbol\nA\nB\nA\nA\n", {}, "there twice: A (rows 2 and 4), A (rows 2 and 5); remove one of each"),
         ("symbol\nBRK.B\nBRK-B\n", {"replace": {".": "-"}}, "there twice: BRK-B (rows 2 and 3)"),
         ("symbol\n../../etc/passwd\n", {}, "row 2: symbol '../../ETC/PASSWD': a symbol is made of letters"),
         ("symbol\nAA\x1b[31mPL\n", {}, "row 2: symbol 'AA [31MPL': a symbol is made of letters"),

@@ -21,7 +21,8 @@ SP500 = """<!DOCTYPE html><html><head><meta charset="utf-8"><title>List</title><
 </th><th>Security</th><th>GICS Sector</th><th>GICS<br/>Sub-Industry</th><th>Date added<sup class="reference">[1]</sup>
 </th></tr>
 <tr><td><a href="https://www.nyse.com/quote/XNYS:MMM">MMM</a>
-</td><td><a>3M</a></td><td>Industrials</td><td>Conglomerates</td><td>1957-03-04</td></tr>
+</td><td><a>3M</a><sup class="noprint reference"><a>a</a></sup></td><td>Industrials</td>
+<td>Conglomerates<sup>2</sup></td><td>1957-03-04</td></tr>
 <tr><td>BRK.B</td><td>Berkshire Hathaway<sup>[2]</sup></td><td>Financials</td><td>Multi-Sector</td>
 <td>2010-02-16</td></tr>
 <tr><td>GOOGL<script>alert(1)</script></td><td>Alphabet Inc. (Class&nbsp;A)<span style="display: none">x</span></td>
@@ -35,7 +36,7 @@ SP500 = """<!DOCTYPE html><html><head><meta charset="utf-8"><title>List</title><
 </table></body></html>"""
 
 EXPECTED = [
-    ConfiguredSymbol(symbol="MMM", name="3M", sector="Industrials", industry="Conglomerates"),
+    ConfiguredSymbol(symbol="MMM", name="3M", sector="Industrials", industry="Conglomerates2"),
     ConfiguredSymbol(symbol="BRK-B", name="Berkshire Hathaway", sector="Financials", industry="Multi-Sector"),
     ConfiguredSymbol(
         symbol="GOOGL", name="Alphabet Inc. (Class A)", sector="Communication Services",

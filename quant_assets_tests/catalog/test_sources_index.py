@@ -49,7 +49,8 @@ def test_what_is_known_of_a_constituent_is_taken_and_no_isin_that_two_share(ask:
     assert entries["MMM"].model_dump(exclude_none=True) == {
         "symbol": "MMM", "name": "3M", "asset_type": "equity", "sector": "Industrials", "isin": "US88579Y1010",
     }  # fmt: skip
-    assert (entries["GOOG"].isin, entries["GOOGL"].isin) == (None, None)
+    # Two share classes with both ISINs each, and a company that has two.
+    assert [entries[symbol].isin for symbol in ("GOOG", "GOOGL", "BLK")] == [None, None, None]
 
 
 def test_constituents_that_are_listed_elsewhere_are_left_out_and_named(

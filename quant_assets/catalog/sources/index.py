@@ -120,7 +120,7 @@ def _spelled(symbol: str, exchange: Exchange) -> str:
     bare = symbol.removesuffix(exchange.suffix)
     if exchange.suffix:
         for other in exchange.other_suffixes:
-            if bare.endswith(other) and bare != other:
+            if bare.endswith(other):
                 bare = bare.removesuffix(other)
                 break
     return bare.replace(".", "-") + exchange.suffix
