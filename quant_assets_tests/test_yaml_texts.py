@@ -59,6 +59,12 @@ def test_scalars_are_as_written_and_aliases_are_what_they_stand_for() -> None:
         (BOMB, f"more than {LARGEST:,} characters and values", 8),
         pytest.param("US:\n- " + "[" * 200_000, f"deeper than {DEEPEST} levels", 2, id="200,000 brackets"),
         pytest.param("- " * 200_000 + "x", f"deeper than {DEEPEST} levels", 1, id="200,000 dashes"),
+        # As deep as can be in few columns: a list under a key may stand below it.
+        (
+            "".join(f"{' ' * n}a:\n{' ' * n}-\n" for n in range(DEEPEST // 2 + 1)),
+            f"deeper than {DEEPEST} levels",
+            DEEPEST + 1,
+        ),
         ("US:\n- &a [b, *a]\n", "inside what it is an alias of", 2),
         ("US:\n  a: 1\n  a: 2\n", "the key a is there twice", 3),
         ("US:\n  ? [a]\n  : 2\n", "a key that is no text", 2),

@@ -238,22 +238,16 @@ def _built(query: object, kind: Any) -> Any:
             # yfinance takes no `and` of one.
             parts.append(inner[0] if len(inner) == 1 else kind(operator, inner))
         else:
-            parts.append(
-                kind(operator, [str(some[0]), *_values(str(operator), str(some[0]), some[1:], kind)])
-            )
+            parts.append(kind(operator, [str(some[0]), *_values(str(operator), some[1:])]))
     return parts[0] if len(parts) == 1 else kind("and", parts)
 
 
-def _values(operator: str, field: str, values: list[object], kind: Any) -> list[object]:
-    """Values as the screener's fields want them: numbers to compare with; words where the field has its own."""
+def _values(operator: str, values: list[object]) -> list[object]:
+    """Values as yfinance takes them: what looks like a number is one, and only that can be compared with."""
     if operator in _COMPARISONS:
         return [_number(value) for value in values]
-    # The map of what is allowed has numbers for some fields and words for others; `__new__` makes no query of it.
-    allowed = object.__new__(kind).valid_values.get(field, ())
-    if isinstance(allowed, dict):
-        allowed = set[object]().union(*cast("dict[str, Any]", allowed).values())
     words = [str(value) for value in values]
-    return [word if word in allowed or not _NUMBER.fullmatch(word) else _number(word) for word in words]
+    return [_number(word) if _NUMBER.fullmatch(word) else word for word in words]
 
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")

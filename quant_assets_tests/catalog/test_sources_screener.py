@@ -74,8 +74,16 @@ def test_a_screen_that_gives_no_list_is_told(
     assert told in str(refused.value)
 
 
-def test_symbols_of_another_exchange_and_what_is_no_symbol_are_refused(web: Web, tmp_path: Path) -> None:
+def test_what_the_screener_says_of_a_listing_is_checked(web: Web, tmp_path: Path) -> None:
     documents = Documents(quick_settings(tmp_path, web.url, attempts=1))
+    # A currency that the exchange does not quote in is not believed.
+    quotes = (
+        '{"symbol": "A.L", "currency": "GBp"}, {"symbol": "B.L", "currency": "ZAc", "longName": "B\\n  plc"}'
+    )
+    web.put("/v1/finance/screener", f'{{"finance": {{"result": [{{"total": 2, "quotes": [{quotes}]}}]}}}}')
+    assert found(documents, "LSE") == [
+        ConfiguredSymbol(symbol="A.L", currency="GBp"), ConfiguredSymbol(symbol="B.L", name="B plc"),
+    ]  # fmt: skip
     screen = '{{"finance": {{"result": [{{"total": {}, "quotes": [{}]}}], "error": null}}}}'
     for symbols, told in (
         (

@@ -213,6 +213,8 @@ def test_what_is_no_answer_is_asked_again_and_then_told(
         wrong(page, attempts=2)
     assert told in str(refused.value)
     assert str(refused.value).endswith(", asked 2 times; try again later")
+    if isinstance(page, Page):
+        assert str(refused.value) == f"Yahoo's screener: {told}, asked 2 times; try again later"
     # Where a status is told, yfinance asks once more with new cookies by itself.
     asked = [path for path in web.asked if path.startswith(PATH)]
     assert len(asked) == (4 if isinstance(page, Page) else 2)
