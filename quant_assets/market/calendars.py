@@ -314,6 +314,7 @@ class _Source:
                 self._calendar: Any = markets.get_calendar(rules.calendar)
         except RuntimeError as error:
             raise UnknownCalendar(_unknown(rules.calendar, calendar_names())) from error
+        _only_until_the_last_day(self._calendar)
         # A calendar mirrored from exchange-calendars may know few years and answers outside them with
         # sessions that have no holidays; its bounds hang on the calendar that it mirrors.
         mirrored = getattr(self._calendar, "_ec", None)
@@ -356,6 +357,20 @@ class _Source:
             for day, (close, full) in sorted(days.items())
             if day not in self._closed
         ]
+
+
+def _only_until_the_last_day(calendar: Any) -> None:
+    """Has the library compute holidays until `LAST_DAY` and not until 2200: a second less for Seoul's.
+
+    They are put where the library keeps them once computed; a version that keeps them elsewhere computes its own.
+    """
+    if (rules := calendar.regular_holidays) is not None and rules.rules:
+        offsets: Any = import_module("pandas.tseries.offsets")
+        holidays = [
+            *calendar.adhoc_holidays,
+            *rules.holidays(rules.start_date, LAST_DAY + timedelta(days=366)),
+        ]
+        calendar._holidays = offsets.CustomBusinessDay(holidays=holidays, weekmask=calendar.weekmask)
 
 
 def _holidays_since(calendar: Any) -> date:

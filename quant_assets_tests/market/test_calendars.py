@@ -331,6 +331,15 @@ def test_a_session_is_over_at_the_very_moment_that_it_closes():
         assert asked.sessions_over_between(at + hour, at, delay) == []
 
 
+def test_holidays_are_computed_no_further_than_days_are_answered():
+    """The library's own way is to compute them until 2200, which takes Seoul's a second more."""
+    asked = TradingCalendar(exchange("LSE").rules)
+    assert asked.is_session(date(2049, 12, 29))
+    source = asked._source
+    assert source is not None
+    assert date(2049, 12, 27) < max(source._calendar.holidays().holidays).astype(date) < date(2052, 1, 1)
+
+
 def test_the_edges_of_the_calendar():
     asked = TradingCalendar(exchange("US").rules)
     assert asked.next_session(FIRST_DAY) == date(1953, 1, 2)
