@@ -125,6 +125,7 @@ def import_membership(
 
     from quant_assets.catalog.membership_file import read_statement
     from quant_assets.catalog.universes_file import read_universes
+    from quant_assets.exchanges import exchange
     from quant_assets.resources.object_store import claim
     from quant_assets.resources.open_store import open_store
     from quant_assets.tables.layout import TOP_LEVEL
@@ -143,13 +144,9 @@ def import_membership(
     today = now.astimezone(UTC).date()
     refreshed = seen_from(read_membership(store, universe))
     until = read_date(last, "--through") if last else refreshed - timedelta(days=1) if refreshed else today
-    statement = read_statement(
-        file,
-        exchanges[universes[universe].exchange],
-        read_date(first, "--from") if first else None,
-        until,
-        today,
-    )
+    # Of a universe that is not enabled the exchange need not be in use.
+    of = exchange(universes[universe].exchange, settings.exchanges_file)
+    statement = read_statement(file, of, read_date(first, "--from") if first else None, until, today)
     new = record_stated(store, universe, statement, now)
     _print_statement(universe, statement, refreshed, new=new)
 

@@ -50,6 +50,7 @@ def command(tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch) -> Comman
         "columns: {symbol: symbol, name: name}}}\n"
         "  - {name: both, exchange: US, phase: 2, source: {kind: union, of: [page, mine]}}\n"
         "  - {name: off, exchange: US, enabled: false, source: {kind: static, symbols: [OFF]}}\n"
+        "  - {name: au, exchange: ASX, enabled: false, source: {kind: static, symbols: [BHP.AX]}}\n"
     )
     write(tmp_path / "web" / "page.csv", *TEN)
     (tmp_path / "mine.csv").write_text("symbol,name\nIBM,\nS0,\n")
@@ -276,12 +277,19 @@ def test_the_past_of_a_universe_that_was_never_refreshed_is_stated_through_today
     days = command(*import_, "--from", "1998-01-02", "--through", "2001-12-31")
     assert "from 1998-01-02 through 2001-12-31, stated" in days.stdout
     assert members(tmp_path, "off", "2013-03-15") == ["IBM"]
+    # One of an exchange that is not in use.
+    file.write_text("symbol,joined,left\nBHP.AX,1996-01-02,\n")
+    assert command("catalog", "import-membership", "--universe", "au", str(file)).exit_code == 0
+    assert members(tmp_path, "au", "2013-03-15") == ["BHP.AX"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--universe", "nope", "past.csv"), "--universe nope: the universe file has page, mine, both, off"),
+        (
+            ("--universe", "nope", "past.csv"),
+            "--universe nope: the universe file has page, mine, both, off, au",
+        ),
         (("--universe", "page", "none.csv"), "none.csv: cannot be read"),
         (("--universe", "page", "bad.csv"), "bad.csv:2: BHP.AX is no symbol of US"),
         (("--universe", "page", "past.csv", "--from", "soon"), "--from 'soon' is no date"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant_assets.resources.local_store import LocalObjectStore
@@ -154,7 +154,8 @@ def test_refreshes_at_once_lose_nothing(store: LocalObjectStore) -> None:
     assert pl.concat(news).sort("symbol").equals(ledger.tail(24).sort("symbol"))
 
 
-@given(st.lists(st.sets(st.sampled_from("ABCDE")), min_size=1, max_size=8))
+@settings(max_examples=20)
+@given(st.lists(st.sets(st.sampled_from("ABCDE")), min_size=1, max_size=6))
 def test_each_day_has_the_members_of_the_last_refresh_up_to_it(
     tmp_path_factory: pytest.TempPathFactory, looks: list[set[str]]
 ) -> None:
