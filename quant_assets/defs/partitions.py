@@ -60,6 +60,9 @@ def make_grids(exchanges: Sequence[Exchange], start: date, until: datetime | Non
             following = through_today.get_next_partition_window(end, respect_bounds=False)
             assert following is not None
             end = following.end
+        if end > datetime.now(UTC):
+            # Dagster cuts a given end off at the real moment, and with it the window that is not over yet.
+            return through_today
         return dg.TimeWindowPartitionsDefinition(start=first, fmt=fmt, cron_schedule=cron, end=end)
 
     days = time_grid(f"0 0 * * {weekdays}", start.isoformat())

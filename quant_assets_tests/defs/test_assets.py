@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -54,6 +54,14 @@ def test_the_grids_have_every_weekday_through_today_and_nothing_after() -> None:
     assert monday.weekly.get_partition_keys()[-1] == "US|2013-03-04"
     saturday = make_grids(enabled(["US"]), date(2013, 2, 1), datetime(2013, 3, 2, 12, tzinfo=UTC))
     assert saturday.daily.get_partition_keys()[-1] == "2013-03-01|US"
+
+
+def test_a_clock_held_in_the_present_has_the_week_and_the_year_that_are_under_way() -> None:
+    held = datetime.now(UTC) - timedelta(days=1)
+    grids = make_grids(enabled(["US"]), date(held.year - 1, 6, 1), held)
+    assert grids.yearly.get_partition_keys() == [f"US|{held.year - 1}", f"US|{held.year}"]
+    monday = held.date() - timedelta(days=held.weekday())
+    assert f"US|{monday}" in grids.weekly.get_partition_keys()
 
 
 QUIET_IMPORT = """
