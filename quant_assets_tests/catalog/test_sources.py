@@ -244,6 +244,17 @@ def test_symbols_without_the_exchanges_suffix_are_told_how_to_have_it(ask: Ask, 
         ask("ASX", kind="csv", path=str(tmp_path / "a.csv"))
 
 
+def test_more_cells_than_a_list_has_are_refused(ask: Ask, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("symbol\nA" + "," * 1_999_998 + "\n")
+    assert ask("US", kind="csv", path=str(path)) == symbols("A")
+    path.write_text("symbol\nA" + "," * 1_999_999 + "\n")
+    with pytest.raises(
+        SourceFailed, match=r"a\.csv: row 2: more than 2,000,000 cells until here; name a shorter list$"
+    ):
+        ask("US", kind="csv", path=str(path))
+
+
 def test_a_large_document_is_refused_with_the_limit_and_how_to_raise_it(
     ask: Ask, tmp_path: Path, web: Web
 ) -> None:

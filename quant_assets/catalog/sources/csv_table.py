@@ -9,7 +9,7 @@ import io
 from quant_assets.catalog.configured import ConfiguredSymbol, short
 from quant_assets.catalog.sources.failed import SourceFailed
 from quant_assets.catalog.sources.outside import read
-from quant_assets.catalog.sources.tables import Table, column, listed
+from quant_assets.catalog.sources.tables import MOST_CELLS, Table, column, listed
 from quant_assets.catalog.universe import CsvSource, Universe
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.documents import Documents, shown
@@ -35,8 +35,16 @@ def read_csv(
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=source.delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []
     headers: list[str] | None = None
+    room = MOST_CELLS
     try:
         for cells in reader:
+            room -= len(cells)
+            if room < 0:
+                raise SourceFailed(
+                    universe,
+                    f"{where}: row {reader.line_num}: more than {MOST_CELLS:,} cells until here",
+                    "name a shorter list",
+                )
             if reader.line_num <= source.skip or not any(cells):
                 continue
             if headers is None:

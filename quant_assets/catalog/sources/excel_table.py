@@ -60,7 +60,12 @@ def _rows(universe: Universe, source: ExcelSource, data: bytes, where: str) -> d
     sheet = [] if source.sheet is None else [source.sheet]
     try:
         done = subprocess.run(
-            [sys.executable, script, *sheet], input=data, capture_output=True, timeout=_SECONDS, check=False
+            # -P: the script's folder has modules of names that other packages have, too.
+            [sys.executable, "-P", script, *sheet],
+            input=data,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise SourceFailed(

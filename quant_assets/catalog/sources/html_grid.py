@@ -6,14 +6,13 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from quant_assets.catalog.sources.tables import plain
+from quant_assets.catalog.sources.tables import MOST_CELLS, plain
 
 Grid = tuple[list[str], list[tuple[int, list[str]]]]
 """The headers of a table, and its rows with their numbers from 1 (the headers')."""
 
 MOST_SPANNED = 1000
 """Rows or columns that one cell may reach over, as browsers have it for columns."""
-_MOST_CELLS = 2_000_000
 _NOT_TEXT = ("script", "style", "template", "table")
 
 
@@ -27,7 +26,7 @@ def tables_of(data: bytes) -> list[Grid] | None:
     etree: Any = importlib.import_module("lxml.etree")
     html: Any = importlib.import_module("lxml.html")
     parser = html.HTMLParser(encoding=_encoding(data), remove_comments=True, remove_pis=True)
-    room = [_MOST_CELLS]
+    room = [MOST_CELLS]
     tables: list[Grid] = []
     try:
         for table in html.document_fromstring(data, parser=parser).iter("table"):
@@ -69,7 +68,7 @@ def _grid(table: Any, room: list[int]) -> Iterator[tuple[bool, list[str]]]:
         above |= below
         room[0] -= len(cells)
         if room[0] < 0:
-            raise ValueError(f"more than {_MOST_CELLS} cells")
+            raise ValueError(f"more than {MOST_CELLS} cells")
         if cells:
             yield all(cell.tag == "th" for cell in own), cells
 

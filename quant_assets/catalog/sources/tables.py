@@ -15,6 +15,8 @@ from quant_assets.exchanges import Exchange
 
 LONGEST_TEXT = 200
 """Characters of a name, a sector or an industry."""
+MOST_CELLS = 2_000_000
+"""Cells of a document's tables: no list of constituents has as many."""
 _MOST_SHOWN = 5
 
 
