@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -108,17 +108,17 @@ def record_seen(
         source: what was read, in words.
         looked_before: the day of the refresh before, for the evidence.
     """
-    news: list[pl.DataFrame] = []
+    news = pl.DataFrame(schema=MEMBERSHIP_SCHEMA)
 
     def decide(present: Blob | None) -> bytes | None:
+        nonlocal news
         ledger = _ledger(store, universe, present)
         seen = _seen(ledger)
-        found = _news(seen, symbols, source, now, looked_before)
-        news[:] = [_frame(found)]
-        return encode(pl.concat([ledger, *news]), {"universe": universe}) if found else None
+        news = _frame(_news(seen, symbols, source, now, looked_before))
+        return None if news.is_empty() else encode(pl.concat([ledger, news]), {"universe": universe})
 
     put_reconciled(store, membership_key(universe), decide)
-    return news[0]
+    return news
 
 
 def _news(
@@ -178,7 +178,7 @@ def members_on(ledger: pl.DataFrame, universe: str, day: date) -> pl.DataFrame:
     Raises MembershipUnknown for a day that no refresh and no statement is about.
     """
     seen = _seen(ledger)
-    if not seen.is_empty() and day >= seen["date"].to_list()[0]:
+    if (refreshed := seen_from(ledger)) is not None and refreshed <= day:
         return _state(seen.filter(pl.col("date") <= day))
     for block in reversed(_statements(ledger)):
         first, last = _bounds(block)
@@ -189,21 +189,17 @@ def members_on(ledger: pl.DataFrame, universe: str, day: date) -> pl.DataFrame:
 
 def vouched(ledger: pl.DataFrame) -> list[tuple[date, date | None]]:
     """The stretches of days of which the ledger tells who was in the universe; None: it goes on."""
-    seen = _seen(ledger)
-    from_refreshes: date | None = None if seen.is_empty() else seen["date"].to_list()[0]
-    found: list[tuple[date, date | None]] = []
-    for first, last in sorted(_bounds(block) for block in _statements(ledger)):
-        before = found[-1][1] if found else None
-        if before is not None and first <= before + timedelta(days=1):
-            found[-1] = (found[-1][0], max(before, last))
+    spans = [_bounds(block) for block in _statements(ledger)]
+    if (refreshed := seen_from(ledger)) is not None:
+        spans.append((refreshed, date.max))
+    found: list[tuple[date, date]] = []
+    for first, last in sorted(spans):
+        if found and (first - found[-1][1]).days <= 1:
+            begun, before = found.pop()
+            found.append((begun, max(before, last)))
         else:
             found.append((first, last))
-    if from_refreshes is None:
-        return found
-    found = [span for span in found if span[0] < from_refreshes]
-    if found and found[-1][1] is not None and found[-1][1] >= from_refreshes - timedelta(days=1):
-        return [*found[:-1], (found[-1][0], None)]
-    return [*found, (from_refreshes, None)]
+    return [(first, None if last == date.max else last) for first, last in found]
 
 
 def seen_from(ledger: pl.DataFrame) -> date | None:
@@ -252,15 +248,15 @@ def _statements(ledger: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _bounds(block: pl.DataFrame) -> tuple[date, date]:
     """The first and the last day that a statement is about."""
-    days: list[date] = block.filter(pl.col("symbol").is_null())["date"].to_list()
-    return days[0], days[-1]
+    first, last = block.filter(pl.col("symbol").is_null())["date"]
+    return first, last
 
 
 def _state(events: pl.DataFrame) -> pl.DataFrame:
     """Who is in after some events, which stand in their order: the last one of each symbol tells."""
     return (
         events.filter(pl.col("symbol").is_not_null())
-        .unique("symbol", keep="last", maintain_order=True)
+        .unique("symbol", keep="last")
         .filter(pl.col("event") == Event.JOINED.value)
         .select(MEMBERS_SCHEMA.names())
         .sort("symbol")

@@ -122,6 +122,7 @@ def test_a_universe_that_is_empty_at_first_is_known_to_be(store: LocalObjectStor
     assert members(store, DAY) == []
     assert record_seen(store, "idx", ["IBM"], "idx.csv", NOW + WEEK)["confidence"].to_list() == ["seen"]
     assert (members(store, DAY), members(store, DAY + WEEK)) == ([], ["IBM"])
+    assert (seen_from(read_membership(store, "idx")), spans(store)) == (DAY, [("2024-03-15", None)])
 
 
 def test_a_look_that_is_older_than_what_is_recorded_changes_nothing(store: LocalObjectStore) -> None:
@@ -285,6 +286,7 @@ def test_a_symbol_that_leaves_and_joins_on_one_day_is_in(store: LocalObjectStore
         ),
         ("2000-01-03", "2001-12-31", "2000-06-01", "2000-06-30", [("2000-01-03", "2001-12-31")]),
         ("2001-01-01", "2001-12-31", "2000-01-03", "2000-12-31", [("2000-01-03", "2001-12-31")]),
+        ("2000-01-03", "2000-12-31", "2000-06-30", "2001-12-31", [("2000-01-03", "2001-12-31")]),
     ],
 )  # fmt: skip
 def test_statements_that_touch_are_one_stretch(
@@ -293,6 +295,19 @@ def test_statements_that_touch_are_one_stretch(
     state(store, first, last)
     state(store, second, end, evidence="another")
     assert spans(store) == expected
+
+
+def test_stretches_that_do_not_touch_stay_apart(store: LocalObjectStore) -> None:
+    years = [("1990-01-01", "1990-12-31"), ("1992-01-01", "1992-12-31"), ("1994-01-01", "1994-12-31")]
+    for first, last in reversed(years):
+        state(store, first, last, evidence=first)
+    assert spans(store) == years
+    state(store, "1995-01-01", "1995-06-30")
+    assert spans(store) == [*years[:2], ("1994-01-01", "1995-06-30")]
+    state(store, "1993-01-01", "1993-06-30")
+    assert spans(store) == [years[0], ("1992-01-01", "1993-06-30"), ("1994-01-01", "1995-06-30")]
+    record_seen(store, "idx", ["IBM"], "idx.csv", NOW)
+    assert spans(store)[-2:] == [("1994-01-01", "1995-06-30"), ("2024-03-15", None)]
 
 
 @pytest.mark.parametrize(
