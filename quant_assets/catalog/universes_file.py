@@ -17,7 +17,14 @@ import yaml
 from pydantic import ValidationError
 
 from quant_assets.catalog.build import UNIVERSE
-from quant_assets.catalog.configured import CatalogError, ConfiguredSymbol, read_text, read_universe, short
+from quant_assets.catalog.configured import (
+    CatalogError,
+    ConfiguredSymbol,
+    misplacement,
+    read_text,
+    read_universe,
+    short,
+)
 from quant_assets.catalog.universe import (
     NAME,
     SOURCES,
@@ -218,10 +225,9 @@ _KEYS = ", ".join(Universe.model_fields)
 
 
 def misplaced(entry: ConfiguredSymbol, exchange: Exchange) -> str | None:
-    """Why an entry cannot be one of the exchange, with the remedy; None when it can."""
-    if not exchange.owns(entry.symbol):
-        suffixed = f" (its symbols end in {exchange.suffix})" if exchange.suffix else ""
-        return f"{entry.symbol} is no symbol of {exchange.code}{suffixed}; list it under its own exchange"
+    """Why an entry cannot be one of the exchange, by symbol or currency, with the remedy; None when it can."""
+    if problem := misplacement(entry, exchange):
+        return problem
     if entry.currency is not None and entry.currency not in exchange.currencies:
         return (
             f"{entry.symbol}: {exchange.code} does not quote in {short(entry.currency)}; "

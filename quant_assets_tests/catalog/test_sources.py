@@ -193,6 +193,7 @@ def also(*fields: str) -> dict[str, Any]:
         ("symbol\n" + "A" * 140_000 + "\n", {}, "row 2: no text table (field larger than field limit (131072))"),
         ("symbol,name\nA," + "B" * 201 + "\n", also("name"), "row 2: the name has 201 characters"),
         ("symbol\nBHP.AX\n", {}, "row 2: BHP.AX is no symbol of US; list it under its own exchange, or"),
+        ("symbol\nBRK.B\n", {}, "row 2: BRK.B: Yahoo spells it BRK-B; write that, or correct the source"),
         ("symbol\n^GSPC\n", {}, "row 2: ^GSPC is no symbol of US"),
         ("symbol,isin\nA,US0378331006\n", also("isin"), "row 2: isin 'US0378331006': 'US0378331006' is no ISIN"),
         ("symbol,currency\nA,AUD\n", also("currency"), "row 2: A: US does not quote in 'AUD'"),

@@ -98,7 +98,7 @@ def test_a_page_that_was_saved_and_one_in_another_encoding(ask: Ask, tmp_path: P
         ),
         (SP500, {"table": "1"}, ", table 1: row 3: symbol"),
         (
-            "<table><tr><th>Symbol<tr><td>BRK.B<tr><td>A/B</table>",
+            "<table><tr><th>Symbol<tr><td>BRK-B<tr><td>A/B</table>",
             {},
             ", table 0: row 3: symbol 'A/B': a symbol is made of letters",
         ),

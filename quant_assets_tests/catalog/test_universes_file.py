@@ -135,6 +135,19 @@ def test_the_short_form_is_a_static_universe_an_exchange(written: Path) -> None:
         read_universes(written, BOTH)
 
 
+def test_an_index_may_be_followed_under_the_exchange_whose_sessions_it_has(written: Path) -> None:
+    written.write_text(
+        "universes:\n"
+        "- name: a\n"
+        "  exchange: US\n"
+        "  source: {kind: static, symbols: [{symbol: ^GSPC, asset_type: index}, BRK-B]}\n"
+    )
+    (universe,) = read_universes(written, BOTH)
+    assert universe.source == StaticSource(
+        symbols=(ConfiguredSymbol(symbol="^GSPC", asset_type="index"), ConfiguredSymbol(symbol="BRK-B"))
+    )
+
+
 def test_an_exchange_that_is_not_in_use_may_stand_in_a_universe_that_is_not_enabled(written: Path) -> None:
     written.write_text(
         "universes:\n- {name: a, exchange: XETR, enabled: false, source: {kind: static, symbols: [SAP.DE]}}\n"
@@ -224,10 +237,12 @@ def entry(source: str, more: str = "") -> str:
         (
             X.replace("BHP.AX", "BHP"),
             2,
-            "x: BHP is no symbol of ASX (its symbols end in .AX); list it under its own exchange",
+            "x: BHP is no symbol of ASX (its symbols end in '.AX'); list it under its own exchange",
         ),
         (entry("\n    kind: static\n    symbols: [IBM,\n      ibm]"), 8, "b: IBM is there already, on line 7"),
         (entry("{kind: static, symbols: [{symbol: A, isin: US0378331006}]}"), 5, "is no ISIN"),
+        (entry("\n    kind: static\n    symbols: [IBM,\n      BRK.B]"), 8, "BRK.B: Yahoo spells it BRK-B; write"),
+        (entry("{kind: static, symbols: [^GSPC]}"), 5, "^GSPC is no symbol of US; list it under its own"),
         (entry("{kind: static, symbols: [{symbol: A, currency: AUD}]}"), 5, "US does not quote in 'AUD'"),
         (entry("\n    kind: static\n    symbols:\n    - {symbol: A, sektor: T}"), 8, "did you mean sector?"),
         # Universes of universes.

@@ -123,7 +123,7 @@ def _spelled(symbol: str, exchange: Exchange) -> str:
             if bare.endswith(other):
                 bare = bare.removesuffix(other)
                 break
-    return bare.replace(".", "-") + exchange.suffix
+    return exchange.yahoo_spelling(bare + exchange.suffix)
 
 
 def _folded(name: str) -> str:
