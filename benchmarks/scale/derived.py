@@ -59,12 +59,14 @@ def _weekly(laid: Laid) -> Prepared:
     bare = copy_of(laid, [WEEKLY])
     asset, grids = _asset(laid, make_weekly_prices)
     weeks, days = grids.weekly.get_partition_keys(), grids.daily.get_partition_keys()
+    instance = dg.DagsterInstance.ephemeral()
 
     def make() -> dict[str, float]:
         rows = 0
         for code in CODES:
             mine = [key for key in weeks if key.startswith(f"{code}|")]
-            context = dg.build_asset_context(partition_key_range=dg.PartitionKeyRange(mine[0], mine[-1]))
+            span = dg.PartitionKeyRange(mine[0], mine[-1])
+            context = dg.build_asset_context(partition_key_range=span, instance=instance)
             for _, output in _call(asset, bare, context, [key for key in days if key.endswith(f"|{code}")]):
                 rows += 0 if output.frame is None else output.frame.height
         return {"rows": rows}
@@ -78,11 +80,12 @@ def _profiles(codes: tuple[str, ...]) -> Callable[[Laid], Prepared]:
     def prepare(laid: Laid) -> Prepared:
         bare = copy_of(laid, [PROFILE_SUMS])
         asset, _ = _asset(laid, make_symbol_profiles)
+        instance = dg.DagsterInstance.ephemeral()
 
         def make() -> dict[str, float]:
             shutil.rmtree(bare.store / PROFILE_SUMS, ignore_errors=True)
-            made = [_call(asset, bare, dg.build_asset_context(partition_key=code), []) for code in codes]
-            return {"symbols": sum(one.frame.height for one in made)}
+            contexts = [dg.build_asset_context(partition_key=code, instance=instance) for code in codes]
+            return {"symbols": sum(_call(asset, bare, one, []).frame.height for one in contexts)}
 
         return make
 
