@@ -62,9 +62,11 @@ def test_a_day_after_the_last_refresh_is_answered_with_a_warning(store: LocalObj
         r"universe 'idx' was last refreshed on 2024-03-18: who joined or left since is not known on 2024-03-19 "
         r"\(quant-assets refresh-universe --universe idx\)"
     )
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=told) as warned:
         late = universe("idx", "2024-03-19", store=store).collect()
     assert late["symbol"].to_list() == ["FB", "IBM"]
+    # It points at whoever asks.
+    assert [one.filename for one in warned] == [__file__]
 
 
 def test_what_nothing_tells_is_refused(store: LocalObjectStore) -> None:
