@@ -108,10 +108,12 @@ def test_a_source_is_unreachable_when_none_of_the_first_three_can_be_reached(
 
 def test_who_takes_no_more_results_has_no_more_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = YahooSource(quick_settings(tmp_path, NOWHERE, concurrency=2))
-    asked, release = list[str](), threading.Event()
+    asked, release, full = list[str](), threading.Event(), threading.Event()
 
     def one(request: HistoryRequest) -> FetchResult:
         asked.append(request.symbol)
+        if len(asked) == 3:
+            full.set()
         if request.symbol != "A":
             release.wait(60)
         return FetchResult(request.symbol, Outcome.OK)
@@ -120,6 +122,7 @@ def test_who_takes_no_more_results_has_no_more_asked(tmp_path: Path, monkeypatch
     results = source.history(wanted(*"ABCDEF"))
     assert isinstance(results, Iterator)
     assert next(results).symbol == "A"
+    assert full.wait(60)
     threading.Timer(0.2, release.set).start()
     getattr(results, "close")()  # noqa: B009 (an iterator that is a generator)
     # Two were under way; the fourth, which waited for a thread, is called off.
