@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import date
 from importlib import resources as package_files
 from pathlib import Path
@@ -110,6 +111,13 @@ def read_universe(path: Path | None, exchanges: list[Exchange]) -> dict[str, lis
         parsed: object = read_texts(text)
     except yaml.YAMLError as error:
         raise CatalogError(f"{name}: not readable as YAML ({error}); correct the file") from error
+    return listed_symbols(name, parsed, exchanges)
+
+
+def listed_symbols(
+    name: str, parsed: object, exchanges: Sequence[Exchange]
+) -> dict[str, list[ConfiguredSymbol]]:
+    """What `read_universe` answers, of a file called `name` that has been read as YAML. Raises CatalogError."""
     if not isinstance(parsed, dict):
         raise CatalogError(f"{name}: expected exchange codes with lists of symbols, e.g. 'US: [AAPL]'")
     listed = cast("dict[object, object]", parsed)

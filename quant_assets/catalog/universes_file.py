@@ -20,9 +20,9 @@ from quant_assets.catalog.build import UNIVERSE
 from quant_assets.catalog.configured import (
     CatalogError,
     ConfiguredSymbol,
+    listed_symbols,
     misplacement,
     read_text,
-    read_universe,
     short,
 )
 from quant_assets.catalog.universe import (
@@ -53,7 +53,7 @@ def read_universes(path: Path | None, exchanges: Sequence[Exchange]) -> list[Uni
     except yaml.YAMLError as error:
         raise CatalogError(_unreadable(file, error)) from error
     if not isinstance(parsed, dict) or "universes" not in parsed:
-        listed = read_universe(path, list(exchanges))
+        listed = listed_symbols(file, cast("object", parsed), exchanges)
         return [
             # Checked already; made anew, each of thousands of symbols would be read twice.
             Universe.model_construct(
