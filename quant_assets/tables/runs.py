@@ -135,6 +135,8 @@ def _placed(rests: Sequence[Any], places: Any) -> pl.DataFrame:
     """The rows of the rests, each put in its place; a column after the other."""
     plain: Any = rests[0].slice(0, 0)
     empty = plain if isinstance(plain, pl.DataFrame) else pl.DataFrame(plain)
+    if not len(places):
+        return empty
 
     def column(name: str) -> pl.Series:
         return _column([rest[name] for rest in rests], empty[name], places)

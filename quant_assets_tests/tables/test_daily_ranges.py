@@ -222,6 +222,17 @@ def test_a_range_has_its_first_and_its_last_day_of_whichever_years(
         assert found["close"].to_list() == [1.0 * day.year for day in inside]
 
 
+@pytest.mark.parametrize("wanted", [None, ["A", "B"]])
+def test_a_range_without_a_row_in_either_of_its_years_is_empty(
+    store: LocalObjectStore, wanted: list[str] | None
+) -> None:
+    for day in (date(2021, 6, 1), date(2022, 6, 1)):
+        rows = bars(day, ["A", "B"])
+        compact(store, day.year, {str(day): put_cell(store, day, 2, rows)}, rows)
+    found = read_daily(store, "US", date(2021, 6, 2), date(2022, 5, 31), symbols=wanted)
+    assert (found.schema, found.height) == (DAILY_SCHEMA, 0)
+
+
 @pytest.mark.parametrize("wanted", [None, ["A"]])
 @pytest.mark.parametrize("newer", [date(2022, 1, 1), date(2022, 1, 2), date(2022, 12, 31)])
 def test_a_cell_that_is_newer_than_its_history_counts_on_the_edges_of_a_range(

@@ -138,3 +138,12 @@ def test_columns_are_put_in_place_as_they_are(
     assert together([runs[0].between(*days), runs[1].between(days[1], days[1])]).rows() == expected
     assert together([runs[0], runs[1].between(days[0], days[0])]).rows() == expected[::2]
     assert together([runs[1].between(days[0], days[0])]).is_empty()
+
+
+def test_one_row_or_none_of_several_symbols_comes_together() -> None:
+    days = [FIRST, FIRST + timedelta(days=1)]
+    early, late = (Runs.of(frame([("A", n, 1.0, "x"), ("B", n, 2.0, "x")], 0)) for n in (0, 1))
+    alone = Runs.of(frame([("A", 0, 1.0, "x")], 0))
+    assert together([late.between(days[0], days[0]), alone]).rows() == [("A", FIRST, 1.0, "x")]
+    none = together([early.between(days[1], days[1]), late.between(days[0], days[0])])
+    assert (none.schema, none.height) == (COLUMNS, 0)
