@@ -156,6 +156,9 @@ def test_the_hash_does_not_depend_on_how_the_rows_lie_in_memory(frame: pl.DataFr
         (["a\x00", "b"], ["a", "\x00b"]),
         (["ab", ""], ["a", "b"]),
         (["", None], [None, ""]),
+        ([["a"], ["b"]], [["a"], ["c"]]),
+        ([["a"], ["b"]], [["b"], ["a"]]),
+        ([["ab"]], [["a", "b"]]),
     ],
 )
 def test_texts_that_join_to_the_same_characters_have_different_hashes(

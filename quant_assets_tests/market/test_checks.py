@@ -274,6 +274,14 @@ def test_where_one_look_at_all_cells_finds_nothing_no_rows_are_as_good_as_the_ro
     assert skipped
 
 
+def test_one_look_sees_no_jump_and_no_disorder_between_cells_that_do_not_follow_one_another() -> None:
+    cells = {BEFORE: bars(BEFORE, A=1.0, B=1.0), DAY: bars(DAY, A=9.0, B=9.0)}
+    assert checks.worth_a_look(cells, {}) == {BEFORE: set(), DAY: set()}
+    assert checks.worth_a_look(cells, {DAY: BEFORE}) == {BEFORE: set(), DAY: {"jumps_explained"}}
+    cells[DAY] = cells[DAY].reverse()
+    assert checks.worth_a_look(cells, {}) == {BEFORE: set(), DAY: {"validity"}}
+
+
 # Freshness.
 
 

@@ -288,6 +288,16 @@ def test_a_split_after_the_last_bar_of_a_year_is_no_jump_in_the_next() -> None:
     assert (sums["shares"].item(), sums["cash"].item(), sums["log_factor"].item()) == (1.0, 0.0, 0.0)
 
 
+def test_what_comes_after_the_last_bar_of_a_symbol_is_nothing_to_the_next_one() -> None:
+    rows = [
+        ("A", DAYS[0], 10.0, 9, 0.0, 1.0, ""), ("A", DAYS[1], None, 0, 1.0, 2.0, ""),
+        ("B", DAYS[0], 10.0, 9, 0.0, 1.0, ""), ("B", DAYS[1], 11.0, 9, 0.0, 1.0, ""),
+    ]  # fmt: skip
+    sums = advanced(no_sums(), [pl.DataFrame(rows, schema=DAILY, orient="row")])
+    assert sums["log_total"].to_list() == pytest.approx([0.0, math.log(1.1)])
+    assert sums.select("shares", "cash", "log_factor").rows() == [(2.0, 2.0, math.log(0.8)), (1.0, 0.0, 0.0)]
+
+
 def test_flags_are_counted_of_every_symbol_whenever_it_or_the_flag_comes() -> None:
     def part(day: date, **flags: str) -> pl.DataFrame:
         rows = [(symbol, day, 10.0, 100, 0.0, 1.0, said) for symbol, said in flags.items()]

@@ -65,13 +65,18 @@ def test_five_rows_in_a_row_are_a_rescaling(rows: int, same: int | None, back: b
 
 
 @pytest.mark.parametrize(
-    ("far", "rows", "other"), [(10, 12, True), (9, 11, False), (12, 15, False), (13, 15, True)]
-)
+    ("far", "rows", "beside", "other"),
+    [
+        (10, 12, 50.0, True), (9, 11, 50.0, False), (12, 15, 50.0, False), (13, 15, 50.0, True),
+        # Prices that differ by less than a thousandth are near.
+        (9, 11, 50.045, False), (9, 11, 50.055, True),
+    ],
+)  # fmt: skip
 def test_ten_rows_and_more_than_four_fifths_of_all_are_another_history(
-    far: int, rows: int, other: bool
+    far: int, rows: int, beside: float, other: bool
 ) -> None:
     stored_rows = history([50.0] * rows)
-    prices = [20.0 + n % 7 if n < far else 50.0 for n in range(rows)]
+    prices = [20.0 + n % 7 if n < far else beside for n in range(rows)]
     found = judge(stored_rows, later(history(prices)))
     assert ("other_history" in set(found.held["kind"])) is other
 
@@ -84,12 +89,16 @@ def test_three_ratios_of_more_than_three_fifths_of_all_rows_are_splits(few: int,
     assert ("other_history" in set(found.held["kind"])) is other
 
 
-@pytest.mark.parametrize(("distance", "other"), [(0.099, False), (0.101, True)])
-def test_volumes_of_another_history_are_a_tenth_off_their_usual_ratio(distance: float, other: bool) -> None:
+@pytest.mark.parametrize(
+    ("distance", "shares", "other"), [(0.099, 4e6, False), (0.101, 4e6, True), (0.101, 0.0, False)]
+)
+def test_volumes_of_another_history_are_a_tenth_off_their_usual_ratio(
+    distance: float, shares: float, other: bool
+) -> None:
     """Beside prices of which the ratios are a few in steps of 1/200, and many in steps of 1/1000."""
     stored_rows = history([100.0 + n % 3 for n in range(N)]).with_columns(volume=pl.lit(10_000_000))
     near = history([round((100.0 + n % 3) * (0.96 + 0.001 * (n % 8)), 2) for n in range(N)])
-    traded = [round(4e6 * math.exp(distance * (1 if n % 2 else -1))) for n in range(N)]
+    traded = [round(shares * math.exp(distance * (1 if n % 2 else -1))) for n in range(N)]
     found = judge(stored_rows, later(near.with_columns(volume=pl.Series(traded))))
     assert ("other_history" in set(found.held["kind"])) is other
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, PRICES
 from quant_assets.market.restatements import (
     CONFIRMED,
     RESTATEMENTS_SCHEMA,
@@ -92,6 +92,7 @@ def test_several_corrected_values_of_a_row_are_several_events_and_one_row() -> N
         (day(3), "open", "correction"),
         (day(3), "volume", "correction"),
     ]
+    assert found.events["rows"].to_list() == [1, 1, 1]
     assert found.old.equals(stored_rows[3:4])
     assert found.new.equals(answer[3:4].select(list(DAILY_SCHEMA)))
 
@@ -176,6 +177,16 @@ def test_a_late_split_explains_dividends_up_to_what_was_rounded(
     changed = put(truth, 6, dividend=0.5 + off)
     more = [] if explained else [(day(6), "dividend", "correction")]
     assert told(judge(stored_rows, later(changed, scale))) == [*more, (day(20), "split_ratio", "late_split")]
+
+
+def test_what_a_late_split_does_not_explain_of_its_own_day_is_told_once() -> None:
+    truth = history(splits={20: 2.0})
+    stored_rows = put(rescaled(truth, 0.5, before=21), 20, split_ratio=1.0, volume=7)
+    found = judge(stored_rows, later(truth))
+    assert told(found) == [
+        (day(20), field, "late_split" if field == "split_ratio" else "correction")
+        for field in ("split_ratio", *PRICES, "volume")
+    ]
 
 
 # --- rows that go and come

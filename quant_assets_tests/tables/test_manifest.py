@@ -109,6 +109,15 @@ def test_entries_are_recorded_by_exchange_and_year(store: LocalObjectStore, mani
     ]
 
 
+def test_the_days_of_one_year_are_read_from_its_shard_alone(
+    store: LocalObjectStore, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest.record("US", [Entry("2024-01-02", CellState.CLOSED)])
+    # Nothing is listed.
+    monkeypatch.setattr(store, "list", None)
+    assert list(manifest.between("US", date(2024, 1, 1), date(2024, 12, 31))) == ["2024-01-02"]
+
+
 def test_years_whose_shards_are_lost_come_in_order_among_the_others(
     store: LocalObjectStore, manifest: Manifest
 ) -> None:

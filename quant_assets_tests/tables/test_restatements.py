@@ -109,6 +109,14 @@ def test_a_value_that_goes_and_comes_back_is_recorded_each_time(ledger: Ledger) 
     assert ledger.restatements()["new"].to_list() == ["2.0", "1.0", "2.0", "1.0"]
 
 
+def test_another_new_value_for_the_same_old_one_is_recorded(ledger: Ledger) -> None:
+    for n, new in enumerate((2.0, 3.0, 3.0, 2.0)):
+        record(ledger, 1.0, new, KNOWN, LATER + timedelta(days=n))
+    assert ledger.restatements().select("old", "new").rows() == [
+        ("1.0", "2.0"), ("1.0", "3.0"), ("1.0", "2.0"),
+    ]  # fmt: skip
+
+
 def test_exchanges_have_ledgers_of_their_own(ledger: Ledger, store: LocalObjectStore) -> None:
     record(ledger, 1.0, 2.0, KNOWN, LATER)
     assert Ledger(store, "USX").restatements().is_empty()

@@ -300,7 +300,7 @@ def test_what_the_range_excludes_is_named_with_it_and_with_the_breaks() -> None:
     assert one.witnesses == f"the range of 52 weeks; the series breaks on {dates}"
 
 
-@pytest.mark.parametrize(("bars", "is_held"), [(33, True), (35, False)])
+@pytest.mark.parametrize(("bars", "is_held"), [(33, True), (34, False), (35, False)])
 def test_the_range_says_nothing_of_bars_of_more_than_340_days_ago(bars: int, is_held: bool) -> None:
     """A bar each ten days; the stretch ends so many bars before the last one."""
     end = 60 - bars
