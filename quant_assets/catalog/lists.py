@@ -16,7 +16,7 @@ from quant_assets.catalog.universe import StaticSource, Universe
 from quant_assets.catalog.universes_file import read_universes
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.universes import constituents_sha256, read_constituents
+from quant_assets.tables.universes import StoredUniverse, constituents_sha256, read_constituents
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class CatalogLists:
         default_factory=dict[str, dict[str, Sequence[ConfiguredSymbol]]]
     )
     unknown: set[str] = field(default_factory=set[str])
-    """The enabled universes that were never refreshed."""
+    """The enabled universes that were never refreshed on their exchange."""
 
 
 def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
@@ -45,7 +45,7 @@ def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
             continue
         if isinstance(universe.source, StaticSource):
             symbols: Sequence[ConfiguredSymbol] = universe.source.symbols
-        elif (stored := read_constituents(store, universe.name)) is not None:
+        elif (stored := _standing(store, universe)) is not None:
             symbols = symbols_of(stored.constituents)
         else:
             lists.unknown.add(universe.name)
@@ -55,6 +55,12 @@ def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
         else:
             lists.members.setdefault(universe.exchange, {})[universe.name] = symbols
     return lists
+
+
+def _standing(store: ObjectStore, universe: Universe) -> StoredUniverse | None:
+    """What is stored of a universe; None where that is of the exchange that it had before."""
+    stored = read_constituents(store, universe.name)
+    return stored if stored is not None and stored.exchange == universe.exchange else None
 
 
 def inputs_sha256(
@@ -94,8 +100,9 @@ def _not_in_file(universes: Iterable[Universe]) -> tuple[str, ...]:
 def refresh_lacking(
     universes: Sequence[Universe], store: ObjectStore, find: Find, shrink: float, now: datetime
 ) -> list[Planned]:
-    """Refreshes the enabled universes that were never refreshed, and those for which nothing outside has to be asked:
-    what the file lists itself, and what is made of others. Answers what came of those and of what they are made of.
+    """Refreshes the enabled universes that were never refreshed on their exchange, and those for which nothing
+    outside has to be asked: what the file lists itself, and what is made of others. Answers what came of those and
+    of what they are made of.
 
     Raises ObjectDamaged, StoreUnavailable.
     """
@@ -106,7 +113,7 @@ def refresh_lacking(
         and (
             isinstance(universe.source, StaticSource)
             or universe.members
-            or constituents_sha256(store, universe.name) is None
+            or _standing(store, universe) is None
         )
     ]
     planned = plan_refresh(universes, wanted, lambda name: read_constituents(store, name), find, shrink)

@@ -115,7 +115,8 @@ def plan_refresh(
 ) -> list[Planned]:
     """What a refresh of the `wanted` universes would do, in the order of `universes`; changes nothing.
 
-    A universe that one of them is made of is refreshed with them if it never was before, or if it is not enabled.
+    A universe that one of them is made of is refreshed with them if it never was before on its exchange, or if it is
+    not enabled.
 
     Args:
         universes: all of the file, each behind those it needs.
@@ -124,7 +125,13 @@ def plan_refresh(
     """
     planned: dict[str, Planned] = {}
     known: dict[str, Sequence[ConfiguredSymbol]] = {}
-    chosen = _with_members(universes, wanted, stored)
+    exchanges = {one.name: one.exchange for one in universes}
+
+    def standing(name: str) -> StoredUniverse | None:
+        present = stored(name)
+        return present if present is not None and present.exchange == exchanges[name] else None
+
+    chosen = _with_members(universes, wanted, standing)
     for universe in universes:
         name = universe.name
         if name not in chosen:
@@ -135,7 +142,7 @@ def plan_refresh(
             continue
         try:
             before = stored(name)
-            others = {member: _known(member, known, stored) for member in universe.members}
+            others = {member: _known(member, known, standing) for member in universe.members}
         except _UNREADABLE as error:
             planned[name] = Planned(universe, Status.FAILED, str(error))
             continue
@@ -186,7 +193,9 @@ def compare(universe: Universe, before: StoredUniverse | None, found: pl.DataFra
     joined, left = tuple(sorted(new - old)), tuple(sorted(old - new))
     changed = _changed(was, found)
     status = Status.CHANGED if joined or left or changed else Status.UNCHANGED
-    reason = "" if isinstance(universe.source, StaticSource) else _too_few(len(old), len(new), left, shrink)
+    # Who moves a universe to another exchange says himself that none of its symbols stays.
+    own_word = isinstance(universe.source, StaticSource) or before.exchange != universe.exchange
+    reason = "" if own_word else _too_few(len(old), len(new), left, shrink)
     return Planned(
         universe, Status.REFUSED if reason else status, reason, len(old), found, joined, left, changed,
         before.refreshed_at.astimezone(UTC).date(),

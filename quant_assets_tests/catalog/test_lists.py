@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from quant_assets.catalog.build import build_catalog
@@ -50,7 +51,8 @@ def store(tmp_path: Path) -> LocalObjectStore:
 
 def put(store: LocalObjectStore, universe: str, *symbols: ConfiguredSymbol | str, at: datetime = NOW) -> None:
     listed = [ConfiguredSymbol(symbol=one) if isinstance(one, str) else one for one in symbols]
-    put_constituents(store, universe, StoredUniverse(frame_of(listed), "US", "page.csv", at))
+    exchange = "ASX" if universe == "au" else "US"
+    put_constituents(store, universe, StoredUniverse(frame_of(listed), exchange, "page.csv", at))
 
 
 GIVEN = {"page": ["IBM", "AAPL"], "au": ["BHP.AX"], "mine": ["IBM", "MSFT"], "both": ["AAPL", "IBM", "MSFT"]}
@@ -143,6 +145,27 @@ def test_what_is_lacking_is_refreshed_and_what_was_refreshed_is_left_to_its_sche
     ledger = read_membership(store, "mine")
     assert members_on(ledger, "mine", DAY)["symbol"].to_list() == ["IBM", "MSFT"]
     assert members_on(ledger, "mine", later.date())["symbol"].to_list() == ["MSFT"]
+
+
+def test_a_universe_that_was_moved_to_another_exchange_brings_none_of_its_symbols_there(
+    file: Path, store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "page", "AAPL")
+    put(store, "au", "BHP.AX")
+    put(store, "both", "AAPL")
+    lists = lists_of(read_universes(file, BOTH), store)
+    first = build_catalog(lists.configured, BOTH, None, DAY, lists.members, lists.unknown)
+    file.write_text(LONG.replace("name: au, exchange: ASX", "name: au, exchange: US"))
+    moved = read_universes(file, BOTH)
+    # Until it is refreshed, nobody can tell who is in it.
+    lists = lists_of(moved, store)
+    assert lists.unknown == {"au"}
+    catalog = build_catalog(lists.configured, BOTH, first, DAY, lists.members, lists.unknown)
+    assert catalog.filter(pl.col("symbol") == "BHP.AX").equals(first.filter(pl.col("symbol") == "BHP.AX"))
+    monkeypatch.setitem(GIVEN, "au", ["GE"])
+    done = {one.universe.name: one.status for one in refresh_lacking(moved, store, find, 10, NOW)}
+    assert done["au"] == "changed"
+    assert [one.symbol for one in lists_of(moved, store).members["US"]["au"]] == ["GE"]
 
 
 def test_one_that_fails_for_the_first_time_is_told_and_the_others_are_there(

@@ -26,7 +26,12 @@ from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import membership_key, universe_key
 from quant_assets.tables.membership import members_on, read_membership
-from quant_assets.tables.universes import CONSTITUENTS_SCHEMA, StoredUniverse, read_constituents
+from quant_assets.tables.universes import (
+    CONSTITUENTS_SCHEMA,
+    StoredUniverse,
+    put_constituents,
+    read_constituents,
+)
 from quant_assets_tests.support import tree
 
 NOW = datetime(2024, 3, 15, 4, tzinfo=UTC)
@@ -249,6 +254,17 @@ def test_what_is_made_of_others_is_given_what_was_found_of_them(tmp_path: Path) 
     }  # fmt: skip
     assert desk.others["both"] == {"page": ["A", "Z"], "off": ["B"]}
     assert statuses(desk.plan("page")) == {"page": "unchanged"}
+
+
+def test_a_union_takes_nothing_that_a_universe_had_on_the_exchange_before(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, PAGE, "{name: both, exchange: US, source: {kind: union, of: [page]}}")
+    australian = frame_of([ConfiguredSymbol(symbol="BHP.AX")])
+    put_constituents(desk.store, "page", StoredUniverse(australian, "ASX", "page.csv", NOW))
+    desk.given = {"page": ["A"], "both": ["A"]}
+    # All of it left at once, which is doubted of a universe that stays where it was.
+    assert statuses(desk.refresh("both", now=NOW + WEEK)) == {"page": "changed", "both": "new"}
+    assert desk.others["both"] == {"page": ["A"]}
+    assert statuses(desk.plan()) == {"page": "unchanged", "both": "unchanged"}
 
 
 def test_a_damaged_object_fails_its_universe_and_no_other(tmp_path: Path) -> None:
