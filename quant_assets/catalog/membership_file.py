@@ -73,6 +73,11 @@ def _spells(path: Path, data: bytes, exchange: Exchange, today: date) -> Iterato
             )
         rows.fieldnames = header
         for row in rows:
+            if None in row:
+                raise CatalogError(
+                    f"{path}:{rows.line_num}: more fields than the header has; correct the line (a field with a "
+                    "comma stands in quotes)"
+                )
             yield rows.line_num, _spell(f"{path}:{rows.line_num}", row, exchange, today)
     except csv.Error as error:
         raise CatalogError(f"{path}:{rows.line_num + 1}: no CSV ({error}); correct the line") from error
@@ -84,10 +89,12 @@ def _spell(place: str, row: dict[str, str | None], exchange: Exchange, today: da
         symbol = ConfiguredSymbol.model_validate({"symbol": symbol}).symbol
     except ValidationError as error:
         raise CatalogError(f"{place}: {short(symbol)} is no symbol; write one as Yahoo spells it") from error
-    if not exchange.owns(symbol):
+    if not exchange.owns(symbol) and not exchange.may_have_index(symbol):
         raise CatalogError(
             f"{place}: {symbol} is no symbol of {exchange.code}; write it as Yahoo spells it, or take the line out"
         )
+    if exchange.owns(symbol) and (spelled := exchange.yahoo_spelling(symbol)) != symbol:
+        raise CatalogError(f"{place}: {symbol}: Yahoo spells it {spelled}; write that")
     begin = _date(f"{place}: {symbol}", "joined", joined, today)
     end = _date(f"{place}: {symbol}", "left", left, today) if left else None
     if end is not None and end <= begin:

@@ -44,6 +44,13 @@ def test_each_row_is_a_stretch(file: Path) -> None:
     )
 
 
+def test_an_index_may_have_been_in_a_universe(file: Path) -> None:
+    statement = read(file, "symbol,joined,left\n^GSPC,1996-01-02,\n")
+    assert statement.spells == [Spell("^GSPC", date(1996, 1, 2))]
+    with pytest.raises(CatalogError, match=r":2: \^TA125\.TA is no symbol of US"):
+        read(file, "symbol,joined,left\n^TA125.TA,1996-01-02,\n")
+
+
 def test_other_columns_a_byte_order_mark_and_windows_lines_do_no_harm(file: Path) -> None:
     text = '\ufeffJoined,Name,Symbol,Left\r\n2001-01-02,"Big, Blue",IBM,2001-01-03\r\n'
     statement = read(file, text)
@@ -73,6 +80,8 @@ def test_the_days_it_is_about_can_be_named(file: Path) -> None:
         ("A" * 100_000 + ",2001-01-02,", "(100002 characters) is no symbol"),
         ("A" * 200_000 + ",2001-01-02,", ":2: no CSV (field larger than field limit (131072)); correct the line"),
         ("IBM,2001-01-02,\nBHP.AX,2001-01-02,", ":3: BHP.AX is no symbol of US"),
+        ("BRK.B,2001-01-02,", ":2: BRK.B: Yahoo spells it BRK-B; write that"),
+        ("IBM,2001-01-02,,2005-01-04", ":2: more fields than the header has; correct the line"),
         ("IBM,,", ":2: IBM: joined '' is no date; write YYYY-MM-DD"),
         ("IBM", ":2: IBM: joined '' is no date"),
         ("IBM,02.01.2001,", ":2: IBM: joined '02.01.2001' is no date"),
