@@ -56,6 +56,20 @@ def test_a_page_shaped_like_the_list_of_an_index(ask: Ask, web: Web, table: str)
     assert ask("US", kind="html_table", url=url, table=table, columns=COLUMNS, replace={".": "-"}) == EXPECTED
 
 
+def test_rows_before_the_headers_are_skipped(ask: Ask, web: Web) -> None:
+    page = """<table><tr><td>1</td></tr></table><table><tr><th colspan="2">Members</th></tr>
+        <tr><th>Code</th><th>Name</th></tr><tr><td>GE</td><td>General</td></tr><tr><td>A B</td></tr></table>"""
+    wrong = {"kind": "html_table", "url": web.put("/a", page), "columns": {"symbol": "Code"}, "skip": "1"}
+    # Rows are counted as on the page.
+    for table in ("Code", "1"):
+        with pytest.raises(SourceFailed, match=r"table 1: row 4: symbol 'A B'"):
+            ask("US", table=table, **wrong)
+    right = {**wrong, "url": web.put("/b", page.replace("A B", "IBM"))}
+    assert [one.symbol for one in ask("US", table="Code", **right)] == ["GE", "IBM"]
+    with pytest.raises(SourceFailed, match=r"table 0: there is no column 'Code'; its headers are none"):
+        ask("US", table="0", **right)
+
+
 def test_of_tables_with_the_same_header_the_one_with_all_columns_is_taken(ask: Ask, web: Web) -> None:
     table = "<table><tr><th>Code</th><th>{}</th></tr><tr><td>{}</td><td>x</td></tr></table>"
     url = web.put("/two", table.format("Weight", "1") + table.format("Name", "700"))

@@ -9,19 +9,20 @@ from typing import Any
 from quant_assets.catalog.sources.tables import MOST_CELLS, plain
 
 Grid = tuple[list[str], list[tuple[int, list[str]]]]
-"""The headers of a table, and its rows with their numbers from 1 (the headers')."""
+"""The headers of a table, and its rows with their numbers on the page, from 1."""
 
 MOST_SPANNED = 1000
 """Rows or columns that one cell may reach over, as browsers have it for columns."""
 _NOT_TEXT = ("script", "style", "template", "table")
 
 
-def tables_of(data: bytes) -> list[Grid] | None:
+def tables_of(data: bytes, skip: int = 0) -> list[Grid] | None:
     """The headers and the rows, from 1, of every table of a page, a table inside another one by itself; None for
     what is no page.
 
-    The headers are the first row; rows that are headers once more, as under a header of several columns, are left
-    out. A cell that reaches over several rows or columns stands in each of them.
+    The headers are the first row after `skip` others, none where there are no more rows; rows that are headers once
+    more, as under a header of several columns, are left out. A cell that reaches over several rows or columns stands
+    in each of them.
     """
     etree: Any = importlib.import_module("lxml.etree")
     html: Any = importlib.import_module("lxml.html")
@@ -32,8 +33,9 @@ def tables_of(data: bytes) -> list[Grid] | None:
         for table in html.document_fromstring(data, parser=parser).iter("table"):
             grid = list(_grid(table, room))
             if grid:
-                (_, headers), *others = grid
-                rows = [(number, cells) for number, (only, cells) in enumerate(others, start=2) if not only]
+                headers = grid[skip][1] if skip < len(grid) else []
+                others = enumerate(grid[skip + 1 :], start=skip + 2)
+                rows = [(number, cells) for number, (only, cells) in others if not only]
                 tables.append((headers, rows))
     except (etree.LxmlError, ValueError, RecursionError):
         return None

@@ -18,7 +18,7 @@ def read_page(
     """The constituents that the page's table names. Raises SourceFailed."""
     data = read(universe, source.url, source.megabytes, documents)
     where = shown(source.url)
-    tables = tables_of(data)
+    tables = tables_of(data, source.skip)
     if tables is None:
         raise SourceFailed(universe, f"{where}: no page that can be read", "correct `url`")
     if not tables:
@@ -53,7 +53,7 @@ def _with_header(
         raise SourceFailed(
             universe,
             f"{where}: none of its {len(tables)} tables has the header {short(header)} ({shown_headers})",
-            "correct `table`",
+            "correct `table`, or `skip`",
         )
     if len(having) > 1:
         whole = [number for number in having if _has_all(tables[number], source, where)]
