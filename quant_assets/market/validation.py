@@ -237,10 +237,11 @@ def _explained(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
         # Bars that were refused are no suspension: waiting must not make them right.
         fine = last is None or accepted or (day - seen).days > _RECENT_DAYS
         seen = day
+        believed = fine
         if not fine:
             assert last is not None
             fine = is_explained(close, last, since, dividend or 0.0, BELIEVABLE)
-        believed = fine or _believed(bars[at:], since * close / last if last else 1.0)
+            believed = fine or _believed(bars[at:], since * close / last)
         good.append(fine or (believed and not rejected))
         if believed:
             last, since, by_person = close, 1.0, bool(accepted)

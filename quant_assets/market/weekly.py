@@ -343,11 +343,7 @@ def _dividends(rows: pl.DataFrame, runs: _Runs) -> pl.Series:
     """Each run's dividends added up, one after the other; null where one is."""
     import numpy as np
 
-    paid = (
-        rows["dividend"].fill_null(0.0).to_numpy()
-        if rows["dividend"].null_count()
-        else rows["dividend"].to_numpy()
-    )
+    paid = rows["dividend"].fill_null(0.0).to_numpy()
     at = np.flatnonzero(paid)
     run = runs.of(at)
     total = np.bincount(run, paid[at], minlength=len(runs.first)).astype(np.float64)

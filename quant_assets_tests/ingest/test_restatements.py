@@ -403,6 +403,7 @@ def test_a_unit_that_changes_for_good_without_a_word_is_one_event(
         assert report.restatements.is_empty()
         (hole,) = harness.entry(day).missing
         assert (hole.symbol, hole.outcome) == ("MSFT", "held")
+        assert report.held["symbol"].to_list() == ["MSFT"]
     report = harness.live(market, evenings[-1])
     assert [(event[2], event[5]) for event in told(report.restatements)] == [("close", "unit_change")]
     assert report.restatements.select("first_date", "rows").rows() == [(six_weeks[0], len(six_weeks))]

@@ -195,3 +195,8 @@ def test_of_a_session_a_rejected_dividend_is_taken_away_and_no_other(
     rejected = pl.DataFrame({"date": days[1:], "dividend": [0.5]})
     assert without_rejected(rows, rejected)["dividend"].to_list() == pytest.approx([0.5, left])
     assert without_rejected(rows, rejected.clear()).equals(rows)
+
+
+def test_of_a_rejected_dividend_a_ten_thousandth_more_is_nothing() -> None:
+    rows = pl.DataFrame({"date": [date(2024, 5, 24)], "dividend": [10_001.0]})
+    assert without_rejected(rows, rows.with_columns(dividend=10_000.0))["dividend"].to_list() == [0.0]

@@ -148,6 +148,13 @@ def test_undoing_yahoos_rescaling_gives_back_what_was_traded(days: list[Traded])
     )
 
 
+def test_bars_that_are_served_in_another_order_come_back_by_date() -> None:
+    traded = [Traded((n, n, n, n, 100 * n), split=2.0 if n == 2 else 1.0) for n in (1, 2, 3)]
+    served = serve(traded)
+    served.bars.reverse()
+    assert undo(served).drop("scale").equals(table(traded))
+
+
 @given(st.integers(min_value=100, max_value=7_999_999), st.sampled_from(RATIOS), st.sampled_from(RATIOS))
 @settings(max_examples=500)
 def test_prices_in_cents_come_back_exactly_up_to_eighty_thousand(

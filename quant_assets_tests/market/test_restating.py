@@ -178,6 +178,11 @@ def test_a_jump_fetched_in_one_go_and_repaired_by_the_source_is_taken() -> None:
     ]
     assert same(applied(stored_rows, answer, found), answer)
     assert judge(stored_rows, answer, whole=False).reaches_back == ["A"]
+    # What is corrected after it is told for itself.
+    found = judge(stored_rows, put(answer, 25, volume=7))
+    assert found.events.select("date", "field", "class", "rows").rows() == [
+        (day(20), "close", "late_split", 20), (day(25), "volume", "correction", 1),
+    ]  # fmt: skip
 
 
 def test_a_history_rescaled_without_a_split_that_explains_it_is_held() -> None:

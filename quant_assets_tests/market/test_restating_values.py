@@ -20,6 +20,7 @@ from quant_assets_tests.market.histories import (
     history,
     judge,
     later,
+    live,
     nothing_changes,
     put,
     rescaled,
@@ -187,6 +188,30 @@ def test_what_a_late_split_does_not_explain_of_its_own_day_is_told_once() -> Non
         (day(20), field, "late_split" if field == "split_ratio" else "correction")
         for field in ("split_ratio", *PRICES, "volume")
     ]
+
+
+# --- a split that is left out, another unit
+
+
+@pytest.mark.parametrize(("evenings", "kept"), [(5, True), (4, False)])
+def test_a_split_that_is_left_out_is_kept_where_each_of_few_rows_before_it_was_captured_then(
+    evenings: int, kept: bool
+) -> None:
+    truth = history(splits={5: 4.0})
+    seen = pl.col("date") >= day(5 - evenings)
+    moments = pl.when(seen).then(live(truth)["fetched_at"]).otherwise("fetched_at")
+    stored_rows = truth.with_columns(fetched_at=moments)
+    found = judge(stored_rows, later(rescaled(put(stored_rows, 5, split_ratio=1.0), 0.25, before=5)))
+    assert set(found.held["kind"]) == (set() if kept else {"split_left_out"})
+
+
+def test_beside_another_unit_a_volume_of_a_few_shares_more_is_a_correction() -> None:
+    stored_rows = history()
+    moved = stored_rows.with_columns((pl.col(n) * 100).round(4) for n in PRICES)
+    for row, more in ((3, 2), (4, 3)):
+        moved = put(moved, row, volume=stored_rows["volume"][row] + more)
+    found = judge(stored_rows, later(moved), days=CONFIRMED)
+    assert told(found) == [(day(4), "volume", "correction"), (day(N - 1), "close", "unit_change")]
 
 
 # --- rows that go and come

@@ -341,6 +341,13 @@ def test_a_dividend_that_is_left_out_shows_in_adj_close(payer: Answer) -> None:
     assert paid(verdict)[DAYS[60]] == 0.7
 
 
+@pytest.mark.parametrize(("close", "word"), [(5.01, "explained"), (5.0, "held"), (4.99, "held")])
+def test_a_stored_dividend_of_a_tenth_of_the_close_is_no_ordinary_one(close: float, word: str) -> None:
+    rows = traded(dividends={60: 0.5})
+    left = replace(served(rows), dividends=listed([]))
+    assert judge(replace(left, stored=rows[60:61].with_columns(close=pl.lit(close)))).word == word
+
+
 @pytest.mark.parametrize("adjusted", [False, True])
 def test_a_dividend_repeated_a_session_early_is_held(payer: Answer, adjusted: bool) -> None:
     if adjusted:
