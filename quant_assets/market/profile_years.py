@@ -24,7 +24,7 @@ _WIDTH = 64 * WORDS
 def summed(years: Mapping[int, pl.DataFrame], symbols: pl.Series) -> pl.DataFrame:
     """What the sums of all years (by year) come to for each of `symbols` (sorted), in their order.
 
-    Columns: first_session, last_session (of any bar), the counts of `SUMS_SCHEMA`, log_total (null without a bar),
+    Columns: first_session, last_session (of any bar), the counts of `SUMS_SCHEMA`, log_total,
     deviation (of the log returns, null of fewer than two), dollar_volume, last_close, flags (in words).
     """
     import numpy as np
@@ -64,7 +64,6 @@ def summed(years: Mapping[int, pl.DataFrame], symbols: pl.Series) -> pl.DataFram
         table.join(first_last, on="symbol", how="left", maintain_order="left")
         .join(last.select("symbol", last_close="close"), on="symbol", how="left", maintain_order="left")
         .with_columns(
-            pl.when(sessions > 0).then("log_total").alias("log_total"),
             pl.when(sessions > 2).then("deviation").alias("deviation"),
             pl.when(pl.col("valued") > 0).then("dollar_volume").alias("dollar_volume"),
             pl.when(sessions > 0).then("last_close").alias("last_close"),

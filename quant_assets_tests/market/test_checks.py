@@ -141,6 +141,8 @@ def test_only_the_days_with_a_broken_row_are_told_with_the_rule_that_it_breaks()
     assert refused[DAY].select("symbol", "rule").rows() == [("B", "high is below low")]
     twice = pl.concat([bars(A=1.0), bars(A=1.0)])
     assert checks.broken_rules({DAY: twice})[DAY]["rule"].unique().to_list() == ["two rows for one session"]
+    # What is no table of daily bars is not judged by their rules.
+    assert list(checks.broken_rules({BEFORE: bars(BEFORE, A=1.0).drop("volume"), DAY: broken})) == [DAY]
     # The same rows in two cells are the calendar's matter: each of them is unique in its own.
     assert checks.broken_rules({BEFORE: bars(A=1.0), DAY: bars(A=1.0)}) == {}
 
@@ -275,7 +277,7 @@ def test_where_one_look_at_all_cells_finds_nothing_no_rows_are_as_good_as_the_ro
 
 
 def test_one_look_sees_no_jump_and_no_disorder_between_cells_that_do_not_follow_one_another() -> None:
-    cells = {BEFORE: bars(BEFORE, A=1.0, B=1.0), DAY: bars(DAY, A=9.0, B=9.0)}
+    cells = {BEFORE: bars(BEFORE, A=0.1, B=0.1), DAY: bars(DAY, A=0.9, B=0.9)}
     assert checks.worth_a_look(cells, {}) == {BEFORE: set(), DAY: set()}
     assert checks.worth_a_look(cells, {DAY: BEFORE}) == {BEFORE: set(), DAY: {"jumps_explained"}}
     cells[DAY] = cells[DAY].reverse()

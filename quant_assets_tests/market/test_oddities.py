@@ -100,6 +100,16 @@ def test_a_close_a_step_beyond_the_high_is_rounding_though_the_open_is_far_outsi
     assert (found["high"], found["low"], found["flags"]) == (10.550001, 9.0, "open_outside_range,rounding")
 
 
+@pytest.mark.parametrize(("beyond", "flags"), [(1.0, "rounding"), (1.01, "open_outside_range")])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_step_is_a_part_of_the_price_in_two_to_the_twenty_second(
+    sign: int, beyond: float, flags: str
+) -> None:
+    price = 2.0**22
+    bounds = dict.fromkeys(PRICES, price - sign * beyond)
+    assert flags_of(bar(**{**bounds, "open": price})) == [flags]
+
+
 def test_a_price_is_stale_from_the_fifth_equal_close_without_a_trade_on() -> None:
     quiet = [bar(n, volume=0) for n in range(7)]
     stale = ["no_trade"] * (STALE_RUN - 1) + ["no_trade,stale_price"] * 3

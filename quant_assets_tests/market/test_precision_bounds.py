@@ -73,6 +73,17 @@ def test_three_prices_that_are_shorter_if_rounded_are_asked_for(changed: int, ba
     assert np.array_equal(found, prices) is back
 
 
+@pytest.mark.parametrize(("cents", "others", "back"), [(9, 1, True), (8, 2, False)])
+def test_nine_of_ten_prices_that_differ_if_rounded_have_to_be_shorter(
+    cents: int, others: int, back: bool
+) -> None:
+    prices = [1000.01, 1000.03, 1000.04, 1000.21, 1000.22, 1000.24, 1000.25, 1000.27, 1000.35][:cents]
+    all_of_them = np.array([*prices, *[1000.0624, 1000.1876][:others]])
+    served = float32(np.round(all_of_them / 112.0, 6)).reshape(1, -1)
+    (found,) = recovered(served, np.full(cents + others, 112.0))
+    assert np.array_equal(found[:cents], prices) is back
+
+
 @pytest.mark.parametrize("scale", [5.0, 10.0, 112.0])
 def test_dear_prices_of_two_and_three_decimals_come_back_of_a_source_that_rounds(scale: float) -> None:
     # From 16 on chance alone puts every float32 on the grid.

@@ -274,6 +274,13 @@ def test_the_longest_gap_of_each_symbol_is_its_own() -> None:
     assert found["longest_gap"].to_list() == [2, 3, 1, 0]
 
 
+def test_a_gap_after_the_first_session_of_all_goes_on_across_new_year() -> None:
+    days = [date(2018, 12, 31), date(2019, 1, 2), date(2019, 1, 3), date(2019, 1, 4)]
+    rows = [("A", day, 10.0, 9, 0.0, 1.0, "") for day in (days[0], days[3])]
+    found = symbol_profiles(pl.DataFrame(rows, schema=DAILY, orient="row"), days, pl.DataFrame(schema=LISTED))
+    assert found["longest_gap"].to_list() == [2]
+
+
 def test_a_split_after_the_last_bar_of_a_year_is_no_jump_in_the_next() -> None:
     last = [day for day in DAYS if day.year == 2018][-2:]
     first = [day for day in DAYS if day.year == 2019][:2]
