@@ -57,7 +57,7 @@ class Status(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     REFUSED = "refused"
-    """More of it is gone than is believed."""
+    """More of it is gone than is believed, or a later refresh found otherwise."""
     FAILED = "failed"
     """Its source gives nothing that can be used."""
     SKIPPED = "skipped"
@@ -161,7 +161,8 @@ def plan_refresh(
 def apply_refresh(store: ObjectStore, planned: Sequence[Planned], now: datetime) -> list[Planned]:
     """Stores what was found, and who joined and left; answers what came of it.
 
-    `now` is the moment at which it was found: what somebody else has found since stays as it is. A universe whose
+    `now` is the moment at which it was found: what somebody else has found since stays as it is, and a universe of
+    which something else was found then is REFUSED in the answer. A universe whose
     objects cannot be read is FAILED in the answer. Raises StoreUnavailable.
     """
     return [_apply(store, one, now) if one.done else one for one in planned]
@@ -174,7 +175,7 @@ def _apply(store: ObjectStore, one: Planned, now: datetime) -> Planned:
     try:
         present = read_constituents(store, universe.name)
         if present is not None and present.refreshed_at > now:
-            return one
+            return _overtaken(one, present, now)
         # The ledger first: where a process ends between the two, the next refresh finds the difference again, and the
         # ledger takes only what it does not say yet.
         record_seen(store, universe.name, found["symbol"].to_list(), source, now, one.looked_before)
@@ -182,6 +183,22 @@ def _apply(store: ObjectStore, one: Planned, now: datetime) -> Planned:
     except _UNREADABLE as error:
         return replace(one, status=Status.FAILED, reason=str(error))
     return one
+
+
+def _overtaken(one: Planned, present: StoredUniverse, now: datetime) -> Planned:
+    """What comes of a universe of which a later refresh is stored: another one at the same time, or the clock is held
+    in the past."""
+    if one.status is Status.UNCHANGED or (one.found is not None and present.constituents.equals(one.found)):
+        return one
+    reason = (
+        f"it was refreshed at {_moment(present.refreshed_at)}, after this look at {_moment(now)}, with another list, "
+        "which stays: refresh it again (where QUANT_ASSETS_NOW holds the clock, at a later moment)"
+    )
+    return replace(one, status=Status.REFUSED, reason=reason)
+
+
+def _moment(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def compare(universe: Universe, before: StoredUniverse | None, found: pl.DataFrame, shrink: float) -> Planned:

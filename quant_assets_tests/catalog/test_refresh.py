@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -296,8 +297,18 @@ def test_an_older_look_changes_nothing(tmp_path: Path) -> None:
     desk.given["page"] = ["B"]
     desk.refresh(now=NOW + timedelta(seconds=1))
     before = tree(tmp_path / "store")
-    apply_refresh(desk.store, planned, NOW)
+    (told,) = apply_refresh(desk.store, planned, NOW)
     assert tree(tmp_path / "store") == before
+    assert (told.status, told.done) == ("refused", False)
+    assert told.reason == (
+        "it was refreshed at 2024-03-15 04:00:01 UTC, after this look at 2024-03-15 04:00:00 UTC, with another list, "
+        "which stays: refresh it again (where QUANT_ASSETS_NOW holds the clock, at a later moment)"
+    )
+    # Two looks that found the same are both right, and so is one that found nothing new.
+    assert statuses(desk.refresh(now=NOW)) == {"page": "unchanged"}
+    assert statuses(apply_refresh(desk.store, [replace(planned[0], found=desk.plan()[0].found)], NOW)) == {
+        "page": "new"
+    }
 
 
 def test_a_process_that_ended_between_ledger_and_constituents_leaves_nothing_double(tmp_path: Path) -> None:
