@@ -160,7 +160,7 @@ def _with_scale_seen(joined: pl.DataFrame, scaled: pl.DataFrame) -> pl.DataFrame
         zeros.select(*KEYS, "scale", _day=pl.col("fetched_at").dt.date())
         .sort("symbol", "_day")
         .join_asof(later, on="_day", by="symbol", check_sortedness=False)
-        .select(*KEYS, scale_seen=pl.col("scale") / pl.col("_later").fill_null(1.0))
+        .select(*KEYS, scale_seen=pl.col("scale") / pl.col("_later"))
     )
     return joined.join(seen, on=KEYS, how="left", maintain_order="left")
 

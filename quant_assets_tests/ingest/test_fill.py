@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import pytest
 
 from quant_assets.exchanges import exchange
-from quant_assets.ingest.context import FillContext, FillRules
+from quant_assets.ingest.context import FillContext, FillRules, Listeners
 from quant_assets.ingest.decisions import Choice, settle_quarantine
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import FillRequest, Mode
@@ -72,6 +72,26 @@ def test_fill_cells_counts_the_requests_of_its_own_run(harness: Harness, market:
     source.close()
     assert [run.requests for run in runs] == [3, 3]
     assert sum(sum(run.seconds.values()) for run in runs) < 2 * (time.perf_counter() - started)
+
+
+def test_fill_cells_tells_of_the_cells_asked_for_and_of_others_that_were_put(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults({"kind": "missing_session", "symbol": "IBM", "date": str(WEEK[0]), "times": None})
+    told: list[set[date]] = []
+    for day in WEEK[1:4]:
+        market.set_clock(evening(day))
+        settings = quick_settings(harness.home, harness.url, now=evening(day))
+        source = YahooSource(settings)
+        context = FillContext(
+            exchange("US"), harness.store, source, settings.clock, FillRules(harness.home / "spill"),
+            listeners=Listeners(cells=lambda _, cells: told.append(set(cells))),
+        )  # fmt: skip
+        fill_cells(context, FillRequest(WEEK[:2] if day == WEEK[1] else [day], listings(*SYMBOLS)))
+        source.close()
+    # On the second evening the hole is settled, on the third it is but asked about once more.
+    assert told == [{*WEEK[:2]}, {WEEK[0], WEEK[2]}, {WEEK[3]}]
+    assert [m.answers for m in harness.entry(WEEK[0]).missing] == [4]
 
 
 def test_fill_cells_has_nothing_to_count_on_a_holiday(harness: Harness) -> None:

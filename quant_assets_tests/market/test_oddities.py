@@ -83,8 +83,8 @@ def test_a_bound_one_step_of_float32_short_is_widened_and_one_that_is_far_short_
     bound, beyond = (
         float(shortest_float32(np.array([value], dtype=np.float64))[0]) for value in (served, moved)
     )
-    row = bar(**{**dict.fromkeys(PRICES, bound), name: beyond})
-    (found,) = with_oddities(frame(row)).rows(named=True)
+    values: dict[str, Any] = {**dict.fromkeys(PRICES, bound), name: beyond}
+    (found,) = with_oddities(frame(bar(**values))).rows(named=True)
     if steps == 1:
         assert found["flags"] == "rounding"
         assert (found["low"], found["high"]) == tuple(sorted((bound, beyond)))
@@ -106,8 +106,8 @@ def test_a_step_is_a_part_of_the_price_in_two_to_the_twenty_second(
     sign: int, beyond: float, flags: str
 ) -> None:
     price = 2.0**22
-    bounds = dict.fromkeys(PRICES, price - sign * beyond)
-    assert flags_of(bar(**{**bounds, "open": price})) == [flags]
+    values: dict[str, Any] = {**dict.fromkeys(PRICES, price - sign * beyond), "open": price}
+    assert flags_of(bar(**values)) == [flags]
 
 
 def test_a_price_is_stale_from_the_fifth_equal_close_without_a_trade_on() -> None:
