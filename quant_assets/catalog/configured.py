@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     StringConstraints,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -67,13 +68,16 @@ class ConfiguredSymbol(BaseModel):
             raise ValueError("a symbol is made of letters, digits and . - ^ = & _ + $")
         return value
 
-    @field_validator("listed_on", "delisted_on", mode="before")
+    @field_validator("listed_on", "delisted_on", mode="wrap")
     @classmethod
-    def _day_is_no_number(cls, value: object) -> object:
-        # pydantic takes a number for seconds since 1970: 20130301 would be a day in August of that year.
-        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d.]+\s*", value):
-            raise ValueError(f"{short(value)} is no day; write year-month-day such as 2024-05-18")
-        return value
+    def _plain_day(cls, value: object, read: ValidatorFunctionWrapHandler) -> object:
+        try:
+            # pydantic takes a number for seconds since 1970: 20130301 would be a day in August of that year.
+            if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d.]+\s*", value):
+                raise ValueError
+            return read(value)
+        except ValueError:
+            raise ValueError(f"{short(value)} is no day; write year-month-day such as 2024-05-18") from None
 
     @field_validator("isin")
     @classmethod

@@ -130,8 +130,12 @@ def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: P
         ("US: [AAPL, {name: Apple}]\n", "entry 2"),
         ("US: [{symbol: ''}]\n", "symbol: Field required"),
         ("US: [A B]\n", "entry 1 ('A B'): symbol"),
-        ("US: [{symbol: AAPL, listed_on: 2024-02-30}]\n", "listed_on"),
-        ("US: [{symbol: AAPL, listed_on: soon}]\n", "listed_on"),
+        (
+            "US: [{symbol: AAPL, listed_on: 2024-02-30}]\n",
+            "listed_on: '2024-02-30' is no day; write year-month-day",
+        ),
+        ("US: [{symbol: AAPL, listed_on: soon}]\n", "listed_on: 'soon' is no day"),
+        ("US: [{symbol: AAPL, delisted_on: 15/03/2024}]\n", "delisted_on: '15/03/2024' is no day"),
         (
             "US: [{symbol: AAPL, listed_on: 2024-01-02, delisted_on: 2024-01-01}]\n",
             "delisted_on 2024-01-01 is before listed_on 2024-01-02",
