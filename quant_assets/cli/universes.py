@@ -124,6 +124,7 @@ def import_membership(
     from datetime import UTC, timedelta
 
     from quant_assets.catalog.membership_file import read_statement
+    from quant_assets.catalog.refresh import refreshable
     from quant_assets.catalog.universes_file import read_universes
     from quant_assets.exchanges import exchange
     from quant_assets.resources.object_store import claim
@@ -133,7 +134,13 @@ def import_membership(
 
     settings = load()
     exchanges = _exchanges(settings)
-    universes = {one.name: one for one in read_universes(settings.universe, list(exchanges.values()))}
+    listed = refreshable(read_universes(settings.universe, list(exchanges.values())))
+    universes = {one.name: one for one in listed}
+    if not universes:
+        raise UsageProblem(
+            f"--universe {universe}: the universe file (QUANT_ASSETS_UNIVERSE) lists symbols of exchanges, and "
+            "names no universe; docs/catalog.md shows how they are written"
+        )
     if universe not in universes:
         raise UsageProblem(
             f"--universe {universe}: the universe file has {', '.join(universes)} (correct one)"

@@ -309,3 +309,14 @@ def test_what_cannot_be_stated_is_refused(
         command("catalog", "import-membership", *arguments)
     assert str(refused.value).startswith(told)
     assert not (tmp_path / "home" / "store" / "universe_events").exists()
+
+
+def test_the_past_of_lists_that_are_no_universe_cannot_be_stated(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "past.csv").write_text(PAST)
+    (tmp_path / "universes.yaml").write_text("US: [AAPL]\nASX: [BHP.AX]\n")
+    with pytest.raises(QuantAssetsError, match="lists symbols of exchanges, and names no universe; "):
+        command(
+            *("catalog", "import-membership", "--universe", "configured", str(tmp_path / "past.csv")),
+            EXCHANGES="US,ASX",
+        )
+    assert not (tmp_path / "home" / "store").exists()
