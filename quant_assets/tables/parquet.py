@@ -21,6 +21,7 @@ from quant_assets.resources.object_store import (
     checksum,
     refuse_newer,
 )
+from quant_assets.tables.layout import RECORDS, UNIVERSES
 
 _FACTS = "quant_assets"
 
@@ -96,7 +97,7 @@ class Seal:
             raise self._damaged()
 
     def _damaged(self) -> ObjectDamaged:
-        return ObjectDamaged(f"{self._uri}: the bytes are not those that were written. {_REMEDY}")
+        return ObjectDamaged(f"{self._uri}: the bytes are not those that were written. {_remedy(self._uri)}")
 
 
 def verify(data: bytes, uri: str) -> None:
@@ -140,4 +141,14 @@ def read_table(store: ObjectStore, key: str) -> pl.DataFrame:
     return decode(store.get(key).data, store.uri(key))
 
 
-_REMEDY = "Remove the object and run the backfill of its partition again"
+def _remedy(uri: str) -> str:
+    """What to do about a damaged object: what records alone have learned is in no source and no other object."""
+    # The key is the end of the address: table/name, or table/exchange/year.
+    table = next((part for part in reversed(uri.split("/")[-3:-1]) if part in RECORDS), None)
+    if table == UNIVERSES:
+        return "Remove the object and run quant-assets refresh-universe"
+    if table is not None:
+        return (
+            "Bring the object back from a backup; where there is none, remove it, and its record begins anew"
+        )
+    return "Remove the object and run the backfill of its partition again"

@@ -68,6 +68,28 @@ def test_bytes_too_few_for_a_seal_are_damage(size: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("daily_prices/exchange=US/date=2024-05-17.parquet", "Remove the object and run the backfill of its"),
+        ("symbol_catalog.parquet", "Remove the object and run the backfill of its"),
+        ("universes/sp500.parquet", "Remove the object and run quant-assets refresh-universe"),
+        (
+            "universe_events/sp500.parquet",
+            "Bring the object back from a backup; where there is none, remove it",
+        ),
+        ("restatements/exchange=US/year=2024.parquet", "Bring the object back from a backup"),
+        ("quarantine/exchange=US.parquet", "Bring the object back from a backup"),
+    ],
+)
+def test_a_damaged_object_is_told_with_what_brings_it_back(key: str, remedy: str) -> None:
+    with pytest.raises(ObjectDamaged) as told:
+        verify(b"junk", f"gs://bucket/prefix/{key}")
+    assert str(told.value).startswith(
+        f"gs://bucket/prefix/{key}: the bytes are not those that were written. {remedy}"
+    )
+
+
+@pytest.mark.parametrize(
     ("by_symbol", "sizes"), [({"by_symbol": True}, [4_096] * 4 + [1]), ({}, [16_384, 1])]
 )
 def test_what_is_read_by_symbol_has_small_row_groups(by_symbol: dict[str, Any], sizes: list[int]) -> None:
