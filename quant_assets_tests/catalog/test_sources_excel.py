@@ -72,6 +72,9 @@ def test_the_first_sheet_is_taken_unless_one_is_named(ask: Ask, tmp_path: Path) 
     path = write(tmp_path / "a.xlsx", {"One": [["symbol"], ["AAPL"]], "Two": [["symbol"], ["IBM"]]})
     assert ask("US", kind="excel", path=str(path)) == [ConfiguredSymbol(symbol="AAPL")]
     assert ask("US", kind="excel", path=str(path), sheet="Two") == [ConfiguredSymbol(symbol="IBM")]
+    # As it is seen in Excel: blanks at the ends do not show, and capitals tell no two sheets apart.
+    path = write(tmp_path / "b.xlsx", {"One": [["symbol"], ["AAPL"]], "Two ": [["symbol"], ["IBM"]]})
+    assert ask("US", kind="excel", path=str(path), sheet="two") == [ConfiguredSymbol(symbol="IBM")]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def main() -> None:
         workbook = fastexcel.read_excel(sys.stdin.buffer.read())
         names = workbook.sheet_names
         if sheet is not None and sheet not in names:
+            # A name may end in a blank that nobody sees, and Excel takes capitals for the same.
+            wanted = sheet.strip().casefold()
+            sheet = next((name for name in names if name.strip().casefold() == wanted), sheet)
+        if sheet is not None and sheet not in names:
             answer: dict[str, object] = {"sheets": names}
         else:
             # From the first row on, so that rows have the numbers that Excel shows.
