@@ -83,7 +83,7 @@ def test_the_first_sheet_is_taken_unless_one_is_named(ask: Ask, tmp_path: Path) 
         ({"One": []}, {}, "a.xlsx, sheet 'One': nothing in it; correct `sheet`, or `skip`"),
         ({"One": [["symbol"], ["AAPL"]]}, {"skip": "2"}, "sheet 'One': nothing in it"),
         ({"One": [["symbol"]]}, {}, "sheet 'One': no row under the headers"),
-        ({"One": [], "Two": []}, {"sheet": "two"}, "there is no sheet 'two'; its sheets are 'One', 'Two'"),
+        ({"One": [], "Two": []}, {"sheet": "Tow"}, "there is no sheet 'Tow'; its sheets are 'One', 'Two'"),
         ({"One": [["Code"], ["A"]]}, {}, "sheet 'One': there is no column 'symbol'; its headers are 'Code'"),
         ({"One": [[], ["symbol"], ["A"], [], ["A"]]}, {}, "there twice: A (rows 3 and 5)"),
         ({"One": [["symbol"], ["A B"]]}, {}, "row 2: symbol 'A B': a symbol is made of letters"),
