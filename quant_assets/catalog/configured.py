@@ -172,11 +172,6 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
             ) from error
         if problem := misplacement(symbol, exchange):
             raise CatalogError(f"{file}: {problem}")
-        if symbol.currency is not None and symbol.currency not in exchange.currencies:
-            raise CatalogError(
-                f"{file}: {symbol.symbol}: {exchange.code} does not quote in {symbol.currency!r} "
-                f"(write one of {', '.join(exchange.currencies)}, or leave it out)"
-            )
         if symbol.symbol in seen:
             raise CatalogError(f"{file}: {symbol.symbol} stands twice under {exchange.code}; remove one")
         seen.add(symbol.symbol)
@@ -185,19 +180,23 @@ def _symbols(file: str, exchange: Exchange, entries: object) -> list[ConfiguredS
 
 
 def misplacement(entry: ConfiguredSymbol, exchange: Exchange) -> str | None:
-    """Why an entry's symbol cannot be one of the exchange, with the remedy; None when it can."""
+    """Why an entry cannot be one of the exchange, by symbol or currency, with the remedy; None when it can."""
     symbol = entry.symbol
-    if entry.asset_type.lower() == "index" and exchange.may_have_index(symbol):
-        return None
-    if not exchange.owns(symbol):
+    is_index = entry.asset_type.lower() == "index" and exchange.may_have_index(symbol)
+    if not is_index and not exchange.owns(symbol):
         suffixed = f" (its symbols end in {exchange.suffix!r})" if exchange.suffix else ""
         indexed = ", or, if it is an index with its sessions, write asset_type: index"
         return (
             f"{symbol} is no symbol of {exchange.code}{suffixed}; list it under its own exchange"
             f"{indexed if exchange.may_have_index(symbol) else ''}"
         )
-    if (spelled := exchange.yahoo_spelling(symbol)) != symbol:
+    if not is_index and (spelled := exchange.yahoo_spelling(symbol)) != symbol:
         return f"{symbol}: Yahoo spells it {spelled}; write that"
+    if entry.currency is not None and entry.currency not in exchange.currencies:
+        return (
+            f"{symbol}: {exchange.code} does not quote in {short(entry.currency)}; "
+            f"write one of {', '.join(exchange.currencies)}, or leave it out"
+        )
     return None
 
 

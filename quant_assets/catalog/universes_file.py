@@ -162,7 +162,7 @@ class _LongForm:
         seen: dict[str, int] = {}
         for at, entry in enumerate(symbols):
             place = ("universes", number, "source", "symbols", at)
-            if problem := misplaced(entry, exchange):
+            if problem := misplacement(entry, exchange):
                 raise self._wrong(place, f"{universe.name}: {problem}")
             if entry.symbol in seen:
                 first = self._line((*place[:-1], seen[entry.symbol]))
@@ -222,18 +222,6 @@ class _LongForm:
 
 
 _KEYS = ", ".join(Universe.model_fields)
-
-
-def misplaced(entry: ConfiguredSymbol, exchange: Exchange) -> str | None:
-    """Why an entry cannot be one of the exchange, by symbol or currency, with the remedy; None when it can."""
-    if problem := misplacement(entry, exchange):
-        return problem
-    if entry.currency is not None and entry.currency not in exchange.currencies:
-        return (
-            f"{entry.symbol}: {exchange.code} does not quote in {short(entry.currency)}; "
-            f"write one of {', '.join(exchange.currencies)}, or leave it out"
-        )
-    return None
 
 
 def _told(first: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quant_assets.cli.usage import UsageProblem, check_in_catalog, chosen_universes, read_symbols
+from quant_assets.cli.usage import UsageProblem, catalog_of, check_in_catalog, chosen_universes, read_symbols
 
 if TYPE_CHECKING:
     from quant_assets.exchanges import Exchange
@@ -39,22 +39,13 @@ class Selection:
         """The symbols selected, by the catalog of the store; none where all are. Raises UsageProblem."""
         import polars as pl
 
-        from quant_assets.resources.object_store import ObjectNotFound
-        from quant_assets.tables.layout import CATALOG, object_key
-        from quant_assets.tables.parquet import read_table
-
         if not self.universes:
             check_in_catalog(store, self.symbols, "--symbols", codes)
             return list(self.symbols)
         named = ", ".join(self.universes)
-        try:
-            catalog = read_table(store, object_key(CATALOG))
-        except ObjectNotFound as error:
-            raise UsageProblem(
-                f"{named}: {store.location} has no catalog yet: backfill a range first"
-            ) from error
+        catalog = catalog_of(store, codes, named)
         is_in = pl.any_horizontal(pl.col("universes").list.contains(name) for name in self.universes)
-        found = catalog.filter(pl.col("exchange").is_in(list(codes)) & is_in)["symbol"].to_list()
+        found = catalog.filter(is_in)["symbol"].to_list()
         if not found:
             raise UsageProblem(
                 f"{named}: the catalog has no symbol of it (`quant-assets refresh-universe --universe "

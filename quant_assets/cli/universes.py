@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,8 +61,7 @@ def refresh_universe(
     Without options all that are enabled. A source that fails, or has lost more constituents than
     QUANT_ASSETS_UNIVERSE_SHRINK allows, changes nothing of its universe: exit code 2.
     """
-    from quant_assets.catalog.refresh import apply_refresh, plan_refresh, refreshable
-    from quant_assets.catalog.sources import constituents
+    from quant_assets.catalog.refresh import apply_refresh, finder, plan_refresh, refreshable
     from quant_assets.catalog.universes_file import read_universes
     from quant_assets.resources.documents import Documents
     from quant_assets.resources.object_store import claim, is_claimed
@@ -80,12 +80,11 @@ def refresh_universe(
         claim(store, TOP_LEVEL)
     # Before anything is read: what others find later than this counts.
     now = settings.clock()
-    documents = Documents(settings)
-    planned = plan_refresh(
-        universes, wanted, lambda name: read_constituents(store, name),
-        lambda one, others: constituents(one, exchanges[one.exchange], documents, others),
-        settings.universe_shrink,
-    )  # fmt: skip
+    with closing(Documents(settings)) as documents:
+        planned = plan_refresh(
+            universes, wanted, lambda name: read_constituents(store, name),
+            finder(documents, exchanges.values()), settings.universe_shrink,
+        )  # fmt: skip
     if not as_json:
         for one in planned:
             _print_planned(one)

@@ -12,6 +12,8 @@ import typer
 from quant_assets.errors import QuantAssetsError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from quant_assets.catalog.universe import Universe
     from quant_assets.exchanges import Exchange
     from quant_assets.resources.object_store import ObjectStore
@@ -94,21 +96,25 @@ def check_in_catalog(
     store: ObjectStore, symbols: Collection[str], option: str, codes: Collection[str]
 ) -> None:
     """Refuses symbols that the store's catalog does not have under one of the exchanges. Raises UsageProblem."""
+    if symbols:
+        catalog = catalog_of(store, codes, f"{option} {','.join(symbols)}")
+        check_symbols(symbols, catalog["symbol"].to_list(), option)
+
+
+def catalog_of(store: ObjectStore, codes: Collection[str], asked: str) -> pl.DataFrame:
+    """The rows of the store's catalog that are of some exchanges. Raises UsageProblem, naming what was asked, where
+    there is no catalog."""
     import polars as pl
 
     from quant_assets.resources.object_store import ObjectNotFound
     from quant_assets.tables.layout import CATALOG, object_key
     from quant_assets.tables.parquet import read_table
 
-    if not symbols:
-        return
     try:
         catalog = read_table(store, object_key(CATALOG))
     except ObjectNotFound as error:
-        raise UsageProblem(
-            f"{option} {','.join(symbols)}: {store.location} has no catalog yet: backfill a range first"
-        ) from error
-    check_symbols(symbols, catalog.filter(pl.col("exchange").is_in(list(codes)))["symbol"].to_list(), option)
+        raise UsageProblem(f"{asked}: {store.location} has no catalog yet: backfill a range first") from error
+    return catalog.filter(pl.col("exchange").is_in(list(codes)))
 
 
 def chosen_universes(universes: Sequence[Universe], names: str | None, phase: int | None) -> list[str]:

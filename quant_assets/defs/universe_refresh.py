@@ -1,6 +1,7 @@
 """The refresh of universes as Dagster runs it: a job of its own, and what a catalog needs before it is made."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,14 +59,11 @@ def universes_job(rules: UniverseRules, owner: str) -> dg.JobDefinition:
                 context.log.info("the universe file lists its symbols itself: there is nothing to refresh")
                 return
             claim(home, TOP_LEVEL)
-            documents = Documents(source.settings())
-            try:
+            with closing(Documents(source.settings())) as documents:
                 planned = plan_refresh(
                     universes, wanted, lambda name: read_constituents(home, name),
                     finder(documents, rules.exchanges), rules.shrink,
                 )  # fmt: skip
-            finally:
-                documents.close()
             done = apply_refresh(home, planned, now)
         except (CatalogError, ObjectStoreError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -96,11 +94,8 @@ def refreshed_for_catalog(
     if not any(one.enabled for one in refreshable(universes)):
         return []
     claim(store, TOP_LEVEL)
-    documents = Documents(source.settings())
-    try:
+    with closing(Documents(source.settings())) as documents:
         return refresh_lacking(universes, store, finder(documents, rules.exchanges), rules.shrink, now)
-    finally:
-        documents.close()
 
 
 def troubles(done: Sequence[Planned]) -> list[str]:

@@ -143,7 +143,7 @@ def test_symbols_that_yaml_would_take_for_something_else_stay_symbols(written: P
         ("US: [{symbol: AAPL, sektor: Tech}]\n", "sektor"),
         (
             "US: [{symbol: AAPL, currency: AUD}]\n",
-            "AAPL: US does not quote in 'AUD' (write one of USD, or leave it out)",
+            "AAPL: US does not quote in 'AUD'; write one of USD, or leave it out",
         ),
         ("ASX: [{symbol: BHP.AX, currency: aud}]\n", "BHP.AX: ASX does not quote in 'aud'"),
         ("US: [[AAPL]]\n", "entry 1"),

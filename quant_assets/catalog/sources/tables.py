@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from quant_assets.catalog.configured import ConfiguredSymbol, short
+from quant_assets.catalog.configured import ConfiguredSymbol, misplacement, short
 from quant_assets.catalog.sources.failed import SourceFailed
 from quant_assets.catalog.universe import TableSource, Universe
-from quant_assets.catalog.universes_file import misplaced
 from quant_assets.exchanges import Exchange
 
 LONGEST_TEXT = 200
@@ -131,7 +130,7 @@ def _entry(
             field = str(first["loc"][0])
             told = f"{field} {short(symbol if field == 'symbol' else texts.get(field))}: {told}"
         raise failed(told, "correct the row, or the source") from error
-    if problem := misplaced(entry, exchange):
+    if problem := misplacement(entry, exchange):
         if exchange.suffix and not source.suffix and "." not in entry.symbol:
             raise failed(
                 f"{entry.symbol} has no suffix, {exchange.code}'s symbols end in {exchange.suffix}",
