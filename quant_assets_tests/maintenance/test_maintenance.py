@@ -236,7 +236,6 @@ def kill_at(source: ObjectStore, target: ObjectStore, objects: int) -> int:
     [
         ("local:from", "gcs:to", (60, 130, 210)),
         ("gcs:from", "local:to", (120,)),
-        ("gcs:from", "gcs:to", (90,)),
     ],
 )
 def test_a_killed_migration_is_continued_to_a_verified_end(
