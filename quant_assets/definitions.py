@@ -14,12 +14,12 @@ from quant_assets.defs.fill_run import rules_of
 from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
+from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
 from quant_assets.defs.sensors import (
     derived_tables_sensor,
     missing_sessions_sensor,
-    new_symbols_sensor,
     universe_sensor,
 )
 from quant_assets.defs.table_pages import with_places

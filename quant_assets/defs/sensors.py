@@ -1,33 +1,29 @@
 """Sensors: what changes in the world and in the store becomes runs.
 
 - `universe_file`: the list of symbols or a universe has changed, or a new day has begun: the catalog is made anew.
-- `new_symbols`: symbols new in the catalog get their history.
 - `missing_sessions`: what the schedules missed, and what is incomplete, is asked for again.
 - `derived_tables`: history, weekly bars and profiles follow the cells they rest on.
 
-All are on by default: none of them asks the source for anything but symbols that somebody has added to the list, and
-sessions of exchanges whose schedule somebody has turned on.
+The sensor of new symbols is a module of its own (`new_symbols`). All are on by default: none of them asks the source
+for anything but symbols that somebody has added to the list, and sessions of exchanges whose schedule somebody has
+turned on.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
 
 import dagster as dg
-import orjson
 
 from quant_assets.catalog.configured import CatalogError
 from quant_assets.catalog.lists import inputs_sha256
 from quant_assets.catalog.universes_file import read_universes
 from quant_assets.defs import automation, catch_up
 from quant_assets.defs.asset_checks import BLOCKING, check_key
+from quant_assets.defs.cursors import dumped, is_later, part, range_tags, read_cursor, skipped
 from quant_assets.defs.dagster_internals import (
-    RANGE_END_TAG,
-    RANGE_START_TAG,
     failed_partitions,
     schedules_on,
 )
@@ -37,13 +33,13 @@ from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.schedules import daily_schedule_name
 from quant_assets.defs.under_way import under_way
 from quant_assets.exchanges import Exchange, grid_weekdays
-from quant_assets.market.weeks import weekday, weekdays_of_cron
+from quant_assets.market.weeks import weekdays_of_cron
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStoreError
 from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, object_key
 from quant_assets.tables.lineage import inventory_stale
-from quant_assets.tables.parquet import read_facts, read_table
+from quant_assets.tables.parquet import read_facts
 
 CATALOG_HOUR = 5
 """The catalog is made anew every day from this hour (UTC) on, whether its list has changed or not."""
@@ -86,12 +82,12 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None, owner:
             made_of = None
         except ObjectStoreError as error:
             return dg.SkipReason(str(error))
-        cursor = _cursor(context)
+        cursor = read_cursor(context)
         if made_of == listed and cursor.get("day") is None:
             # Watched for the first time: what is there is as it should be, and the day's turn comes tomorrow.
-            return _skipped("the catalog is that of the list", {"day": str(day)})
+            return skipped("the catalog is that of the list", {"day": str(day)})
         if made_of == listed and cursor.get("day") == str(day):
-            return _skipped("the catalog is that of the list, and of today", {"day": str(day)})
+            return skipped("the catalog is that of the list, and of today", {"day": str(day)})
         try:
             # Only where there is something to make of it: a long list takes seconds to read.
             read_universes(universe, exchanges)
@@ -111,73 +107,10 @@ def universe_sensor(exchanges: Sequence[Exchange], universe: Path | None, owner:
         # The day counts as done when the run is requested; a changed list only when the catalog tells so.
         return dg.SensorResult(
             run_requests=[dg.RunRequest(tags={"quant_assets/universe": listed[:16]})],
-            cursor=_dumped({"day": str(day), "tries": retries.dump()}),
+            cursor=dumped({"day": str(day), "tries": retries.dump()}),
         )
 
     return universe_file
-
-
-def new_symbols_sensor(
-    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date, owner: str
-) -> dg.SensorDefinition:
-    """Requests the whole history of symbols that appear in the catalog, one run per exchange.
-
-    The symbols seen so far are the cursor. The first catalog it sees is taken as known: to have a whole universe
-    filled is for a person to ask for.
-    """
-    weekdays = weekdays_of_cron(grid_weekdays(exchanges))
-
-    @dg.sensor(
-        name="new_symbols",
-        jobs=list(jobs.values()),
-        minimum_interval_seconds=30,
-        default_status=_RUNNING,
-        owners=[owner],
-        description="Watches the catalog and backfills symbols that are new in it; other symbols' rows stay.",
-    )
-    def new_symbols(
-        context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
-    ) -> Answer:
-        try:
-            catalog = read_table(store.open(), object_key(CATALOG))
-        except ObjectNotFound:
-            return dg.SkipReason(f"no catalog yet: materialize {CATALOG}")
-        except ObjectStoreError as error:
-            return dg.SkipReason(str(error))
-        active = catalog.filter(catalog["is_active"])
-        symbols = set(active["symbol"])
-        seen = _seen(context)
-        if seen is None:
-            return dg.SensorResult(
-                skip_reason=dg.SkipReason(f"watching {len(symbols)} symbols from now on"),
-                cursor=_dumped(sorted(symbols)),
-            )
-        fresh = symbols - seen
-        if not fresh:
-            return dg.SkipReason(f"no symbol is new ({len(symbols)} known)")
-        requests: list[dg.RunRequest] = []
-        for exchange in exchanges:
-            new = sorted(set(active.filter(active["exchange"] == exchange.code)["symbol"]) & fresh)
-            last = exchange.calendar().last_session_over(clock.now(), exchange.delay)
-            while last is not None and last > start and weekday(last) not in weekdays:
-                # It has no partition (see `catch_up`), and a run over a range that ends with it would fail.
-                last -= timedelta(days=1)
-            if not new or last is None or last < start:
-                continue
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"{exchange.code}-{hashlib.sha256(','.join(new).encode()).hexdigest()[:16]}-{last}",
-                    job_name=jobs[exchange.code].name,
-                    run_config={"ops": {DAILY: {"config": {"symbols": new}}}},
-                    tags={
-                        **_range(daily_key(exchange.code, start), daily_key(exchange.code, last)),
-                        "quant_assets/new_symbols": str(len(new)),
-                    },
-                )
-            )
-        return dg.SensorResult(run_requests=requests, cursor=_dumped(sorted(symbols | seen)))
-
-    return new_symbols
 
 
 def missing_sessions_sensor(
@@ -204,7 +137,7 @@ def missing_sessions_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
     ) -> Answer:
         home, now = store.open(), clock.now()
-        cursor = _cursor(context)
+        cursor = read_cursor(context)
         on, working = schedules_on(context.instance), under_way(context.instance)
         requests: list[tuple[date, dg.RunRequest]] = []
         notes: list[str] = []
@@ -216,10 +149,10 @@ def missing_sessions_sensor(
             if work := working.on(DAILY, code):
                 notes.append(f"{code}: waits for {work}")
                 continue
-            known = _part(cursor, code)
+            known = part(cursor, code)
             try:
                 seen = catch_up.fingerprint(home, exchange, now)
-                if known.get("seen") == seen and "note" in known and _is_later(known.get("next"), now):
+                if known.get("seen") == seen and "note" in known and is_later(known.get("next"), now):
                     notes.append(f"{code}: {known['note']}")
                     continue
                 missing = catch_up.missing_sessions(home, exchange, start, now, weekdays)
@@ -248,9 +181,9 @@ def missing_sessions_sensor(
             }
         context.log.info("; ".join(notes))
         if not requests:
-            return _skipped("; ".join(notes), cursor)
+            return skipped("; ".join(notes), cursor)
         ordered = [request for _, request in sorted(requests, key=lambda found: found[0])]
-        return dg.SensorResult(run_requests=ordered, cursor=_dumped(cursor))
+        return dg.SensorResult(run_requests=ordered, cursor=dumped(cursor))
 
     return missing_sessions
 
@@ -272,13 +205,13 @@ def derived_tables_sensor(
         context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
     ) -> Answer:
         home, now, at = store.open(), clock.now(), datetime.now(UTC)
-        cursor = _cursor(context)
+        cursor = read_cursor(context)
         working = under_way(context.instance)
         failed: set[str] | None = None
         requests: list[dg.RunRequest] = []
         notes: list[str] = []
         for exchange in exchanges:
-            known = _part(cursor, exchange.code)
+            known = part(cursor, exchange.code)
             try:
                 seen = automation.fingerprint(home, exchange, now)
                 if known.get("fresh") == seen:
@@ -307,8 +240,8 @@ def derived_tables_sensor(
         if notes:
             context.log.info("; ".join(notes))
         if not requests:
-            return _skipped("; ".join(notes) or "all derived tables are as their cells", cursor)
-        return dg.SensorResult(run_requests=requests, cursor=_dumped(cursor))
+            return skipped("; ".join(notes) or "all derived tables are as their cells", cursor)
+        return dg.SensorResult(run_requests=requests, cursor=dumped(cursor))
 
     return derived_tables
 
@@ -318,52 +251,4 @@ def _request(job: str, keys: Sequence[str], asked_by: str) -> dg.RunRequest:
     tags = {"quant_assets/asked_by": asked_by}
     if len(keys) == 1:
         return dg.RunRequest(job_name=job, partition_key=keys[0], tags=tags)
-    return dg.RunRequest(job_name=job, tags={**tags, **_range(keys[0], keys[-1])})
-
-
-def _range(first: str, last: str) -> dict[str, str]:
-    return {RANGE_START_TAG: first, RANGE_END_TAG: last}
-
-
-def _cursor(context: dg.SensorEvaluationContext) -> dict[str, Any]:
-    """What the sensor has kept; nothing where it has kept nothing, or another version has."""
-    try:
-        value: object = orjson.loads(context.cursor or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _part(cursor: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What a sensor has kept of one exchange; nothing where another version has kept something else."""
-    value: object = cursor.get(name)
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _seen(context: dg.SensorEvaluationContext) -> set[str] | None:
-    """The symbols that a sensor has kept; None where it has kept none, or something else than a list of them."""
-    try:
-        value: object = orjson.loads(context.cursor or "null")
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in cast("list[object]", value)):
-        return None
-    return set(cast("list[str]", value))
-
-
-def _is_later(moment: object, now: datetime) -> bool:
-    """Whether a moment that a sensor has kept lies ahead; None is never, and what is no moment has passed."""
-    if moment is None:
-        return True
-    try:
-        return datetime.fromisoformat(str(moment)) > now
-    except (TypeError, ValueError):
-        return False
-
-
-def _skipped(reason: str, cursor: object) -> dg.SensorResult:
-    return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=_dumped(cursor))
-
-
-def _dumped(cursor: object) -> str:
-    return orjson.dumps(cursor).decode()
+    return dg.RunRequest(job_name=job, tags={**tags, **range_tags(keys[0], keys[-1])})

@@ -22,7 +22,7 @@ FORSAKEN = timedelta(hours=12)
 """A run that began so long ago and has not ended counts as killed: Dagster does not notice the end of a run's process
 where runs are processes of one machine (DefaultRunLauncher, and runs of the command line)."""
 
-_UNDER_WAY = [
+UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -50,7 +50,7 @@ class UnderWay:
 def under_way(instance: dg.DagsterInstance) -> UnderWay:
     """The runs and backfills that are queued or in progress on this instance."""
     work: dict[tuple[str, str | None], str] = {}
-    records = instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY))
+    records = instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY))
     forsaken = datetime.now(UTC) - FORSAKEN
     for record in records:
         run = record.dagster_run

@@ -106,6 +106,14 @@ class Wanted(Mapping[date, set[str]]):
             anywhere |= bits
         return set(self._symbols.of(anywhere))
 
+    def table(self) -> tuple[list[str], npt.NDArray[np.bool_]]:
+        """The symbols in order, and for each session (a row, in order) which of them (a column) are wanted."""
+        names = self._symbols.names
+        if not self._sessions:
+            return names, np.zeros((0, len(names)), dtype=bool)
+        bits = np.unpackbits(self._by_session(), axis=1, count=len(names), bitorder="little")
+        return names, bits.astype(bool)
+
     def sessions_of(self, symbol: str) -> list[date]:
         """The sessions in which a symbol is wanted, in order."""
         there = self._where(symbol)
