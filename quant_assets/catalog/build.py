@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.exchanges import Exchange
+from quant_assets.tables.listing_events import Standing, State
 
 CATALOG_SCHEMA = pl.Schema(
     {
@@ -26,10 +27,17 @@ CATALOG_SCHEMA = pl.Schema(
         "listed_on": pl.Date(),
         "delisted_on": pl.Date(),
         "is_active": pl.Boolean(),
+        "state": pl.String(),
+        "stated_delisting": pl.Date(),
+        "watched_until": pl.Date(),
     }
 )
 
 UNIVERSE = "configured"
+
+WATCHED = timedelta(days=14)
+"""So long a symbol that has left its universes is asked for: its last bars count, and whether it goes on trading
+tells if it was delisted. Not one that somebody took off a list of his own."""
 
 
 def build_catalog(
@@ -39,19 +47,23 @@ def build_catalog(
     today: date,
     members: Mapping[str, Mapping[str, Sequence[ConfiguredSymbol]]] | None = None,
     unknown: Collection[str] = (),
+    sourced: Collection[str] = (),
 ) -> pl.DataFrame:
-    """The catalog as of `today` (CATALOG_SCHEMA, by exchange and symbol).
+    """The catalog as of `today` (CATALOG_SCHEMA, by exchange and symbol), with what the lists say of each symbol.
 
     A symbol that left all lists stays, inactive, with the day it was last seen; `first_seen` never moves. Rows of
-    exchanges that are not in use now stay as they are.
+    exchanges that are not in use now stay as they are. What was learned of listings is added by `with_states`.
 
     Args:
         configured: the symbols of the list UNIVERSE, by exchange code.
         members: by exchange code, the constituents of universes by name. Of a symbol that is in several the first
             one that says something of it counts.
         unknown: universes of which nobody can say who is in them now; who was in them stays as it was.
+        sourced: universes of which a source says who is in them: what leaves them is watched (`WATCHED`).
     """
-    earlier = {} if previous is None else {row["symbol"]: row for row in previous.iter_rows(named=True)}
+    earlier = (
+        {} if previous is None else {row["symbol"]: row for row in _stated(previous).iter_rows(named=True)}
+    )
     rows: dict[str, dict[str, object]] = {}
     for exchange in exchanges:
         lists = {UNIVERSE: configured.get(exchange.code, ()), **(members or {}).get(exchange.code, {})}
@@ -72,12 +84,20 @@ def build_catalog(
                 "listed_on": entry.listed_on,
                 "delisted_on": entry.delisted_on,
                 "is_active": entry.delisted_on is None or entry.delisted_on >= today,
+                "state": _state(entry.delisted_on, today),
+                "stated_delisting": entry.delisted_on,
+                "watched_until": None,
             }
     in_use = {exchange.code for exchange in exchanges}
     for symbol, before in earlier.items():
         if symbol not in rows:
-            gone = before["exchange"] in in_use and not set(before["universes"]) & set(unknown)
-            rows[symbol] = {**before, "is_active": False, "universes": []} if gone else before
+            names = set(before["universes"])
+            if before["exchange"] not in in_use or names & set(unknown):
+                rows[symbol] = before
+                continue
+            rows[symbol] = {**before, "is_active": False, "universes": []}
+            if names & set(sourced):
+                rows[symbol]["watched_until"] = before["last_seen"] + WATCHED
     return pl.DataFrame(list(rows.values()), schema=CATALOG_SCHEMA, orient="row").sort("exchange", "symbol")
 
 
@@ -107,26 +127,86 @@ def _completed(first: ConfiguredSymbol, other: ConfiguredSymbol) -> ConfiguredSy
     return first.model_copy(update=more)
 
 
-def followed(catalog: pl.DataFrame, exchange: str) -> pl.DataFrame:
-    """An exchange's symbols with the dates between which a bar is expected: symbol, listed_on, delisted_on; and what
-    the list states of them: stated_delisting, currency.
+def with_states(catalog: pl.DataFrame, standing: Mapping[str, Standing], exchange: str) -> pl.DataFrame:
+    """`catalog` with the states that the ledger of an exchange leaves its symbols in (others are active), and the
+    last trading day of those that are delisted. What is stated counts before that."""
+    known = {
+        symbol: (one.state.value, one.since if one.state is State.DELISTED else None)
+        for symbol, one in standing.items()
+    }
+    learned = pl.DataFrame(
+        [(symbol, *told) for symbol, told in known.items()],
+        schema={"symbol": pl.String, "_state": pl.String, "_last": pl.Date},
+        orient="row",
+    )
+    ours = (pl.col("exchange") == exchange) & pl.col("stated_delisting").is_null()
+    gone = pl.col("_last").is_not_null()
+    return (
+        catalog.join(learned, on="symbol", how="left", maintain_order="left")
+        .with_columns(
+            state=pl.when(ours).then(pl.coalesce("_state", pl.lit(State.ACTIVE.value))).otherwise("state"),
+            delisted_on=pl.when(ours).then("_last").otherwise("delisted_on"),
+            is_active=pl.when(ours & gone).then(statement=False).otherwise("is_active"),
+        )
+        .select(CATALOG_SCHEMA.names())
+    )
 
-    A symbol that left the list is expected through the day it was last seen there.
+
+def followed(catalog: pl.DataFrame, exchange: str) -> pl.DataFrame:
+    """An exchange's symbols with the dates between which a bar is expected by the lists: symbol, listed_on,
+    delisted_on; and what is stated of them: stated_delisting, currency. `with_learned` adds what was learned.
+
+    A symbol that left the list is expected through the day it was last seen there, or through the day until which it
+    is watched.
     """
     return (
-        catalog.filter(pl.col("exchange") == exchange)
+        _stated(catalog)
+        .filter(pl.col("exchange") == exchange)
         .select(
             "symbol",
             "listed_on",
-            pl.when(pl.col("is_active") | pl.col("delisted_on").is_not_null())
-            .then(pl.col("delisted_on"))
-            .otherwise(pl.col("last_seen"))
+            pl.when(_LEFT)
+            .then(pl.coalesce("watched_until", "last_seen"))
+            .otherwise("stated_delisting")
             .alias("delisted_on"),
-            pl.col("delisted_on").alias("stated_delisting"),
+            "stated_delisting",
             "currency",
         )
         .sort("symbol")
     )
+
+
+_LEFT = (
+    ~pl.col("is_active")
+    & pl.col("stated_delisting").is_null()
+    & (pl.col("universes").list.len() == 0).fill_null(value=True)
+)
+"""Of `_stated`: whether a symbol has left all lists."""
+
+
+def left_lists(catalog: pl.DataFrame) -> dict[str, date]:
+    """The symbols that have left all lists, and the last day on which they stood in one."""
+    return dict(_stated(catalog).filter(_LEFT).select("symbol", "last_seen").iter_rows())
+
+
+def expected_through(catalog: pl.DataFrame) -> dict[str, date]:
+    """Of the symbols that have left all lists the last day on which a bar is expected."""
+    left = _stated(catalog).filter(_LEFT)
+    return dict(left.select("symbol", pl.coalesce("watched_until", "last_seen")).iter_rows())
+
+
+def _stated(catalog: pl.DataFrame) -> pl.DataFrame:
+    """A catalog with what is stated in `delisted_on` and `stated_delisting`; those of earlier releases knew no other
+    date."""
+    have = catalog.columns
+    lacking = [pl.lit(None, kind).alias(name) for name, kind in CATALOG_SCHEMA.items() if name not in have]
+    if "stated_delisting" not in catalog.columns:
+        return catalog.with_columns(lacking).with_columns(stated_delisting="delisted_on")
+    return catalog.with_columns(lacking).with_columns(delisted_on="stated_delisting")
+
+
+def _state(stated: date | None, today: date) -> str:
+    return (State.ACTIVE if stated is None or stated >= today else State.DELISTED).value
 
 
 def _only(currencies: Sequence[str]) -> str | None:

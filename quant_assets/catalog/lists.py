@@ -31,6 +31,8 @@ class CatalogLists:
     )
     unknown: set[str] = field(default_factory=set[str])
     """The enabled universes that were never refreshed on their exchange."""
+    sourced: set[str] = field(default_factory=set[str])
+    """The enabled universes whose symbols a source tells, and not the file."""
 
 
 def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
@@ -43,6 +45,8 @@ def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
     for universe in sorted(universes, key=lambda one: not isinstance(one.source, StaticSource)):
         if not universe.enabled:
             continue
+        if not isinstance(universe.source, StaticSource):
+            lists.sourced.add(universe.name)
         if isinstance(universe.source, StaticSource):
             symbols: Sequence[ConfiguredSymbol] = universe.source.symbols
         elif (stored := _standing(store, universe)) is not None:

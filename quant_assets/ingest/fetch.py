@@ -45,6 +45,8 @@ class Fetched:
     answered: dict[str, date] = field(default_factory=dict[str, date])
     """The symbols that were answered with data, and the first day that the answer reaches back to."""
     first_trade: dict[str, date] = field(default_factory=dict[str, date])
+    bars_after: dict[str, date] = field(default_factory=dict[str, date])
+    """Per symbol that is expected no more, without anybody having stated so: its first bar since."""
     outcomes: Counter[str] = field(default_factory=Counter[str])
     refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFUSALS_SCHEMA))
     held: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CLAIM_SCHEMA))
@@ -88,6 +90,7 @@ class _Fetching:
         self._context, self._plan, self._clock = context, plan, context.clock
         self._exchange, self._source = context.exchange, context.source
         self._listings, self._decisions = _stated(listings), decisions
+        self._ended = _ended(listings)
         stored = StoredRows(context.store, context.code, plan)
         self._fetched = Fetched(spill, stored, ask_again=self._once_more)
         self._starts = plan.starts()
@@ -178,6 +181,12 @@ class _Fetching:
                     self._miss(session, symbol, NO_BAR, f"no bar: first traded on {first}")
         if result.outcome is Outcome.OK:
             self._fetched.answered[symbol] = self._starts[symbol] - LEAD
+            if (ended := self._ended.get(symbol)) is not None:
+                later = answer.rows.filter(pl.col("date") > ended, pl.col("close").is_not_null())[
+                    "date"
+                ].min()
+                if isinstance(later, date):
+                    self._fetched.bars_after[symbol] = later
             for run in answer.runs:
                 for session in due.intersection(run.sessions):
                     dropped = result.dropped.get(session)
@@ -295,6 +304,14 @@ def _currencies(listings: pl.DataFrame) -> dict[str, str]:
     if "currency" not in listings.columns:
         return {}
     return dict(listings.filter(pl.col("currency").is_not_null()).select("symbol", "currency").iter_rows())
+
+
+def _ended(listings: pl.DataFrame) -> dict[str, date]:
+    """The last days of listings that nobody has stated."""
+    if "stated_delisting" not in listings.columns:
+        return {}
+    ended = listings.filter(pl.col("delisted_on").is_not_null(), pl.col("stated_delisting").is_null())
+    return dict(ended.select("symbol", "delisted_on").iter_rows())
 
 
 def _stated(listings: pl.DataFrame) -> pl.DataFrame:

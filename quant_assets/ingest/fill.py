@@ -32,7 +32,7 @@ from quant_assets.market.listed import Listed
 from quant_assets.resources.object_store import claim
 from quant_assets.tables.fetch_reports import write_report
 from quant_assets.tables.layout import DAILY, TOP_LEVEL
-from quant_assets.tables.listing_events import learn_first_trades, with_learned
+from quant_assets.tables.listing_events import learn_first_trades, learn_reactivations, with_learned
 from quant_assets.tables.manifest import Entry, Expected, Manifest, stamped
 from quant_assets.tables.quarantine import (
     Decision,
@@ -176,6 +176,7 @@ class _Filling:
         started = time.perf_counter()
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(self._store, self._code, self._catalog, fetched.first_trade, self._clock())
+        learn_reactivations(self._store, self._code, fetched.bars_after, self._clock())
         in_doubt = pl.concat([of_rules(fetched.refused), fetched.held, found.held])
         held = hold(self._store, self._code, in_doubt, fetched.facts, self._context.run, self._clock().date())
         report.quarantined, report.claimed = held.new, len(held.ids)

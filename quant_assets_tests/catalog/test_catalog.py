@@ -201,6 +201,9 @@ def test_a_first_catalog_has_what_the_list_says() -> None:
         "listed_on": date(1962, 1, 2),
         "delisted_on": None,
         "is_active": True,
+        "state": "active",
+        "stated_delisting": None,
+        "watched_until": None,
     }
     assert (row(catalog, "BHP.AX")["name"], row(catalog, "BHP.AX")["currency"]) == ("BHP.AX", "AUD")
 
@@ -320,7 +323,7 @@ def test_what_is_learned_is_appended_and_fills_only_what_is_unknown(tmp_path: Pa
     learn_first_trades(store, "US", LISTINGS, {"B": DAY, "A": DAY}, NOW)
     events = read_events(store, "US")
     assert events.schema == LISTING_EVENTS_SCHEMA
-    assert events.drop("evidence").rows() == [("A", "first_trade", DAY, NOW)]
+    assert events.drop("evidence", "confidence").rows() == [("A", "first_trade", DAY, NOW)]
     assert with_learned(store, "US", LISTINGS)["listed_on"].to_list() == [DAY, date(2000, 1, 3), None]
     assert with_learned(store, "ASX", LISTINGS).equals(LISTINGS)
 

@@ -54,12 +54,14 @@ def test_only_first_trades_that_nobody_knows_are_appended(store: LocalObjectStor
         {"symbol": ["A", "B", "C"], "listed_on": [DAY, None, None]},
         schema={"symbol": pl.String, "listed_on": pl.Date},
     )
-    other = [("C", "renamed", DAY, "somebody said so", NOW)]
+    other = [("C", "renamed", DAY, "somebody said so", "stated", NOW)]
     store.put(events_key("US"), encode(pl.DataFrame(other, schema=LISTING_EVENTS_SCHEMA, orient="row"), {}))
     learn_first_trades(store, "US", catalog, {"C": DAY, "B": GONE, "A": GONE}, NOW)
     assert read_events(store, "US").rows() == [
-        *other, ("B", "first_trade", GONE, TOLD, NOW), ("C", "first_trade", DAY, TOLD, NOW),
-    ]  # fmt: skip
+        *other,
+        ("B", "first_trade", GONE, TOLD, "stated", NOW),
+        ("C", "first_trade", DAY, TOLD, "stated", NOW),
+    ]
     assert with_learned(store, "US", catalog)["listed_on"].to_list() == [DAY, GONE, DAY]
     before = store.head(events_key("US"))
     learn_first_trades(store, "US", catalog, {"C": DAY, "A": GONE}, NOW)
