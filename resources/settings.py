@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from quant_assets.errors import QuantAssetsError
 
 PREFIX = "QUANT_ASSETS_"
+TRIAL_RUNS = "trial-runs"
+"""The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
 _NOT_SHOWN = ("source_url",)
 _ADDRESS = "write http://host[:port] or https://host[:port], with a path if need be, and nothing after it"
 
@@ -44,6 +47,11 @@ class Settings(BaseSettings):
     universe_shrink: float = Field(default=10.0, ge=0, le=100)
     """Percent of a universe's constituents that one refresh may lose; of a source that has lost more nothing is
     taken."""
+    discovery: Literal["off", "propose", "automatic"] = "off"
+    """What the weekly look at all listings of the exchanges does: nothing, propose those that stand in no list, or
+    follow them at once."""
+    discovery_types: Annotated[tuple[Literal["equity", "etf"], ...], NoDecode] = ("equity",)
+    """The types of assets that it looks for, comma-separated in the environment."""
     start: date = date(2000, 1, 3)
     """First day of the partition grid, and of a new symbol's history."""
     source_url: str = ""
@@ -77,7 +85,9 @@ class Settings(BaseSettings):
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
-    @field_validator("exchanges", mode="before")
+    _trial: str | None = PrivateAttr(default=None)
+
+    @field_validator("exchanges", "discovery_types", mode="before")
     @classmethod
     def _split_codes(cls, value: object) -> object:
         if isinstance(value, str):
@@ -89,6 +99,13 @@ class Settings(BaseSettings):
     def _some_exchange(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("name at least one exchange, e.g. ASX,US")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("discovery_types")
+    @classmethod
+    def _some_type(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one type, equity or etf")
         return tuple(dict.fromkeys(value))
 
     @field_validator("min_coverage", mode="before")
@@ -174,15 +191,31 @@ class Settings(BaseSettings):
         """The store's location with the default filled in."""
         return self.store or str(self.home.absolute() / "store")
 
+    def for_trial(self, store: str) -> Settings:
+        """These settings on another store of the same home, for a trial.
+
+        Dagster's folder and that of runs are apart, so that no cell of the trial shows as made in the home's own
+        store. The pace is one for both: the source sees them as one.
+        """
+        trial = self.model_copy(update={"store": store})
+        trial._trial = hashlib.sha256(store.encode()).hexdigest()[:12]
+        return trial
+
+    @property
+    def _kept(self) -> Path:
+        """The folder of what goes with the store and does not lie in it."""
+        home = self.home.absolute()
+        return home / TRIAL_RUNS / self._trial if self._trial else home
+
     @property
     def dagster_home(self) -> Path:
         """Dagster's own folder (runs, events, schedules)."""
-        return self.home.absolute() / "dagster"
+        return self._kept / "dagster"
 
     @property
     def spill_folder(self) -> Path:
         """Where a fill keeps rows between fetching and writing them."""
-        return self.home.absolute() / "cache" / "spill"
+        return self._kept / "cache" / "spill"
 
     def clock(self) -> datetime:
         """The present moment, UTC."""

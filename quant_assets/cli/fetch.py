@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quant_assets.cli.selection import Selection, select
+from quant_assets.cli.this_call import LocalOption, StoreOption, WorkersOption
 from quant_assets.cli.usage import (
     PhaseOption,
     UniverseOption,
@@ -64,6 +65,9 @@ def backfill(
     missing: Annotated[
         bool, typer.Option("--missing", help="Heals what `gaps` lists: days never asked for, and holes.")
     ] = False,
+    store: StoreOption = None,
+    use_local: LocalOption = False,
+    max_workers: WorkersOption = None,
 ) -> None:
     """Fills an exchange's cells of a range as one Dagster run, and what is derived from them."""
     from quant_assets.ingest.plan import Mode
@@ -102,6 +106,9 @@ def update_daily(
     ] = None,
     universe: UniverseOption = None,
     phase: PhaseOption = None,
+    store: StoreOption = None,
+    use_local: LocalOption = False,
+    max_workers: WorkersOption = None,
 ) -> None:
     """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it."""
 
@@ -174,7 +181,12 @@ def _days(first: date, last: date) -> list[date]:
 
 
 def sweep(
-    exchange: ExchangeOption = None, universe: UniverseOption = None, phase: PhaseOption = None
+    exchange: ExchangeOption = None,
+    universe: UniverseOption = None,
+    phase: PhaseOption = None,
+    store: StoreOption = None,
+    use_local: LocalOption = False,
+    max_workers: WorkersOption = None,
 ) -> None:
     """Compares the whole history of today's slice of symbols with the source; restatements are recorded and taken."""
     from quant_assets.cli.console import progress

@@ -31,10 +31,11 @@ class UsageProblem(QuantAssetsError, ValueError):
 
 
 def load() -> Settings:
-    """The settings of this process. Raises SettingsError."""
+    """The settings of this process, with what this call's options set. Raises SettingsError, UsageProblem."""
+    from quant_assets.cli.this_call import with_options
     from quant_assets.resources.settings import load_settings
 
-    return load_settings()
+    return with_options(load_settings())
 
 
 def chosen(code: str | None, settings: Settings) -> list[Exchange]:
