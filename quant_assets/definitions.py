@@ -10,6 +10,8 @@ from quant_assets.defs.assets.price_history import make_price_history
 from quant_assets.defs.assets.symbol_catalog import make_symbol_catalog
 from quant_assets.defs.assets.symbol_profiles import make_symbol_profiles
 from quant_assets.defs.assets.weekly_prices import make_weekly_prices
+from quant_assets.defs.discovery import discovery_job, discovery_schedule
+from quant_assets.defs.discovery import rules_of as discovery_rules_of
 from quant_assets.defs.fill_run import rules_of
 from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
@@ -50,6 +52,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     tables = table_jobs(owner)
     universes = UniverseRules(settings.universe, exchanges, settings.universe_shrink)
     refresh = universes_job(universes, owner)
+    discovery = discovery_job(universes, discovery_rules_of(settings), owner)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days, owner)
     store = StoreResource(
         location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
@@ -70,6 +73,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *sweeps.values(),
             *verify_jobs(exchanges, rules, owner),
             refresh,
+            discovery,
         ],
         schedules=[
             *(
@@ -78,6 +82,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             ),
             *(sweep_schedule(exchange, sweeps[exchange.code], owner) for exchange in exchanges),
             universes_schedule(refresh, owner),
+            discovery_schedule(discovery, settings),
         ],
         sensors=[
             universe_sensor(exchanges, settings.universe, owner),

@@ -1,4 +1,5 @@
-"""What a catalog is made of: the symbols that the universe file lists, and the stored constituents of universes."""
+"""What a catalog is made of: the symbols that the universe file lists, the stored constituents of universes, and what
+was discovered and accepted."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from quant_assets.catalog.build import UNIVERSE
+from quant_assets.catalog.build import DISCOVERED_UNIVERSE, UNIVERSE
 from quant_assets.catalog.configured import ConfiguredSymbol, universe_sha256
 from quant_assets.catalog.refresh import Find, Planned, apply_refresh, plan_refresh, refreshable, symbols_of
 from quant_assets.catalog.universe import StaticSource, Universe
 from quant_assets.catalog.universes_file import read_universes
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.object_store import ObjectStore
+from quant_assets.tables.discovered import followed_listings, followed_sha256
 from quant_assets.tables.universes import StoredUniverse, constituents_sha256, read_constituents
 
 
@@ -36,10 +38,33 @@ class CatalogLists:
 
 
 def lists_of(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
-    """What the enabled universes list: the file's own lists as they are written, the others as last refreshed.
+    """What the enabled universes list: the file's own lists as they are written, the others as last refreshed; and
+    last, on each exchange, what was discovered and accepted.
 
     Raises ObjectDamaged, StoreUnavailable.
     """
+    lists = _listed_by_universes(universes, store)
+    for code, accepted in followed_listings(store).items():
+        lists.members.setdefault(code, {})[DISCOVERED_UNIVERSE] = symbols_of(accepted)
+    return lists
+
+
+def known_symbols(universes: Iterable[Universe], store: ObjectStore) -> dict[str, set[str]]:
+    """By exchange code, the symbols that stand in a list of the enabled universes.
+
+    Raises ObjectDamaged, StoreUnavailable.
+    """
+    lists = _listed_by_universes(universes, store)
+    known: dict[str, set[str]] = {}
+    for code, entries in lists.configured.items():
+        known.setdefault(code, set()).update(entry.symbol for entry in entries)
+    for code, members in lists.members.items():
+        known.setdefault(code, set()).update(entry.symbol for some in members.values() for entry in some)
+    return known
+
+
+def _listed_by_universes(universes: Iterable[Universe], store: ObjectStore) -> CatalogLists:
+    """What the enabled universes list. Raises ObjectDamaged, StoreUnavailable."""
     lists = CatalogLists()
     # What a person has written of a symbol counts before what a source says.
     for universe in sorted(universes, key=lambda one: not isinstance(one.source, StaticSource)):
@@ -73,7 +98,8 @@ def inputs_sha256(
     store: ObjectStore,
     universes: Iterable[Universe] | None = None,
 ) -> str:
-    """Hash of what a catalog is made of: of the file's text, and of what is stored of its universes.
+    """Hash of what a catalog is made of: of the file's text, of what is stored of its universes, and of what was
+    discovered and accepted.
 
     `universes`: what the file says, where it has been read already.
 
@@ -81,9 +107,13 @@ def inputs_sha256(
     """
     text = universe_sha256(path)
     names = _stored_lists(path, tuple(exchanges), text) if universes is None else _not_in_file(universes)
-    if not names:
+    # No universe of the file has an equals sign in its name.
+    used = {one.code for one in exchanges}
+    accepted = {f"exchange={code}": sha for code, sha in followed_sha256(store).items() if code in used}
+    if not names and not accepted:
         return text
-    told = "".join(f"{name} {constituents_sha256(store, name)}\n" for name in names)
+    hashes = {**{name: constituents_sha256(store, name) for name in names}, **accepted}
+    told = "".join(f"{name} {sha}\n" for name, sha in hashes.items())
     return hashlib.sha256(f"{text}\n{told}".encode()).hexdigest()
 
 

@@ -253,7 +253,7 @@ def frame_of(symbols: Iterable[ConfiguredSymbol]) -> pl.DataFrame:
 
 
 def symbols_of(constituents: pl.DataFrame) -> list[ConfiguredSymbol]:
-    """Stored constituents as a source gives them."""
+    """Stored constituents, or some of their columns, as a source gives them."""
     # They were checked when they were found.
     return [
         ConfiguredSymbol.model_construct(None, **{**row, "name": row["name"] or ""})

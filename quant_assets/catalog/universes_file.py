@@ -16,7 +16,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
-from quant_assets.catalog.build import UNIVERSE
+from quant_assets.catalog.build import DISCOVERED_UNIVERSE, UNIVERSE
 from quant_assets.catalog.configured import (
     CatalogError,
     ConfiguredSymbol,
@@ -97,6 +97,11 @@ class _LongForm:
         universes = [self._universe(number, entry) for number, entry in enumerate(cast("list[Any]", entries))]
         numbers: dict[str, int] = {}
         for number, universe in enumerate(universes):
+            if universe.name.lower() == DISCOVERED_UNIVERSE:
+                raise self._wrong(
+                    ("universes", number, "name"),
+                    f"{universe.name} is the list of what was discovered and accepted; write another name",
+                )
             # The name becomes a file's, and not every file system tells SP500 from sp500.
             for name, earlier in numbers.items():
                 if name.lower() == universe.name.lower():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 _SENTENCES = ("reason", "rule")
 _WIDE = 180
+_MOST_SYMBOLS = 20
 
 
 def gathered(
@@ -69,3 +70,9 @@ def show(table: pl.DataFrame, as_json: bool, empty: str) -> None:
     for row in table.iter_rows():
         shown.add_row(*("" if value is None else str(value) for value in row))
     Console(width=max(console.width, _WIDE), highlight=False, markup=False).print(shown)
+
+
+def named(symbols: Sequence[str]) -> str:
+    """Some symbols in a line, the first of them where there are many."""
+    more = len(symbols) - _MOST_SYMBOLS
+    return ", ".join(symbols[:_MOST_SYMBOLS]) + (f" and {more} more (--json lists them)" if more > 0 else "")

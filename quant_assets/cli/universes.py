@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quant_assets.cli.tables import JsonOption
+from quant_assets.cli import discovery
+from quant_assets.cli.tables import JsonOption, named
 from quant_assets.cli.usage import (
     PhaseOption,
     UniverseOption,
@@ -35,7 +36,6 @@ _commands = typer.Typer(
     help="What is known of symbols and universes beside what their sources say.",
     rich_markup_mode=None,
 )
-_MOST_SYMBOLS = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -43,11 +43,7 @@ def register(app: typer.Typer) -> None:
     app.command("refresh-universe")(refresh_universe)
     app.add_typer(_commands, name="catalog")
     _commands.command("import-membership")(import_membership)
-
-
-@_commands.callback()
-def _group() -> None:
-    """Without it, a group of one command would be that command."""
+    discovery.register(_commands)
 
 
 def refresh_universe(
@@ -188,17 +184,12 @@ def _print_planned(one: Planned) -> None:
         say(f"  {' '.join(one.reason.split())}")
     # All of a new universe has joined.
     if one.joined and one.status is not Status.NEW:
-        say(f"  joined: {_named(one.joined)}")
+        say(f"  joined: {named(one.joined)}")
     if one.left:
-        say(f"  left: {_named(one.left)}")
+        say(f"  left: {named(one.left)}")
     if one.changed:
         changed = [f"{symbol} ({', '.join(names)})" for symbol, names in one.changed.items()]
-        say(f"  changed: {_named(changed)}")
-
-
-def _named(symbols: Sequence[str]) -> str:
-    more = len(symbols) - _MOST_SYMBOLS
-    return ", ".join(symbols[:_MOST_SYMBOLS]) + (f" and {more} more (--json lists them)" if more > 0 else "")
+        say(f"  changed: {named(changed)}")
 
 
 def _summary(done: Sequence[Planned], dry_run: bool) -> str:

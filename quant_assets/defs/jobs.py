@@ -1,7 +1,7 @@
 """Jobs: one per exchange for the day's prices, and those that refresh what is made from them.
 
 The jobs that look after what is stored already (sweep, verify) are in `maintenance_jobs`, the one that refreshes
-universes in `universe_refresh`.
+universes in `universe_refresh`, the one that discovers listings in `discovery`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ EXCHANGE_TAG = "quant_assets/exchange"
 
 REFRESH_JOB = "refresh_universes"
 """The name of the job that refreshes all enabled universes (`universe_refresh`)."""
+
+DISCOVERY_JOB = "discover_listings"
+"""The name of the job that looks for listings that stand in no list (`discovery`)."""
 
 Job = UnresolvedAssetJobDefinition
 

@@ -32,9 +32,10 @@ EXPECTED = "expected_symbols"
 REQUESTED = "requested"
 UNIVERSES = "universes"
 UNIVERSE_EVENTS = "universe_events"
+DISCOVERED = "discovered_listings"
 
 RECORDS = (
-    EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED, RESTATEMENTS, UNIVERSES,
+    DISCOVERED, EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED, RESTATEMENTS, UNIVERSES,
     UNIVERSE_EVENTS,
 )  # fmt: skip
 """What is kept beside the tables: what runs have learned, decided and done. It cannot be derived from anything."""
@@ -52,13 +53,14 @@ READ_ONCE = (
 )
 """What one run reads at most once. Not the cells and histories, which are large; not the ledgers, of which what
 others have recorded meanwhile counts."""
-LISTED_ONCE = tuple(f"{name}/" for name in (*TIME_DIMENSION, MANIFEST))
+LISTED_ONCE = tuple(f"{name}/" for name in (*TIME_DIMENSION, MANIFEST, DISCOVERED))
 """What one run lists at most once."""
 
 _EXCHANGE = r"exchange=(?P<exchange>[A-Z][A-Z0-9]{0,11})"
 _YEAR = r"year=(?P<year>\d{4})"
 _UNIVERSE = r"(?P<universe>[A-Za-z0-9_-]+)"
 _RECORD_FORMS = {
+    DISCOVERED: rf"{_EXCHANGE}\.parquet",
     EXPECTED: rf"{_EXCHANGE}/[0-9a-f]{{64}}\.json",
     FETCH_REPORTS: rf"{_EXCHANGE}/\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{6}}Z-[^/]+\.json",
     LISTING_EVENTS: rf"{_EXCHANGE}\.parquet",
@@ -146,6 +148,11 @@ def quarantine_key(exchange: str) -> str:
 def events_key(exchange: str) -> str:
     """Where an exchange's listing events are kept."""
     return f"{LISTING_EVENTS}/exchange={exchange}.parquet"
+
+
+def discovered_key(exchange: str) -> str:
+    """Where it is kept what was discovered on an exchange, and decided about it."""
+    return f"{DISCOVERED}/exchange={exchange}.parquet"
 
 
 def universe_key(universe: str) -> str:

@@ -31,12 +31,16 @@ def test_the_definitions_hold_every_table_job_schedule_and_sensor(platform: Plat
         "symbol_catalog", "daily_prices", "price_history", "weekly_prices", "symbol_profiles",
         "exchange_profiles",
     }  # fmt: skip
-    assert {"daily_prices_us", "daily_prices_asx", "weekly_prices_job", "refresh_universes"} <= set(
-        repository.job_names
-    )
+    assert {
+        "daily_prices_us",
+        "daily_prices_asx",
+        "weekly_prices_job",
+        "refresh_universes",
+        "discover_listings",
+    } <= set(repository.job_names)
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "daily_prices_us_after_close", "daily_prices_asx_after_close", "sweep_us_nightly", "sweep_asx_nightly",
-        "refresh_universes_weekly",
+        "refresh_universes_weekly", "discover_listings_weekly",
     }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} >= {"new_symbols", "derived_tables"}
 

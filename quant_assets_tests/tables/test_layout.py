@@ -9,6 +9,7 @@ import pytest
 from quant_assets.tables.layout import (
     CATALOG,
     DAILY,
+    DISCOVERED,
     EXCHANGES,
     EXPECTED,
     FETCH_REPORTS,
@@ -29,6 +30,7 @@ from quant_assets.tables.layout import (
     WEEKLY,
     after_year,
     described_table,
+    discovered_key,
     events_key,
     exchange_of,
     expected_key,
@@ -64,6 +66,7 @@ KEYS = {
     ledger_key(REPLACED, "US", 2024): (REPLACED, "US", 2024),
     quarantine_key("US"): (QUARANTINE, "US", None),
     events_key("US"): (LISTING_EVENTS, "US", None),
+    discovered_key("US"): (DISCOVERED, "US", None),
     requested_key("US"): (REQUESTED, "US", None),
     report_key("US", STARTED, "the first run of all"): (FETCH_REPORTS, "US", None),
     expected_key("US", "0a" * 32): (EXPECTED, "US", None),
