@@ -217,6 +217,12 @@ class Settings(BaseSettings):
         """Where a fill keeps rows between fetching and writing them."""
         return self._kept / "cache" / "spill"
 
+    @property
+    def answers_folder(self) -> Path:
+        """Where a fill keeps answers until their cells are written; apart for each address that is asked."""
+        asked = hashlib.sha256(self.source_url.encode()).hexdigest()[:8] if self.source_url else "yahoo"
+        return self.home.absolute() / "cache" / "answers" / asked
+
     def clock(self) -> datetime:
         """The present moment, UTC."""
         return self.now.astimezone(UTC) if self.now else datetime.now(UTC)

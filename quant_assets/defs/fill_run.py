@@ -34,7 +34,12 @@ _UNDER_WAY = "under way "
 def rules_of(settings: Settings) -> dict[str, FillRules]:
     """By exchange code: what the settings demand of its fills."""
     return {
-        code: FillRules(settings.spill_folder, settings.look_back_sessions, settings.least_coverage(code))
+        code: FillRules(
+            settings.spill_folder,
+            settings.look_back_sessions,
+            settings.least_coverage(code),
+            settings.answers_folder,
+        )
         for code in settings.exchanges
     }
 

@@ -26,6 +26,8 @@ class FillRules:
     """Sessions before the last one asked for that are reconciled with the same answers."""
     min_coverage: float = 0.0
     """The share (0 to 1) of expected symbols below which a cell is `failed`."""
+    answers_folder: Path | None = None
+    """Where answers are kept until their cells are written (`ingest.kept`); None keeps none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
@@ -15,7 +15,8 @@ from quant_assets.ingest.answers import LEAD, Answer, Decisions, OpenDays, Reade
 from quant_assets.ingest.batch import Batch
 from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.judged import Judged
-from quant_assets.ingest.plan import Plan
+from quant_assets.ingest.kept import KeptAnswers
+from quant_assets.ingest.plan import Mode, Plan
 from quant_assets.ingest.spill import Spill, spill_room
 from quant_assets.ingest.stored import StoredRows
 from quant_assets.market.bars import ANSWER_SCHEMA
@@ -23,7 +24,7 @@ from quant_assets.market.claims import CLAIM_SCHEMA, Scope, of_rules
 from quant_assets.market.coverage import HELD, NO_BAR, REFUSED, REJECTED, SHORT_GAP, Missing
 from quant_assets.market.twins import SAME_HISTORY, Twins, owner
 from quant_assets.resources.interrupts import Interrupted, interrupted
-from quant_assets.resources.source import HistoryRequest, Outcome
+from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
 
 _NAMED = 5
 """How many symbols are named of those that one remark is about."""
@@ -57,6 +58,9 @@ class Fetched:
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     ask_again: Callable[[Collection[str]], pl.DataFrame] = lambda _: pl.DataFrame(schema=ANSWER_SCHEMA)
     """Asks for some symbols once more; answers their whole answers (ANSWER_SCHEMA), unchecked."""
+
+    written: Callable[[], None] = lambda: None
+    """To be told once the cells are written: until then the answers are kept, should the run be killed."""
 
     def miss(self, session: date, hole: Missing) -> None:
         """Notes that a wanted symbol has no bar in a session."""
@@ -93,6 +97,11 @@ class _Fetching:
         self._ended = _ended(listings)
         stored = StoredRows(context.store, context.code, plan)
         self._fetched = Fetched(spill, stored, ask_again=self._once_more)
+        # What is asked to compare it with what stands is asked anew.
+        keeps = context.rules.answers_folder if plan.mode is Mode.INCREMENTAL else None
+        self._kept = KeptAnswers(keeps, context.exchange)
+        self._asked_on: dict[str, date] = {}
+        self._fetched.written = self._kept.clear
         self._starts = plan.starts()
         self._bars_wanted = sum(plan.wanted.counts().values())
         days = OpenDays.around(context.exchange, plan.wanted, self._clock())
@@ -135,17 +144,32 @@ class _Fetching:
             HistoryRequest(s, self._starts[s] - LEAD, exchange.zone, exchange.latest_close, self._traded)
             for s in symbols
         ]
-        results = self._source.history(requests)
+        for result, at in self._results(requests):
+            started = time.perf_counter()
+            answer = self._reader.read(result, at)
+            self._fetched.seconds["transform"] += time.perf_counter() - started
+            yield answer
+
+    def _results(self, requests: list[HistoryRequest]) -> Iterator[tuple[FetchResult, datetime]]:
+        """The source's results with the moments at which they came; first those that a killed run has kept."""
+        unanswered: dict[str, HistoryRequest] = {}
+        for request in requests:
+            if (kept := self._kept.take(request, self._clock())) is None:
+                unanswered[request.symbol] = request
+                continue
+            self._asked_on[request.symbol] = kept.at.date()
+            yield kept.result, kept.at
+        results = self._source.history(list(unanswered.values()))
         while True:
             started = time.perf_counter()
             result = next(results, None)
             self._fetched.seconds["source"] += time.perf_counter() - started
             if result is None:
                 return
-            started = time.perf_counter()
-            answer = self._reader.read(result, self._clock())
-            self._fetched.seconds["transform"] += time.perf_counter() - started
-            yield answer
+            self._asked_on.pop(result.symbol, None)
+            at = self._clock()
+            self._kept.keep(unanswered[result.symbol], result, at)
+            yield result, at
 
     def _once_more(self, symbols: Collection[str]) -> pl.DataFrame:
         answers = [answer.rows for answer in self._ask(sorted(symbols)) if answer.rows.height]
@@ -251,7 +275,8 @@ class _Fetching:
     def _miss(
         self, session: date, symbol: str, outcome: str, reason: str, *, answers: int = 1, gap: int = 0
     ) -> None:
-        missing = Missing(symbol, outcome, reason, self._clock().date(), answers=answers, gap=gap)
+        asked_on = self._asked_on.get(symbol) or self._clock().date()
+        missing = Missing(symbol, outcome, reason, asked_on, answers=answers, gap=gap)
         self._fetched.miss(session, missing)
 
     def _flush(self) -> None:

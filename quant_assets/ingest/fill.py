@@ -144,6 +144,7 @@ class _Filling:
             with fetch(context, plan, listings, _decisions(context.exchange, quarantine)) as fetched:
                 report.requests = context.source.data_requests - requests_before
                 self._reconcile(plan, fetched, quarantine, report)
+                fetched.written()
                 # A bar that is no longer served is asked about again while answers are compared.
                 report.requests = context.source.data_requests - requests_before
                 report.outcomes = fetched.outcomes
