@@ -64,13 +64,16 @@ class Meta:
     """What an answer says of the listing today; each None where it says nothing that can be read.
 
     `price` is the last trade, `price_at` its moment (UTC); `low_52_weeks` and `high_52_weeks` the range of the past
-    year. In the listing's currency, split-adjusted to now.
+    year. In the listing's currency, split-adjusted to now. `name` is the company's, `instrument` what the source
+    calls its kind ("EQUITY", "ETF", …).
     """
 
     price: float | None = None
     price_at: datetime | None = None
     low_52_weeks: float | None = None
     high_52_weeks: float | None = None
+    name: str | None = None
+    instrument: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

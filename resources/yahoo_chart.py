@@ -39,6 +39,7 @@ CONSENT = (
     "in QUANT_ASSETS_HOME deleted)"
 )
 
+_LONGEST_TEXT = 200
 _HEAD = 4096
 _TOO_MANY = b"too many requests"
 
@@ -335,7 +336,15 @@ def _meta_of(meta: Mapping[str, Any]) -> Meta:
         price_at=price_at,
         low_52_weeks=_price(meta.get("fiftyTwoWeekLow")),
         high_52_weeks=_price(meta.get("fiftyTwoWeekHigh")),
+        name=_text(meta.get("longName")) or _text(meta.get("shortName")),
+        instrument=_text(meta.get("instrumentType")),
     )
+
+
+def _text(value: object) -> str | None:
+    """A short text in one line; None for anything else."""
+    line = " ".join(value.split()) if isinstance(value, str) else ""
+    return line[:_LONGEST_TEXT] or None
 
 
 def _price(value: object) -> float | None:

@@ -30,6 +30,8 @@ CATALOG_SCHEMA = pl.Schema(
         "state": pl.String(),
         "stated_delisting": pl.Date(),
         "watched_until": pl.Date(),
+        "company_id": pl.String(),
+        "company_since": pl.Date(),
     }
 )
 

@@ -25,6 +25,7 @@ from quant_assets.market.coverage import HELD, NO_BAR, REFUSED, REJECTED, SHORT_
 from quant_assets.market.twins import SAME_HISTORY, Twins, owner
 from quant_assets.resources.interrupts import Interrupted, interrupted
 from quant_assets.resources.source import FetchResult, HistoryRequest, Outcome
+from quant_assets.tables.symbol_facts import SymbolFacts
 
 _NAMED = 5
 """How many symbols are named of those that one remark is about."""
@@ -48,6 +49,8 @@ class Fetched:
     first_trade: dict[str, date] = field(default_factory=dict[str, date])
     bars_after: dict[str, date] = field(default_factory=dict[str, date])
     """Per symbol that is expected no more, without anybody having stated so: its first bar since."""
+    told: dict[str, SymbolFacts] = field(default_factory=dict[str, SymbolFacts])
+    """Per symbol what its answer says of the listing."""
     outcomes: Counter[str] = field(default_factory=Counter[str])
     refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFUSALS_SCHEMA))
     held: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CLAIM_SCHEMA))
@@ -194,6 +197,11 @@ class _Fetching:
         first = result.first_trade
         if first is not None:
             self._fetched.first_trade[symbol] = first
+        if result.outcome in (Outcome.OK, Outcome.NO_DATA):
+            meta = result.meta
+            self._fetched.told[symbol] = SymbolFacts(
+                first, meta.name, result.currency, instrument=meta.instrument
+            )
         due: set[date] = set()
         if answer.runs or result.outcome is not Outcome.OK:
             # Before the listing there is nothing to miss, whatever became of the rest.

@@ -44,6 +44,7 @@ from quant_assets.tables.quarantine import (
 )
 from quant_assets.tables.requested import record_requested
 from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
+from quant_assets.tables.symbol_facts import learn_facts
 
 _WRITERS = 8
 
@@ -178,6 +179,7 @@ class _Filling:
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(self._store, self._code, self._catalog, fetched.first_trade, self._clock())
         learn_reactivations(self._store, self._code, fetched.bars_after, self._clock())
+        learn_facts(self._store, self._code, fetched.told, self._clock())
         in_doubt = pl.concat([of_rules(fetched.refused), fetched.held, found.held])
         held = hold(self._store, self._code, in_doubt, fetched.facts, self._context.run, self._clock().date())
         report.quarantined, report.claimed = held.new, len(held.ids)

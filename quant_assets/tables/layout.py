@@ -27,6 +27,8 @@ RESTATEMENTS = "restatements"
 REPLACED = "replaced_rows"
 QUARANTINE = "quarantine"
 LISTING_EVENTS = "listing_events"
+SYMBOL_FACTS = "symbol_facts"
+COMPANY_EVENTS = "company_events"
 FETCH_REPORTS = "fetch_reports"
 EXPECTED = "expected_symbols"
 REQUESTED = "requested"
@@ -35,8 +37,8 @@ UNIVERSE_EVENTS = "universe_events"
 DISCOVERED = "discovered_listings"
 
 RECORDS = (
-    DISCOVERED, EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED, RESTATEMENTS, UNIVERSES,
-    UNIVERSE_EVENTS,
+    COMPANY_EVENTS, DISCOVERED, EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED,
+    RESTATEMENTS, SYMBOL_FACTS, UNIVERSES, UNIVERSE_EVENTS,
 )  # fmt: skip
 """What is kept beside the tables: what runs have learned, decided and done. It cannot be derived from anything."""
 
@@ -45,11 +47,14 @@ MANIFEST = "manifest"
 TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, PROFILE_SUMS, EXCHANGES, MANIFEST, *RECORDS})
 """What the first part of a key can be in a store of ours."""
 
+_KEPT_ONCE = (
+    PROFILES, MANIFEST, EXPECTED, LISTING_EVENTS, SYMBOL_FACTS, COMPANY_EVENTS, QUARANTINE, REQUESTED,
+)  # fmt: skip
 READ_ONCE = (
     MARKER,
     f"{CATALOG}.parquet",
     f"{EXCHANGES}.parquet",
-    *(f"{name}/" for name in (PROFILES, MANIFEST, EXPECTED, LISTING_EVENTS, QUARANTINE, REQUESTED)),
+    *(f"{name}/" for name in _KEPT_ONCE),
 )
 """What one run reads at most once. Not the cells and histories, which are large; not the ledgers, of which what
 others have recorded meanwhile counts."""
@@ -64,6 +69,8 @@ _RECORD_FORMS = {
     EXPECTED: rf"{_EXCHANGE}/[0-9a-f]{{64}}\.json",
     FETCH_REPORTS: rf"{_EXCHANGE}/\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{6}}Z-[^/]+\.json",
     LISTING_EVENTS: rf"{_EXCHANGE}\.parquet",
+    SYMBOL_FACTS: rf"{_EXCHANGE}\.parquet",
+    COMPANY_EVENTS: rf"{_EXCHANGE}\.parquet",
     QUARANTINE: rf"{_EXCHANGE}\.parquet",
     REPLACED: rf"{_EXCHANGE}/{_YEAR}\.parquet",
     REQUESTED: rf"{_EXCHANGE}\.json",
@@ -153,6 +160,16 @@ def events_key(exchange: str) -> str:
 def discovered_key(exchange: str) -> str:
     """Where it is kept what was discovered on an exchange, and decided about it."""
     return f"{DISCOVERED}/exchange={exchange}.parquet"
+
+
+def symbol_facts_key(exchange: str) -> str:
+    """Where it is kept what the source and the lists have said of an exchange's symbols."""
+    return f"{SYMBOL_FACTS}/exchange={exchange}.parquet"
+
+
+def company_events_key(exchange: str) -> str:
+    """Where it is kept which company an exchange's symbols stood for, and when."""
+    return f"{COMPANY_EVENTS}/exchange={exchange}.parquet"
 
 
 def universe_key(universe: str) -> str:

@@ -204,6 +204,8 @@ def test_a_first_catalog_has_what_the_list_says() -> None:
         "state": "active",
         "stated_delisting": None,
         "watched_until": None,
+        "company_id": None,
+        "company_since": None,
     }
     assert (row(catalog, "BHP.AX")["name"], row(catalog, "BHP.AX")["currency"]) == ("BHP.AX", "AUD")
 

@@ -7,9 +7,10 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.catalog.build import build_catalog, with_states
+from quant_assets.catalog.companies import identified, remarks
 from quant_assets.catalog.configured import CatalogError
 from quant_assets.catalog.listings_judged import judged_listings
-from quant_assets.catalog.lists import inputs_sha256, lists_of
+from quant_assets.catalog.lists import CatalogLists, inputs_sha256, lists_of
 from quant_assets.defs.io_manager import TableOutput
 from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
@@ -65,6 +66,7 @@ def make_symbol_catalog(rules: UniverseRules) -> dg.AssetsDefinition:
             lists.sourced,
         )
         catalog, news = _with_states(context, rules.exchanges, home, catalog, previous, now)
+        catalog = _with_companies(context, rules.exchanges, home, catalog, previous, lists, now)
         counts = catalog.group_by("exchange").agg(
             pl.len().alias("symbols"), pl.col("is_active").sum().alias("active")
         )
@@ -108,3 +110,29 @@ def _with_states(
         if news.height:
             found.append(news)
     return catalog, pl.concat(found) if found else pl.DataFrame(schema=LISTING_EVENTS_SCHEMA)
+
+
+def _with_companies(
+    context: dg.AssetExecutionContext,
+    exchanges: Sequence[Exchange],
+    store: ObjectStore,
+    catalog: pl.DataFrame,
+    previous: pl.DataFrame | None,
+    lists: CatalogLists,
+    now: datetime,
+) -> pl.DataFrame:
+    """The catalog with the companies of its symbols; tells what was found of them."""
+    for exchange in exchanges:
+        if not (catalog["exchange"] == exchange.code).any():
+            continue
+        try:
+            catalog, found = identified(store, catalog, previous, exchange.code, lists, now)
+            told = remarks(exchange.code, found)
+        except ObjectDamaged as error:
+            told = [f"{exchange.code}: the companies of its symbols could not be judged: {error}"]
+        except ObjectStoreError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        for remark in told:
+            context.log.warning(remark)
+            listener().told(remark)
+    return catalog

@@ -1,0 +1,264 @@
+"""Which company a symbol stands for, as catalogs are made one after the other over a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from quant_assets.catalog.build import build_catalog
+from quant_assets.catalog.companies import identified, remarks
+from quant_assets.catalog.configured import ConfiguredSymbol
+from quant_assets.catalog.lists import CatalogLists
+from quant_assets.exchanges import enabled
+from quant_assets.market.bars import DAILY_SCHEMA
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.tables.companies import CompanyRow, company_id, read_company_events
+from quant_assets.tables.layout import CATALOG, HISTORY, company_events_key, object_key, symbol_facts_key
+from quant_assets.tables.listing_events import read_events
+from quant_assets.tables.parquet import encode
+from quant_assets.tables.symbol_facts import SymbolFacts, learn_facts
+from quant_assets_tests.support import days_between
+
+BEGIN = date(2024, 1, 2)
+FB, META = "FB", "META"
+LISTED = date(2012, 5, 18)
+ISIN = "US30303M1027"
+
+
+class Desk:
+    """A store over which catalogs are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = LocalObjectStore(folder)
+        self.catalog: pl.DataFrame | None = None
+
+    def make(self, day: date, *listed: str | ConfiguredSymbol) -> list[CompanyRow]:
+        """The catalog of a day's evening, of a list; answers what was found of companies."""
+        entries = [ConfiguredSymbol(symbol=one) if isinstance(one, str) else one for one in listed]
+        lists = CatalogLists(configured={"US": entries})
+        made = build_catalog(lists.configured, enabled(["US"]), self.catalog, day)
+        self.catalog, found = identified(self.store, made, self.catalog, "US", lists, evening(day))
+        self.store.put(object_key(CATALOG), encode(self.catalog, {}))
+        self.remarks = remarks("US", found)
+        return found
+
+    def learn(self, day: date, symbol: str, first: date, name: str, **more: str) -> None:
+        """What an answer told on a day."""
+        told = SymbolFacts(first, name, **{"currency": "USD", "instrument": "EQUITY", **more})
+        learn_facts(self.store, "US", {symbol: told}, evening(day) - timedelta(hours=1))
+
+    def store_bars(
+        self, closes: Mapping[str, Mapping[date, float]], split: Mapping[str, date] | None = None
+    ) -> None:
+        """Puts a year's history of some symbols' closes; `split` are the days of a split 4:1."""
+        rows = [
+            (symbol, day, *(close,) * 4, 100, 0.0, 4.0 if (split or {}).get(symbol) == day else 1.0, "USD", "",
+             evening(day))
+            for symbol, of_day in sorted(closes.items()) for day, close in sorted(of_day.items())
+        ]  # fmt: skip
+        frame = pl.DataFrame(rows, schema=DAILY_SCHEMA, orient="row")
+        self.store.put(object_key(HISTORY, "US", "2024"), encode(frame, {"cells": {}}, by_symbol=True))
+
+    def ids(self) -> dict[str, str | None]:
+        assert self.catalog is not None
+        return dict(self.catalog.select("symbol", "company_id").iter_rows())
+
+
+def evening(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
+
+
+def walk(days: Iterable[date], start: float = 100.0, seed: int = 1) -> dict[date, float]:
+    """Closes that move on most days."""
+    closes: dict[date, float] = {}
+    for number, day in enumerate(days):
+        start = round(start * (1 + ((number * 7919 + seed * 104729) % 41 - 20) / 1000), 2)
+        closes[day] = start
+    return closes
+
+
+def told(rows: list[CompanyRow]) -> list[tuple[object, ...]]:
+    return [
+        (row.company_id, row.symbol, row.event.value, row.first, row.last, row.confidence.value)
+        for row in rows
+    ]
+
+
+DAYS = days_between(BEGIN, date(2024, 4, 30))
+LAST, FIRST = date(2024, 4, 12), date(2024, 4, 15)
+OURS = company_id("US", FB, LISTED, None)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def traded(desk: Desk) -> Desk:
+    """FB has traded through LAST, and has its id."""
+    desk.make(BEGIN, FB)
+    desk.learn(BEGIN, FB, LISTED, "Facebook, Inc.")
+    desk.make(BEGIN + timedelta(days=1), FB)
+    return desk
+
+
+def test_a_symbol_gets_an_id_once_its_first_trade_date_is_known_and_keeps_it(desk: Desk) -> None:
+    assert desk.make(BEGIN, FB) == []
+    assert desk.ids() == {FB: None}
+    assert desk.store.head(company_events_key("US")) is None
+    desk.learn(BEGIN, FB, LISTED, "Facebook, Inc.")
+    day = BEGIN + timedelta(days=1)
+    assert told(desk.make(day, FB)) == [(OURS, FB, "assigned", LISTED, None, "seen")]
+    assert desk.ids() == {FB: OURS} == {FB: "QA-" + OURS[3:]}
+    # An ISIN that becomes known later is a fact beside the id; so is another name.
+    entry = ConfiguredSymbol(symbol=FB, isin=ISIN)
+    assert desk.make(day + timedelta(days=1), entry) == []
+    before = desk.store.head(company_events_key("US")), desk.store.head(symbol_facts_key("US"))
+    assert desk.make(day + timedelta(days=2), entry) == []
+    assert (desk.store.head(company_events_key("US")), desk.store.head(symbol_facts_key("US"))) == before
+    assert desk.ids() == {FB: OURS}
+
+
+def test_an_isin_is_the_id_where_one_is_known(desk: Desk) -> None:
+    rows = desk.make(BEGIN, ConfiguredSymbol(symbol=FB, isin=ISIN))
+    assert told(rows) == [(ISIN, FB, "assigned", None, None, "seen")]
+
+
+def test_a_company_that_renamed_keeps_its_id_under_the_new_symbol(traded: Desk) -> None:
+    closes = walk(DAYS)
+    traded.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: closes})
+    traded.make(FIRST, META)
+    traded.learn(FIRST, META, LISTED, "Meta Platforms, Inc.")
+    day = FIRST + timedelta(days=1)
+    rows = traded.make(day, META)
+    assert told(rows) == [
+        (OURS, FB, "renamed", LISTED, LAST, "strong"),
+        (OURS, META, "renamed", FIRST, None, "strong"),
+    ]
+    assert rows[0].evidence == (
+        "74 of 74 common sessions with equal closes and the same first trade date 2012-05-18, "
+        "bars that go on at about the same price (2024-04-12, 2024-04-15)"
+    )
+    assert traded.ids() == {FB: OURS, META: OURS}
+    assert traded.remarks == [
+        f"US META: a company's new symbol from 2024-04-15 on ({OURS}): {rows[0].evidence}"
+    ]
+    listings = read_events(traded.store, "US").select("symbol", "event", "date", "evidence").rows()
+    assert listings == [(FB, "renamed", FIRST, f"META now: {rows[0].evidence}")]
+    assert traded.make(day + timedelta(days=1), META) == []
+    assert read_company_events(traded.store, "US").height == 3
+
+
+def test_without_a_common_history_the_case_is_open_until_it_is_there(traded: Desk) -> None:
+    closes = walk(DAYS)
+    old, new = ({d: c for d, c in closes.items() if (d <= LAST) is is_old} for is_old in (True, False))
+    traded.store_bars({FB: old, META: new})
+    traded.make(FIRST, META)
+    traded.learn(FIRST, META, LISTED, "Meta Platforms, Inc.")
+    day = FIRST + timedelta(days=1)
+    own = company_id("US", META, LISTED, None)
+    rows = traded.make(day, META)
+    assert told(rows) == [
+        (own, META, "assigned", LISTED, None, "seen"),
+        (OURS, META, "open", FIRST, None, "weak"),
+    ]
+    assert traded.ids() == {FB: OURS, META: own}
+    assert "quant-assets catalog review" in traded.remarks[0]
+    # The same look again is no news; the history that comes in is.
+    assert traded.make(day + timedelta(days=1), META) == []
+    traded.store_bars({FB: old, META: closes})
+    rows = traded.make(day + timedelta(days=2), META)
+    assert [(row.symbol, row.event.value) for row in rows] == [(FB, "renamed"), (META, "renamed")]
+    assert traded.ids() == {FB: OURS, META: OURS}
+
+
+def test_two_candidates_are_a_case_for_a_person(traded: Desk) -> None:
+    closes = walk(DAYS)
+    traded.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: closes, "MVRS": closes})
+    traded.make(FIRST, META, "MVRS")
+    for symbol in (META, "MVRS"):
+        traded.learn(FIRST, symbol, LISTED, "Meta Platforms, Inc.")
+    rows = traded.make(FIRST + timedelta(days=1), META, "MVRS")
+    opened = [row for row in rows if row.event.value == "open"]
+    assert [(row.company_id, row.symbol) for row in opened] == [(OURS, META), (OURS, "MVRS")]
+    assert opened[0].evidence.endswith("; another candidate: MVRS")
+    assert not [row for row in rows if row.event.value == "renamed"]
+
+
+def test_another_company_with_the_same_first_trade_date_is_another_company(traded: Desk) -> None:
+    closes = walk(DAYS)
+    traded.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: walk(DAYS, 55.0, seed=5)})
+    traded.make(FIRST, META)
+    traded.learn(FIRST, META, LISTED, "Metallica Mines")
+    rows = traded.make(FIRST + timedelta(days=1), META)
+    assert [(row.symbol, row.event.value) for row in rows] == [(META, "assigned")]
+
+
+def test_the_same_isin_links_two_symbols_without_any_prices(desk: Desk) -> None:
+    old = ConfiguredSymbol(symbol=FB, isin=ISIN)
+    desk.make(BEGIN, old)
+    desk.learn(BEGIN, FB, LISTED, "Facebook, Inc.")
+    rows = desk.make(FIRST, ConfiguredSymbol(symbol=META, isin=ISIN))
+    assert told(rows) == [
+        (ISIN, FB, "renamed", None, BEGIN, "strong"),
+        (ISIN, META, "renamed", BEGIN + timedelta(days=1), None, "strong"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [("Fabulous Bakeries", "reused"), ("Facebook Incorporated", "open"), ("Facebook Marketplace", "open")],
+)
+def test_a_symbol_that_begins_anew_after_a_gap_is_another_company_if_its_name_is(
+    traded: Desk, name: str, event: str
+) -> None:
+    anew = date(2024, 7, 1)
+    traded.store_bars({FB: walk([d for d in DAYS if d <= LAST])})
+    traded.make(anew, FB)
+    traded.learn(anew, FB, anew, name)
+    rows = traded.make(anew + timedelta(days=1), FB)
+    other = company_id("US", FB, anew, None)
+    assert traded.catalog is not None
+    since = traded.catalog["company_since"].to_list()
+    if event == "reused":
+        assert told(rows) == [
+            (OURS, FB, "reused", LISTED, LAST, "strong"),
+            (other, FB, "reused", anew, None, "strong"),
+        ]
+        assert rows[0].evidence == (
+            "first trade date 2024-07-01 instead of 2012-05-18, 80 days after the last bar, another name "
+            "('Facebook, Inc.', 'Fabulous Bakeries')"
+        )
+        assert (traded.ids(), since) == ({FB: other}, [anew])
+    else:
+        assert told(rows) == [(OURS, FB, "open", anew, None, "weak")]
+        assert (traded.ids(), since) == ({FB: OURS}, [None])
+    assert traded.make(anew + timedelta(days=2), FB) == []
+
+
+def test_a_history_that_the_source_has_shortened_is_nothing(traded: Desk) -> None:
+    traded.store_bars({FB: walk(DAYS)})
+    traded.learn(FIRST, FB, FIRST, "Facebook, Inc.")
+    assert traded.make(FIRST + timedelta(days=1), FB) == []
+
+
+def test_a_symbol_left_by_a_rename_may_be_taken_at_once(traded: Desk) -> None:
+    closes = walk(DAYS)
+    traded.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: closes})
+    traded.make(FIRST, META)
+    traded.learn(FIRST, META, LISTED, "Meta Platforms, Inc.")
+    traded.make(FIRST + timedelta(days=1), META)
+    day = FIRST + timedelta(days=7)
+    traded.make(day, META, FB)
+    traded.learn(day, FB, day, "Fabulous Bakeries")
+    rows = traded.make(day + timedelta(days=1), META, FB)
+    other = company_id("US", FB, day, None)
+    assert [(r.company_id, r.symbol, r.event.value, r.first, r.last) for r in rows] == [
+        (OURS, FB, "reused", LISTED, LAST), (other, FB, "reused", day, None),
+    ]  # fmt: skip
+    assert traded.ids() == {FB: other, META: OURS}
