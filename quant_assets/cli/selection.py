@@ -42,15 +42,20 @@ class Selection:
         if not self.universes:
             check_in_catalog(store, self.symbols, "--symbols", codes)
             return list(self.symbols)
+        from quant_assets.catalog.build import DISCOVERED_UNIVERSE
+
         named = ", ".join(self.universes)
         catalog = catalog_of(store, codes, named)
         is_in = pl.any_horizontal(pl.col("universes").list.contains(name) for name in self.universes)
         found = catalog.filter(is_in)["symbol"].to_list()
         if not found:
-            raise UsageProblem(
-                f"{named}: the catalog has no symbol of it (`quant-assets refresh-universe --universe "
-                f"{self.universes[0]}` says why)"
+            first = self.universes[0]
+            look = (
+                "catalog proposals"
+                if first == DISCOVERED_UNIVERSE
+                else f"refresh-universe --universe {first}"
             )
+            raise UsageProblem(f"{named}: the catalog has no symbol of it (`quant-assets {look}` says why)")
         return found
 
 
@@ -63,6 +68,7 @@ def select(settings: Settings, symbols: str | None, universe: str | None, phase:
         raise UsageProblem(
             "--symbols names symbols, --universe and --phase name lists of them; leave one out"
         )
+    from quant_assets.catalog.build import DISCOVERED_UNIVERSE
     from quant_assets.catalog.refresh import refreshable
     from quant_assets.catalog.universes_file import read_universes
     from quant_assets.exchanges import enabled
@@ -70,5 +76,11 @@ def select(settings: Settings, symbols: str | None, universe: str | None, phase:
     universes = refreshable(
         read_universes(settings.universe, enabled(settings.exchanges, settings.exchanges_file))
     )
-    names = chosen_universes(universes, universe, phase)
-    return Selection((), names, frozenset(one.exchange for one in universes if one.name in names))
+    listed = [part.strip() for part in (universe or "").split(",") if part.strip()]
+    if phase is not None or DISCOVERED_UNIVERSE not in listed:
+        names = chosen_universes(universes, universe, phase)
+        return Selection((), names, frozenset(one.exchange for one in universes if one.name in names))
+    # No universe of the file, and so of no phase; it may have symbols of any exchange.
+    others = [name for name in listed if name != DISCOVERED_UNIVERSE]
+    names = chosen_universes(universes, ",".join(others), None) if others else []
+    return Selection((), [*names, DISCOVERED_UNIVERSE], frozenset(settings.exchanges))

@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from quant_assets.catalog.build import build_catalog
+from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.cli.app import app
+from quant_assets.cli.selection import select
 from quant_assets.cli.usage import UsageProblem
+from quant_assets.exchanges import enabled
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.tables.layout import CATALOG, object_key
+from quant_assets.tables.parquet import encode
+from quant_assets_tests.support import NOW, quick_settings
 
 Command = Callable[..., Result]
 RANGE = ("--start", "2013-02-11", "--end", "2013-02-15")
@@ -62,6 +70,36 @@ def test_each_command_asks_for_the_symbols_of_the_universes_that_it_names(
         == 0
     )
     assert asked(market) == {"AAPL", "MSFT"}
+
+
+def test_what_was_discovered_and_accepted_is_a_list_like_a_universe(tmp_path: Path) -> None:
+    (tmp_path / "universes.yaml").write_text(
+        "universes: [{name: blue, exchange: US, source: {kind: static, symbols: [IBM]}}]\n"
+    )
+    settings = quick_settings(tmp_path, "", exchanges=("US", "ASX"), universe=tmp_path / "universes.yaml")
+    store, both = LocalObjectStore(tmp_path / "store"), enabled(settings.exchanges)
+    members = {
+        "US": {"blue": [ConfiguredSymbol(symbol="IBM")], "discovered": [ConfiguredSymbol(symbol="GOOG")]},
+        "ASX": {"discovered": [ConfiguredSymbol(symbol="BHP.AX")]},
+    }
+    catalog = build_catalog({}, both, None, NOW.date(), members)
+    store.put(object_key(CATALOG), encode(catalog, {}))
+    for names, codes, found in (
+        ("discovered", ["US", "ASX"], ["BHP.AX", "GOOG"]),
+        ("discovered", ["US"], ["GOOG"]),
+        ("blue, discovered", ["US"], ["GOOG", "IBM"]),
+        ("blue", ["US"], ["IBM"]),
+    ):
+        wanted = select(settings, None, names, None)
+        assert [one.code for one in wanted.exchanges(both)] == (["US"] if names == "blue" else ["US", "ASX"])
+        assert wanted.in_catalog(store, codes) == found
+    with pytest.raises(UsageProblem, match="--universe discovered: the universe file has no such universe"):
+        select(settings, None, "discovered", 1)
+    store.put(object_key(CATALOG), encode(catalog.clear(), {}))
+    with pytest.raises(
+        UsageProblem, match=r"discovered: the catalog has no symbol of it .`quant-assets catalog pr"
+    ):
+        select(settings, None, "discovered", None).in_catalog(store, ["US"])
 
 
 def test_a_universe_of_which_nothing_is_known_is_told(command: Command, tmp_path: Path) -> None:
