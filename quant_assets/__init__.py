@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 from quant_assets._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from quant_assets.reader import prices, profiles, snapshot_id, to_pandas, universe, weekly
+    from quant_assets.reader import (
+        listing_events,
+        prices,
+        profiles,
+        snapshot_id,
+        to_pandas,
+        universe,
+        weekly,
+    )
 
-__all__ = ["prices", "profiles", "snapshot_id", "to_pandas", "universe", "weekly"]
+__all__ = ["listing_events", "prices", "profiles", "snapshot_id", "to_pandas", "universe", "weekly"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, exchange_of, object_key
+from quant_assets.tables.listing_events import read_events
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import decode, read_table
 from quant_assets.tables.restatements import Ledger
@@ -320,6 +321,24 @@ def universe(name: str | None = None, on: date | str | None = None, *, store: St
         return rows
     refuse_unknown(home, name, _listed_universes(home))
     return rows.filter(pl.col("universes").list.contains(name))
+
+
+def listing_events(exchange: str, *, store: Store = None) -> pl.LazyFrame:
+    """What was learned of an exchange's listings, in the order in which it became known.
+
+    Returns:
+        symbol, event, date, evidence (in words), confidence, known_at (UTC); docs/catalog.md tells what each event
+        says, what its date is, and by which rules it is judged.
+
+    Raises:
+        ValueError: an unknown exchange.
+        ObjectDamaged, StoreUnavailable: naming the object.
+    """
+    home = _open(store)
+    events = read_events(home, exchange)
+    if events.is_empty() and _known_exchange(exchange) is None:
+        raise ValueError(f"unknown exchange: {exchange} (universe() names the exchange of each symbol)")
+    return events.lazy()
 
 
 def _listed_universes(store: ObjectStore) -> set[str]:

@@ -24,6 +24,7 @@ from quant_assets.market.restatements import RESTATEMENTS_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
 from quant_assets.reader import (
     SnapshotMismatch,
+    listing_events,
     prices,
     profiles,
     read_daily,
@@ -43,6 +44,7 @@ from quant_assets.resources.object_store import (
 )
 from quant_assets.resources.open_store import open_store
 from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.listing_events import Confidence, Event, ListingEvent, append_events
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import encode, read_facts
 from quant_assets.tables.ranged import footers
@@ -256,6 +258,18 @@ def test_the_universe_and_the_profiles_are_read_whole(store: LocalObjectStore) -
         ObjectNotFound, match=r"no profiles of 'LSE' in .*: there are those of US; a backfill"
     ):
         profiles("LSE", store=store)
+
+
+def test_the_ledger_of_listings_is_read_by_exchange(store: LocalObjectStore) -> None:
+    moment = datetime(2024, 3, 15, 22, tzinfo=UTC)
+    told = ListingEvent("IBM", Event.DELISTED, date(2024, 3, 1), "no bar", Confidence.TWO_KINDS)
+    append_events(store, "US", [told], moment)
+    assert listing_events("US", store=store).collect().rows() == [
+        ("IBM", "delisted", date(2024, 3, 1), "no bar", "two_kinds", moment)
+    ]
+    assert listing_events("LSE", store=store).collect().is_empty()
+    with pytest.raises(ValueError, match="unknown exchange: NYSE"):
+        listing_events("NYSE", store=store)
 
 
 def test_weeks_are_bounded_by_their_mondays(store: LocalObjectStore) -> None:

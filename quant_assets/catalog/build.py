@@ -95,6 +95,7 @@ def build_catalog(
     in_use = {exchange.code for exchange in exchanges}
     for symbol, before in earlier.items():
         if symbol not in rows:
+            before["state"] = before["state"] or _state(before["stated_delisting"], today)
             names = set(before["universes"])
             if before["exchange"] not in in_use or names & set(unknown):
                 rows[symbol] = before

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quant_assets.cli import discovery
-from quant_assets.cli.tables import JsonOption, named
+from quant_assets.cli.tables import ExchangeOption, JsonOption, SymbolOption, gathered, named, show
 from quant_assets.cli.usage import (
     PhaseOption,
     UniverseOption,
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(_commands, name="catalog")
     _commands.command("import-membership")(import_membership)
     discovery.register(_commands)
+    _commands.command("listings")(listings)
 
 
 def refresh_universe(
@@ -151,6 +152,17 @@ def import_membership(
     statement = read_statement(file, of, read_date(first, "--from") if first else None, until, today)
     new = record_stated(store, universe, statement, now)
     _print_statement(universe, statement, refreshed, new=new)
+
+
+def listings(
+    exchange: ExchangeOption = None, symbol: SymbolOption = None, as_json: JsonOption = False
+) -> None:
+    """What was learned of listings, oldest first: first trades, suspensions, delistings and what came back, each with
+    its date, evidence and confidence."""
+    from quant_assets.tables.listing_events import read_events
+
+    table = gathered(exchange, symbol, lambda store, one, _: read_events(store, one.code))
+    show(table, as_json, "nothing has been learned of listings yet")
 
 
 def _exchanges(settings: Settings) -> dict[str, Exchange]:

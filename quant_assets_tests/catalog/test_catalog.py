@@ -10,13 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.catalog.build import CATALOG_SCHEMA, build_catalog, followed
+from quant_assets.catalog.build import (
+    CATALOG_SCHEMA,
+    build_catalog,
+    expected_through,
+    followed,
+    left_lists,
+    with_states,
+)
 from quant_assets.catalog.configured import CatalogError, ConfiguredSymbol, read_universe
 from quant_assets.exchanges import enabled
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.listing_events import (
     LISTING_EVENTS_SCHEMA,
+    Standing,
+    State,
     events_key,
     learn_first_trades,
     read_events,
@@ -271,6 +280,57 @@ def test_a_bar_is_expected_until_the_listing_ends_or_the_symbol_left_the_list() 
         ("LEFT", None, DAY),
         ("OLD", date(1990, 1, 2), date(2001, 9, 10)),
     ]
+
+
+def test_a_symbol_that_left_a_universe_is_watched_and_one_that_somebody_took_off_his_list_is_not() -> None:
+    page = {"US": {"page": configured("A", "B")["US"], "mine": configured("C", "B")["US"]}}
+    first = build_catalog({}, US, None, DAY, page, sourced=["page"])
+    today = DAY + timedelta(days=1)
+    nobody = {"US": {"page": configured("D")["US"]}}
+    catalog = build_catalog({}, US, first, today, nobody, sourced=["page"])
+    watched = DAY + timedelta(days=14)
+    for made in (catalog, build_catalog({}, US, catalog, today + timedelta(days=30), nobody)):
+        expected = dict(followed(made, "US").select("symbol", "delisted_on").iter_rows())
+        assert expected == {"A": watched, "B": watched, "C": DAY, "D": None}
+        assert left_lists(made) == dict.fromkeys("ABC", DAY)
+        assert expected_through(made) == {"A": watched, "B": watched, "C": DAY}
+    back = build_catalog({}, US, catalog, today, page)
+    assert back["watched_until"].null_count() == back.height
+    # Of a list that is no longer in the file nothing is watched either.
+    gone = build_catalog({}, US, first, today, {})
+    assert gone["watched_until"].null_count() == gone.height
+
+
+def test_the_catalog_has_the_learned_states_and_what_is_stated_wins() -> None:
+    last = DAY - timedelta(days=40)
+    lists = {"US": [*configured("A", "B", "C")["US"], *configured("S", delisted_on=last)["US"]]}
+    both = build_catalog(lists | configured("A.AX", exchange="ASX"), BOTH, None, DAY)
+    ended = Standing(State.DELISTED, DAY, DAY)
+    known = {"A": Standing(State.SUSPENDED, DAY), "B": ended, "S": ended, "A.AX": ended, "UNKNOWN": ended}
+    catalog = with_states(both, known, "US")
+    assert catalog.schema == CATALOG_SCHEMA
+    expected = {
+        "A": ("suspended", None, None, True), "B": ("delisted", DAY, None, False), "C": ("active", None, None, True),
+        "S": ("delisted", last, last, False), "A.AX": ("active", None, None, True),
+    }  # fmt: skip
+    columns = ("state", "delisted_on", "stated_delisting", "is_active")
+    assert {r["symbol"]: tuple(r[c] for c in columns) for r in catalog.iter_rows(named=True)} == expected
+    # A learned date is not taken for one that is stated, by whoever makes the catalog next.
+    assert followed(catalog, "US")["stated_delisting"].to_list() == [None, None, None, last]
+    assert followed(catalog, "US")["delisted_on"].to_list() == [None, None, None, last]
+    again = with_states(build_catalog(lists, BOTH, catalog, DAY), {"A": Standing(State.ACTIVE, DAY)}, "US")
+    assert again.filter(pl.col("symbol") == "B").select(columns).row(0) == ("active", None, None, True)
+
+
+def test_a_catalog_of_an_earlier_release_is_read_as_it_was_and_goes_on() -> None:
+    lists = configured("A", "LEFT") | configured("B.AX", exchange="ASX", delisted_on=DAY - timedelta(days=1))
+    new = build_catalog(lists, BOTH, None, DAY)
+    left = build_catalog(configured("A"), US, new, DAY + timedelta(days=3))
+    old = left.drop("state", "stated_delisting", "watched_until")
+    for code in ("US", "ASX"):
+        assert followed(old, code).equals(followed(left, code))
+    made = build_catalog(configured("A"), US, old, DAY + timedelta(days=9))
+    assert made.equals(build_catalog(configured("A"), US, left, DAY + timedelta(days=9)))
 
 
 # --- the ledger of listings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from quant_assets.cli.app import app
 from quant_assets.cli.usage import UsageProblem
 from quant_assets.errors import QuantAssetsError
 from quant_assets.reader import universe
+from quant_assets.resources.open_store import open_store
+from quant_assets.tables.listing_events import Confidence, Event, ListingEvent, append_events
 from quant_assets.tables.membership import MembershipUnknown
 from quant_assets_tests.support import tree
 
@@ -320,3 +323,27 @@ def test_the_past_of_lists_that_are_no_universe_cannot_be_stated(command: Comman
             EXCHANGES="US,ASX",
         )
     assert not (tmp_path / "home" / "store").exists()
+
+
+# --- listings
+
+
+def test_what_was_learned_of_listings_is_printed(command: Command, tmp_path: Path) -> None:
+    assert command("catalog", "listings").output == "nothing has been learned of listings yet\n"
+    store = open_store(str(tmp_path / "home" / "store"))
+    day, moment = date(2013, 3, 1), datetime(2013, 3, 15, 22, tzinfo=UTC)
+    words = "no bar in 20 session(s)"
+    events = [
+        ListingEvent("S1", Event.SUSPENDED, day, words, Confidence.ONE_KIND),
+        ListingEvent("S2", Event.DELISTED, day, words, Confidence.TWO_KINDS),
+    ]
+    append_events(store, "US", events, moment)
+    lines = command("catalog", "listings").output.splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["US", "S1", "suspended", "2013-03-01"], ["US", "S2", "delisted", "2013-03-01"],
+    ]  # fmt: skip
+    (row,) = json.loads(command("catalog", "listings", "--exchange", "US", "--json").output)[1:]
+    assert row == {
+        "exchange": "US", "symbol": "S2", "event": "delisted", "date": "2013-03-01", "evidence": words,
+        "confidence": "two_kinds", "known_at": "2013-03-15 22:00:00+00:00",
+    }  # fmt: skip
