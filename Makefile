@@ -6,7 +6,7 @@ SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
-.PHONY: help demo demo-gcs ui test browser screenshots lint types check bench bench-scale kill-test simulate-year lies determinism new-symbols bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year lies determinism new-symbols bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,11 @@ test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and 
 	trap 'rm -rf "$$PYTEST_DEBUG_TEMPROOT"' EXIT INT TERM;) \
 	$(BIN)/python -m pytest quant_assets_tests -n 4 --dist loadfile --no-loadscope-reorder --durations=15 \
 		--cov --cov-tests=market,resources,tables --cov-report=term:skip-covered --cov-fail-under=95
+
+# Compiling every assert takes a quarter of a minute, which else each of the four workers spends. What fails here fails in
+# `test` as well, and there with its reason.
+collect: .venv/.dev  ## Imports every test file once, so that the workers of `make test` find them compiled.
+	@$(BIN)/python -m pytest quant_assets_tests --collect-only -qqq > /dev/null || true
 
 browser:  ## Installs Chromium for the browser test, where that is possible.
 	@sh scripts/install_browser.sh
