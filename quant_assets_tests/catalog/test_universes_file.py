@@ -173,6 +173,7 @@ def entry(source: str, more: str = "") -> str:
         (A + "  b: c\n  - d\n", 3, "not readable as YAML ("),
         # Names.
         (A + "- exchange: US\n  source: {kind: static, symbols: [AAPL]}\n", 3, "universe 2: name is missing; add it"),
+        (A.replace("a,", "Discovered,"), 2, "Discovered is the list of what was discovered and accepted; write an"),
         (A + A, 3, "a is there already, on line 2; give each universe its own name"),
         (A + A.replace("a,", "A,"), 3, "A is there already, on line 2 as a; give each universe its own name"),
         (A.replace("a,", "../a,"), 2, "universe 1: name: '../a' is no name; write up to 64 letters, digits, _ and -"),

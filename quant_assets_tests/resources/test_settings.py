@@ -309,6 +309,18 @@ def test_no_value_is_shown_by_an_error_of_the_settings_themselves() -> None:
         ({"SWEEP_DAYS": "0", "CONCURRENCY": "0"}, "QUANT_ASSETS_CONCURRENCY='0': "),
         ({"MIN_COVERAGE": "source_url=x"}, "QUANT_ASSETS_MIN_COVERAGE='x': "),
         ({"MIN_COVERAGE": "ASX=90,US=-0.5"}, "QUANT_ASSETS_MIN_COVERAGE="),
+        (
+            {"DISCOVERY": "yes"},
+            "QUANT_ASSETS_DISCOVERY='yes': Input should be 'off', 'propose' or 'automatic' (",
+        ),
+        (
+            {"DISCOVERY_TYPES": "etf,bond"},
+            "QUANT_ASSETS_DISCOVERY_TYPES='bond': Input should be 'equity' or 'etf' (",
+        ),
+        (
+            {"DISCOVERY_TYPES": ","},
+            "QUANT_ASSETS_DISCOVERY_TYPES=',': name at least one type, equity or etf (",
+        ),
     ],
 )
 def test_of_several_wrong_settings_the_first_is_told(
