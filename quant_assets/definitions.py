@@ -18,6 +18,7 @@ from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
 from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
+from quant_assets.defs.run_marks import marking_executor
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
 from quant_assets.defs.sensors import (
     derived_tables_sensor,
@@ -86,7 +87,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         sensors=[
             universe_sensor(exchanges, settings.universe, owner),
-            new_symbols_sensor(exchanges, jobs, start, owner),
+            new_symbols_sensor(exchanges, jobs, start, owner, settings.locks_folder),
             missing_sessions_sensor(exchanges, jobs, start, owner),
             derived_tables_sensor(
                 exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start, owner
@@ -99,7 +100,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             "io_manager": ParquetIOManager(store=store),
         },
         # A run is one step: a process for the step beside the run's would load everything once more, for nothing.
-        executor=dg.in_process_executor,
+        executor=marking_executor(settings.locks_folder),
     )
 
 

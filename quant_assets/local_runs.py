@@ -21,6 +21,7 @@ from quant_assets.defs.jobs import daily_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
+from quant_assets.defs.run_marks import run_mark
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import Exchange, enabled
 from quant_assets.ingest.closed_days import held_sessions
@@ -249,6 +250,7 @@ class Runner:
                 before_delivery(lambda: self._cancelling(run_id)),
                 sharing_view(run_id, self.store),
                 handing_over(run_id, handover),
+                run_mark(self.settings.locks_folder, run_id),
             ):
                 result = job.execute_in_process(
                     instance=self._instance,

@@ -218,6 +218,11 @@ class Settings(BaseSettings):
         return self._kept / "cache" / "spill"
 
     @property
+    def locks_folder(self) -> Path:
+        """Where the processes of this home hold their locks."""
+        return self.home.absolute() / "cache" / "locks"
+
+    @property
     def answers_folder(self) -> Path:
         """Where a fill keeps answers until their cells are written; apart for each address that is asked."""
         asked = hashlib.sha256(self.source_url.encode()).hexdigest()[:8] if self.source_url else "yahoo"

@@ -17,11 +17,14 @@ from quant_assets.catalog.build import followed
 from quant_assets.defs.partition_keys import affected_partitions
 from quant_assets.defs.progress import listener
 from quant_assets.defs.rendering import markdown_table
+from quant_assets.defs.run_progress import RunProgress
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillRules, Listeners
+from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.settings import Settings
+from quant_assets.resources.source import FetchResult
 from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
 
@@ -45,15 +48,27 @@ def rules_of(settings: Settings) -> dict[str, FillRules]:
 
 
 def listeners(
-    code: str, cells: Callable[[FillReport, Mapping[date, Entry]], None] = lambda _, __: None
+    code: str,
+    progress: RunProgress,
+    cells: Callable[[FillReport, Mapping[date, Entry]], None] = lambda _, __: None,
 ) -> Listeners:
-    """Tells whoever listens in this process how a fill of an exchange is getting on, and `cells` of each batch."""
-    return Listeners(
-        cells=cells,
-        plan=lambda plan: listener().planned(code, len(plan.starts()), len(plan.wanted)),
-        symbol=lambda _: listener().symbol_done(),
-        cell=lambda _: listener().cell_done(),
-    )
+    """Tells the run's page, and whoever listens in this process, how a fill of an exchange is getting on, and `cells`
+    of each batch."""
+
+    def plan(found: Plan) -> None:
+        symbols, wanted = len(found.starts()), len(found.wanted)
+        progress.planned(symbols, wanted)
+        listener().planned(code, symbols, wanted)
+
+    def symbol(result: FetchResult) -> None:
+        progress.symbol(result)
+        listener().symbol_done()
+
+    def cell(_: date) -> None:
+        progress.cell()
+        listener().cell_done()
+
+    return Listeners(cells=cells, plan=plan, symbol=symbol, cell=cell)
 
 
 @contextmanager

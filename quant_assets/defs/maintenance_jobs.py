@@ -22,6 +22,7 @@ from quant_assets.defs.fill_run import (
 )
 from quant_assets.defs.handover import handed_over
 from quant_assets.defs.progress import listener
+from quant_assets.defs.run_progress import RunProgress
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
@@ -166,7 +167,8 @@ def _run(
     handed = handed_over(run_id)
     with orderly_stop():
         prices = source.open()
-        run = FillContext(exchange, home, prices, now, rules, run_id, listeners(exchange.code))
+        listen = listeners(exchange.code, RunProgress.of_run(context, exchange.code))
+        run = FillContext(exchange, home, prices, now, rules, run_id, listen)
         alone = one_fill_at_a_time(context.log, rules.spill_folder, exchange.code)
         try:
             # A verification writes nothing, and has no need to wait.

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,6 +23,8 @@ from quant_assets.defs.dagster_internals import RANGE_END_TAG, RANGE_START_TAG
 from quant_assets.defs.jobs import Job
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.retries import Retries, doubling
+from quant_assets.defs.run_marks import end_dead_runs
+from quant_assets.defs.run_progress import ASKED_TAG
 from quant_assets.defs.under_way import UNDER_WAY, UnderWay, under_way
 from quant_assets.exchanges import Exchange, grid_weekdays
 from quant_assets.ingest.unasked import left_out, unasked
@@ -35,8 +38,6 @@ from quant_assets.tables.parquet import read_table
 
 PAUSES = doubling(timedelta(minutes=2), 14)
 """After each of 14 requests, over about four days, before what a run has not brought is requested again."""
-ASKED_TAG = "quant_assets/asked"
-"""The tag of a run that says how many of its symbols it has asked for so far."""
 _COUNT_TAG = "quant_assets/new_symbols"
 _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
 _BY_TAG = {"quant_assets/asked_by": "new_symbols"}
@@ -56,7 +57,7 @@ class _Known:
 
 
 def new_symbols_sensor(
-    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date, owner: str
+    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date, owner: str, locks: Path
 ) -> dg.SensorDefinition:
     """Requests the whole history of symbols that appear in the catalog.
 
@@ -64,6 +65,9 @@ def new_symbols_sensor(
     meanwhile waits, and goes together into the next run. A symbol is done with once the store has an answer about it.
     Of the first catalog those symbols are new that cells were filled without; to have an exchange filled that has no
     cells is for a person to ask for.
+
+    Args:
+        locks: where runs are marked (`run_marks`): those whose process is no more are ended first.
     """
     weekdays = weekdays_of_cron(grid_weekdays(exchanges))
 
@@ -78,6 +82,8 @@ def new_symbols_sensor(
     def new_symbols(
         context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
     ) -> dg.SensorResult | dg.SkipReason:
+        if dead := end_dead_runs(context.instance, locks):
+            context.log.warning(f"ended, since their processes are no more: runs {', '.join(dead)}")
         home = store.open()
         try:
             catalog = read_table(home, object_key(CATALOG))

@@ -15,6 +15,7 @@ from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import Grids
+from quant_assets.defs.run_progress import RunProgress
 from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
@@ -95,7 +96,7 @@ def make_daily_prices(
                     if interrupted():
                         break
                     symbols = symbols_of(symbol_catalog, code, config.symbols)
-                    listen = listeners(code, recorder.cells)
+                    listen = listeners(code, RunProgress.of_run(context, code), recorder.cells)
                     given = handed_over(run_id)
                     with one_fill_at_a_time(context.log, rules[code].spill_folder, code) as turn:
                         report = fill_cells(

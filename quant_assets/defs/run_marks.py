@@ -1,0 +1,98 @@
+"""Runs whose process has ended without a word: told by a lock, which ends with the process however that ends.
+
+Where runs are processes of one machine Dagster does not notice the end of one, so that it would keep its place among
+those that may run at once, and hold up whoever waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
+
+from quant_assets.resources.locks import one_at_a_time
+
+_FRESH = 5.0
+"""Seconds in which a mark that was just made may not be locked yet."""
+_IN_PROGRESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+@contextmanager
+def run_mark(folder: Path, run_id: str) -> Generator[None]:
+    """Marks a run as one of this process while the context lasts."""
+    file = _file(folder, run_id)
+    with one_at_a_time(file):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def has_died(folder: Path, run_id: str) -> bool:
+    """Whether a run was marked by a process that is no more. False of one that nobody here has marked."""
+    try:
+        descriptor = os.open(_file(folder, run_id), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return time.time() - os.fstat(descriptor).st_mtime > _FRESH
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
+    """Marks runs that are in progress by the records, and whose process is no more, as ended; answers their ids."""
+    dead = [
+        run for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS)) if has_died(folder, run.run_id)
+    ]
+    for run in dead:
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "the run's process has ended")
+        else:
+            instance.report_run_failed(run, "the run's process has ended without a word: it was killed")
+        with contextlib.suppress(OSError):
+            _file(folder, run.run_id).unlink()
+    return [run.run_id for run in dead]
+
+
+def marking_executor(folder: Path) -> dg.ExecutorDefinition:
+    """Executes a run's steps in the run's own process, and marks it as long as it does."""
+
+    @dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
+    def in_process(context: dg.InitExecutorContext) -> InProcessExecutor:
+        config: Any = context.executor_config
+        return _MarkingExecutor(RetryMode.from_config(config["retries"]) or RetryMode.ENABLED, folder)
+
+    return in_process
+
+
+class _MarkingExecutor(InProcessExecutor):
+    def __init__(self, retries: RetryMode, folder: Path) -> None:
+        super().__init__(retries)
+        self._folder = folder
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[DagsterEvent]:
+        with run_mark(self._folder, plan_context.run_id):
+            yield from super().execute(plan_context, execution_plan)
+
+
+def _file(folder: Path, run_id: str) -> Path:
+    return folder / f"run-{run_id}"
