@@ -12,6 +12,7 @@ from quant_assets._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from quant_assets.reader import (
+        companies,
         listing_events,
         prices,
         profiles,
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
         weekly,
     )
 
-__all__ = ["listing_events", "prices", "profiles", "snapshot_id", "to_pandas", "universe", "weekly"]
+__all__ = [
+    "companies",
+    "listing_events",
+    "prices",
+    "profiles",
+    "snapshot_id",
+    "to_pandas",
+    "universe",
+    "weekly",
+]
 
 
 def __getattr__(name: str) -> Any:

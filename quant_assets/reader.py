@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -23,14 +22,23 @@ from quant_assets.market.corporate_actions import adjust as adjusted
 from quant_assets.market.coverage import absent_days
 from quant_assets.market.oddities import Envelope, widened
 from quant_assets.market.weekly import WEEKLY_SCHEMA
-from quant_assets.resources.object_store import ObjectInfo, ObjectNotFound, ObjectStore
+from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import load_settings
+from quant_assets.tables.catalog_reads import exchanges_of as _exchanges_of
+from quant_assets.tables.catalog_reads import read_by_catalog, read_catalog
+from quant_assets.tables.company_reads import (
+    adjusted_apart,
+    changes_of,
+    exchanges_of_ids,
+    prices_of_companies,
+    read_companies,
+)
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, exchange_of, object_key
+from quant_assets.tables.layout import DAILY, PROFILES, exchange_of, object_key
 from quant_assets.tables.listing_events import read_events
 from quant_assets.tables.manifest import Manifest
-from quant_assets.tables.parquet import decode, read_table
+from quant_assets.tables.parquet import read_table
 from quant_assets.tables.restatements import Ledger
 from quant_assets.tables.universe_reads import read_members, refuse_unknown
 from quant_assets.tables.weekly_reads import read_weekly
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
 Store = ObjectStore | str | os.PathLike[str] | None
 Symbols = str | Iterable[str] | pl.Series | pl.DataFrame | pl.LazyFrame
 """One symbol, several, or a frame with a column `symbol`, such as `universe().filter(…)`."""
+By = Literal["symbol", "company"]
 
 
 class SnapshotMismatch(QuantAssetsError, ValueError):
@@ -56,6 +65,7 @@ def prices(
     *,
     reinvest: Reinvest = "prev_close",
     envelope: Envelope = "as_served",
+    by: By = "symbol",
     snapshot: str | None = None,
     store: Store = None,
 ) -> pl.LazyFrame:
@@ -75,6 +85,9 @@ def prices(
             zone, ISO text, or a date (its end, UTC). Where nothing was known yet, a warning names the first moment.
         envelope: "as_served": high and low as the source gives them, in a thin market not always around open and
             close (`flags` says where); "widened": high and low include open and close.
+        by: "symbol": the rows that stand under each symbol; of one that two companies had, each is adjusted apart,
+            with a warning. "company": the rows of the companies that have the symbols now, through all their symbols,
+            each day once and adjusted as one series; `symbols` may hold ids of companies (`companies()`), too.
         snapshot: the id of an earlier read with the same arguments (`snapshot_id`): read the same again, or fail.
         store: where the tables are: a folder or an opened store; None: as the settings say.
 
@@ -82,6 +95,8 @@ def prices(
         symbol, date, open, high, low, close, volume, dividend, split_ratio, currency, flags, fetched_at (UTC),
         sorted by (symbol, date). `to_pandas(…)` makes a pandas frame of it. A volume that nobody knows and a dividend
         that is in doubt are null beside a bar; "total_return" applies no dividend that is in doubt, and warns of it.
+        By company also `company_id`, sorted by (company_id, date): `symbol` is the one that the company traded under
+        on that day, and where it changes one history ends and the next begins.
 
     Raises:
         ValueError: an unknown symbol (no catalog lists it), an unknown way to adjust, an unknown envelope, a moment
@@ -97,15 +112,18 @@ def prices(
         if moment is not None:
             raise ValueError("a snapshot has its moment: leave as_of out")
         moment, _ = _parse_snapshot(snapshot)
-    used = _used(home, symbols, start, end, adjust, moment)
-    if snapshot is not None and _snapshot_id(used, moment) != snapshot:
+    used = _used(home, symbols, start, end, adjust, moment, by)
+    if snapshot is not None and used.id(moment) != snapshot:
         raise SnapshotMismatch(
             f"{home.location} does not give what snapshot {snapshot} read: other arguments, or rows that have been "
             "removed or changed without the ledger"
         )
     if adjust == "total_return":
-        _warn_of_held_dividends(used)
-    rows = adjusted(used.lazy(), adjust, reinvest=reinvest, ordered=True)
+        _warn_of_held_dividends(used.rows)
+    if by == "symbol" and not used.changes:
+        rows = adjusted(used.rows.lazy(), adjust, reinvest=reinvest, ordered=True)
+    else:
+        rows = adjusted_apart(used.rows, adjust, reinvest, used.changes)
     if envelope == "widened":
         rows = rows.with_columns(widened())
     # As-traded rows have been read through `end` and no further.
@@ -119,6 +137,7 @@ def snapshot_id(
     adjust: Adjust = "none",
     as_of: datetime | date | str | None = None,
     *,
+    by: By = "symbol",
     store: Store = None,
 ) -> str:
     """The id of what `prices` with these arguments reads now: the moment up to which it knows, and a hash over every
@@ -126,13 +145,36 @@ def snapshot_id(
 
     Raises as `prices` does.
     """
-    used = _used(_open(store), symbols, start, end, adjust, _moment(as_of))
-    return _snapshot_id(used, None)
+    return _used(_open(store), symbols, start, end, adjust, _moment(as_of), by).id(None)
 
 
 def to_pandas(frame: pl.LazyFrame | pl.DataFrame) -> pd.DataFrame:
     """What any of the reads answers, as a pandas frame: `to_pandas(prices("AAPL"))`."""
     return frame.lazy().collect().to_pandas()
+
+
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """The as-traded rows that a read rests on."""
+
+    rows: pl.DataFrame
+    changes: Mapping[str, Sequence[date]] = field(default_factory=dict[str, list[date]])
+    """By symbol that several companies had the days from which on it was another's."""
+    companies_known_at: datetime | None = None
+    """When the last of what the read knows of companies became known."""
+
+    def id(self, moment: datetime | None) -> str:
+        """The moment is that of the last row that became known: a run that is writing now began to know later."""
+        known = moment or max(
+            (
+                at
+                for at in (self.rows["fetched_at"].max(), self.companies_known_at)
+                if isinstance(at, datetime)
+            ),
+            default=datetime(1970, 1, 1, tzinfo=UTC),
+        )
+        digest = content_sha256(self.rows, leave_out=())
+        return f"{known.astimezone(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{digest[:32]}"
 
 
 def _used(
@@ -142,19 +184,23 @@ def _used(
     end: date | str | None,
     adjust: Adjust,
     as_of: datetime | None,
-) -> pl.DataFrame:
-    """The as-traded rows that a read rests on."""
+    by: By,
+) -> _Used:
+    if by not in ("symbol", "company"):
+        raise ValueError(f'by is "symbol" or "company", not {by!r}')
     first, last = _day(start), _day(end)
+    # Adjusting needs the actions after `end` as well, so the range is cut last.
+    until = last if adjust == "none" else None
+    if by == "company":
+        return _used_of_companies(home, _names(symbols), first, until, as_of)
 
     def read(by_exchange: dict[str, list[str]]) -> list[pl.DataFrame]:
-        # Adjusting needs the actions after `end` as well, so the range is cut last.
-        until = last if adjust == "none" else None
         return [
             read_daily(home, code, first, until, symbols=of_exchange, as_of=as_of)
             for code, of_exchange in by_exchange.items()
         ]
 
-    by_exchange, frames = _read_by_catalog(home, _names(symbols), read)
+    catalog, by_exchange, frames = read_by_catalog(home, _names(symbols), read)
     if as_of is not None:
         for (code, of_exchange), rows in zip(by_exchange.items(), frames, strict=True):
             if rows.is_empty():
@@ -162,17 +208,24 @@ def _used(
     if adjust != "none":
         for code in by_exchange:
             _warn_of_absent_sessions(home, code, first)
-    if len(frames) == 1:
-        return frames[0]
-    return pl.concat(frames).sort(KEYS) if frames else empty_daily()
+    rows = pl.concat(frames).sort(KEYS) if len(frames) > 1 else frames[0] if frames else empty_daily()
+    changes, known = changes_of(home, by_exchange, catalog.shared, as_of)
+    return _Used(rows, changes, known)
 
 
-def _snapshot_id(used: pl.DataFrame, moment: datetime | None) -> str:
-    """The moment is that of the last row that became known: a run that is writing now began to know later."""
-    known = moment or used["fetched_at"].max() or datetime(1970, 1, 1, tzinfo=UTC)
-    assert isinstance(known, datetime)
-    digest = content_sha256(used, leave_out=())
-    return f"{known.astimezone(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{digest[:32]}"
+def _used_of_companies(
+    home: ObjectStore, names: Sequence[str], first: date | None, until: date | None, as_of: datetime | None
+) -> _Used:
+    catalog = read_catalog(home)
+    of_ids = exchanges_of_ids(home, catalog, names)
+    listed = [name for name in names if name not in of_ids]
+    by_exchange = _exchanges_of(home, listed) if listed else {}
+    for id_, code in of_ids.items():
+        by_exchange.setdefault(code, []).append(id_)
+    if until is None:
+        for code in by_exchange:
+            _warn_of_absent_sessions(home, code, first)
+    return _Used(*prices_of_companies(home, by_exchange, first, until, as_of))
 
 
 def _parse_snapshot(text: str) -> tuple[datetime, str]:
@@ -316,7 +369,7 @@ def universe(name: str | None = None, on: date | str | None = None, *, store: St
             # What is known of a universe does not wait for a catalog.
             listed = set[str]()
         return read_members(home, name, day, today, listed).lazy()
-    rows = _catalog(home).rows.lazy()
+    rows = read_catalog(home).rows.lazy()
     if name is None:
         return rows
     refuse_unknown(home, name, _listed_universes(home))
@@ -341,8 +394,29 @@ def listing_events(exchange: str, *, store: Store = None) -> pl.LazyFrame:
     return events.lazy()
 
 
+def companies(symbols: Symbols | None = None, *, store: Store = None) -> pl.LazyFrame:
+    """Which company stood under which symbol, and when.
+
+    Args:
+        symbols: symbols, or ids of companies: all companies that ever had one of them, each with all its symbols.
+            None: all.
+        store: as for `prices`.
+
+    Returns:
+        exchange, company_id, symbol, first and last (the days on which the company had the symbol; null: open),
+        event, evidence (what shows it, in words), confidence ("seen", "strong", or "stated" by a person), known_at;
+        by exchange, company and first day. What is not decided is in none of it (quant-assets catalog review).
+
+    Raises:
+        ObjectNotFound: there is no catalog yet.
+    """
+    home = _open(store)
+    names = None if symbols is None else set(_names(symbols))
+    return read_companies(home, sorted(read_catalog(home).rows["exchange"].unique()), names).lazy()
+
+
 def _listed_universes(store: ObjectStore) -> set[str]:
-    return set(_catalog(store).rows["universes"].explode().drop_nulls())
+    return set(read_catalog(store).rows["universes"].explode().drop_nulls())
 
 
 def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
@@ -356,75 +430,6 @@ def profiles(exchange: str, *, store: Store = None) -> pl.LazyFrame:
             f"no profiles of {exchange!r} in {home.location}: there are those of "
             f"{', '.join(filter(None, made)) or 'no exchange'}; a backfill of the exchange makes them"
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Catalog:
-    """The catalog as it was read last from a store, and each symbol's exchange in it."""
-
-    info: ObjectInfo
-    rows: pl.DataFrame
-    exchange_of: dict[str, str]
-
-
-_CATALOGS_KEPT = 8
-_catalogs: dict[str, _Catalog] = {}
-"""By the store's location: what has not been replaced since is not parsed again."""
-
-
-def _catalog(store: ObjectStore) -> _Catalog:
-    try:
-        blob = store.get(object_key(CATALOG))
-    except ObjectNotFound as error:
-        raise ObjectNotFound(
-            f"no catalog in {store.location}: set QUANT_ASSETS_HOME or QUANT_ASSETS_STORE to a store that has been "
-            "filled, or run a backfill"
-        ) from error
-    known = _catalogs.get(store.location)
-    if known is None or known.info != blob.info:
-        rows = decode(blob.data, store.uri(object_key(CATALOG)))
-        exchange_of = dict(rows.select("symbol", "exchange").iter_rows())
-        if len(_catalogs) >= _CATALOGS_KEPT:
-            _catalogs.clear()
-        _catalogs[store.location] = known = _Catalog(blob.info, rows, exchange_of)
-    return known
-
-
-def _read_by_catalog(
-    store: ObjectStore,
-    symbols: Sequence[str],
-    read: Callable[[dict[str, list[str]]], list[pl.DataFrame]],
-) -> tuple[dict[str, list[str]], list[pl.DataFrame]]:
-    """The symbols by exchange, and what is read of each.
-
-    From afar the catalog that is known is asked for again while it is believed; what was read by one that has been
-    replaced is read again.
-    """
-    believed = _catalogs.get(store.location) if store.remote else None
-    if believed is not None and believed.exchange_of.keys() >= set(symbols):
-        with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
-            asked = pool.submit(_catalog, store)
-            by_exchange = _by_exchange(believed, symbols)
-            frames = read(by_exchange)
-        if asked.result() is believed:
-            return by_exchange, frames
-    by_exchange = _exchanges_of(store, symbols)
-    return by_exchange, read(by_exchange)
-
-
-def _exchanges_of(store: ObjectStore, symbols: Sequence[str]) -> dict[str, list[str]]:
-    return _by_exchange(_catalog(store), symbols)
-
-
-def _by_exchange(catalog: _Catalog, symbols: Sequence[str]) -> dict[str, list[str]]:
-    exchange_of = catalog.exchange_of
-    unknown = [symbol for symbol in symbols if symbol not in exchange_of]
-    if unknown:
-        raise ValueError(f"not in the catalog: {', '.join(unknown)} (universe() lists the symbols there are)")
-    by_exchange: dict[str, list[str]] = {}
-    for symbol in symbols:
-        by_exchange.setdefault(exchange_of[symbol], []).append(symbol)
-    return by_exchange
 
 
 def _open(store: Store) -> ObjectStore:
