@@ -3,9 +3,10 @@
 A wrong delisting loses prices, a late one costs a hole a session. So the rules are slow; none rests on one answer:
 
 - A session counts for a symbol only when the market traded by the bars of the *others* (`_Others`): at least 90 % of
-  those that are active and have had a bar lately have one, or all but two. So an exchange that is down moves nobody,
-  however long, and whatever it says; of a list of three one may end. Symbols whose state is known are not among the
-  others, nor are those that never had a bar: a few dead ones do not keep the next from being found.
+  those that are active and have had a bar lately have one, or all but two, or as many as usual in a thin market. So
+  an exchange that is down moves nobody, however long, and whatever it says; of a list of three one may end. Symbols
+  whose state is known are not among the others, nor are those that never traded: a few dead ones do not keep the
+  next from being found.
 - "No bar", "no data" and "not found" are evidence. A failure, a rate limit and a question not asked are neither
   evidence nor a bar. A bar that is held or refused is a bar: the symbol trades.
 - One answer, however many sessions it is about, is one statement: every rule asks for answers of several days (UTC).
@@ -54,6 +55,14 @@ _RECENT = 5
 """A symbol that is in a list is looked at when one of so many last sessions has no bar of it."""
 _SPARED = 2
 """So many of the others may be without a bar, however few they are."""
+_SHARE = 0.1
+"""Or so many of them; or in a thin market, where that is little,"""
+_MORE_THAN_USUAL = 1.5
+"""so many times the share that is without one in its better sessions: a quarter of those in the window has less."""
+
+
+_ENOUGH = 20
+"""Sessions that it takes to know what is usual."""
 
 
 class Kind(StrEnum):
@@ -115,6 +124,8 @@ class Listings:
     """Those that are in no list any more, and the last day they were in one."""
     expected_through: Mapping[str, date] = field(default_factory=dict[str, date])
     """The last day on which those are asked for."""
+    never_traded: frozenset[str] = frozenset()
+    """Those of which nobody knows a first trade."""
     stated: frozenset[str] = frozenset()
     """Those whose last trading day a person states: nothing is judged of them."""
     returned: frozenset[str] = frozenset()
@@ -139,7 +150,8 @@ def judge(sessions: Sequence[Session], listings: Listings, today: date) -> list[
     sessions = sessions[-WINDOW:]
     walks = {symbol: _walk(symbol, sessions, listings) for symbol in _candidates(sessions, listings)}
     silent = {symbol for symbol, walk in walks.items() if walk.last_bar is None}
-    traded = {session.day: _others(session, listings, silent) for session in sessions}
+    others = {session.day: _others(session, listings, silent) for session in sessions}
+    most = max(_SHARE, _MORE_THAN_USUAL * _usual(others.values()))
     events = [
         _returned(symbol, listings.standing[symbol], today)
         for symbol in listings.returned
@@ -148,7 +160,7 @@ def judge(sessions: Sequence[Session], listings: Listings, today: date) -> list[
         and listings.standing[symbol].state is State.DELISTED
     ]
     for symbol, walk in walks.items():
-        counted = [session for session in walk.without if traded[session.day].counts(symbol)]
+        counted = [session for session in walk.without if others[session.day].traded(symbol, most)]
         events += _due(symbol, walk, counted, sessions, listings)
     return sorted(events, key=lambda one: one.symbol)
 
@@ -201,13 +213,25 @@ class _Others:
     silent: frozenset[str]
     """Those without a bar of whom none is known."""
 
-    def counts(self, symbol: str) -> bool:
-        """Whether the market traded, by the bars of all the others."""
+    def traded(self, symbol: str, most: float) -> bool:
+        """Whether the market traded, by the bars of all the others; `most`: the share that may lack theirs."""
         lacking = len(self.lacking - {symbol})
         every = lacking + len(self.silent - {symbol})
         if self.received < max(1, every):
             return False
-        return lacking <= max(_SPARED, (self.received + lacking) // 10)
+        return lacking <= max(_SPARED, most * (self.received + lacking))
+
+    @property
+    def share(self) -> float:
+        """The share without a bar."""
+        return len(self.lacking) / max(1, self.received + len(self.lacking))
+
+
+def _usual(sessions: Iterable[_Others]) -> float:
+    """The share that is without a bar in the better sessions: an outage would have to last for most of the window to
+    look usual."""
+    shares = sorted(session.share for session in sessions)
+    return shares[len(shares) // 4] if len(shares) >= _ENOUGH else 0.0
 
 
 def _others(session: Session, listings: Listings, silent: set[str]) -> _Others:
@@ -216,7 +240,7 @@ def _others(session: Session, listings: Listings, silent: set[str]) -> _Others:
         symbol
         for symbol, hole in session.holes.items()
         if hole.kind in _LACKING and not _known(listings.standing.get(symbol), session.day)
-    }
+    } - listings.never_traded
     return _Others(session.received + trades, frozenset(active - silent), frozenset(active & silent))
 
 

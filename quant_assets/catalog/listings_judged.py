@@ -15,7 +15,7 @@ from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.tables.entries import Entry
 from quant_assets.tables.holes import holes_of
 from quant_assets.tables.layout import DAILY, PROFILES, object_key
-from quant_assets.tables.listing_events import Standing, append_events, read_events, standings
+from quant_assets.tables.listing_events import FIRST_TRADE, Standing, append_events, read_events, standings
 from quant_assets.tables.manifest import Expected, Manifest
 from quant_assets.tables.parquet import read_table
 
@@ -41,6 +41,7 @@ def judged_listings(
         known,
         left,
         expected_through(ours),
+        frozenset(_never_traded(ours, ledger)),
         frozenset(ours.filter(pl.col("stated_delisting").is_not_null())["symbol"]),
         frozenset(had_left.keys() - left.keys()),
         _LastBars(store, exchange).of,
@@ -50,6 +51,11 @@ def judged_listings(
     due = [event for event in judge(sessions, listings, now.date()) if event.symbol in symbols]
     news = append_events(store, exchange, due, now)
     return (standings(pl.concat([ledger, news])) if news.height else known), news
+
+
+def _never_traded(catalog: pl.DataFrame, ledger: pl.DataFrame) -> pl.Series:
+    first = ledger.filter(pl.col("event") == FIRST_TRADE)["symbol"]
+    return catalog.filter(pl.col("listed_on").is_null(), ~pl.col("symbol").is_in(first.implode()))["symbol"]
 
 
 def recent_sessions(store: ObjectStore, exchange: str, today: date) -> list[Session]:

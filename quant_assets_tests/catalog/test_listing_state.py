@@ -184,6 +184,36 @@ def test_the_dead_do_not_keep_the_next_from_being_found() -> None:
     assert ("X", "delisted", day(0), "two_kinds") in told(judge(sessions, listings, day(6)))
 
 
+def thin(share: float, days: int, down: range = range(0)) -> list[Session]:
+    """A market of a hundred: a share has no bar on any day; X ends on the fifth. A third is down at times."""
+    chance = random.Random(7)
+    names = [f"T{n}" for n in range(100)]
+    found: list[Session] = []
+    for n in range(days):
+        lacking = {s: NB for s in names if chance.random() < share or (n in down and s < "T4")}
+        found.append(session(n, lacking | ({"X": NB} if n > 5 else {}), [*names, "X"]))
+    return found
+
+
+def test_a_thin_market_is_measured_by_what_is_usual_in_it() -> None:
+    left = Listings({}, {"X": day(8), "T1": day(8)})
+    ended = [("X", "delisted", day(5), "two_kinds")]
+    assert told(judge(thin(0.2, 40), left, day(40))) == ended
+    # What is usual is not known after a few days, and an outage is not usual.
+    assert judge(thin(0.2, 15), left, day(15)) == []
+    assert judge(thin(0.2, 38, range(9, 37)), left, day(38)) == []
+    assert told(judge(thin(0.2, 60, range(9, 37)), left, day(60))) == ended
+
+
+def test_who_never_traded_tells_nothing_of_the_market() -> None:
+    new = frozenset(f"NEW{n}" for n in range(30))
+    lacking = dict.fromkeys(new, NF)
+    sessions = [session(n, lacking | ({"X": NB} if n else {}), [*EVERY, *new]) for n in range(6)]
+    ended = ("X", "delisted", day(0), "two_kinds")
+    assert ended not in told(judge(sessions, replace(LEFT, left={"X": day(1)}), day(6)))
+    assert ended in told(judge(sessions, replace(LEFT, never_traded=new), day(6)))
+
+
 @given(st.integers(0, 2**32), st.sampled_from([Kind.UNKNOWN, NF]))
 def test_random_failures_delist_nobody(seed: int, kind: Kind) -> None:
     """One question in twenty fails, whatever it is taken for; and the day after it is answered, or fails as well."""
