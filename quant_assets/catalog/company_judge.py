@@ -83,7 +83,7 @@ class Judge:
 
     # What is known.
 
-    def _facts(self, symbol: str, until: datetime | None = None) -> SymbolFacts:
+    def facts(self, symbol: str, until: datetime | None = None) -> SymbolFacts:
         """What was known of a symbol, now or at a moment."""
         seen = [one for one in self._seen.get(symbol, []) if until is None or one.known_at <= until]
         facts = seen[-1].facts if seen else SymbolFacts()
@@ -108,14 +108,14 @@ class Judge:
             symbol
             for symbol in sorted(self._listed)
             if symbol not in book.of_symbol
-            and ((facts := self._facts(symbol)).first_trade is not None or facts.isin is not None)
+            and ((facts := self.facts(symbol)).first_trade is not None or facts.isin is not None)
         ]
 
     def _assigned(self, book: Book) -> list[CompanyRow]:
         taken = set(book.companies)
         rows: list[CompanyRow] = []
         for symbol in self._unknown(book):
-            facts = self._facts(symbol)
+            facts = self.facts(symbol)
             rows.append(self._new_company(symbol, facts, taken, CompanyEvent.ASSIGNED, _first_met(facts)))
             taken.add(rows[-1].company_id)
         return rows
@@ -141,12 +141,12 @@ class Judge:
             and (last := self._learned(symbol)) is not None
             and last.known_at > book.decided_at[symbol]
             and last.facts.first_trade is not None
-            and last.facts.first_trade != self._before(spell, book).first_trade
+            and last.facts.first_trade != self.facts_before(spell, book).first_trade
         ]
 
-    def _before(self, spell: Spell, book: Book) -> SymbolFacts:
+    def facts_before(self, spell: Spell, book: Book) -> SymbolFacts:
         """What was known of a symbol when it was last decided whose it is."""
-        facts = self._facts(spell.symbol, book.decided_at[spell.symbol])
+        facts = self.facts(spell.symbol, book.decided_at[spell.symbol])
         if spell.event == CompanyEvent.ASSIGNED and facts.first_trade is None:
             return facts.with_news(SymbolFacts(first_trade=spell.first))
         return facts
@@ -155,13 +155,13 @@ class Judge:
         symbols = self._maybe_reused(book)
         if not symbols:
             return []
-        stored = self._bars(symbols, None)
+        stored = self.stored(symbols, None)
         found: list[tuple[str, list[CompanyRow]]] = []
         for symbol in symbols:
-            spell, now = book.current(symbol), self._facts(symbol)
+            spell, now = book.current(symbol), self.facts(symbol)
             assert spell is not None
             assert now.first_trade is not None
-            before, rows = self._before(spell, book), stored[symbol]
+            before, rows = self.facts_before(spell, book), stored[symbol]
             earlier = rows.filter(pl.col("date") < now.first_trade, pl.col("close").is_not_null())
             before = _with_currency(before, earlier)
             last = None if earlier.is_empty() else earlier["date"][-1]
@@ -200,12 +200,12 @@ class Judge:
             spell = spells[-1]
             if spell.last is None and spell.symbol not in self._gone:
                 continue
-            facts = self._of_spell(spell, book)
+            facts = self.facts_of(spell, book)
             for key in _keys(facts):
                 ended.setdefault(key, []).append(spell)
         pairs: dict[tuple[str, str], Spell] = {}
         for symbol in sorted(self._listed.keys() - self._gone) if ended else ():
-            for key in _keys(self._facts(symbol)):
+            for key in _keys(self.facts(symbol)):
                 for spell in ended.get(key, ()):
                     if self._is_pair(book, spell, symbol, by_isin=key[0] == "isin"):
                         pairs[spell.company_id, symbol] = spell
@@ -228,11 +228,11 @@ class Judge:
             return True
         return self._is_new(new) or old.symbol in self._newly_gone
 
-    def _of_spell(self, spell: Spell, book: Book) -> SymbolFacts:
+    def facts_of(self, spell: Spell, book: Book) -> SymbolFacts:
         """What was known of a symbol while it stood for a company."""
         spells = book.of_symbol[spell.symbol]
         if spells[-1] is spell:
-            return self._facts(spell.symbol)
+            return self.facts(spell.symbol)
         after = spells[spells.index(spell) + 1]
         seen = [one for one in self._seen.get(spell.symbol, []) if one.known_at < after.known_at]
         # The last of these is the news by which the next company was found.
@@ -244,7 +244,7 @@ class Judge:
         pairs = [(spell, new) for spell, new in self._maybe_renamed(book) if new not in passed_over]
         if not pairs:
             return []
-        stored = self._bars(
+        stored = self.stored(
             {symbol for spell, new in pairs for symbol in (spell.symbol, new)},
             min(self._ended_on(spell) for spell, _ in pairs) - _LOOK_BACK,
         )
@@ -260,8 +260,8 @@ class Judge:
             )
             prices[pair] = beside(olds, news)
             verdicts[pair] = judge_renamed(
-                _with_currency(self._of_spell(spell, book), olds),
-                _with_currency(self._facts(new), news),
+                _with_currency(self.facts_of(spell, book), olds),
+                _with_currency(self.facts(new), news),
                 prices[pair],
                 mixed=new in mixed,
             )
@@ -292,7 +292,7 @@ class Judge:
         ends = [spell.last] if row is None else [spell.last, row["delisted_on"], row["last_seen"]]
         return min((day for day in ends if day is not None), default=self._today)
 
-    def _bars(self, symbols: Iterable[str], start: date | None) -> dict[str, pl.DataFrame]:
+    def stored(self, symbols: Iterable[str], start: date | None) -> dict[str, pl.DataFrame]:
         """The stored rows of some symbols."""
         names = sorted(symbols)
         rows = read_daily(self._store, self._exchange, start, symbols=names)

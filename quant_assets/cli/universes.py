@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quant_assets.cli import discovery
+from quant_assets.cli import companies, discovery
 from quant_assets.cli.tables import ExchangeOption, JsonOption, SymbolOption, gathered, named, show
 from quant_assets.cli.usage import (
     PhaseOption,
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     _commands.command("import-membership")(import_membership)
     discovery.register(_commands)
     _commands.command("listings")(listings)
+    companies.register(_commands)
 
 
 def refresh_universe(
