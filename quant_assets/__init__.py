@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         snapshot_id,
         to_pandas,
         universe,
+        valuations,
         weekly,
     )
 
@@ -30,6 +31,7 @@ __all__ = [
     "snapshot_id",
     "to_pandas",
     "universe",
+    "valuations",
     "weekly",
 ]
 

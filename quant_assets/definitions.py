@@ -9,6 +9,7 @@ from quant_assets.defs.assets.exchange_profiles import make_exchange_profiles
 from quant_assets.defs.assets.price_history import make_price_history
 from quant_assets.defs.assets.symbol_catalog import make_symbol_catalog
 from quant_assets.defs.assets.symbol_profiles import make_symbol_profiles
+from quant_assets.defs.assets.symbol_valuations import make_symbol_valuations
 from quant_assets.defs.assets.weekly_prices import make_weekly_prices
 from quant_assets.defs.discovery import discovery_job, discovery_schedule
 from quant_assets.defs.discovery import rules_of as discovery_rules_of
@@ -49,7 +50,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     start = first_day(exchanges, settings.start)
     grids = make_grids(exchanges, start, settings.now)
     rules = rules_of(settings)
-    jobs = daily_jobs(exchanges, owner)
+    jobs = daily_jobs(exchanges, owner, valuations=settings.valuations)
     tables = table_jobs(owner)
     universes = UniverseRules(settings.universe, exchanges, settings.universe_shrink)
     refresh = universes_job(universes, owner)
@@ -61,6 +62,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     assets = [
         make_symbol_catalog(universes),
         make_daily_prices(grids, exchanges, rules),
+        make_symbol_valuations(grids, exchanges),
         make_price_history(grids, exchanges),
         make_weekly_prices(grids, exchanges, settings.memory_mb),
         make_symbol_profiles(grids, exchanges, settings.memory_mb),

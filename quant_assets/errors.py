@@ -20,6 +20,8 @@ QuantAssetsError
 │   └── StoreUnavailable               out of reach, not writable, or full
 ├── DocumentUnavailable                resources.documents: a file, page or object with a list of constituents
 ├── ScreenFailed                       resources.yahoo_screener: no whole answer, or a query that cannot be asked
+├── Passing                            resources.asking_again: a failure that may pass, worth asking again
+├── StillFailing                       resources.asking_again: it was asked as often as it may be
 ├── SourceUnavailable                  resources.source: the price source as a whole does not answer
 ├── RateBudgetSpent                    resources.pacing: no more waiting on rate limits in this run
 ├── Interrupted                        resources.interrupts: asked to stop while waiting
@@ -27,6 +29,7 @@ QuantAssetsError
 ├── UnusableAnswer                     resources.yahoo_events: a body that is no answer, with the reason
 ├── NoCrumb (OSError)                  resources.yahoo_session: what came for a crumb is none
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
+├── SnapshotImpossible                 ingest.valuations: no snapshot of that session can be taken, or nothing came
 ├── MembershipUnknown (ValueError)     tables.membership: nothing tells who was in a universe on a day
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written

@@ -14,10 +14,11 @@ from dagster._core.utils import make_new_run_id
 
 from quant_assets.catalog.build import followed
 from quant_assets.definitions import build_definitions
+from quant_assets.defs.assets.symbol_valuations import FAILED, UNANSWERED
 from quant_assets.defs.automation import contiguous
 from quant_assets.defs.fill_run import RESULT_TAG, fill_turn
 from quant_assets.defs.handover import Handover, handing_over
-from quant_assets.defs.jobs import daily_job_name
+from quant_assets.defs.jobs import PRICES_ALONE, daily_job_name, table_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
@@ -28,6 +29,7 @@ from quant_assets.ingest.closed_days import held_sessions
 from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.spill import sweep_spill
+from quant_assets.ingest.valuations import not_valued
 from quant_assets.instance import databases_of, open_instance
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.dagster_resources import sharing_view
@@ -45,13 +47,15 @@ from quant_assets.tables.layout import (
     PROFILES,
     READ_ONCE,
     TOP_LEVEL,
+    VALUATIONS,
     WEEKLY,
     object_key,
 )
-from quant_assets.tables.lineage import made_partitions, stale_partitions
+from quant_assets.tables.lineage import Stale, made_partitions, stale_partitions
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.parquet import read_table
 from quant_assets.tables.quarantine import read_quarantine
+from quant_assets.tables.valuations import stored_snapshot
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _LOCATION = "__repository__@quant_assets.definitions"
@@ -63,6 +67,18 @@ class RunFailed(QuantAssetsError):
     def __init__(self, reason: str, *, partial: bool = False) -> None:
         super().__init__(reason)
         self.partial = partial
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a snapshot of valuations."""
+
+    rows: int
+    """Symbols that the session's snapshot holds now."""
+    unanswered: int = 0
+    """Symbols that the source said nothing of."""
+    failed: int = 0
+    """Symbols that it could not be asked for."""
 
 
 @dataclass
@@ -151,8 +167,31 @@ class Runner:
             keys,
             {"ops": {DAILY: {"config": config}}},
             (plan, turn),
+            PRICES_ALONE,
         )
         return True
+
+    def valuations(self, exchange: Exchange, session: date, symbols: Sequence[str] = ()) -> Taken:
+        """Takes a snapshot of the valuations of a session, of the symbols that it lacks; no run when it lacks none.
+
+        `symbols`: of these at most. Raises RunFailed.
+        """
+        code = exchange.code
+        catalog = read_table(self.store, object_key(CATALOG))
+        lacking = not_valued(self.store, code, session, catalog)
+        wanted = [symbol for symbol in lacking if symbol in symbols] if symbols else lacking
+        key = table_key(VALUATIONS, code, session.isoformat())
+        # Where nothing is listed at all, the run is what says so.
+        if not wanted and key in self._shown(VALUATIONS):
+            return Taken(stored_snapshot(self.store, code, session).height)
+        config = {"ops": {VALUATIONS: {"config": {"symbols": wanted or list(symbols)}}}}
+        self._run(table_job_name(VALUATIONS), f"{VALUATIONS} {code}", [key], config)
+        condition = dg.AssetRecordsFilter(dg.AssetKey(VALUATIONS), asset_partitions=[key])
+        (record,) = self._instance.fetch_materializations(condition, limit=1).records
+        assert record.asset_materialization is not None
+        metadata = record.asset_materialization.metadata
+        counts = [metadata[f"{name} ({code})"].value for name in ("rows", UNANSWERED, FAILED)]
+        return Taken(*(int(str(count)) for count in counts))
 
     def verify(self, exchange: Exchange, first: date, last: date, symbols: Sequence[str] = ()) -> bool:
         """Whether anything in a range differs from what the source gives now; changes nothing. Raises RunFailed."""
@@ -186,21 +225,41 @@ class Runner:
         """The first day whose cell this runner's runs have changed."""
         return min(self._changed.get(exchange, ()), default=None)
 
-    def derived(self, exchange: Exchange, first: date, last: date) -> None:
+    def derived(
+        self,
+        exchange: Exchange,
+        first: date,
+        last: date,
+        tables: Sequence[str] = (HISTORY, WEEKLY, PROFILES),
+        *,
+        open_weeks: bool = True,
+    ) -> int:
         """Brings the weekly bars, the history and the profiles up to date with the cells of first..last.
 
-        Partitions that rest on unchanged cells are left alone. Raises RunFailed.
+        Partitions that rest on unchanged cells are left alone; without `open_weeks` so are weeks that are not over
+        and that nobody has made yet. Returns how many were made. Raises RunFailed.
         """
         code, span = exchange.code, (first, last)
-        for table in (HISTORY, WEEKLY, PROFILES):
+        made = 0
+        for table in tables:
             stale = stale_partitions(self.store, table, exchange, span, self.settings.clock())
             stored = made_partitions(self.store, table, code, span, exchange.first_weekday)
+            if table == WEEKLY and not open_weeks:
+                stale = [one for one in stale if one.partition in stored or self._is_over(exchange, one)]
             shown = self._shown(table)
             unshown = {partition for partition in stored if table_key(table, code, partition) not in shown}
             # A run is a range: one over a gap would ask for partitions that have nothing to rest on.
             for run in contiguous(table, sorted({one.partition for one in stale} | unshown)):
                 keys = [table_key(table, code, partition) for partition in run]
-                self._run(f"{table}_job", f"{table} {code}", keys)
+                self._run(table_job_name(table), f"{table} {code}", keys)
+                made += len(keys)
+        return made
+
+    def _is_over(self, exchange: Exchange, week: Stale) -> bool:
+        """Whether the last session of a week is over."""
+        sessions = exchange.week_sessions(date.fromisoformat(week.partition))
+        over = exchange.calendar().last_session_over(self.settings.clock(), exchange.delay)
+        return not sessions or (over is not None and sessions[-1] <= over)
 
     def inventory(self) -> None:
         """Materializes the profiles of the exchanges."""
@@ -224,6 +283,7 @@ class Runner:
         keys: Sequence[str],
         config: dict[str, Any] | None = None,
         planned: tuple[Plan, str] | None = None,
+        assets: Sequence[dg.AssetKey] | None = None,
     ) -> str:
         """One run in this process, answering its id; `keys` is the range from the first to the last."""
         job = self._definitions.resolve_job_def(job_name)
@@ -259,6 +319,7 @@ class Runner:
                     partition_key=partition_key,
                     run_id=run_id,
                     raise_on_error=False,
+                    asset_selection=assets,
                 )
             success = result.success
         except dg.DagsterExecutionInterruptedError as error:

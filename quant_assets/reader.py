@@ -1,4 +1,4 @@
-"""What users import to read the tables: `from quant_assets import prices, weekly, universe, profiles`.
+"""What users import to read the tables: `from quant_assets import prices, weekly, universe, …`.
 
 Where the rows come from stands in `quant_assets.tables.daily`.
 """
@@ -21,6 +21,7 @@ from quant_assets.market.corporate_actions import Adjust, Reinvest
 from quant_assets.market.corporate_actions import adjust as adjusted
 from quant_assets.market.coverage import absent_days
 from quant_assets.market.oddities import Envelope, widened
+from quant_assets.market.valuations import VALUATION_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.resources.open_store import open_store
@@ -41,6 +42,7 @@ from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import read_table
 from quant_assets.tables.restatements import Ledger
 from quant_assets.tables.universe_reads import read_members, refuse_unknown
+from quant_assets.tables.valuations import read_valuations
 from quant_assets.tables.weekly_reads import read_weekly
 
 if TYPE_CHECKING:
@@ -335,6 +337,37 @@ def weekly(
         for code, of_exchange in _exchanges_of(home, _names(symbols)).items()
     ]
     return pl.concat([pl.DataFrame(schema=WEEKLY_SCHEMA), *frames]).lazy().sort("symbol", "week")
+
+
+def valuations(
+    symbols: Symbols,
+    start: date | str | None = None,
+    end: date | str | None = None,
+    *,
+    store: Store = None,
+) -> pl.LazyFrame:
+    """What symbols were worth and how large they were, as the source said after each session; by (symbol, date).
+
+    Args:
+        symbols, store: as for `prices`.
+        start, end: first and last session wanted (inclusive; a date or YYYY-MM-DD); None: as far as there is.
+
+    Returns:
+        symbol, date; market_cap (whole units of the currency: pounds where `currency` is "GBp"), pe (trailing twelve
+        months), pb, dividend_yield (a fraction: 0.02 is 2 %), shares_outstanding; name, sector, industry, asset_type,
+        currency; quoted_at (when the quoted price was made) and fetched_at, UTC. Null is what the source did not say,
+        or said nonsense about. Nothing is adjusted: a later split changes none of it. There is a row for each
+        snapshot that was taken, and none can be taken later.
+
+    Raises as `prices` does.
+    """
+    home = _open(store)
+    first, last = _day(start), _day(end)
+    frames = [
+        read_valuations(home, code, of_exchange, first, last)
+        for code, of_exchange in _exchanges_of(home, _names(symbols)).items()
+    ]
+    return pl.concat([pl.DataFrame(schema=VALUATION_SCHEMA), *frames]).lazy().sort("symbol", "date")
 
 
 def universe(name: str | None = None, on: date | str | None = None, *, store: Store = None) -> pl.LazyFrame:

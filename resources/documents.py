@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from quant_assets.errors import QuantAssetsError
-from quant_assets.resources.interrupts import Interrupted, wait_unless_interrupted
+from quant_assets.resources.asking_again import Passing, StillFailing, ask_again
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStoreError
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings, SettingsError
@@ -20,7 +20,6 @@ from quant_assets.resources.yahoo_screener import AssetType, Screened, Screener
 DOCUMENT_SECONDS = 120.0
 """How long the whole of a page may take to come."""
 _REDIRECTS = 10
-_LONGEST_PAUSE = 30.0
 _PIECE = 1 << 20
 
 
@@ -36,10 +35,6 @@ class DocumentUnavailable(QuantAssetsError):
         super().__init__(f"{seen}; {remedy}")
         self.seen = seen
         self.remedy = remedy
-
-
-class _Passing(Exception):
-    """A failure that may pass: worth asking again."""
 
 
 class Documents:
@@ -124,22 +119,15 @@ class Documents:
             host = None
         if not host:
             raise DocumentUnavailable(f"{shown(location)}: names no host", "write https://host/path")
-        last = ""
-        for number in range(1, self._settings.attempts + 1):
-            try:
-                return self._ask(location, largest)
-            except _Passing as error:
-                last = str(error)
-                pause = min(_LONGEST_PAUSE, self._settings.retry_wait_seconds * 2 ** (number - 1))
-                if number < self._settings.attempts and wait_unless_interrupted(pause):
-                    raise Interrupted from error
-        times = "once" if self._settings.attempts == 1 else f"{self._settings.attempts} times"
-        raise DocumentUnavailable(
-            f"{shown(location)}: {last}, asked {times}", "try again later, or correct the address"
-        )
+        try:
+            return ask_again(self._settings, lambda: self._ask(location, largest))
+        except StillFailing as error:
+            raise DocumentUnavailable(
+                f"{shown(location)}: {error}", "try again later, or correct the address"
+            ) from error
 
     def _ask(self, location: str, largest: int) -> bytes:
-        """One attempt. Raises _Passing when asking again may help."""
+        """One attempt. Raises Passing when asking again may help."""
         from curl_cffi import CurlHttpVersion
         from curl_cffi.requests import Session
         from curl_cffi.requests.exceptions import (
@@ -164,7 +152,7 @@ class Documents:
             ):
                 status = int(response.status_code)
                 if status == 429 or status >= 500:
-                    raise _Passing(f"answered with status {status}")
+                    raise Passing(f"answered with status {status}")
                 if status != 200:
                     raise DocumentUnavailable(
                         f"{shown(location)}: answered with status {status}", "correct the address"
@@ -174,13 +162,13 @@ class Documents:
                     if len(data) > largest:
                         raise _too_large(location, largest)
                     if time.monotonic() - started > self._seconds:
-                        raise _Passing(f"did not end within {self._seconds:g} s")
+                        raise Passing(f"did not end within {self._seconds:g} s")
         except (InvalidSchema, InvalidURL, TooManyRedirects) as error:
             raise DocumentUnavailable(
                 f"{shown(location)}: cannot be asked for ({_line(error)})", "correct the address"
             ) from error
         except RequestException as error:
-            raise _Passing(f"no answer ({_line(error)})") from error
+            raise Passing(f"no answer ({_line(error)})") from error
         return bytes(data)
 
 

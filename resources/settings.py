@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """Percent of the expected symbols below which a cell is failed, by exchange; `*` is for all others."""
     sweep_days: int = Field(default=30, ge=1)
     """In how many days the sweep has compared every symbol's whole history with the source once."""
+    valuations: bool = True
+    """Whether the daily job takes a snapshot of the valuations after the prices."""
     memory_mb: int = Field(default=512, ge=64)
     """Megabytes that the rows may take which a step works on at once; more of them are taken in batches."""
     owner: str = "team:quant-assets"

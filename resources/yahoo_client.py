@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from quant_assets.resources.asking_again import Passing
 from quant_assets.resources.pacing import Pacer
 from quant_assets.resources.settings import Settings
 
@@ -69,3 +71,27 @@ def open_client(settings: Settings) -> YahooClient:
     # What failed is in the results; by itself it prints that as well.
     logging.getLogger("yfinance").setLevel(logging.CRITICAL)
     return YahooClient(session, pacer, data)
+
+
+def answer_of(settings: Settings, send: Callable[[], Any]) -> tuple[int, bytes]:
+    """Status and body of what `send` (one of YfData's requests) is answered.
+
+    Raises Passing for no answer, and for a status that says nothing of what was asked; RateBudgetSpent, Interrupted.
+    """
+    from curl_cffi.requests.exceptions import RequestException
+
+    yfinance_errors: Any = importlib.import_module("yfinance.exceptions")
+    try:
+        response = send()
+    except yfinance_errors.YFRateLimitError as error:
+        raise Passing("it answered with status 429 (too many requests)", rate_limited=True) from error
+    except (RequestException, yfinance_errors.YFException, OSError) as error:
+        text = " ".join(str(error).split()).partition(" See https")[0][:160]
+        address = base_url(settings) or YAHOO
+        raise Passing(f"no answer from {address} ({type(error).__name__}: {text})") from error
+    status = int(response.status_code)
+    if status == 429:
+        raise Passing("it answered with status 429 (too many requests)", rate_limited=True)
+    if status in (401, 403, 999) or status >= 500:
+        raise Passing(f"it answered with status {status}")
+    return status, bytes(response.content)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from quant_assets.errors import QuantAssetsError
-from quant_assets.resources.interrupts import Interrupted, wait_unless_interrupted
+from quant_assets.resources.asking_again import Passing, StillFailing, ask_again
 from quant_assets.resources.pacing import RateBudgetSpent
 from quant_assets.resources.settings import Settings
-from quant_assets.resources.yahoo_client import YAHOO, base_url, open_client
+from quant_assets.resources.yahoo_client import answer_of, open_client
 
 if TYPE_CHECKING:
     from quant_assets.resources.yahoo_client import YahooClient
@@ -22,7 +22,6 @@ _SCREENER = "https://query1.finance.yahoo.com/v1/finance/screener"
 _PARAMS = {"corsDomain": "finance.yahoo.com", "formatted": "false", "lang": "en-US", "region": "US"}
 PAGE = 250
 """Listings a page: the most that Yahoo gives."""
-_LONGEST_PAUSE = 30.0
 _COMPARISONS = ("gt", "gte", "lt", "lte", "btwn")
 _OPERATORS = ("and", "or", "eq", "is-in", *_COMPARISONS)
 
@@ -41,14 +40,6 @@ class ScreenFailed(QuantAssetsError):
         super().__init__(f"Yahoo's screener: {seen}; {remedy}")
         self.seen = f"Yahoo's screener: {seen}"
         self.remedy = remedy
-
-
-class _Passing(Exception):
-    """A failure that may pass: worth asking again."""
-
-    def __init__(self, what: str, *, rate_limited: bool = False) -> None:
-        super().__init__(what)
-        self.rate_limited = rate_limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,35 +99,20 @@ class Screener:
     def _page(
         self, query: Mapping[str, Any], asset_type: AssetType, offset: int
     ) -> tuple[int, list[Screened]]:
-        last = ""
-        for number in range(1, self._settings.attempts + 1):
-            try:
-                return self._ask(query, asset_type, offset)
-            except _Passing as error:
-                last = str(error)
-                if number < self._settings.attempts:
-                    self._wait(number, error.rate_limited)
-        times = "once" if self._settings.attempts == 1 else f"{self._settings.attempts} times"
-        raise ScreenFailed(f"{last}, asked {times}", "try again later")
-
-    def _wait(self, number: int, rate_limited: bool) -> None:
         assert self._client is not None
-        if rate_limited:
-            self._client.pacer.cool_down(min(60.0, self._settings.cool_down_seconds * 2 ** (number - 1)))
-        elif wait_unless_interrupted(
-            min(_LONGEST_PAUSE, self._settings.retry_wait_seconds * 2 ** (number - 1))
-        ):
-            raise Interrupted
+        try:
+            return ask_again(self._settings, lambda: self._ask(query, asset_type, offset), self._client.pacer)
+        except (StillFailing, RateBudgetSpent) as error:
+            raise ScreenFailed(str(error), "try again later") from error
 
     def _ask(
         self, query: Mapping[str, Any], asset_type: AssetType, offset: int
     ) -> tuple[int, list[Screened]]:
         """One attempt at one page: how many listings match in all, and those of the page."""
         import orjson
-        from curl_cffi.requests.exceptions import RequestException
 
-        yfinance_errors: Any = importlib.import_module("yfinance.exceptions")
         assert self._client is not None
+        data = self._client.data
         body = {
             "offset": offset,
             "size": PAGE,
@@ -147,31 +123,20 @@ class Screener:
             "quoteType": asset_type.upper(),
             "query": query,
         }
-        try:
-            response = self._client.data.post(
+        status, answered = answer_of(
+            self._settings,
+            lambda: data.post(
                 _SCREENER,
                 data=orjson.dumps(body).decode(),
                 params=_PARAMS,
                 timeout=self._settings.timeout_seconds,
-            )
-        except yfinance_errors.YFRateLimitError as error:
-            raise _Passing("it answered with status 429 (too many requests)", rate_limited=True) from error
-        except RateBudgetSpent as error:
-            raise ScreenFailed(str(error), "try again later") from error
-        except (RequestException, yfinance_errors.YFException, OSError) as error:
-            text = " ".join(str(error).split()).partition(" See https")[0][:160]
-            address = base_url(self._settings) or YAHOO
-            raise _Passing(f"no answer from {address} ({type(error).__name__}: {text})") from error
-        status = int(response.status_code)
-        if status == 429:
-            raise _Passing("it answered with status 429 (too many requests)", rate_limited=True)
-        if status in (401, 403, 999) or status >= 500:
-            raise _Passing(f"it answered with status {status}")
-        return read_screen(status, bytes(response.content))
+            ),
+        )
+        return read_screen(status, answered)
 
 
 def read_screen(status: int, body: bytes) -> tuple[int, list[Screened]]:
-    """How many listings match, and those of this page. Raises ScreenFailed, and _Passing for what is no answer."""
+    """How many listings match, and those of this page. Raises ScreenFailed, and Passing for what is no answer."""
     import orjson
 
     try:
@@ -180,7 +145,7 @@ def read_screen(status: int, body: bytes) -> tuple[int, list[Screened]]:
         error, results = finance.get("error"), finance.get("result")
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
         start = " ".join(body[:60].decode("utf-8", "replace").split())
-        raise _Passing(f"it answered with status {status} and no screen ({start!r}…)") from wrong
+        raise Passing(f"it answered with status {status} and no screen ({start!r}…)") from wrong
     if status != 200 or error:
         told = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
         raise ScreenFailed(
@@ -193,7 +158,7 @@ def read_screen(status: int, body: bytes) -> tuple[int, list[Screened]]:
         if not isinstance(total, int) or total < 0:
             raise TypeError
     except (KeyError, IndexError, TypeError, AttributeError) as wrong:
-        raise _Passing("it answered with a screen that has no listings in it") from wrong
+        raise Passing("it answered with a screen that has no listings in it") from wrong
     return total, page
 
 

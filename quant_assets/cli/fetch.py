@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from quant_assets.exchanges import Exchange
     from quant_assets.ingest.plan import Mode
     from quant_assets.local_runs import RunFailed, Runner
-
-_MOST_LINES = 20
 
 ExchangeOption = Annotated[str | None, typer.Option("--exchange", help="Exchange code, e.g. ASX.")]
 
@@ -110,12 +107,19 @@ def update_daily(
     use_local: LocalOption = False,
     max_workers: WorkersOption = None,
 ) -> None:
-    """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it."""
+    """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it.
+
+    In this order: catalog, prices, valuations (of the last session over alone: a snapshot is of now), weekly bars
+    (when the week is over), history, profiles. One that fails leaves the others running; a line each says what came.
+    """
+    from quant_assets.cli.console import progress
+    from quant_assets.cli.daily_update import DailyUpdate
+    from quant_assets.local_runs import Runner
 
     settings = load()
     wanted = select(settings, None, universe, phase)
     exchanges = wanted.exchanges(chosen(exchange, settings))
-    work: list[tuple[Exchange, list[date]]] = []
+    work: list[tuple[Exchange, date]] = []
     for one in exchanges:
         session = read_date(day, "--date") if day else _last_session(one)
         _refuse_before_grid(session, "--date")
@@ -125,8 +129,10 @@ def update_daily(
             continue
         _refuse_no_session(one, session)
         _refuse_future(one, session, "--date")
-        work.append((one, [session]))
-    _fill(work, wanted, names_absent=True)
+        work.append((one, session))
+    with progress() as watcher, Runner(settings, watcher) as runner:
+        code = DailyUpdate(runner, wanted).run(work)
+    sys.exit(code)
 
 
 def _refuse_before_grid(day: date, option: str) -> None:
@@ -255,17 +261,13 @@ def _fill(
     wanted: Selection,
     *,
     mode: Mode | None = None,
-    names_absent: bool = False,
 ) -> None:
-    """Runs what is asked, prints what came of it, and exits with 0, 2 or 1.
-
-    With `names_absent` also the sessions that nobody has asked for are said: those of evenings without a run.
-    """
+    """Runs what is asked, prints what came of it, and exits with 0, 2 or 1."""
     import polars as pl
 
-    from quant_assets.cli.console import print_error, progress
+    from quant_assets.cli.console import progress
+    from quant_assets.cli.outcome import told
     from quant_assets.local_runs import RunFailed, Runner
-    from quant_assets.maintenance.inventory import absent_sessions
     from quant_assets.tables.layout import DAILY
     from quant_assets.tables.manifest import Entry, Manifest
     from quant_assets.tables.quarantine import claims
@@ -274,7 +276,6 @@ def _fill(
     problems: list[RunFailed] = []
     asked: list[tuple[str, Entry]] = []
     held: list[pl.DataFrame] = []
-    absent: dict[str, list[date]] = {}
     restated = 0
     with progress() as watcher, Runner(settings, watcher) as runner:
         runner.catalog()
@@ -289,96 +290,13 @@ def _fill(
             asked += [(exchange.code, entries[d.isoformat()]) for d in days if d.isoformat() in entries]
             asked_for = symbols or runner.symbols(exchange.code)
             held.append(claims(runner.store, exchange.code).filter(pl.col("symbol").is_in(asked_for)))
-            if names_absent:
-                absent[exchange.code] = absent_sessions(runner.store, exchange)
         try:
             runner.inventory()
         except RunFailed as error:
             # After a failure, or where all that came is held, this only says that there is nothing to sum up.
             if not problems and all(waiting.is_empty() for waiting in held):
                 problems.append(error)
-    symbols_held = _print_held(pl.concat(held)) if held else 0
-    _print_absent(absent)
-    states = _print(asked, restated)
-    failed = [f"{entry.partition}|{code}: {entry.reason}" for code, entry in asked if entry.state == "failed"]
-    if failed and not problems:
-        # Nothing was asked this time: the source has stated it before, on the same day.
-        more = "asked again on another day, or with --force"
-        print_error(f"{len(failed)} cell(s) failed: {'; '.join(failed[:5])} ({more})")
-    for problem in problems:
-        print_error(str(problem))
-    usable = states["complete"] + states["partial"]
-    if any(not problem.partial for problem in problems) or (failed and not usable and not symbols_held):
-        sys.exit(1)
-    if problems or failed or states["partial"] or symbols_held:
-        sys.exit(2)
-
-
-def _print_held(waiting: pl.DataFrame) -> int:
-    """Prints a line for each symbol of which something is held; answers how many there are."""
-    from quant_assets.cli.console import console
-    from quant_assets.market.claims import named
-    from quant_assets.tables.quarantine import items
-
-    by_symbol = items(waiting).partition_by("symbol", maintain_order=True)
-    for some in by_symbol[:_MOST_LINES]:
-        one = some.row(0, named=True)
-        what = named(one["scope"], one["first"], one["last"], one["sessions"])
-        more = f" (and {some.height - 1} more)" if some.height > 1 else ""
-        console.print(
-            f"held: {one['symbol']}: {what}{more}, since {one['since']}: {one['rule']}; "
-            f"see `quant-assets quarantine show {one['item']}`",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
-    if len(by_symbol) > _MOST_LINES:
-        console.print(
-            f"held: and {len(by_symbol) - _MOST_LINES} symbols more; `quant-assets quarantine list` lists them"
-        )
-    return len(by_symbol)
-
-
-def _print_absent(absent: dict[str, list[date]]) -> None:
-    """Prints a line for each exchange with sessions that have no cell."""
-    from quant_assets.cli.console import console
-
-    for code, days in absent.items():
-        if days:
-            console.print(
-                f"absent: {len(days)} session(s) of {code} were never asked for, the first {days[0]} "
-                f"(`quant-assets backfill --missing --exchange {code}` fills them)",
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
-
-
-def _print(asked: list[tuple[str, Any]], restated: int) -> Counter[str]:
-    """Prints what is missing and the counts; answers the cells by state."""
-    from quant_assets.cli.console import console
-    from quant_assets.maintenance.inventory import worst_holes
-    from quant_assets.market.coverage import in_words
-    from quant_assets.resources.counters import DATA_REQUESTS, WRITES, counted
-
-    states = Counter(entry.state.value for _, entry in asked)
-    holes = worst_holes(entry for _, entry in asked)
-    for symbol, outcome, reason, cells in holes[:_MOST_LINES]:
-        console.print(
-            f"missing: {symbol} in {cells} cell(s): {in_words(outcome, reason)}", markup=False, soft_wrap=True
-        )
-    short = [code for code, entry in asked if entry.state == "failed" and entry.received]
-    if short:
-        console.print(
-            f"too few: {len(short)} cell(s) are failed, below the minimum coverage; what came is stored (a symbol "
-            "that trades no more: `delisted_on` in the universe file; another minimum: QUANT_ASSETS_MIN_COVERAGE)",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
-    if len(holes) > _MOST_LINES:
-        console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
-    if restated:
-        console.print(
-            f"restated: {restated} change(s); `quant-assets restatements` lists them, with the rows of each"
-        )
-    counts = " ".join(f"{state}={states[state]}" for state in ("complete", "partial", "closed", "failed"))
-    print(f"{counts} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")
-    return states
+    sys.exit(told(asked, problems, held, {}, restated))
 
 
 def _fill_one(

@@ -34,6 +34,8 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 PARTITION_TAG = "dagster/partition"
+PRIORITY_TAG = "dagster/priority"
+"""On an op: of steps that can be executed now the one with the highest number is the next (0 without it)."""
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -49,6 +51,11 @@ def partitions_of_run(tags: Mapping[str, str], grid: dg.PartitionsDefinition[Any
     return list(
         grid.get_partition_keys_in_range(dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG]))
     )
+
+
+def steps_of_run(context: Context) -> list[str]:
+    """The keys of the steps that the run executes; those of a job that were not selected are not among them."""
+    return list(context.get_step_execution_context().execution_plan.step_keys_to_execute)
 
 
 def materialize_now(context: Context, materializations: Sequence[dg.AssetMaterialization]) -> None:

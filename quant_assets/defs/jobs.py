@@ -1,4 +1,4 @@
-"""Jobs: one per exchange for the day's prices, and those that refresh what is made from them.
+"""Jobs: one per exchange for what comes in every day, and those that refresh what is made from them.
 
 The jobs that look after what is stored already (sweep, verify) are in `maintenance_jobs`, the one that refreshes
 universes in `universe_refresh`, the one that discovers listings in `discovery`.
@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from quant_assets.exchanges import Exchange
-from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY
+from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, VALUATIONS, WEEKLY
 
 EXCHANGE_TAG = "quant_assets/exchange"
 """The tag of a run that says whose cells its job fills."""
@@ -23,6 +23,9 @@ REFRESH_JOB = "refresh_universes"
 DISCOVERY_JOB = "discover_listings"
 """The name of the job that looks for listings that stand in no list (`discovery`)."""
 
+PRICES_ALONE = [dg.AssetKey(DAILY)]
+"""What runs of an exchange's daily job select that are about prices of the past: a snapshot is of now."""
+
 Job = UnresolvedAssetJobDefinition
 
 
@@ -31,13 +34,18 @@ def daily_job_name(exchange: str) -> str:
     return f"daily_prices_{exchange.lower()}"
 
 
-def daily_jobs(exchanges: Sequence[Exchange], owner: str) -> dict[str, Job]:
-    """By exchange code: the job that fills its daily cells."""
+def daily_jobs(exchanges: Sequence[Exchange], owner: str, *, valuations: bool = True) -> dict[str, Job]:
+    """By exchange code: the job that fills its daily cells, and then takes a snapshot of its valuations.
+
+    Whoever wants prices alone selects them (PRICES_ALONE).
+    """
+    collected = [DAILY, VALUATIONS] if valuations else [DAILY]
+    then = ", then the valuations of its last session" if valuations else ""
     return {
         exchange.code: dg.define_asset_job(
             daily_job_name(exchange.code),
-            selection=dg.AssetSelection.assets(DAILY),
-            description=f"Daily prices of {exchange.name}: a session, or a range of days as one run.",
+            selection=dg.AssetSelection.assets(*collected),
+            description=f"Daily prices of {exchange.name}: a session, or a range of days as one run{then}.",
             tags={EXCHANGE_TAG: exchange.code},
             owners=[owner],
         )
@@ -61,6 +69,7 @@ def table_jobs(owner: str) -> dict[str, Job]:
         )
         for table, extent in (
             (CATALOG, "from the list of symbols"),
+            (VALUATIONS, "a snapshot of an exchange, of its last session"),
             (HISTORY, "a year of an exchange, or a range of years as one run"),
             (WEEKLY, "a week of an exchange, or a range of weeks as one run"),
             (PROFILES, "of one exchange"),

@@ -20,7 +20,7 @@ from quant_assets.catalog.build import followed
 from quant_assets.defs import catch_up
 from quant_assets.defs.cursors import dumped, is_later, part, range_tags, read_cursor, read_list, texts
 from quant_assets.defs.dagster_internals import RANGE_END_TAG, RANGE_START_TAG
-from quant_assets.defs.jobs import Job
+from quant_assets.defs.jobs import PRICES_ALONE, Job
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.run_marks import end_dead_runs
@@ -224,6 +224,7 @@ class _Look:
             run_key=f"{self.code}-{which}-{last}-{count}",
             job_name=self._job,
             run_config={"ops": {DAILY: {"config": {"symbols": list(symbols)}}}},
+            asset_selection=PRICES_ALONE,
             tags={
                 **range_tags(daily_key(self.code, first), daily_key(self.code, last)),
                 **_BY_TAG,

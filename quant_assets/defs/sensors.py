@@ -27,7 +27,7 @@ from quant_assets.defs.dagster_internals import (
     failed_partitions,
     schedules_on,
 )
-from quant_assets.defs.jobs import Job, table_job_name
+from quant_assets.defs.jobs import PRICES_ALONE, Job, table_job_name
 from quant_assets.defs.partition_keys import daily_key
 from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.schedules import daily_schedule_name
@@ -165,9 +165,8 @@ def missing_sessions_sensor(
             retries = Retries.load(known.get("tries"), catch_up.PAUSES)
             wanted = catch_up.choose(exchange, missing, retries, now)
             for sessions in wanted.ranges:
-                request = _request(
-                    jobs[code].name, [daily_key(code, s) for s in sessions], "missing_sessions"
-                )
+                keys = [daily_key(code, s) for s in sessions]
+                request = _request(jobs[code].name, keys, "missing_sessions", PRICES_ALONE)
                 requests.append((sessions[0], request))
                 sizes = {daily_key(code, s): missing.lacking[s] for s in sessions}
                 retries.tried(sizes, now, sizes)
@@ -246,9 +245,12 @@ def derived_tables_sensor(
     return derived_tables
 
 
-def _request(job: str, keys: Sequence[str], asked_by: str) -> dg.RunRequest:
-    """One run over partitions that follow each other in one exchange."""
+def _request(
+    job: str, keys: Sequence[str], asked_by: str, assets: Sequence[dg.AssetKey] | None = None
+) -> dg.RunRequest:
+    """One run over partitions that follow each other in one exchange; of some of the job's assets, or all."""
     tags = {"quant_assets/asked_by": asked_by}
     if len(keys) == 1:
-        return dg.RunRequest(job_name=job, partition_key=keys[0], tags=tags)
-    return dg.RunRequest(job_name=job, tags={**tags, **range_tags(keys[0], keys[-1])})
+        return dg.RunRequest(job_name=job, partition_key=keys[0], tags=tags, asset_selection=assets)
+    tags |= range_tags(keys[0], keys[-1])
+    return dg.RunRequest(job_name=job, tags=tags, asset_selection=assets)

@@ -20,8 +20,18 @@ import quant_assets
 from quant_assets.catalog.build import CATALOG_SCHEMA
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.profiles import EXCHANGE_PROFILE_SCHEMA, SYMBOL_PROFILE_SCHEMA
+from quant_assets.market.valuations import VALUATION_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
-from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, TIME_DIMENSION, WEEKLY
+from quant_assets.tables.layout import (
+    CATALOG,
+    DAILY,
+    EXCHANGES,
+    HISTORY,
+    PROFILES,
+    TIME_DIMENSION,
+    VALUATIONS,
+    WEEKLY,
+)
 from quant_assets.tables.lineage import RULES
 
 
@@ -124,6 +134,40 @@ PAGES = {
         schema=DAILY_SCHEMA,
         columns=_DAILY_COLUMNS,
         key=("symbol", "date"),
+    ),
+    VALUATIONS: TablePage(
+        group="catalog",
+        kinds=frozenset({"yahoo", "parquet"}),
+        code_version="symbol_valuations 1",
+        description="""
+            What each symbol is worth and how large it is, **as the source said after that session**. **One row per
+            symbol and session**; one partition is an exchange's snapshot of a session.
+
+            A snapshot is of the moment when it is taken, so only the last session that is over, and today's, can be
+            asked for; one that was missed cannot be had any more. A second snapshot of a session replaces, symbol by
+            symbol, what was fetched earlier. A symbol that was not answered has no row, and a field that holds
+            nonsense (a negative market cap, `Infinity`) is null; both are counted.
+
+            Values are the source's own, not computed here and not adjusted. Read it with `quant_assets.valuations()`.
+        """,
+        schema=VALUATION_SCHEMA,
+        columns={
+            "symbol": "Yahoo's symbol, suffix included.",
+            "date": "The session after which the snapshot was taken (or during which, where it was today's).",
+            "market_cap": "Market capitalisation, in whole units of the currency (pounds where `currency` is `GBp`).",
+            "pe": "Price to the earnings of the last twelve months; null where there are none to divide by.",
+            "pb": "Price to book value per share; negative where the book value is.",
+            "dividend_yield": "Dividends of a year over the price, as a fraction: 0.02 is 2 %.",
+            "shares_outstanding": "Number of shares outstanding.",
+            "name": "Name of the company or fund, as quoted; the catalog's where none is.",
+            "sector": "Sector; the catalog's where none is quoted.",
+            "industry": "Industry; the catalog's where none is quoted.",
+            "asset_type": "Kind of security: the catalog's, or `etf`, `index`, `fund` where it assumes `equity`.",
+            "currency": "Currency and unit of the price, as quoted; the catalog's where none is.",
+            "quoted_at": "When the price that was quoted was made, UTC; null: unknown.",
+            "fetched_at": "When these values became known, UTC.",
+        },
+        key=("symbol",),
     ),
     HISTORY: TablePage(
         group="prices",

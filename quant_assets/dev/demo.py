@@ -116,6 +116,7 @@ def run_demo(home: Path, watcher: Watcher, store: str = "") -> DemoResult:
                 days = pl.date_range(FIRST, TODAY, eager=True).to_list()
                 weekdays = [day for day in days if day.weekday() < 5]
                 runner.daily(exchange, weekdays)
+                runner.valuations(exchange, TODAY)
                 runner.derived(exchange, FIRST, TODAY)
             runner.inventory()
             return _result(runner, time.monotonic() - started, requests, writes)

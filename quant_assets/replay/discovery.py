@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -44,7 +45,31 @@ def quote(world: World, info: SymbolInfo) -> dict[str, Any]:
             "regularMarketDayLow": float(series.prices[2, -1]),
             "regularMarketPrice": float(series.prices[3, -1]),
             "regularMarketVolume": int(series.volume[-1]),
+            **worth(info, float(series.prices[3, -1])),
         }
+    return entry
+
+
+def worth(info: SymbolInfo, price: float) -> dict[str, Any]:
+    """What a quote says a listing is worth at a price: made up, the same for a symbol whenever it is asked.
+
+    As Yahoo gives it: the yield to come in percent, that of the last year as a fraction, the capitalisation in pounds
+    where prices are in pence. Funds have no earnings, indices nothing at all, every fifth company makes a loss.
+    """
+    if info.instrument == "INDEX":
+        return {}
+    number = zlib.crc32(info.symbol.encode())
+    shares = 1_000_000 * (1 + number % 5000)
+    unit = 100.0 if info.currency == "GBp" else 1.0
+    entry: dict[str, Any] = {"marketCap": round(shares * price / unit)}
+    if info.instrument != "EQUITY":
+        return entry
+    entry |= {"sharesOutstanding": shares, "priceToBook": 0.5 + number % 97 / 10}
+    if number % 5:
+        entry["trailingPE"] = 5.0 + number % 331 / 10
+    if number % 3:
+        percent = 0.25 + number % 29 / 4
+        entry |= {"dividendYield": percent, "trailingAnnualDividendYield": percent / 100 / unit}
     return entry
 
 

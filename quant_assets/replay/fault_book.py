@@ -11,6 +11,8 @@ from datetime import datetime
 from quant_assets.replay.faults import Fault
 from quant_assets.replay.kinds import STATES, FaultKind
 
+_OF_NO_CHART = frozenset({FaultKind.HTML_CRUMB, FaultKind.QUOTES_DOWN})
+
 
 @dataclass
 class _Running:
@@ -40,14 +42,20 @@ class FaultBook:
     def draw(self, symbol: str, now: datetime) -> list[Fault]:
         """The faults that hit this chart data request, asked when the clock shows `now` (aware): all states
         that apply, and at most one other."""
-        return self._drawn(
-            [r for r in self._running if r.fault.kind is not FaultKind.HTML_CRUMB], symbol, now
-        )
+        charts = [r for r in self._running if r.fault.kind not in _OF_NO_CHART]
+        return self._drawn(charts, symbol, now)
 
     def draw_crumb(self, now: datetime) -> Fault | None:
         """The fault that hits this request for a crumb, which is no symbol's."""
-        crumbs = [r for r in self._running if r.fault.kind is FaultKind.HTML_CRUMB]
-        return next(iter(self._drawn(crumbs, "*", now)), None)
+        return self._of_nobody(FaultKind.HTML_CRUMB, now)
+
+    def draw_quotes(self, now: datetime) -> Fault | None:
+        """The fault that hits this request for quotes, which is of many symbols."""
+        return self._of_nobody(FaultKind.QUOTES_DOWN, now)
+
+    def _of_nobody(self, kind: FaultKind, now: datetime) -> Fault | None:
+        running = [r for r in self._running if r.fault.kind is kind]
+        return next(iter(self._drawn(running, "*", now)), None)
 
     def _drawn(self, running_faults: list[_Running], symbol: str, now: datetime) -> list[Fault]:
         hit: list[Fault] = []

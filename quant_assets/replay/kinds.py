@@ -28,6 +28,7 @@ class FaultKind(StrEnum):
     TOO_MANY_REQUESTS_TEXT = "too_many_requests_text"
     CONSENT_PAGE = "consent_page"
     HTML_CRUMB = "html_crumb"
+    QUOTES_DOWN = "quotes_down"
     MISSING_SESSION = "missing_session"
     NULL_BAR = "null_bar"
     CORRECTED_BAR = "corrected_bar"
@@ -115,6 +116,7 @@ KINDS: Mapping[FaultKind, Kind] = {
     FaultKind.HTML_CRUMB: _failure(
         "60 kB of HTML with status 200 to the request for a crumb; all who bring such a crumb are sent away with 401"
     ),
+    FaultKind.QUOTES_DOWN: _failure("503 with an HTML page to requests for quotes, whatever their symbols"),
     FaultKind.MISSING_SESSION: Kind(
         "no bar on that session (a middle one when not given); once, unless `times` says more",
         {"date": None},

@@ -16,6 +16,11 @@ CONSENT_PAGE = """<!DOCTYPE html>
 </html>
 """
 
+UNAVAILABLE_PAGE = (
+    "<html><head><title>503 Service Unavailable</title></head>"
+    "<body><h1>Service Unavailable</h1></body></html>"
+)
+
 
 def html_crumb() -> str:
     """A page of 60 kB, as it comes in place of a crumb."""

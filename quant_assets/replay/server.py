@@ -30,7 +30,7 @@ from quant_assets.replay.answers import ChartAnswers
 from quant_assets.replay.errors import LaunchError, ReplayError
 from quant_assets.replay.fault_book import FaultBook
 from quant_assets.replay.faults import Fault
-from quant_assets.replay.pages import html_crumb
+from quant_assets.replay.pages import UNAVAILABLE_PAGE, html_crumb
 from quant_assets.replay.protocol import ChartQuery, error_body
 from quant_assets.replay.world import World, parse_moment
 
@@ -147,6 +147,9 @@ class ReplayApp:
         self.stats.requests["quote"] += 1
         if _has_no_crumb(request):
             return self._unauthorized()
+        if (fault := self.faults.draw_quotes(self.world.now)) is not None:
+            self.stats.faults[fault.kind.value] += 1
+            return Response(UNAVAILABLE_PAGE, 503, media_type="text/html")
         symbols = [s for s in request.query_params.get("symbols", "").upper().split(",") if s]
         return _json(discovery.quotes(self.world, symbols))
 

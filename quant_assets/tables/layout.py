@@ -16,11 +16,12 @@ DAILY = "daily_prices"
 HISTORY = "price_history"
 WEEKLY = "weekly_prices"
 PROFILES = "symbol_profiles"
+VALUATIONS = "symbol_valuations"
 EXCHANGES = "exchange_profiles"
 PROFILE_SUMS = "profile_sums"
 """What profiles are made from, by exchange and year: no table, and made anew whenever it is not there."""
 
-TIME_DIMENSION = {DAILY: "date", HISTORY: "year", WEEKLY: "week"}
+TIME_DIMENSION = {DAILY: "date", HISTORY: "year", WEEKLY: "week", VALUATIONS: "date"}
 """The tables that are partitioned by exchange and time, and what the time is called."""
 
 RESTATEMENTS = "restatements"
