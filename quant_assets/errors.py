@@ -7,7 +7,9 @@ QuantAssetsError
 ├── ExchangeConfigError (ValueError)   exchanges_file: a file of exchanges
 ├── UnknownExchange (ValueError)       exchanges: no exchange has this code
 ├── CatalogError (ValueError)          catalog.configured: a file of universes
+│   ├── DiscoveryFailed                catalog.discovery: a look at all listings of an exchange gives none to use
 │   └── SourceFailed                   catalog.sources.failed: a universe's source gives no list that can be used
+├── UnknownListing (ValueError)        catalog.discovery: a decision about what was not discovered
 ├── CalendarError (ValueError)         market.calendars
 │   ├── NotASession
 │   ├── OutsideCalendar
