@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -34,7 +34,7 @@ class Platform:
     def store(self) -> LocalObjectStore:
         return LocalObjectStore(Path(self.settings.store_location))
 
-    def follow(self, **symbols: Sequence[str]) -> None:
+    def follow(self, **symbols: Sequence[str | Mapping[str, str]]) -> None:
         """Lists these symbols per exchange, and makes the catalog of them."""
         assert self.settings.universe is not None
         self.settings.universe.write_text(json.dumps(symbols))

@@ -100,7 +100,9 @@ def test_a_quote_with_nothing_is_a_row_of_what_the_catalog_knows() -> None:
 def test_what_a_field_cannot_mean_is_null_and_counted(
     column: str, field: str, given: object, expected: object
 ) -> None:
-    assert value(column, **{field: given}) == expected
+    found = of("IBM", **{field: given})
+    assert (found.rows[column][0], found.nonsense[column]) == expected
+    assert set(found.nonsense) <= {column}
 
 
 def test_the_yield_of_the_last_year_is_not_taken_where_prices_are_in_pence() -> None:

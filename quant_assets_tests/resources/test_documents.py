@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quant_assets.resources import documents
+from quant_assets.resources import asking_again
 from quant_assets.resources.documents import DOCUMENT_SECONDS, Documents, DocumentUnavailable, shown
 from quant_assets.resources.interrupts import Interrupted
 from quant_assets.resources.open_store import open_store
@@ -156,7 +156,7 @@ def test_a_page_that_breaks_off_is_asked_for_again(read: Read, web: Web) -> None
 
 def test_pauses_double_up_to_half_a_minute(read: Read, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(documents, "wait_unless_interrupted", lambda seconds: bool(pauses.append(seconds)))
+    monkeypatch.setattr(asking_again, "wait_unless_interrupted", lambda seconds: bool(pauses.append(seconds)))
     web.pages["/down"] = [Page(status=500)]
     refused(read, f"{web.url}/down", attempts=6, retry_wait_seconds=3.0)
     assert pauses == [3.0, 6.0, 12.0, 24.0, 30.0]
@@ -165,7 +165,7 @@ def test_pauses_double_up_to_half_a_minute(read: Read, web: Web, monkeypatch: py
 def test_who_is_asked_to_stop_does_not_ask_again(
     read: Read, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "wait_unless_interrupted", lambda _: True)
+    monkeypatch.setattr(asking_again, "wait_unless_interrupted", lambda _: True)
     web.pages["/down"] = [Page(status=500)]
     web.asked.clear()
     with pytest.raises(Interrupted):

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.resources import yahoo_screener
+from quant_assets.resources import asking_again, yahoo_screener
 from quant_assets.resources.interrupts import Interrupted
 from quant_assets.resources.yahoo_screener import PAGE, Screened, Screener, ScreenFailed
 from quant_assets_tests.support import quick_settings
@@ -249,9 +249,7 @@ def test_pauses_double_and_a_rate_limit_cools_the_pace_down(
     wrong: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(
-        yahoo_screener, "wait_unless_interrupted", lambda seconds: bool(pauses.append(seconds))
-    )
+    monkeypatch.setattr(asking_again, "wait_unless_interrupted", lambda seconds: bool(pauses.append(seconds)))
     with pytest.raises(ScreenFailed):
         wrong(b"", attempts=6, retry_wait_seconds=3.0)
     assert pauses == [3.0, 6.0, 12.0, 24.0, 30.0]
@@ -259,6 +257,6 @@ def test_pauses_double_and_a_rate_limit_cools_the_pace_down(
         ScreenFailed, match="the time allowed for waiting on rate limits is spent; try again later"
     ):
         wrong(Page(status=429), attempts=3, cool_down_seconds=10.0, rate_limit_budget_seconds=5.0)
-    monkeypatch.setattr(yahoo_screener, "wait_unless_interrupted", lambda _: True)
+    monkeypatch.setattr(asking_again, "wait_unless_interrupted", lambda _: True)
     with pytest.raises(Interrupted):
         wrong(b"", attempts=2)
