@@ -10,7 +10,7 @@ from quant_assets.tables.layout import HISTORY, PROFILES, WEEKLY
 from quant_assets_tests.defs.platform import DAY, WEEK, Platform
 from quant_assets_tests.defs.scheduler import waiting_run
 
-FIRST, LAST = date(2011, 3, 1), date(2013, 3, 1)
+FIRST, LAST = date(2012, 5, 1), date(2013, 3, 1)
 
 
 def requested(ticked: Any) -> dict[str, list[str]]:
@@ -30,14 +30,14 @@ def run_all(platform: Platform, ticked: Any) -> None:
 
 
 ALL_OF_TWO_YEARS = {
-    f"{HISTORY}_job": ["US|2011 .. US|2013"],
-    f"{WEEKLY}_job": ["US|2011-02-28 .. US|2013-02-25"],
+    f"{HISTORY}_job": ["US|2012 .. US|2013"],
+    f"{WEEKLY}_job": ["US|2012-04-30 .. US|2013-02-25"],
     f"{PROFILES}_job": ["US"],
 }
 """The grid begins on a Tuesday: its first week has no cell of its Monday, and waits for none."""
 
 
-def test_new_symbols_on_a_two_year_grid_are_one_run_a_table_and_then_everything_is_settled(
+def test_new_symbols_on_a_grid_of_two_years_are_one_run_a_table_and_then_everything_is_settled(
     platform: Platform,
 ) -> None:
     platform = Platform(platform.settings.model_copy(update={"start": FIRST}), platform.instance)

@@ -45,12 +45,16 @@ def at(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], Object
     return open_it
 
 
-@pytest.fixture(params=["local:store", "gcs:store"])
+@pytest.fixture
 def store(request: pytest.FixtureRequest, at: Callable[[str], ObjectStore]) -> ObjectStore:
-    """A store of 300 objects."""
-    store = at(request.param)
+    """A store of 300 objects, in a folder where the test does not ask for `EITHER`."""
+    store = at(getattr(request, "param", "local:store"))
     fill_store(store, OBJECTS)
     return store
+
+
+EITHER = pytest.mark.parametrize("store", ["local:store", "gcs:store"], indirect=True)
+"""A test of each operation; what stores promise alike is tested at the stores (`resources/test_object_store.py`)."""
 
 
 def everything(store: ObjectStore) -> dict[str, tuple[str, bytes]]:
@@ -93,6 +97,7 @@ def test_a_sound_store_is_found_sound(store: ObjectStore) -> None:
     assert everything(store) == before
 
 
+@EITHER
 def test_each_of_twenty_damages_is_found_and_no_other(store: ObjectStore) -> None:
     chance = random.Random(11)
     daily = [info.key for info in store.list(f"{DAILY}/")]
@@ -158,6 +163,7 @@ def test_a_store_that_cannot_be_reached_is_not_called_damaged(
 # --- rebuild-manifest
 
 
+@EITHER
 def test_a_manifest_made_anew_is_the_one_that_stood(store: ObjectStore) -> None:
     shards = {info.key: store.get(info.key).data for info in store.list("manifest/")}
     others = {key: told for key, told in everything(store).items() if key not in shards}
@@ -169,6 +175,7 @@ def test_a_manifest_made_anew_is_the_one_that_stood(store: ObjectStore) -> None:
     assert {key: told for key, told in everything(store).items() if key not in shards} == others
 
 
+@EITHER
 def test_what_the_manifest_says_wrongly_of_objects_is_put_right(store: ObjectStore) -> None:
     key = f"manifest/{DAILY}/exchange=US/year=2012.json"
     right = Manifest(store, DAILY).year("US", 2012)
@@ -290,6 +297,7 @@ def test_a_dry_run_changes_nothing_at_either_end(
     assert everything(store) == before
 
 
+@EITHER
 def test_an_object_that_stands_at_the_target_with_other_bytes_is_named_and_left(
     store: ObjectStore, at: Callable[[str], ObjectStore]
 ) -> None:
