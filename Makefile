@@ -6,7 +6,7 @@ SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
-.PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year lies determinism new-symbols bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -80,6 +80,10 @@ determinism: .venv/.dev  ## Derived tables made 1,000 times with 1, 2 and 8 thre
 
 new-symbols: .venv/.dev  ## 300 new symbols on a two-year grid, left to the real daemon: how many runs it takes (SYMBOLS=n YEARS=n).
 	$(BIN)/python -m benchmarks.new_symbols --symbols $(or $(SYMBOLS),300) --years $(or $(YEARS),2)
+
+new-universe: .venv/.dev  ## 3,000 symbols enabled on a running instance whose daemon is killed twice (SYMBOLS=n YEARS=n KILLS=n PACE=n).
+	$(BIN)/python -m benchmarks.new_universe --symbols $(or $(SYMBOLS),3000) --years $(or $(YEARS),2) \
+		--kills $(or $(KILLS),2) --pace $(or $(PACE),20)
 
 bench-migrate: .venv/.dev  ## Moves a store of 10,000 objects, killed three times on the way (ten minutes).
 	$(BIN)/python -m benchmarks.migrate

@@ -36,7 +36,7 @@ from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.parquet import read_table
 
-PAUSES = doubling(timedelta(minutes=2), 14)
+PAUSES = doubling(timedelta(minutes=1), 14)
 """After each of 14 requests, over about four days, before what a run has not brought is requested again."""
 _COUNT_TAG = "quant_assets/new_symbols"
 _NOT_BEGUN = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
@@ -168,7 +168,11 @@ class _Look:
         or the last run that was requested for new symbols has not ended well. Raises ObjectStoreError."""
         if not symbols or self._range is None:
             return set()
-        found = left_out(self._exchange, self._store, self._sessions(), self._listings(), symbols, self._now)
+        found = set[str]()
+        if catch_up.first_day(self._store, self.code) is not None:
+            found = left_out(
+                self._exchange, self._store, self._sessions(), self._listings(), symbols, self._now
+            )
         of_run = [_symbols_of(run) for run in self._runs(limit=1) if not run.is_success]
         return found.union(*of_run) & set(symbols)
 

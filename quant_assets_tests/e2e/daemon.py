@@ -111,41 +111,84 @@ class DaemonHome:
         return self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
 
 
+class Service:
+    """A process of Dagster's over a home: its daemon, or its webserver. `log`: its output, of artifacts/."""
+
+    def __init__(self, settings: Settings, log: str, command: Sequence[str]) -> None:
+        self._settings, self._log, self._command = settings, ARTIFACTS / log, command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Starts it."""
+        settings = self._settings
+        ARTIFACTS.mkdir(exist_ok=True)
+        environment = {
+            **os.environ, **as_environment(settings), "QUANT_ASSETS_HOME": str(settings.home),
+            "DAGSTER_HOME": str(settings.dagster_home),
+        }  # fmt: skip
+        with self._log.open("a", encoding="utf-8") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *self._command, "-m", "quant_assets.definitions"],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """Kills it with all that it has started, at once."""
+        assert self._process is not None
+        for pid in [self._process.pid, *_descendants(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def end(self) -> None:
+        """Interrupts it as a terminal would; what is left of the home's processes after that is killed."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(30)
+        for pid in processes_of(self._settings.home):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+        wait_until(lambda: processes_of(self._settings.home) == [], 30)
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in brackets, may hold anything.
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
 @contextlib.contextmanager
 def running_daemon(settings: Settings, log: str) -> Iterator[None]:
     """Dagster's daemon, and no webserver; stopped afterwards with all that it has started. `log`: of artifacts/."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    environment = {
-        **os.environ, **as_environment(settings), "QUANT_ASSETS_HOME": str(settings.home),
-        "DAGSTER_HOME": str(settings.dagster_home),
-    }  # fmt: skip
-    with (ARTIFACTS / log).open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", "-m", "quant_assets.definitions"],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-            for pid in processes_of(settings.home):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait(10)
-            wait_until(lambda: processes_of(settings.home) == [], 30)
+    (ARTIFACTS / log).unlink(missing_ok=True)
+    daemon = Service(settings, log, ["dagster._daemon", "run"])
+    daemon.begin()
+    try:
+        yield
+    finally:
+        daemon.end()
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE) -> float:
+def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE, pause: float = 2) -> float:
     """The seconds it took."""
     began = time.monotonic()
     while not happened():
         assert time.monotonic() < began + seconds, f"did not happen within {seconds:g} s"
-        time.sleep(2)
+        time.sleep(pause)
     return time.monotonic() - began
