@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 
 LONGEST = tuple(
     f"e2e/test_{name}.py"
-    for name in ("daemon", "backfills", "browser", "lies", "kill", "gcs", "simulated_year")
+    for name in ("daemon", "backfills", "browser", "lies", "kill", "gcs", "simulated_year", "survivorship")
 )
 """Files that take minutes, most of them waiting: they begin first, so that all workers end together."""
 

@@ -131,6 +131,10 @@ def replay(
     faults: Annotated[
         Path | None, typer.Option(help="JSON list of faults; --list-faults and docs/replay.md describe them.")
     ] = None,
+    spells: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of which symbol stands for which company when; see docs/replay.md."),
+    ] = None,
     list_faults: Annotated[
         bool, typer.Option("--list-faults", help="Lists the kinds of fault with their fields, and ends.")
     ] = False,
@@ -166,6 +170,7 @@ def replay(
             history_files=[(file, convention) for file in history or []],
             generated=[parse_generated(text) for text in generate or []],
             faults_file=faults,
+            spells_file=spells,
             exchanges_file=exchanges_file,
         )
         serve(config, ready)

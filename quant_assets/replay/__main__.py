@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="EXCHANGE[:SYMBOLS[:START[:END[:SEED[:THIN[:EVENTS]]]]]]",
     )
     parser.add_argument("--faults", metavar="FILE.json", help="faults in force from the start")
+    parser.add_argument("--spells", metavar="FILE.json", help="which symbol stands for which company when")
     parser.add_argument(
         "--exchanges-file", metavar="FILE.yaml", help="further exchanges, as for the platform"
     )
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ],
             generated=[parse_generated(text) for text in args.generate],
             faults_file=args.faults,
+            spells_file=args.spells,
             exchanges_file=args.exchanges_file,
         )
         serve(config, on_ready=_announce)

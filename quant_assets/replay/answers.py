@@ -76,7 +76,7 @@ class ChartAnswers:
             message = f"Invalid input - interval={query.interval} is not supported"
             return _json(error_body("chart", "Unprocessable Entity", message), 422)
         info = self._world.listing(symbol)
-        basis = None if info is None else basis_under(states, self._world.history, symbol)
+        basis = None if info is None else basis_under(states, self._world.truth(info), self._world.history)
         if info is None or basis is None:
             return _json(NOT_FOUND, 404)
         today = self._world.as_of(info.venue).actions_through
@@ -101,8 +101,8 @@ class ChartAnswers:
 
     def _series(self, truth: SymbolTruth) -> YahooSeries:
         info = truth.info
-        if truth is self._world.history.truth(info.symbol):
-            return self._world.series(info.symbol)
+        if truth is self._world.truth(info):
+            return self._world.series(info)
         state = self._world.as_of(info.venue)
         return to_yahoo(truth, state.actions_through, state.bars_through)
 
@@ -157,7 +157,7 @@ class ChartAnswers:
         return good
 
     def _neighbour(self, symbol: str) -> str:
-        known = [s for s in self._world.history.symbols if s != symbol and self._world.listing(s)]
+        known = [s for s in self._world.symbols if s != symbol and self._world.listing(s)]
         return next((s for s in known if s > symbol), known[0] if known else symbol)
 
 

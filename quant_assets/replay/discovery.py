@@ -17,7 +17,7 @@ def quote(world: World, info: SymbolInfo) -> dict[str, Any]:
     where = info.venue
     state = world.as_of(where)
     local = state.now.astimezone(ZoneInfo(where.zone))
-    series = world.series(info.symbol)
+    series = world.series(info)
     entry: dict[str, Any] = {
         "language": "en-US",
         "region": "US",
@@ -75,7 +75,7 @@ def worth(info: SymbolInfo, price: float) -> dict[str, Any]:
 
 def listed(world: World) -> Iterable[SymbolInfo]:
     """The symbols listed at the moment: Yahoo's discovery forgets a delisted one."""
-    for symbol in world.history.symbols:
+    for symbol in world.symbols:
         info = world.listing(symbol)
         if info is not None and not world.is_delisted(info):
             yield info
@@ -145,7 +145,7 @@ def _numbers(world: World, info: SymbolInfo) -> Callable[[str], float | None]:
     """What can be compared, by field; None of a listing that has no bar yet."""
 
     def number(field: str) -> float | None:
-        series = world.series(info.symbol)
+        series = world.series(info)
         if not len(series.dates):
             return None
         return float(series.prices[3, -1] if field == "intradayprice" else series.volume[-1])

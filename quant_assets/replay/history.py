@@ -48,7 +48,8 @@ class Paid(NamedTuple):
 @dataclass(frozen=True)
 class SymbolInfo:
     """What is known of a listing. `delisted_on` is the last trading day; None while it is listed. `instrument` is
-    Yahoo's word: EQUITY, ETF or MUTUALFUND."""
+    Yahoo's word: EQUITY, ETF or MUTUALFUND. `listing` is the symbol under which a history holds it, when it is shown
+    under another one."""
 
     symbol: str
     venue: Venue
@@ -57,6 +58,7 @@ class SymbolInfo:
     listed_on: date
     delisted_on: date | None = None
     instrument: str = "EQUITY"
+    listing: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,20 +190,8 @@ class History:
         )
 
     def universe(self) -> list[dict[str, Any]]:
-        """The listings as plain dicts, for a catalog: symbol, name, exchange, yahoo_exchange, currency,
-        listed_on, delisted_on (dates; delisted_on None while listed)."""
-        return [
-            {
-                "symbol": info.symbol,
-                "name": info.name,
-                "exchange": info.venue.code,
-                "yahoo_exchange": info.venue.yahoo_code,
-                "currency": info.currency,
-                "listed_on": info.listed_on,
-                "delisted_on": info.delisted_on,
-            }
-            for info in self.infos.values()
-        ]
+        """The listings as plain dicts (`universe_row`), for a catalog."""
+        return [universe_row(info) for info in self.infos.values()]
 
     def write_csv(self, path: str | Path) -> None:
         """Write what `csv_files.from_csv` reads back (names are lost)."""
@@ -235,6 +225,20 @@ class History:
         gains = pl.concat([p.gains for p in parts])
         frame = pl.concat([p.frame for p in parts]).join(gains, on=["symbol", "date"], how="left")
         return cls(frame, [i for p in parts for i in p.infos.values()])
+
+
+def universe_row(info: SymbolInfo) -> dict[str, Any]:
+    """A listing as a plain dict: symbol, name, exchange, yahoo_exchange, currency, listed_on, delisted_on (dates;
+    delisted_on None while listed)."""
+    return {
+        "symbol": info.symbol,
+        "name": info.name,
+        "exchange": info.venue.code,
+        "yahoo_exchange": info.venue.yahoo_code,
+        "currency": info.currency,
+        "listed_on": info.listed_on,
+        "delisted_on": info.delisted_on,
+    }
 
 
 def _gains(frame: pl.DataFrame) -> pl.DataFrame:

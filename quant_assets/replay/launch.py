@@ -52,6 +52,7 @@ class ReplayConfig:
     of that day UTC; None runs with real time. sampledata: the five US symbols of bokeh_sampledata.
     history_files: (CSV path, "as_traded" or "yahoo") pairs. generated: made-up exchanges.
     faults: faults in force from the start (see `faults.Fault`); faults_file: more, a JSON list.
+    spells: which symbol stands for which listing when (see `spells.Spell`); spells_file: more, a JSON list.
     exchanges_file: a YAML file of further exchanges, as for the platform itself (see `venues_file`).
     """
 
@@ -63,6 +64,8 @@ class ReplayConfig:
     faults: Sequence[dict[str, Any]] = ()
     faults_file: str | Path | None = None
     exchanges_file: str | Path | None = None
+    spells: Sequence[dict[str, Any]] = ()
+    spells_file: str | Path | None = None
 
     def to_json(self) -> str:
         """One line that `from_json` reads back."""
@@ -91,6 +94,7 @@ def build(config: ReplayConfig) -> ReplayApp:
     from quant_assets.replay.fault_book import FaultBook
     from quant_assets.replay.history import History
     from quant_assets.replay.server import ReplayApp, parse_faults
+    from quant_assets.replay.spells import Spell
     from quant_assets.replay.world import World, parse_moment
 
     if config.exchanges_file is not None:
@@ -116,12 +120,21 @@ def build(config: ReplayConfig) -> ReplayApp:
 
     faults = parse_faults(list(config.faults))
     if config.faults_file is not None:
-        try:
-            faults += parse_faults(json.loads(Path(config.faults_file).read_text()))
-        except (OSError, ValueError) as error:
-            raise ReplayError(f"{config.faults_file}: not a readable JSON list of faults: {error}") from error
+        faults += parse_faults(_json_list(config.faults_file, "faults"))
+    spells = [Spell.from_dict(raw) for raw in config.spells]
+    if config.spells_file is not None:
+        spells += [Spell.from_dict(raw) for raw in _json_list(config.spells_file, "spells")]
     now = None if config.now is None else parse_moment(config.now)
-    return ReplayApp(World(History.combine(parts), now), FaultBook(faults))
+    return ReplayApp(World(History.combine(parts), now, spells), FaultBook(faults))
+
+
+def _json_list(path: str | Path, what: str) -> Any:
+    from quant_assets.replay.errors import ReplayError
+
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ReplayError(f"{path}: not a readable JSON list of {what}: {error}") from error
 
 
 def serve(config: ReplayConfig, on_ready: Callable[[str], None] | None = None) -> None:

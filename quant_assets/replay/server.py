@@ -208,7 +208,7 @@ class ReplayApp:
 
     async def health(self, request: Request) -> Response:
         """Ready to answer."""
-        return _json({"status": "ok", "symbols": len(self.world.history.symbols)})
+        return _json({"status": "ok", "symbols": len(self.world.symbols)})
 
     async def clock(self, request: Request) -> Response:
         """Read or move the clock."""

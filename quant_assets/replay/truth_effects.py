@@ -16,12 +16,11 @@ from quant_assets.replay.history import Events, History, Paid, SymbolTruth
 from quant_assets.replay.kinds import FaultKind
 
 
-def basis_under(states: Sequence[Fault], history: History, symbol: str) -> SymbolTruth | None:
-    """Whose history the server tells under the name of a known symbol, on which share basis.
+def basis_under(states: Sequence[Fault], truth: SymbolTruth, history: History) -> SymbolTruth | None:
+    """Whose history the server tells under the name of a known symbol, whose own is `truth`, on which share basis.
 
     None when another symbol's history is asked for and there is no such symbol.
     """
-    truth = history.truth(symbol)
     # First whose bars they are, then what happened to them.
     for fault in states:
         if fault.kind is FaultKind.OTHER_HISTORY:

@@ -135,7 +135,7 @@ def histories(draw: st.DrawFn) -> History:
 def test_served_numbers_can_be_undone_from_their_own_events(history: History) -> None:
     world = World(history, datetime(2025, 1, 1, tzinfo=UTC))
     query = ChartQuery(0, 4_000_000_000, None, "1d", frozenset({"div", "splits"}))
-    answer = chart(world, history.infos["XYZ.AX"], world.series("XYZ.AX"), query)
+    answer = chart(world, history.infos["XYZ.AX"], world.series(history.infos["XYZ.AX"]), query)
     served = json.loads(render_chart(answer))["chart"]["result"][0]
     undone = unadjust(served)
     truth = history.truth("XYZ.AX")

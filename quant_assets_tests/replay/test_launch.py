@@ -188,6 +188,7 @@ def test_configuration_round_trip(history: Path) -> None:
         history_files=[(str(history), "yahoo")],
         generated=[GeneratedExchange("HKEX", 10, 3, "2020-01-01", "2021-01-01")],
         faults=[{"kind": "slow", "seconds": 2}],
+        spells=[{"symbol": "XYZ", "until": "2024-03-01"}],
     )
     again = ReplayConfig.from_json(config.to_json())
     assert again == config

@@ -1,0 +1,1 @@
+"""Years of listings, delistings, renames, suspensions and reuse, against the truth."""
