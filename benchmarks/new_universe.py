@@ -82,7 +82,7 @@ def main(symbols: int, years: int, kills: int, pace: float) -> int:
     """Prints what came of it; 1 when it is not what is wanted."""
     first = date(NOW.year - years, 3, 1)
     # Of a made-up exchange one symbol in some is delisted or comes late: drawn are more than are taken.
-    made_up = GeneratedExchange(CODE, symbols + symbols // 4 + 60, seed=SEED, start=first, end=NOW.date())
+    made_up = GeneratedExchange(CODE, symbols * 3 // 2 + 60, seed=SEED, start=first, end=NOW.date())
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         source = stack.enter_context(start(ReplayConfig(now=NOW, generated=[made_up])))

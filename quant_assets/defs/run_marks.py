@@ -34,11 +34,12 @@ _IN_PROGRESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 def run_mark(folder: Path, run_id: str) -> Generator[None]:
     """Marks a run as one of this process while the context lasts."""
     file = _file(folder, run_id)
-    with one_at_a_time(file):
-        try:
-            yield
-        finally:
-            file.unlink(missing_ok=True)
+    with contextlib.ExitStack() as held:
+        # On a full disk there is no mark; what else that means is for the run itself to say.
+        with contextlib.suppress(OSError):
+            held.enter_context(one_at_a_time(file))
+            held.callback(file.unlink, missing_ok=True)
+        yield
 
 
 def has_died(folder: Path, run_id: str) -> bool:

@@ -94,3 +94,9 @@ def test_a_mark_that_was_just_made_is_not_that_of_a_dead_run(tmp_path: Path) -> 
     with run_mark(tmp_path, "a"):
         assert not has_died(tmp_path, "a")
     assert not has_died(tmp_path, "a")
+
+
+def test_a_run_goes_on_where_its_mark_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("no folder")
+    with run_mark(tmp_path / "locks", "a"):
+        assert (tmp_path / "locks").read_text() == "no folder"
