@@ -152,8 +152,23 @@ def test_a_symbol_resumes_with_its_first_bar_and_what_is_known_is_no_news() -> N
     assert told(judge(market(None, *[NF] * 5, Kind.TRADES), suspect, day(7))) == [
         ("X", "resumed", day(6), "seen")
     ]
+    # The bar that was missing first came late.
+    assert told(judge(market(None, None, NF), suspect, day(3))) == [("X", "resumed", day(1), "seen")]
     assert told(judge(market(None, *[NF] * 5, *[NB] * 5), suspect, day(7))) == [
         ("X", "suspended", day(1), "one_kind")
+    ]
+
+
+def test_of_a_symbol_that_left_later_cells_are_not_asked() -> None:
+    """To know for whom a cell was filled may cost a read."""
+
+    def expects(symbol: str) -> bool:
+        raise AssertionError(symbol)
+
+    later = [replace(session(n, {}), expects=expects) for n in range(6, 20)]
+    left = Listings({}, {"X": day(1)}, {"X": day(5)})
+    assert told(judge([*market(None, *[NB] * 5), *later], left, day(20))) == [
+        ("X", "delisted", day(0), "two_kinds")
     ]
 
 

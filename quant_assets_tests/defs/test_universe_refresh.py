@@ -1,6 +1,6 @@
 """Universes on Dagster: the catalog refreshes what it lacks, the weekly job all, the sensor notices the change."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,8 @@ from quant_assets.defs.progress import listening
 from quant_assets.reader import universe
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.settings import Settings
+from quant_assets.tables.layout import events_key
+from quant_assets.tables.listing_events import Confidence, Event, ListingEvent, append_events
 from quant_assets.tables.membership import read_membership
 from quant_assets.tables.universes import read_constituents
 from quant_assets_tests.defs.platform import Platform, failure
@@ -165,3 +167,25 @@ def test_the_clock_that_a_refresh_records_is_the_platforms(platform: Platform, p
     assert stored.refreshed_at == moment
     fixed = ClockResource(fixed=(moment + timedelta(hours=2)).isoformat())
     assert platform.sense("universe_file", None, clock=fixed).run_requests
+
+
+def test_the_catalog_has_the_states_of_listings_and_a_damaged_ledger_does_not_hold_it_up(
+    platform: Platform, page: Path
+) -> None:
+    last = date(2013, 2, 1)
+    ended = ListingEvent("IBM", Event.DELISTED, last, "no bar", Confidence.TWO_KINDS)
+    append_events(platform.store, "US", [ended], platform.settings.clock())
+    assert platform.run("symbol_catalog_job").success
+    rows = (
+        universe(store=platform.store).select("symbol", "state", "delisted_on", "is_active").collect().rows()
+    )
+    assert rows == [
+        ("AAPL", "active", None, True), ("IBM", "delisted", last, False), ("MSFT", "active", None, True),
+    ]  # fmt: skip
+    platform.store.put(events_key("US"), b"no parquet")
+    told = Told()
+    with listening(told):  # pyright: ignore[reportArgumentType]
+        assert platform.run("symbol_catalog_job").success
+    sentence = told.sentences[0]
+    assert sentence.startswith("US: the states of its listings could not be judged: ")
+    assert "exchange=US.parquet" in sentence
