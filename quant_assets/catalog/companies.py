@@ -33,7 +33,7 @@ def with_company_ids(catalog: pl.DataFrame, exchange: str, book: Book) -> pl.Dat
     the rows of others stay as they are."""
     rows: list[tuple[str, str, date | None]] = []
     for symbol, spells in book.of_symbol.items():
-        rows.append((symbol, spells[-1].company_id, spells[-1].first if len(spells) > 1 else None))
+        rows.append((symbol, spells[-1].company_id, max(book.changes(symbol), default=None)))
     ids = pl.DataFrame(rows, {"symbol": pl.String, "_id": pl.String, "_since": pl.Date}, orient="row")
     ours = pl.col("exchange") == exchange
     return (

@@ -104,7 +104,8 @@ def link(
                 CompanyRow(one.company_id, old, CompanyEvent.LINKED, one.first, None, told, Confidence.STATED)
             ]
         spell = _spell_of(book, old, new)
-        if (own := book.current(new)) is not None and own.company_id == spell.company_id:
+        own = book.current(new)
+        if own is not None and own.company_id == spell.company_id and own.last is None:
             return []
         day, last = _turn(store, exchange, book, spell, new, first)
         return renamed_rows(spell, new, day, last, CompanyEvent.LINKED, told, Confidence.STATED)

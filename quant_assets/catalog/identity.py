@@ -234,17 +234,22 @@ def same_names(one: str | None, other: str | None) -> bool | None:
         return None
     if words == others:
         return True
+    if _initials(words, others) or _initials(others, words):
+        return None
     words, others = words - _COMMON or words, others - _COMMON or others
     return None if _alike(words, others) or _alike(others, words) else False
 
 
-def _alike(words: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether a word stands in another name, in full or shortened, or for the initials of its words."""
+def _initials(words: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether a word stands for the initials of another name."""
     initials = sorted(word[0] for word in others)
+    return len(initials) > 1 and any(sorted(word) == initials for word in words)
+
+
+def _alike(words: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether a word stands in another name, in full or shortened."""
     return any(
-        (len(initials) > 1 and sorted(word) == initials)
-        or any(other.startswith(word) and (len(word) > 2 or other == word) for other in others)
-        for word in words
+        other == word or (len(word) > 2 and other.startswith(word)) for word in words for other in others
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 
 import polars as pl
 
@@ -123,6 +124,15 @@ class Book:
         spells = self.of_symbol.get(symbol)
         return spells[-1] if spells else None
 
+    def changes(self, symbol: str) -> list[date]:
+        """The days from which on a symbol was another company's than before."""
+        spells = self.of_symbol.get(symbol, [])
+        return [
+            after.first
+            for before, after in pairwise(spells)
+            if after.company_id != before.company_id and after.first is not None
+        ]
+
     def days(self, spell: Spell | None) -> tuple[date, date]:
         """The first and last day whose rows under the spell's symbol are its company's: those through the day before
         another company has the symbol, and before the first spell those that the source has of it, too."""
@@ -154,12 +164,17 @@ class Book:
         kept = [
             spell
             for spell in self.of_symbol.get(row.symbol, [])
-            # A symbol stands for one company at a time.
-            if spell.company_id != row.company_id and not (is_open and spell.last is None)
+            # A symbol stands for one company at a time; a company may come back to one.
+            if not (is_open and spell.last is None)
+            if spell.company_id != row.company_id or (not whole and _is_before(spell, row))
         ]
         self.of_symbol[row.symbol] = sorted(kept if whole else [*kept, row], key=_order)
         if not self.of_symbol[row.symbol]:
             del self.of_symbol[row.symbol]
+
+
+def _is_before(spell: Spell, other: Spell) -> bool:
+    return spell.last is not None and other.first is not None and spell.last < other.first
 
 
 def _order(spell: Spell) -> tuple[date, date, str]:

@@ -115,12 +115,13 @@ def changes_of(
         asked = [symbol for symbol in symbols if symbol in shared]
         book = read_book(store, exchange, as_of) if asked else Book()
         for symbol in asked:
-            spells = book.of_symbol.get(symbol, [])
-            if days := [spell.first for spell in spells[1:] if spell.first is not None]:
+            if days := book.changes(symbol):
                 found[symbol] = days
+                spells = book.of_symbol[symbol]
                 known += [spell.known_at for spell in spells]
+                companies = len({spell.company_id for spell in spells})
                 warnings.warn(
-                    f"{symbol} was the symbol of {len(spells)} companies, the present one from {days[-1]} on; they "
+                    f"{symbol} was the symbol of {companies} companies, the present one from {days[-1]} on; they "
                     f'are adjusted apart (by="company" follows one, companies({symbol!r}) names them)',
                     stacklevel=4,
                 )
