@@ -30,6 +30,7 @@ CATALOG_SCHEMA = pl.Schema(
         "state": pl.String(),
         "stated_delisting": pl.Date(),
         "watched_until": pl.Date(),
+        "left_universes": pl.List(pl.String()),
         "company_id": pl.String(),
         "company_since": pl.Date(),
     }
@@ -91,6 +92,7 @@ def build_catalog(
                 "state": _state(entry.delisted_on, today),
                 "stated_delisting": entry.delisted_on,
                 "watched_until": None,
+                "left_universes": [],
             }
     in_use = {exchange.code for exchange in exchanges}
     for symbol, before in earlier.items():
@@ -101,8 +103,11 @@ def build_catalog(
                 rows[symbol] = before
                 continue
             rows[symbol] = {**before, "is_active": False, "universes": []}
-            if names & set(sourced):
-                rows[symbol]["watched_until"] = before["last_seen"] + WATCHED
+            if left := names & set(sourced):
+                rows[symbol] |= {
+                    "watched_until": before["last_seen"] + WATCHED,
+                    "left_universes": sorted(left),
+                }
     return pl.DataFrame(list(rows.values()), schema=CATALOG_SCHEMA, orient="row").sort("exchange", "symbol")
 
 

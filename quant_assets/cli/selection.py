@@ -46,7 +46,13 @@ class Selection:
 
         named = ", ".join(self.universes)
         catalog = catalog_of(store, codes, named)
-        is_in = pl.any_horizontal(pl.col("universes").list.contains(name) for name in self.universes)
+        is_in = pl.any_horizontal(
+            # Those that have left are part of its history, and are asked for while they are watched.
+            pl.col(column).list.contains(name)
+            for name in self.universes
+            for column in ("universes", "left_universes")
+            if column in catalog.columns
+        )
         found = catalog.filter(is_in)["symbol"].to_list()
         if not found:
             first = self.universes[0]

@@ -102,6 +102,7 @@ PAGES = {
             "state": "`active`, `suspended`, `suspect` or `delisted`, as learned from its bars.",
             "stated_delisting": "Last day of the listing as the file or a source states it; null: not stated.",
             "watched_until": "Of one that has left its universes: until when it is still asked for.",
+            "left_universes": "Those universes; empty while it stands in a list.",
             "company_id": "Which company it is, the same through all its symbols: an ISIN, or `QA-…`; null: not "
             "known yet.",
             "company_since": "First day on which the symbol stands for this company; null: always.",

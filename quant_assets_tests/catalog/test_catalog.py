@@ -213,6 +213,7 @@ def test_a_first_catalog_has_what_the_list_says() -> None:
         "state": "active",
         "stated_delisting": None,
         "watched_until": None,
+        "left_universes": [],
         "company_id": None,
         "company_since": None,
     }
@@ -294,6 +295,9 @@ def test_a_symbol_that_left_a_universe_is_watched_and_one_that_somebody_took_off
         assert expected == {"A": watched, "B": watched, "C": DAY, "D": None}
         assert left_lists(made) == dict.fromkeys("ABC", DAY)
         assert expected_through(made) == {"A": watched, "B": watched, "C": DAY}
+        assert dict(made.select("symbol", "left_universes").iter_rows()) == {
+            "A": ["page"], "B": ["page"], "C": [], "D": [],
+        }  # fmt: skip
     back = build_catalog({}, US, catalog, today, page)
     assert back["watched_until"].null_count() == back.height
     # Of a list that is no longer in the file nothing is watched either.
@@ -326,7 +330,7 @@ def test_a_catalog_of_an_earlier_release_is_read_as_it_was_and_goes_on() -> None
     lists = configured("A", "LEFT") | configured("B.AX", exchange="ASX", delisted_on=DAY - timedelta(days=1))
     new = build_catalog(lists, BOTH, None, DAY)
     left = build_catalog(configured("A"), US, new, DAY + timedelta(days=3))
-    old = left.drop("state", "stated_delisting", "watched_until")
+    old = left.drop("state", "stated_delisting", "watched_until", "left_universes")
     for code in ("US", "ASX"):
         assert followed(old, code).equals(followed(left, code))
     made = build_catalog(configured("A"), US, old, DAY + timedelta(days=9))

@@ -102,6 +102,29 @@ def test_what_was_discovered_and_accepted_is_a_list_like_a_universe(tmp_path: Pa
         select(settings, None, "discovered", None).in_catalog(store, ["US"])
 
 
+def test_who_has_left_a_universe_belongs_to_it_still_unless_a_person_took_him_off(tmp_path: Path) -> None:
+    (tmp_path / "universes.yaml").write_text(
+        "universes:\n"
+        "  - {name: tech, exchange: US, source: {kind: csv, path: tech.csv}}\n"
+        "  - {name: blue, exchange: US, source: {kind: static, symbols: [IBM]}}\n"
+    )
+    names = [ConfiguredSymbol(symbol=name) for name in ("AAPL", "IBM", "MSFT")]
+    us = enabled(["US"])
+    first = build_catalog(
+        {}, us, None, NOW.date(), {"US": {"tech": names[:2], "blue": names[2:]}}, sourced=["tech"]
+    )
+    left = build_catalog({}, us, first, NOW.date(), {"US": {"tech": names[:1]}}, sourced=["tech"])
+    store = LocalObjectStore(tmp_path)
+    store.put(object_key(CATALOG), encode(left, {}))
+    settings = quick_settings(tmp_path, "", universe=tmp_path / "universes.yaml")
+    assert select(settings, None, "tech", None).in_catalog(store, ["US"]) == ["AAPL", "IBM"]
+    with pytest.raises(UsageProblem, match="blue: the catalog has no symbol of it"):
+        select(settings, None, "blue", None).in_catalog(store, ["US"])
+    # A catalog of an earlier release says nothing of it.
+    store.put(object_key(CATALOG), encode(left.drop("left_universes"), {}))
+    assert select(settings, None, "tech", None).in_catalog(store, ["US"]) == ["AAPL"]
+
+
 def test_a_universe_of_which_nothing_is_known_is_told(command: Command, tmp_path: Path) -> None:
     (tmp_path / "tech.csv").unlink()
     with pytest.raises(
