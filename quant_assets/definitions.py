@@ -17,6 +17,7 @@ from quant_assets.defs.fill_run import rules_of
 from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
+from quant_assets.defs.missing_valuations import missing_valuations_sensor
 from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.run_marks import marking_executor
@@ -32,7 +33,15 @@ from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
 from quant_assets.resources.settings import Settings, SettingsError, load_settings
-from quant_assets.tables.layout import EXCHANGES, HISTORY, LISTED_ONCE, PROFILES, READ_ONCE, WEEKLY
+from quant_assets.tables.layout import (
+    EXCHANGES,
+    HISTORY,
+    LISTED_ONCE,
+    PROFILES,
+    READ_ONCE,
+    VALUATIONS,
+    WEEKLY,
+)
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
@@ -94,6 +103,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             derived_tables_sensor(
                 exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start, owner
             ),
+            *([missing_valuations_sensor(exchanges, tables[VALUATIONS], start, owner)] * settings.valuations),
         ],
         resources={
             "store": store,

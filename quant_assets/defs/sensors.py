@@ -4,9 +4,9 @@
 - `missing_sessions`: what the schedules missed, and what is incomplete, is asked for again.
 - `derived_tables`: history, weekly bars and profiles follow the cells they rest on.
 
-The sensor of new symbols is a module of its own (`new_symbols`). All are on by default: none of them asks the source
-for anything but symbols that somebody has added to the list, and sessions of exchanges whose schedule somebody has
-turned on.
+The sensors of new symbols and of missing valuations are modules of their own (`new_symbols`, `missing_valuations`).
+All are on by default: none of them asks the source for anything but symbols that somebody has added to the list, and
+sessions of exchanges whose schedule somebody has turned on.
 """
 
 from __future__ import annotations

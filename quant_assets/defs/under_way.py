@@ -16,7 +16,16 @@ from quant_assets.defs.dagster_internals import (
 )
 from quant_assets.defs.jobs import EXCHANGE_TAG, table_job_name
 from quant_assets.defs.partition_keys import split_key
-from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, TIME_DIMENSION, WEEKLY
+from quant_assets.tables.layout import (
+    CATALOG,
+    DAILY,
+    EXCHANGES,
+    HISTORY,
+    PROFILES,
+    TIME_DIMENSION,
+    VALUATIONS,
+    WEEKLY,
+)
 
 FORSAKEN = timedelta(hours=12)
 """A run that began so long ago and has not ended counts as killed: Dagster does not notice the end of a run's process
@@ -29,7 +38,7 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_TABLES = (CATALOG, HISTORY, WEEKLY, PROFILES, EXCHANGES)
+_TABLES = (CATALOG, VALUATIONS, HISTORY, WEEKLY, PROFILES, EXCHANGES)
 _PARTITION_TAGS = (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG)
 
 

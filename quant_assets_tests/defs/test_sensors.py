@@ -9,7 +9,9 @@ from quant_assets_tests.defs.platform import Platform
 from quant_assets_tests.defs.scheduler import turn_on
 
 
-@pytest.mark.parametrize("sensor", ["missing_sessions", "derived_tables", "universe_file"])
+@pytest.mark.parametrize(
+    "sensor", ["missing_sessions", "missing_valuations", "derived_tables", "universe_file"]
+)
 @pytest.mark.parametrize(
     "kept",
     [

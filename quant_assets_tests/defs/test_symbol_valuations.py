@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from quant_assets.definitions import build_definitions
 from quant_assets.defs.jobs import PRICES_ALONE
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.clock import ClockResource
 from quant_assets.tables.layout import DAILY, VALUATIONS, object_key
 from quant_assets.tables.parquet import read_table
 from quant_assets_tests.defs.platform import Platform, failure
+from quant_assets_tests.defs.scheduler import turn_on, waiting_run
 from quant_assets_tests.support import quick_settings
 
 YESTERDAY, TODAY = "2013-02-28|US", "2013-03-01|US"
@@ -82,7 +85,42 @@ def test_runs_that_are_about_the_past_select_prices_alone_and_valuations_can_be_
     tmp_path: Path,
 ) -> None:
     defs = build_definitions(quick_settings(tmp_path, "http://127.0.0.1:9", valuations=False))
+    assert "missing_valuations" not in {sensor.name for sensor in defs.get_repository_def().sensor_defs}
     job = defs.resolve_job_def("daily_prices_us")
     assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == {DAILY}
     assert {key.path[-1] for key in PRICES_ALONE} == {DAILY}
     assert defs.resolve_job_def("symbol_valuations_job")
+
+
+def test_a_snapshot_that_is_missing_is_asked_for_again_until_the_next_sessions_day(
+    platform: Platform,
+) -> None:
+    platform.follow(US=["AAPL"])
+
+    def sense(cursor: str | None, now: str = "2013-03-01T23:00:00Z") -> Any:
+        return platform.sense("missing_valuations", cursor, clock=ClockResource(fixed=now))
+
+    off = sense(None)
+    assert off.skip_message.startswith(
+        "US: not followed, daily_prices_us_after_close is off; ASX: not followed"
+    )
+    turn_on(platform.instance, "US")
+    early = sense(None)
+    assert early.skip_message.startswith("US: 2013-03-01 waits for prices; ")
+    assert platform.run("daily_prices_us", YESTERDAY, TODAY).success
+    ticked = sense(early.cursor)
+    (request,) = ticked.run_requests
+    assert request.partition_key == TODAY
+    # A run that has been requested is waited for, and one that brought nothing for a while.
+    queued = waiting_run(platform.instance, "symbol_valuations_job", {"dagster/partition": TODAY})
+    assert f"US: waits for run {queued.run_id[:8]}" in sense(ticked.cursor).skip_message
+    platform.instance.report_run_canceled(queued)
+    assert "US: 2013-03-01 is asked for again from " in sense(ticked.cursor).skip_message
+    # It is nobody's when Monday has begun in New York; on Sunday it is Friday's.
+    assert sense(None, "2013-03-04T04:59:00Z").run_requests
+    monday = sense(None, "2013-03-04T05:00:00Z").skip_message
+    assert monday.startswith("US: no snapshot can be taken that would be of a session that is over; ")
+    assert platform.run("symbol_valuations_job", TODAY).success
+    there = sense(ticked.cursor)
+    assert there.skip_message.startswith("US: 2013-03-01 is there; ")
+    assert sense(there.cursor).skip_message.startswith("US: that of 2013-03-01 is there; ")

@@ -19,7 +19,7 @@ from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHa
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, HISTORY, PROFILES, WEEKLY
 from quant_assets.tables.manifest import Manifest
-from quant_assets_tests.defs.scheduler import turn_on
+from quant_assets_tests.defs.scheduler import turn_off_sensors, turn_on
 from quant_assets_tests.e2e.daemon import DaemonHome, running_daemon, wait_until
 from quant_assets_tests.e2e.stack import processes_of
 from quant_assets_tests.support import days_between
@@ -70,6 +70,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             runner.inventory()
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
         turn_on(instance, *CODES)
+        # A run of its own for the valuations of the last session, at some moment of either test.
+        turn_off_sensors(instance, "missing_valuations")
         source.reset_stats()
         settings = settings.model_copy(update={"now": STARTED})
         stack.enter_context(running_daemon(settings, "daemon.log"))
