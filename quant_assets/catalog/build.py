@@ -98,6 +98,7 @@ def build_catalog(
     for symbol, before in earlier.items():
         if symbol not in rows:
             before["state"] = before["state"] or _state(before["stated_delisting"], today)
+            before["left_universes"] = before["left_universes"] or []
             names = set(before["universes"])
             if before["exchange"] not in in_use or names & set(unknown):
                 rows[symbol] = before
