@@ -285,7 +285,7 @@ SCALES = (0.1, 0.04, 0.5, 1.5, 2.0, 3.0, 7.0, 20.0, 112.0)
     st.integers(0, 3),
 )
 @settings(max_examples=80)
-def test_a_bar_seen_before_and_after_any_splits_is_no_difference(
+def test_a_bar_seen_before_and_after_any_splits_differs_only_by_a_volume_that_was_not_known(
     cents: int, volume: int, ratios: list[float], known: int
 ) -> None:
     first, second = looked_at(cents, volume, tuple(ratios[:known])), looked_at(cents, volume, tuple(ratios))
@@ -293,7 +293,15 @@ def test_a_bar_seen_before_and_after_any_splits_is_no_difference(
     stored = first.filter(bar).select(list(DAILY_SCHEMA))
     pairs = compare(stored, second).pairs
     assert pairs.height == 1
-    assert pairs["differs"].to_list() == [False], pairs.row(0, named=True)
+    # What consolidations have rounded to nothing is known again after a split.
+    (before,), (after,) = stored["volume"], second.filter(bar)["volume"]
+    assert pairs["differs"].to_list() == [before is None and after is not None], pairs.row(0, named=True)
+
+
+def test_a_volume_that_was_rounded_to_nothing_and_is_served_again_is_a_difference() -> None:
+    first, second = looked_at(907, 269, (0.5, 0.04)), looked_at(907, 269, (0.5, 0.04, 2.0))
+    assert (first["volume"][0], second["volume"][0]) == (None, 275)
+    assert compare(first[:1].select(list(DAILY_SCHEMA)), second).pairs["differs"].to_list() == [True]
 
 
 def test_a_volume_rounded_off_by_an_earlier_look_is_no_difference() -> None:
