@@ -6,7 +6,7 @@ SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
-.PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -71,6 +71,9 @@ kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and comp
 
 simulate-year: .venv/.dev  ## A year lived day by day under faults, splits and corrections, against the truth (SEED=n, LIES=1).
 	$(BIN)/python -m benchmarks.simulated_year --seed $(or $(SEED),1) $(if $(LIES),--lies)
+
+simulate-listings: .venv/.dev  ## Five years of listings, delistings, renames, suspensions and reuse, against the truth (SEED=n YEARS=n SYMBOLS=n).
+	$(BIN)/python -m benchmarks.simulated_listings --seed $(or $(SEED),1) --years $(or $(YEARS),5) --symbols $(or $(SYMBOLS),40)
 
 lies: .venv/.dev  ## A source that lies and stops: what is stored of it, every evening and after (SEED=n, KIND=…).
 	$(BIN)/python -m benchmarks.lies --seed $(or $(SEED),1) $(if $(KIND),--kind $(KIND))

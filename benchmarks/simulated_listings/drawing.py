@@ -88,12 +88,19 @@ class _Drawing:
         for one in self._take(steady, shape.mistakes, room=200):
             first = self._between(10, len(turns) - 10)
             one.off_list = range(first, first + self._between(1, 3))
+        broken = self._broken(turns)
+        # What cannot be believed on its day is published as it should be on the next.
+        turns = [at + (at in broken) for at in turns]
         listed = [Publication(at, self._listed(at, number)) for number, at in enumerate(turns)]
         published = {LISTED: listed, INDEX: list(self._index(listed))}
         return World(
-            self._venue, self._days, {one.key: one for one in self._companies}, published,
-            () if shape.yearly else tuple(self._faults()), self._broken(turns),
-        )  # fmt: skip
+            self._venue,
+            self._days,
+            {one.key: one for one in self._companies},
+            published,
+            () if shape.yearly else tuple(self._faults()),
+            broken,
+        )
 
     def _between(self, low: int, high: int) -> int:
         return int(self._rng.integers(low, max(low, high) + 1))

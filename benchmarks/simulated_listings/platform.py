@@ -66,6 +66,10 @@ class Platform:
         for name, value in variables.items():
             set_variable(f"QUANT_ASSETS_{name}", value)
         self.exchange = exchange(EXCHANGE)
+        rules = UniverseRules(home / "universes.yaml", [self.exchange], self.settings.universe_shrink)
+        self._catalog = make_symbol_catalog(rules)
+        # Each context would make one of its own, which takes longer than the catalog.
+        self._instance = dg.DagsterInstance.ephemeral()
         self.requests = 0
 
     @property
@@ -102,9 +106,8 @@ class Platform:
     def make_catalog(self) -> None:
         """What the asset `symbol_catalog` makes, put in its place."""
         settings = self.settings
-        rules = UniverseRules(settings.universe, [self.exchange], settings.universe_shrink)
-        made: Any = make_symbol_catalog(rules)(
-            dg.build_asset_context(),
+        made: Any = self._catalog(
+            dg.build_asset_context(instance=self._instance),
             store=StoreResource(location=settings.store_location),
             source=YahooResource.of(settings),
             clock=ClockResource(fixed=settings.clock().isoformat()),
