@@ -29,7 +29,7 @@ def test_the_definitions_hold_every_table_job_schedule_and_sensor(platform: Plat
     repository = platform.defs.get_repository_def()
     assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
         "symbol_catalog", "daily_prices", "price_history", "weekly_prices", "symbol_profiles",
-        "exchange_profiles",
+        "symbol_valuations", "exchange_profiles",
     }  # fmt: skip
     assert {
         "daily_prices_us",

@@ -17,7 +17,16 @@ from quant_assets.definitions import build_definitions
 from quant_assets.defs.cell_metadata import by_exchange, cell_state, inventory_metadata, object_link
 from quant_assets.defs.table_pages import PAGES, column_schema, split_code_url
 from quant_assets.market.coverage import CellState
-from quant_assets.tables.layout import CATALOG, DAILY, EXCHANGES, HISTORY, PROFILES, WEEKLY, object_key
+from quant_assets.tables.layout import (
+    CATALOG,
+    DAILY,
+    EXCHANGES,
+    HISTORY,
+    PROFILES,
+    VALUATIONS,
+    WEEKLY,
+    object_key,
+)
 from quant_assets.tables.manifest import Entry
 from quant_assets.tables.parquet import read_table
 from quant_assets_tests.defs.platform import Platform
@@ -131,11 +140,15 @@ def test_pages_fit_what_is_stored_and_no_two_exchanges_share_a_number(platform: 
     first, last = date(2013, 2, 18), date(2013, 2, 20)
     assert platform.days(first, last).success
     assert platform.run("daily_prices_asx", f"{first}|ASX", f"{last}|ASX")
-    for table, key in ((HISTORY, "US|2013"), (WEEKLY, "US|2013-02-18"), (PROFILES, "US"), (EXCHANGES, None)):
+    for table, key in (
+        (VALUATIONS, "2013-03-01|US"), (HISTORY, "US|2013"), (WEEKLY, "US|2013-02-18"), (PROFILES, "US"),
+        (EXCHANGES, None),
+    ):  # fmt: skip
         assert platform.run(f"{table}_job", key).success
     keys = {
         CATALOG: (CATALOG,), DAILY: (DAILY, "US", "2013-02-20"), HISTORY: (HISTORY, "US", "2013"),
         WEEKLY: (WEEKLY, "US", "2013-02-18"), PROFILES: (PROFILES, "US"), EXCHANGES: (EXCHANGES,),
+        VALUATIONS: (VALUATIONS, "US", "2013-03-01"),
     }  # fmt: skip
     for table, key in keys.items():
         stored = read_table(platform.store, object_key(*key))
@@ -144,7 +157,7 @@ def test_pages_fit_what_is_stored_and_no_two_exchanges_share_a_number(platform: 
         assert stored.select(unique).is_unique().all()
         assert stored.equals(stored.sort(unique))
     # What Dagster plots: every number of a partitioned table names the exchange of its partition.
-    for table in (DAILY, HISTORY, WEEKLY, PROFILES):
+    for table in (DAILY, VALUATIONS, HISTORY, WEEKLY, PROFILES):
         for record in platform.instance.fetch_materializations(dg.AssetKey(table), limit=100).records:
             exchange = next(code for code in ("US", "ASX") if code in str(record.partition_key).split("|"))
             event = record.asset_materialization
@@ -163,7 +176,7 @@ def test_pages_fit_what_is_stored_and_no_two_exchanges_share_a_number(platform: 
     assert events["2013-02-18|US"].description == "closed: US did not trade on 2013-02-18"
     sha = events["2013-02-20|US"].metadata["sha256"].value
     assert sha.startswith(events["2013-02-20|US"].tags["dagster/data_version"])
-    for table in (DAILY, HISTORY, WEEKLY, PROFILES):
+    for table in (DAILY, VALUATIONS, HISTORY, WEEKLY, PROFILES):
         (observed,) = platform.instance.fetch_observations(dg.AssetKey(table), limit=5).records
         counted = observed.event_log_entry.dagster_event.event_specific_data.asset_observation.metadata
         stored = [read_table(platform.store, info.key) for info in platform.store.list(f"{table}/")]

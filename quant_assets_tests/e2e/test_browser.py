@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 DAY, LAST_FILLED = "2013-03-01", date(2013, 2, 28)
 ASSETS = {
     "symbol_catalog": "catalog",
+    "symbol_valuations": "catalog",
     "daily_prices": "prices",
     "price_history": "prices",
     "weekly_prices": "prices",

@@ -14,7 +14,16 @@ from quant_assets.exchanges import Exchange
 from quant_assets.market.profiles import exchange_profile
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.layout import DAILY, EXCHANGES, HISTORY, MANIFEST, PROFILES, WEEKLY, object_key
+from quant_assets.tables.layout import (
+    DAILY,
+    EXCHANGES,
+    HISTORY,
+    MANIFEST,
+    PROFILES,
+    VALUATIONS,
+    WEEKLY,
+    object_key,
+)
 from quant_assets.tables.lineage import inventory_inputs
 from quant_assets.tables.manifest import Manifest
 
@@ -46,7 +55,8 @@ def make_exchange_profiles(exchanges: Sequence[Exchange]) -> dg.AssetsDefinition
         sizes = stored_sizes(home, [exchange.code for exchange in exchanges])
         sizes[PROFILES] = profile_sizes(home, profiles)
         for name, size in sizes.items():
-            context.log_event(dg.AssetObservation(name, metadata=inventory_metadata(size)))
+            if not size.is_empty():
+                context.log_event(dg.AssetObservation(name, metadata=inventory_metadata(size)))
         inputs = inventory_inputs(home, [exchange.code for exchange in exchanges])
         return TableOutput(
             table, inputs_sha256=inputs, metadata={"inventory": dg.MetadataValue.md(markdown_table(table))}
@@ -60,7 +70,7 @@ def stored_sizes(store: ObjectStore, exchanges: Sequence[str]) -> dict[str, pl.D
     # A run's view of the store answers every listing below this one from it.
     list(store.list(f"{MANIFEST}/"))
     sizes: dict[str, pl.DataFrame] = {}
-    for table in (DAILY, HISTORY, WEEKLY):
+    for table in (DAILY, VALUATIONS, HISTORY, WEEKLY):
         manifest = Manifest(store, table)
         found = {
             code: [entry for year in manifest.shards(code) for entry in manifest.year(code, year).values()]
