@@ -220,6 +220,7 @@ WITNESSES = {
     "around": "the bars on both sides of the stretch",
     "since": "the bars since the break",
     "stored": "stored rows",
+    "quote": "the source's own quote",
 }
 
 
@@ -262,6 +263,14 @@ def test_three_times_as_many_bars_around_a_stretch_outweigh_it(bars: int, told: 
 @pytest.mark.parametrize(("since", "told"), [(60, "since"), (59, None)])
 def test_sixty_bars_since_the_last_break_are_right(since: int, told: str | None) -> None:
     assert told_by(still(40 + since, {10: 100.0, 20: 0.01, 40: 100.0})) == told
+
+
+@pytest.mark.parametrize(
+    ("price", "told"), [(10_000.009, None), (10_000.011, "quote"), (9999.991, None), (9999.989, "quote")]
+)
+def test_a_quote_that_says_the_last_close_again_is_no_witness(price: float, told: str | None) -> None:
+    """To a millionth of that close, whatever the prices were before."""
+    assert told_by(still(12, {9: 100.0}, price=price)) == told
 
 
 # --- the range of 52 weeks, without a split

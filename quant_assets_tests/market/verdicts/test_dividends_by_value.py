@@ -85,14 +85,24 @@ def test_adj_close_agrees_with_an_amount_up_to_what_is_rounded(
     assert kept(paid) == ({AT: amount} if agrees else {})
 
 
+@pytest.mark.parametrize("at", [4, COUNT - 1])
+@pytest.mark.parametrize(("implied", "agrees"), [(0.01001, True), (0.01005, False)])
+def test_an_amount_is_laid_beside_the_close_before_it(at: int, implied: float, agrees: bool) -> None:
+    paid = weigh(series({at: implied}, (1.0,) * at + (100.0,) * (COUNT - at)), {at: 0.01})
+    assert held(paid) == ({} if agrees else {at: CONTRADICTED})
+
+
 @pytest.mark.parametrize(
-    ("close", "implied", "shows"),
-    [(100.0, 0.00201, False), (100.0, 0.00203, True), (1.0, 3.9e-5, False), (1.0, 4.1e-5, True)],
-)
+    ("closes", "implied", "shows"),
+    [
+        (FLAT, 0.00201, False), (FLAT, 0.00203, True), ((1.0,) * COUNT, 3.9e-5, False),
+        ((1.0,) * COUNT, 4.1e-5, True), (CHEAP_BEFORE, 0.00201, False), (CHEAP_BEFORE, 0.00203, True),
+    ],
+)  # fmt: skip
 def test_a_step_of_adj_close_is_a_dividend_that_is_left_out(
-    close: float, implied: float, shows: bool
+    closes: Sequence[float], implied: float, shows: bool
 ) -> None:
-    paid = weigh(series({AT: implied}, (close,) * COUNT), {})
+    paid = weigh(series({AT: implied}, closes), {})
     assert held(paid) == ({AT: LEFT_OUT} if shows else {})
 
 
@@ -267,6 +277,11 @@ def test_a_gain_alone_is_no_gain_inside_a_dividend() -> None:
     assert (kept(paid), held(paid)) == ({AT: 5.0}, {})
 
 
+def test_a_gain_alone_that_adj_close_lacks_is_a_contradiction() -> None:
+    paid = weigh(series({}), [(AT, 5.0, GAIN)])
+    assert (kept(paid), held(paid), paid.explained) == ({}, {AT: CONTRADICTED}, [])
+
+
 @pytest.mark.parametrize(
     ("stored", "amount"), [({AT: 4.0}, 4.0), ({AT: 4.1}, None), ({AT: 0.0}, None), ({2: 4.0}, None)]
 )
@@ -322,3 +337,5 @@ def test_a_hundredth_of_the_stored_amount_is_held_though_adj_close_follows_and_n
     # Another amount, and a plain one where a hundredth is stored, are corrections.
     assert kept(weigh(series({AT: 0.4}), {AT: 0.4}, known=stored)) == {AT: 0.4}
     assert kept(weigh(series({AT: 0.5}), {AT: 0.5}, known={DAYS[AT]: 0.005})) == {AT: 0.5}
+    # Where nothing is stored of the day it is a hundredth of nothing.
+    assert kept(weigh(series({AT: 0.01}), {AT: 0.01})) == {AT: 0.01}
