@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from quant_assets.defs.catch_up import GRACE, MOST_RUNS, PAUSES, Missing, choose
+from quant_assets.defs.jobs import PRICES_ALONE
 from quant_assets.defs.retries import Retries
 from quant_assets.exchanges import exchange
 from quant_assets.market.coverage import CellState
@@ -96,6 +97,7 @@ def run_all(platform: Platform, ticked: Any) -> list[str]:
     ranges: list[str] = []
     for request in ticked.run_requests:
         tags = request.tags
+        assert request.asset_selection == PRICES_ALONE
         first = request.partition_key or tags["dagster/asset_partition_range_start"]
         last = request.partition_key or tags["dagster/asset_partition_range_end"]
         ranges.append(f"{first} .. {last}")

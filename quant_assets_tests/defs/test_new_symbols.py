@@ -11,6 +11,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from quant_assets.catalog.build import CATALOG_SCHEMA
+from quant_assets.defs.jobs import PRICES_ALONE
 from quant_assets.defs.new_symbols import PAUSES
 from quant_assets.market.coverage import CellState, Missing, symbols_sha256
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
@@ -77,6 +78,8 @@ def test_new_symbols_asks_for_the_symbols_of_each_exchange_in_a_run_of_its_own(
         "daily_prices_us": "2", "daily_prices_asx": "1",
     }  # fmt: skip
     assert len({request.run_key for request in answer.run_requests}) == 2
+    # Of histories no snapshot of valuations can be had.
+    assert [request.asset_selection for request in answer.run_requests] == [PRICES_ALONE, PRICES_ALONE]
 
 
 def test_new_symbols_asks_for_no_symbol_twice_though_it_goes_and_returns(
