@@ -14,6 +14,7 @@ import polars as pl
 
 from quant_assets.catalog.identity import (
     Beside,
+    Closes,
     Finding,
     Verdict,
     beside,
@@ -204,12 +205,20 @@ class Judge:
             for key in _keys(facts):
                 ended.setdefault(key, []).append(spell)
         pairs: dict[tuple[str, str], Spell] = {}
-        for symbol in sorted(self._listed.keys() - self._gone) if ended else ():
+        for symbol in self._worth_a_look(book) if ended else ():
             for key in _keys(self.facts(symbol)):
                 for spell in ended.get(key, ()):
                     if self._is_pair(book, spell, symbol, by_isin=key[0] == "isin"):
                         pairs[spell.company_id, symbol] = spell
         return [(spell, symbol) for (_, symbol), spell in pairs.items()]
+
+    def _worth_a_look(self, book: Book) -> list[str]:
+        """The symbols of which a case may have news: all, where one has just ended."""
+        there = sorted(self._listed.keys() - self._gone)
+        if self._newly_gone:
+            return there
+        cases = {symbol for _, symbol in book.open}
+        return [symbol for symbol in there if symbol in cases or self._is_new(symbol)]
 
     def _is_pair(self, book: Book, old: Spell, new: str, *, by_isin: bool) -> bool:
         """Whether an ended company and a new symbol are to be judged, and have news."""
@@ -251,20 +260,21 @@ class Judge:
         verdicts: dict[tuple[str, str], Verdict] = {}
         prices: dict[tuple[str, str], Beside] = {}
         spells: dict[str, Spell] = {}
+        # Of many pairs few symbols: what is known of each is put together once.
+        sides: dict[str, tuple[SymbolFacts, Closes]] = {}
         for spell, new in pairs:
             pair = (spell.company_id, new)
             spells[spell.company_id] = spell
-            olds, news = (
-                rows.filter(pl.col("date").is_between(*book.days(one)))
-                for one, rows in ((spell, stored[spell.symbol]), (book.current(new), stored[new]))
-            )
-            prices[pair] = beside(olds, news)
-            verdicts[pair] = judge_renamed(
-                _with_currency(self.facts_of(spell, book), olds),
-                _with_currency(self.facts(new), news),
-                prices[pair],
-                mixed=new in mixed,
-            )
+            if spell.company_id not in sides:
+                rows = stored[spell.symbol].filter(pl.col("date").is_between(*book.days(spell)))
+                facts = _with_currency(self.facts_of(spell, book), rows)
+                sides[spell.company_id] = facts, Closes.of(rows)
+            if new not in sides:
+                rows = stored[new].filter(pl.col("date").is_between(*book.days(book.current(new))))
+                sides[new] = _with_currency(self.facts(new), rows), Closes.of(rows)
+            (old_facts, old_closes), (new_facts, new_closes) = sides[spell.company_id], sides[new]
+            prices[pair] = beside(old_closes, new_closes)
+            verdicts[pair] = judge_renamed(old_facts, new_facts, prices[pair], mixed=new in mixed)
         found: list[tuple[str, list[CompanyRow]]] = []
         for pair, verdict in sorted(without_rivals(verdicts).items()):
             spell, new = spells[pair[0]], pair[1]

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from quant_assets.catalog.company_judge import Judge, renamed_rows
-from quant_assets.catalog.identity import Beside, beside
+from quant_assets.catalog.identity import Beside, Closes, beside
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.companies import (
@@ -78,7 +78,7 @@ def open_cases(store: ObjectStore, exchange: str, catalog: pl.DataFrame, now: da
                 _side(old.symbol, judge.facts_of(old, book), before),
                 _side(new, judge.facts(new), stored[new]),
             )
-            prices = beside(before, stored[new])
+            prices = beside(Closes.of(before), Closes.of(stored[new]))
         found.append(Case(exchange, old.company_id, *sides, row.first, prices, row.evidence, row.known_at))
     return found
 
@@ -196,7 +196,7 @@ def _turn(
 
     stored = read_daily(store, exchange, symbols=[old.symbol, new])
     rows = stored.filter(pl.col("symbol") == old.symbol, pl.col("date").is_between(*book.days(old)))
-    prices = beside(rows, stored.filter(pl.col("symbol") == new))
+    prices = beside(Closes.of(rows), Closes.of(stored.filter(pl.col("symbol") == new)))
     case = book.open.get((old.company_id, new))
     begin = first or (case.first if case else None) or prices.new_after
     if begin is None and prices.old_last is not None:

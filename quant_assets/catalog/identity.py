@@ -15,12 +15,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_assets.market.bars import day_numbers
 from quant_assets.tables.symbol_facts import SymbolFacts, name_words
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _FEWEST_SESSIONS = 20
 """Sessions in which two histories are the same before they are one."""
@@ -93,42 +99,69 @@ class Beside:
         return soon and self.step > 0 and abs(math.log(self.step)) <= _CONTINUES
 
 
-def beside(old: pl.DataFrame, new: pl.DataFrame) -> Beside:
-    """The as-traded rows (date, close, split_ratio) of two symbols, compared; those of the new one through now."""
-    old = old.filter(pl.col("close").is_not_null()).sort("date")
-    with_scale = new.sort("date").with_columns(
-        scale=pl.col("split_ratio").cum_prod(reverse=True).shift(-1, fill_value=1.0)
-    )
-    bars = with_scale.filter(pl.col("close").is_not_null())
-    if old.is_empty() or bars.is_empty():
+@dataclass(frozen=True, slots=True)
+class Closes:
+    """One symbol's closes as traded, ready to be compared with those of many."""
+
+    days: npt.NDArray[np.int32]
+    """Days since 1970, in order."""
+    closes: npt.NDArray[np.float64]
+    ex_days: npt.NDArray[np.int32]
+    splits_from: npt.NDArray[np.float64]
+    """The product of the splits from each of the ex-dates on, and 1 at the end."""
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Closes:
+        """Those of rows (date, close, split_ratio), any order, through now."""
+        import numpy as np  # numpy is slow to import, and loading the definitions must not pay for it
+
+        rows = rows.sort("date")
+        bars = rows.filter(pl.col("close").is_not_null())
+        splits = rows.filter(pl.col("split_ratio") != 1.0)
+        after = np.append(np.cumprod(splits["split_ratio"].to_numpy()[::-1])[::-1], 1.0)
+        return cls(day_numbers(bars["date"]), bars["close"].to_numpy(), day_numbers(splits["date"]), after)
+
+    def splits_after(self, days: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """By how much the splits after some days divide their prices."""
+        import numpy as np
+
+        return self.splits_from[np.searchsorted(self.ex_days, days, side="right")]
+
+
+def beside(old: Closes, new: Closes) -> Beside:
+    """The closes of two symbols, compared."""
+    import numpy as np
+
+    if not old.days.size or not new.days.size:
         return Beside(
-            old_last=None if old.is_empty() else old["date"][-1],
-            new_first=None if bars.is_empty() else bars["date"][0],
+            old_last=_day(old.days[-1]) if old.days.size else None,
+            new_first=_day(new.days[0]) if new.days.size else None,
         )
-    both = old.select("date", "close").join(bars, on="date", suffix="_new").sort("date")
-    near = _STEP * pl.col("close") + _GRID * pl.max_horizontal("scale", 1.0)
-    same = (pl.col("close") - pl.col("close_new")).abs() <= near
-    both = both.with_columns(same=same, moved=(pl.col("close") != pl.col("close").shift(1)).fill_null(False))
-    last: date = old["date"][-1]
-    later = bars.filter(pl.col("date") > last)
-    after = None if later.is_empty() else later["date"][0]
+    _, at, at_new = np.intersect1d(old.days, new.days, assume_unique=True, return_indices=True)
+    was, is_now = old.closes[at], new.closes[at_new]
+    near = _STEP * was + _GRID * np.maximum(new.splits_after(new.days[at_new]), 1.0)
+    same = np.abs(was - is_now) <= near
+    moved = np.append(False, was[1:] != was[:-1]) if was.size else same
+    after = int(np.searchsorted(new.days, old.days[-1], side="right"))
+    goes_on = after < new.days.size
+    step = None
+    if goes_on:
+        # On the share basis of the old symbol's last session.
+        before, since = new.splits_after(np.array([old.days[-1], new.days[after]]))
+        step = float(new.closes[after] * (before / since) / old.closes[-1])
     return Beside(
-        sessions=both.height,
-        equal=int(both["same"].sum()),
-        moved=int((both["same"] & both["moved"]).sum()),
-        old_last=last,
-        new_first=bars["date"][0],
-        new_after=after,
-        step=_step(old, with_scale, last, after),
+        sessions=int(at.size),
+        equal=int(same.sum()),
+        moved=int((same & moved).sum()),
+        old_last=_day(old.days[-1]),
+        new_first=_day(new.days[0]),
+        new_after=_day(new.days[after]) if goes_on else None,
+        step=step,
     )
 
 
-def _step(old: pl.DataFrame, new: pl.DataFrame, last: date, after: date | None) -> float | None:
-    if after is None:
-        return None
-    splits = new.filter(pl.col("date").is_between(last, after, closed="right"))["split_ratio"].product()
-    close = new.filter(pl.col("date") == after)["close"][0]
-    return float(close * splits / old["close"][-1])
+def _day(number: np.int32) -> date:
+    return date(1970, 1, 1) + timedelta(days=int(number))
 
 
 def judge_renamed(old: SymbolFacts, new: SymbolFacts, prices: Beside, *, mixed: bool = False) -> Verdict:
@@ -158,7 +191,7 @@ def judge_renamed(old: SymbolFacts, new: SymbolFacts, prices: Beside, *, mixed: 
         against.append(f"another currency ({old.currency}, {new.currency})")
     if old.instrument and new.instrument and old.instrument != new.instrument:
         against.append(f"another kind of instrument ({old.instrument}, {new.instrument})")
-    same_name = same_names(old.name, new.name) is True
+    same_name = prices.goes_on and same_names(old.name, new.name) is True
     if prices.goes_on and (same_first or same_name):
         what = [f"the same first trade date {old.first_trade}"] * (same_first and not strong)
         named = [f"the same name {new.name!r}"] * same_name

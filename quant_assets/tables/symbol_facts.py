@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
+from functools import lru_cache
 
 import polars as pl
 
@@ -100,6 +101,7 @@ _LEGAL = frozenset(_LEGAL_WORDS.split())
 """Words of names that tell no company from another."""
 
 
+@lru_cache(maxsize=20_000)
 def name_words(name: str | None) -> frozenset[str]:
     """The words by which a company's name is told from others, in small letters without accents."""
     plain = unicodedata.normalize("NFKD", name or "").casefold()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from quant_assets.catalog.identity import (
     Beside,
+    Closes,
     Finding,
     Verdict,
     beside,
@@ -183,6 +184,10 @@ def rows(closes: dict[date, float | None], splits: dict[date, float] | None = No
     )
 
 
+def compared(old: pl.DataFrame, new: pl.DataFrame) -> Beside:
+    return beside(Closes.of(old), Closes.of(new))
+
+
 def days(n: int, first: date = date(2022, 1, 3)) -> list[date]:
     return [first + timedelta(days=number) for number in range(n)]
 
@@ -191,16 +196,23 @@ def test_rows_are_compared_on_the_days_that_both_have_a_close_of() -> None:
     d = days(6)
     old = rows({d[0]: 10.0, d[1]: 11.0, d[2]: 11.0, d[3]: None, d[4]: 12.0})
     new = rows({d[1]: 11.0, d[2]: 11.0, d[3]: 11.5, d[4]: 12.5, d[5]: 3.5}, splits={d[5]: 4.0})
-    assert beside(old, new) == Beside(
+    assert compared(old, new) == Beside(
         sessions=3, equal=2, moved=0, old_last=d[4], new_first=d[1], new_after=d[5], step=3.5 * 4 / 12.0
     )
+
+
+def test_splits_between_two_symbols_are_no_step() -> None:
+    d = days(5)
+    # A split on a day without a bar, and one on the first day of the new symbol; one later.
+    new = rows({d[2]: None, d[3]: 5.0, d[4]: 1.0}, splits={d[2]: 2.0, d[3]: 3.0, d[4]: 5.0})
+    assert compared(rows({d[0]: 29.0, d[1]: 30.0}), new).step == 1.0
 
 
 def test_rows_of_one_side_alone_are_no_comparison() -> None:
     d = days(2)
     bars, none = rows({d[0]: 1.0, d[1]: 2.0}), rows({})
-    assert beside(bars, none) == Beside(old_last=d[1])
-    assert beside(none, bars) == Beside(new_first=d[0])
+    assert compared(bars, none) == Beside(old_last=d[1])
+    assert compared(none, bars) == Beside(new_first=d[0])
 
 
 @pytest.mark.parametrize(("off", "equal"), [(0.0, 1), (1e-5, 1), (2e-4, 0)])
@@ -208,7 +220,7 @@ def test_closes_are_equal_to_the_precision_they_were_served_with(off: float, equ
     # Of a split 50:1 after them, prices come in six decimals: what was traded is known to 25 millionths.
     d = days(2)
     new = rows({d[0]: 100.0 + off, d[1]: 2.0}, splits={d[1]: 50.0})
-    assert beside(rows({d[0]: 100.0}), new).equal == equal
+    assert compared(rows({d[0]: 100.0}), new).equal == equal
 
 
 FACTS = st.builds(
