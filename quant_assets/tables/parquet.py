@@ -21,7 +21,7 @@ from quant_assets.resources.object_store import (
     checksum,
     refuse_newer,
 )
-from quant_assets.tables.layout import RECORDS, UNIVERSES
+from quant_assets.tables.layout import RECORDS, UNIVERSES, VALUATIONS
 
 _FACTS = "quant_assets"
 
@@ -144,9 +144,12 @@ def read_table(store: ObjectStore, key: str) -> pl.DataFrame:
 def _remedy(uri: str) -> str:
     """What to do about a damaged object: what records alone have learned is in no source and no other object."""
     # The key is the end of the address: table/name, or table/exchange/year.
-    table = next((part for part in reversed(uri.split("/")[-3:-1]) if part in RECORDS), None)
+    kept = (*RECORDS, VALUATIONS)
+    table = next((part for part in reversed(uri.split("/")[-3:-1]) if part in kept), None)
     if table == UNIVERSES:
         return "Remove the object and run quant-assets refresh-universe"
+    if table == VALUATIONS:
+        return "Bring the object back from a backup; where there is none, remove it: it cannot be asked for again"
     if table is not None:
         return (
             "Bring the object back from a backup; where there is none, remove it, and its record begins anew"
