@@ -137,12 +137,13 @@ def beside(old: Closes, new: Closes) -> Beside:
             old_last=_day(old.days[-1]) if old.days.size else None,
             new_first=_day(new.days[0]) if new.days.size else None,
         )
-    _, at, at_new = np.intersect1d(old.days, new.days, assume_unique=True, return_indices=True)
+    at = np.flatnonzero(np.isin(old.days, new.days, assume_unique=True))
+    at_new = np.searchsorted(new.days, old.days[at])
     was, is_now = old.closes[at], new.closes[at_new]
     near = _STEP * was + _GRID * np.maximum(new.splits_after(new.days[at_new]), 1.0)
     same = np.abs(was - is_now) <= near
     moved = np.append(False, was[1:] != was[:-1]) if was.size else same
-    after = int(np.searchsorted(new.days, old.days[-1], side="right"))
+    after = int(np.count_nonzero(new.days <= old.days[-1]))
     goes_on = after < new.days.size
     step = None
     if goes_on:
@@ -151,8 +152,8 @@ def beside(old: Closes, new: Closes) -> Beside:
         step = float(new.closes[after] * (before / since) / old.closes[-1])
     return Beside(
         sessions=int(at.size),
-        equal=int(same.sum()),
-        moved=int((same & moved).sum()),
+        equal=int(np.count_nonzero(same)),
+        moved=int(np.count_nonzero(same & moved)),
         old_last=_day(old.days[-1]),
         new_first=_day(new.days[0]),
         new_after=_day(new.days[after]) if goes_on else None,
