@@ -41,6 +41,8 @@ class Judged:
     told_apart: int = 0
     open_reuses: int = 0
     wrong_reuses: int = 0
+    mixed: int = 0
+    """Companies of the product that are several."""
     prices: int = 0
     wrong_prices: int = 0
     wrong: list[str] = field(default_factory=list[str])
@@ -58,6 +60,7 @@ class Judged:
             f"delistings found={self.found} missed={self.delistings - self.found} false={self.false_delistings} "
             f"sessions_late={late} renames linked={self.linked} open={self.open_renames} wrong={self.wrong_renames} "
             f"reuses told_apart={self.told_apart} open={self.open_reuses} wrong={self.wrong_reuses} "
+            f"mixed_companies={self.mixed} "
             f"prices companies={self.prices} wrong={self.wrong_prices}"
         )
 
@@ -123,12 +126,13 @@ def _renames(world: World) -> Iterator[tuple[Company, int, str, str]]:
 def _companies(world: World, judged: Judged) -> None:
     book = read_book(open_store(load_settings().store_location), EXCHANGE)
     at_end = {symbol: spells[-1].company_id for symbol, spells in book.of_symbol.items()}
-    keys: dict[str, set[str]] = {}
-    for company, spells in book.companies.items():
-        keys[company] = {key for spell in spells for key in _truth_of(world, spell.symbol, *book.days(spell))}
-        if len(keys[company]) > 1:
-            judged.wrong.append(f"companies: {company} is {', '.join(sorted(keys[company]))}")
     cases = {pair: case.evidence for pair, case in book.open.items()}
+    for company, spells in book.companies.items():
+        keys = {key for spell in spells for key in _truth_of(world, spell.symbol, *book.days(spell))}
+        # Of an open case nothing is said yet.
+        if len(keys) > 1 and not any(of == company for of, _ in cases):
+            judged.mixed += 1
+            judged.wrong.append(f"companies: {company} is {', '.join(sorted(keys))}")
     for _, at, old, new in _renames(world):
         former = next((spell.company_id for spell in book.of_symbol.get(old, ())), None)
         if former is not None and former == at_end.get(new):
@@ -150,11 +154,6 @@ def _companies(world: World, judged: Judged) -> None:
                 f"reuse: {symbol} of {first.key} and, from {world.sessions[second.first]} on, {second.key} is "
                 f"neither told apart nor open ({len(ids)} companies)"
             )
-    mixed = [company for company, some in keys.items() if len(some) > 1]
-    for company in mixed:
-        symbols = {spell.symbol for spell in book.companies[company]}
-        if len(symbols) > 1:
-            judged.wrong_renames += 1
 
 
 def _truth_of(world: World, symbol: str, first: date, last: date) -> set[str]:
@@ -181,6 +180,8 @@ def _reuses(world: World) -> Iterator[tuple[str, Company, Company]]:
 def _prices(world: World, judged: Judged) -> None:
     """Every company that stands under its last symbol, through all of its symbols that are linked."""
     known = companies().collect()
+    book = read_book(open_store(load_settings().store_location), EXCHANGE)
+    undecided = {symbol for _, symbol in book.open}
     for one in world.companies.values():
         symbol = one.symbol(one.last)
         spells = known.filter(pl.col("symbol") == symbol)
@@ -189,7 +190,7 @@ def _prices(world: World, judged: Judged) -> None:
             for row in spells.iter_rows(named=True)
             if one.key in _truth_of(world, symbol, row["first"] or date.min, row["last"] or date.max)
         ]
-        if len(ids) != 1:
+        if len(ids) != 1 or undecided & {name for _, name in one.symbols}:
             continue
         judged.prices += 1
         rows = prices(ids[0], by="company").collect()
