@@ -282,6 +282,9 @@ def test_one_look_sees_no_jump_and_no_disorder_between_cells_that_do_not_follow_
     assert checks.worth_a_look(cells, {DAY: BEFORE}) == {BEFORE: set(), DAY: {"jumps_explained"}}
     cells[DAY] = cells[DAY].reverse()
     assert checks.worth_a_look(cells, {}) == {BEFORE: set(), DAY: {"validity"}}
+    # A row of an earlier day that comes where its symbol belongs is in order.
+    cells[DAY] = pl.concat([bars(A=0.1), bars(BEFORE, B=0.1)])
+    assert checks.worth_a_look(cells, {}) == {BEFORE: set(), DAY: {"calendar"}}
 
 
 # Freshness.
@@ -296,6 +299,15 @@ def test_freshness_counts_sessions_since_the_last_whole_one(behind: int, severit
     # Said of the latest cell alone, and not of a day that has none yet but comes after it.
     assert checks.freshness(BEFORE, DAY, DAY, over).passed
     assert checks.freshness(DAY, None, None, over).passed
+
+
+def test_freshness_names_the_last_whole_session_and_the_last_that_is_over() -> None:
+    over = [DAY + timedelta(days=n) for n in range(3)]
+    assert checks.freshness(DAY, DAY, DAY, over).summary == (
+        f"last whole session {DAY}, last session over {over[2]}: 2 behind"
+    )
+    nothing = checks.freshness(DAY, DAY, None, []).summary
+    assert nothing == "last whole session None, last session over None: 0 behind"
 
 
 def test_a_session_is_whole_when_the_source_itself_has_said_what_is_not_there() -> None:

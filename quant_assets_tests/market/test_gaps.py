@@ -229,6 +229,25 @@ def test_the_bars_of_the_first_and_the_last_day_of_a_listing_bound_a_gap() -> No
         assert brief(found) == [(kind, "A", DAYS[n], DAYS[n], 1)]
 
 
+def test_a_session_after_the_last_day_of_a_listing_is_no_bar_that_is_missing() -> None:
+    found = gaps(missing((6, "A", NO_BAR)), listings=[("A", DAYS[3], DAYS[5])])
+    assert brief(found) == [(GapKind.EARLY_END, "A", DAYS[6], DAYS[6], 1)]
+
+
+def test_of_what_is_said_several_times_of_a_session_the_last_holds() -> None:
+    told = pl.concat(
+        [
+            missing(*((n, symbol, outcome) for n in range(1, 12, 2) for symbol in "CAB"), answers=answers)
+            for answers, outcome in enumerate([NO_BAR, SUSPENDED, "failed", NO_BAR, REJECTED])
+        ]
+    )
+    found = gaps(told)
+    assert [(gap["symbol"], gap["first"]) for gap in found] == [
+        (s, DAYS[n]) for s in "ABC" for n in range(1, 12, 2)
+    ]
+    assert {(gap["outcome"], gap["answers"]) for gap in found} == {(REJECTED, 4)}
+
+
 def test_a_symbol_that_no_listing_names_has_gaps_all_the_same() -> None:
     assert brief(gaps(missing((4, "Z", NO_BAR)))) == [(GapKind.HOLE, "Z", DAYS[4], DAYS[4], 1)]
 

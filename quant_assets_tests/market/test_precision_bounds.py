@@ -30,6 +30,18 @@ def float32(values: Any) -> np.ndarray:
     return np.array(values).astype(np.float32).astype(np.float64)
 
 
+# --- the shortest decimals
+
+
+@pytest.mark.parametrize(
+    ("traded", "known"), [(1.23456e-15, True), (1.23456e-16, True), (1.23456e-17, True), (1.23456e-18, False)]
+)
+def test_a_price_is_recovered_up_to_its_22nd_decimal(traded: float, known: bool) -> None:
+    served = float32(traded)
+    found = recovered(np.full((4, 1), served), np.array([1.0]))
+    assert set(found.ravel().tolist()) == {traded if known else float(served)}
+
+
 # --- whether the source has rounded
 
 

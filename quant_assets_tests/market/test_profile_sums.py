@@ -349,6 +349,14 @@ def test_the_sums_of_a_few_rows_worked_out_by_hand() -> None:
     assert advanced(sums, []).equals(sums)
 
 
+def test_what_is_paid_before_the_first_bar_adds_up_part_by_part() -> None:
+    sums = no_sums()
+    for number, amount in enumerate([0.25, 0.5, 0.125]):
+        rows = [("A", DAYS[number], None, 0, amount, 1.0, "")]
+        sums = advanced(sums, [pl.DataFrame(rows, schema=DAILY, orient="row")])
+    assert sums.select("shares", "cash", "log_factor", "dividends").rows() == [(1.0, 0.875, 0.0, 3)]
+
+
 def test_a_symbol_without_a_bar_has_no_place_and_no_close() -> None:
     days = DAYS[:4]
     rows = [

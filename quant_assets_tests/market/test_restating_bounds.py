@@ -144,6 +144,15 @@ def test_five_rows_are_finer_as_one(rows: int, events: int) -> None:
 # --- which rows are compared
 
 
+def test_a_row_may_have_been_seen_at_every_scale_since_its_day() -> None:
+    """The splits after it bring its S from one value to the next: from 0.5 over 5 and 0.25 to 1."""
+    days = pl.concat([history([100.0] * 4), history([100.0] * 4, symbol="B")])
+    answer = later(days).with_columns(scale=pl.Series([0.5, 5.0, 0.25, 1.0, 2.0, 1.0, 1.0, 1.0]))
+    pairs = compare(days, answer).pairs
+    assert pairs["scale_old"].to_list() == [0.1, 1.0, 0.25, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert pairs["scale_most"].to_list() == [2.0, 20.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(("close", "taken"), [(104.9, True), (105.1, False), (95.1, True), (94.9, False)])
 def test_what_is_unknown_now_is_taken_over_of_a_row_on_the_same_basis(close: float, taken: bool) -> None:
     stored_rows = history([100.0], dividends={0: 0.3})

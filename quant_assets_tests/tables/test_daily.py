@@ -206,6 +206,23 @@ def test_every_range_is_that_part_of_the_whole(
         assert_frame_equal(rows, whole.filter(pl.col("date").is_between(first, last)), check_exact=True)
 
 
+@pytest.mark.parametrize("symbols", [None, ["A"]])
+def test_a_range_ends_on_its_last_day_though_but_one_is_left_of_the_year(
+    store: LocalObjectStore, symbols: list[str] | None
+) -> None:
+    days = [date(2020, 1, 1), date(2020, 12, 30), date(2020, 12, 31)]
+    for day in days:
+        put_cell(store, day, "A")
+    rows = pl.concat([bars(day, ["A"]) for day in days])
+    cells = {p: e.content_sha256 for p, e in Manifest(store, DAILY).year("US", 2020).items()}
+    facts = cell(days[0], rows).facts() | {"partition": "2020", "cells": cells}
+    store.put(object_key(HISTORY, "US", "2020"), encode(rows, facts))
+    for first in (0, 1):
+        for last in (1, 2):
+            found = read_daily(store, "US", days[first], days[last], symbols=symbols)
+            assert found["date"].to_list() == days[first : last + 1]
+
+
 def test_a_day_that_the_history_alone_knows_is_read_from_there(two_years: Counting) -> None:
     day = TRADED[5]
     before = read_daily(two_years, "US", day - timedelta(days=1), day)

@@ -103,6 +103,20 @@ def test_a_history_is_used_that_the_rule_of_today_has_made_of_this_year(
     assert list(year_rows(store, "US", 2022, {}, columns)) == []
 
 
+def test_rows_have_the_flags_that_are_stored_and_those_of_earlier_releases_none(
+    store: LocalObjectStore,
+) -> None:
+    rows = bars(ONE, ["A", "B"]).with_columns(flags=pl.Series(["no_trade", ""]))
+    facts = {"rule": RULES[HISTORY], "cells": {}}
+    for made, flags in ((rows, ["no_trade", ""]), (rows.drop("flags"), ["", ""])):
+        store.put(object_key(HISTORY, "US", "2022"), encode(made, facts))
+        for columns in (("symbol", "flags"), ("flags", "symbol", "close"), ("symbol", "close")):
+            _, parts = history_rows(store, "US", 2022, columns, at_once=9)
+            (part,) = parts
+            assert part.columns == list(columns)
+            assert "flags" not in columns or part["flags"].to_list() == flags
+
+
 def test_there_is_nothing_of_a_history_that_is_damaged_or_not_there(store: LocalObjectStore) -> None:
     for data in (None, b"damaged"):
         if data:

@@ -63,6 +63,16 @@ def test_a_price_of_more_than_four_times_the_others_is_out_of_line(
     )
 
 
+@pytest.mark.parametrize(("high", "is_held"), [(0.39, False), (0.41, True)])
+def test_a_price_of_four_times_the_others_is_out_of_line_though_all_are_low(
+    high: float, is_held: bool
+) -> None:
+    answer = still(9, {})
+    low = answer.bars.with_columns(pl.col("open", "high", "low", "close") / 1000)
+    held = out_of_line(Series.of(with_prices(replace(answer, bars=low), 5, high=high).bars))
+    assert [one.days for one in held] == ([{day(5)}] if is_held else [])
+
+
 @pytest.mark.parametrize(("high", "is_held"), [(0.00199, False), (0.002, False), (0.00201, True)])
 def test_prices_of_some_ticks_are_never_out_of_line(high: float, is_held: bool) -> None:
     answer = with_prices(still(9, {}), 5, open=0.0004, high=high, low=0.0004, close=0.0004)
