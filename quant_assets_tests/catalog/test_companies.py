@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from quant_assets import prices
+from quant_assets.catalog.build import build_catalog
+from quant_assets.catalog.companies import identified, with_company_ids
+from quant_assets.catalog.company_review import link, separate
 from quant_assets.catalog.configured import ConfiguredSymbol
-from quant_assets.tables.companies import CompanyRow, company_id, read_company_events
+from quant_assets.catalog.lists import CatalogLists
+from quant_assets.exchanges import enabled
+from quant_assets.resources.object_store import ObjectDamaged
+from quant_assets.tables.companies import (
+    CompanyEvent,
+    CompanyRow,
+    Confidence,
+    as_events,
+    book_of,
+    company_id,
+    read_book,
+    read_company_events,
+)
 from quant_assets.tables.layout import company_events_key, symbol_facts_key
 from quant_assets.tables.listing_events import read_events
-from quant_assets_tests.company_desk import Desk, walk
+from quant_assets_tests.company_desk import Desk, evening, walk
 from quant_assets_tests.support import days_between
 
 BEGIN = date(2024, 1, 2)
@@ -201,3 +219,90 @@ def test_a_symbol_left_by_a_rename_may_be_taken_at_once(traded: Desk) -> None:
         (OURS, FB, "reused", LISTED, LAST), (other, FB, "reused", day, None),
     ]  # fmt: skip
     assert traded.ids() == {FB: other, META: OURS}
+
+
+def test_a_new_symbol_that_was_another_ones_shows_nothing_until_a_person_has_decided(traded: Desk) -> None:
+    """META was a fund's symbol first: its stored rows are the fund's, and contradict those of FB."""
+    # Of one day only the fund's row is there.
+    closes = {day: close for day, close in walk(DAYS).items() if day != date(2024, 2, 7)}
+    fund = walk([d for d in DAYS if d < date(2024, 3, 1)], 15.0, seed=3)
+    traded.store_bars(
+        {
+            FB: {d: c for d, c in closes.items() if d <= LAST},
+            META: fund | {d: closes[d] for d in DAYS if d > LAST},
+        }
+    )
+    day = BEGIN + timedelta(days=2)
+    traded.make(day, FB, META)
+    traded.learn(day, META, date(2021, 6, 30), "Ball Metaverse ETF", instrument="ETF")
+    day += timedelta(days=1)
+    traded.make(day, FB, META)
+    of_fund = traded.ids()[META]
+    traded.make(FIRST, META)
+    traded.learn(FIRST, META, LISTED, "Meta Platforms, Inc.")
+    day = FIRST + timedelta(days=1)
+    rows = traded.make(day, META)
+    assert told(rows) == [
+        (of_fund, META, "open", LISTED, None, "weak"),
+        (OURS, META, "open", FIRST, None, "weak"),
+    ]
+    assert "the rows under the new symbol may be of two companies" in rows[1].evidence
+    assert traded.catalog is not None
+    separate(traded.store, "US", traded.catalog, META, META, FIRST, "", evening(day))
+    link(traded.store, "US", FB, META, None, "", evening(day))
+    assert traded.make(day + timedelta(days=1), META) == []
+    book = read_book(traded.store, "US")
+    assert not book.open
+    assert [(s.company_id, s.first, s.last) for s in book.of_symbol[META]] == [
+        (of_fund, date(2021, 6, 30), max(fund)), (OURS, FIRST, None),
+    ]  # fmt: skip
+    # What the fund's days say under META is no part of the company's history.
+    assert traded.catalog is not None
+    rows_read = prices(META, by="company", store=traded.store).collect()
+    assert rows_read.select("date", "close").rows() == list(closes.items())
+    assert traded.catalog.filter(pl.col("symbol") == META)["company_since"].to_list() == [FIRST]
+
+
+def test_an_isin_that_two_symbols_have_at_once_is_the_id_of_one(desk: Desk) -> None:
+    both = [ConfiguredSymbol(symbol=symbol, isin=ISIN) for symbol in (FB, META)]
+    desk.make(BEGIN, *both)
+    for symbol in (FB, META):
+        desk.learn(BEGIN, symbol, LISTED, "Facebook, Inc.")
+    rows = desk.make(BEGIN + timedelta(days=1), *both)
+    assert rows == []
+    own = company_id("US", META, None, None)
+    assert desk.ids() == {FB: ISIN, META: own}
+    events = read_company_events(desk.store, "US")
+    assert (
+        events["evidence"].to_list()[1]
+        == f"ISIN {ISIN}; the ISIN {ISIN} is the id of another symbol's company"
+    )
+
+
+def test_a_damaged_ledger_is_named(traded: Desk) -> None:
+    traded.store.put(company_events_key("US"), b"junk")
+    with pytest.raises(ObjectDamaged, match="company_events"):
+        traded.make(FIRST, FB)
+
+
+def test_symbols_of_other_exchanges_keep_what_is_known_of_them(traded: Desk) -> None:
+    lists: dict[str, Sequence[ConfiguredSymbol]] = {
+        "US": [ConfiguredSymbol(symbol=FB)],
+        "ASX": [ConfiguredSymbol(symbol="BHP.AX")],
+    }
+    made = build_catalog(lists, enabled(["US", "ASX"]), traded.catalog, FIRST)
+    before = with_company_ids(
+        made,
+        "ASX",
+        book_of(
+            as_events(
+                [CompanyRow("B", "BHP.AX", CompanyEvent.ASSIGNED, None, None, "", Confidence.SEEN)],
+                evening(BEGIN),
+            )
+        ),
+    )
+    after, found = identified(
+        traded.store, before, traded.catalog, "US", CatalogLists(configured=lists), evening(FIRST)
+    )
+    assert (found, after.columns) == ([], made.columns)
+    assert dict(after.select("symbol", "company_id").iter_rows()) == {"BHP.AX": "B", FB: OURS}
