@@ -31,6 +31,7 @@ QuantAssetsError
 ├── UnusableAnswer                     resources.yahoo_events: a body that is no answer, with the reason
 ├── NoCrumb (OSError)                  resources.yahoo_session: what came for a crumb is none
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
+├── UndecidableCase (ValueError)       catalog.company_review: a decision about a case that is not open
 ├── SnapshotImpossible                 ingest.valuations: no snapshot of that session can be taken, or nothing came
 ├── MembershipUnknown (ValueError)     tables.membership: nothing tells who was in a universe on a day
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
