@@ -13,7 +13,7 @@ from quant_assets.ingest.context import FillContext
 from quant_assets.ingest.fetch import Fetched
 from quant_assets.ingest.plan import Mode, Plan
 from quant_assets.market.bars import ANSWER_SCHEMA, DAILY_SCHEMA, KEYS, empty_daily
-from quant_assets.market.claims import CLAIM_SCHEMA, Scope, same_claims
+from quant_assets.market.claims import CLAIM_SCHEMA, Scope, days_claimed
 from quant_assets.market.coverage import HELD, SUSPENDED, Missing
 from quant_assets.market.reconcile import Compared, compare, merge, new_row
 from quant_assets.market.restatements import (
@@ -28,8 +28,6 @@ from quant_assets.tables.layout import DAILY
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.restatements import Ledger
 
-_OLDEST = 3
-"""So many rows of a symbol's claims tell on how many days it has made them."""
 _CONFIRMATIONS = 2
 """How often the source is asked again about a bar that it no longer has, before that is believed."""
 
@@ -64,9 +62,7 @@ class Differences:
         return pl.concat(frames)
 
 
-def find_differences(
-    context: FillContext, plan: Plan, fetched: Fetched, claims: pl.DataFrame | None = None
-) -> Differences:
+def find_differences(context: FillContext, plan: Plan, fetched: Fetched, claims: pl.DataFrame) -> Differences:
     """Lays the spilled answers beside the cells of the plan and judges what differs; writes nothing.
 
     `claims` are those that wait in quarantine (QUARANTINE_SCHEMA): a claim that is made on several days is taken.
@@ -76,9 +72,7 @@ def find_differences(
 
 
 class _Comparing:
-    def __init__(
-        self, context: FillContext, plan: Plan, fetched: Fetched, claims: pl.DataFrame | None
-    ) -> None:
+    def __init__(self, context: FillContext, plan: Plan, fetched: Fetched, claims: pl.DataFrame) -> None:
         self._claims = claims
         self._plan, self._fetched, self._store, self._exchange = plan, fetched, context.store, context.code
         self._ledger, self._now = Ledger(context.store, context.code), context.clock()
@@ -140,16 +134,7 @@ class _Comparing:
         if self._plan.mode is Mode.VERIFY:
             # Nothing is taken: what differs is to be said, in doubt or not.
             return dict.fromkeys(held["symbol"].unique().to_list(), CONFIRMED)
-        if self._claims is None or self._claims.is_empty():
-            return {}
-        today = self._now.date()
-        again = same_claims(held, self._claims)
-        earlier = self._claims[again["earlier_at"].to_list()].with_columns(
-            days=pl.col("claims") + (pl.col("last_claimed") < today).fill_null(value=True).cast(pl.Int32)
-        )
-        # The window that is compared moves on with each session, so its newest rows have been claimed less often.
-        most = earlier.group_by("symbol").agg(pl.col("days").sort(descending=True).head(_OLDEST).min())
-        return dict(most.iter_rows())
+        return days_claimed(held, self._claims, self._now.date())
 
     def _new_in_doubt(self, judged: Restated) -> pl.DataFrame:
         """What is new of the symbols whose whole answer is in doubt, as claims; their wanted sessions stay holes."""

@@ -28,6 +28,9 @@ class Scope(StrEnum):
 
 _WORDS = {Scope.ANSWER: "answer", Scope.ROW: "bar", Scope.ACTION: "action"}
 
+_OLDEST = 3
+"""So many rows of a symbol's claims tell on how many days it has made them."""
+
 RULE = "rule"
 """The kind of a row that breaks a rule of validation, or that was held before kinds were told apart."""
 
@@ -80,3 +83,17 @@ def same_claims(held: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
         .select("at", "earlier_at")
         .sort("at", "earlier_at")
     )
+
+
+def days_claimed(held: pl.DataFrame, earlier: pl.DataFrame, today: date) -> dict[str, int]:
+    """By symbol of claims made before, on how many different days they have been made, `today` included.
+
+    Args:
+        held: today's claims, as in `same_claims`.
+        earlier: those that were made before: the same columns, `claims` (on how many days) and `last_claimed`.
+    """
+    again = earlier[same_claims(held, earlier)["earlier_at"]]
+    days = pl.col("claims") + (pl.col("last_claimed") < today).fill_null(value=True).cast(pl.Int32)
+    # The window that is compared moves on with each session, so its newest rows have been claimed less often.
+    most = again.group_by("symbol").agg(days.sort(descending=True).head(_OLDEST).min())
+    return dict(most.iter_rows())

@@ -1,16 +1,17 @@
-"""`same_claims`: what says the same at the precision of what was served, and nothing else."""
+"""What says the same at the precision of what was served, and on how many days it has been said."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from quant_assets.market.bars import ANSWER_SCHEMA, PRICES
-from quant_assets.market.claims import same_claims
+from quant_assets.market.claims import days_claimed, same_claims
 
 DAY = date(2024, 3, 13)
+YESTERDAY, TODAY = date(2024, 3, 18), date(2024, 3, 19)
 
 
 def claim(
@@ -49,3 +50,35 @@ def test_an_action_without_a_known_amount_is_the_same_as_another_one_alone() -> 
     assert same_claims(none, unknown).is_empty()
     # Of a bar it is not what is claimed.
     assert same_claims(claim(dividend=None), claim()).height == 1
+
+
+def claimed(symbol: str, *times: tuple[int, date | None]) -> pl.DataFrame:
+    """Claims of the days since DAY: how often each was made, and when last."""
+    rows = pl.concat([claim(symbol=symbol, day=DAY + timedelta(days=n)) for n in range(len(times))])
+    count, last = zip(*times, strict=True)
+    return rows.with_columns(
+        claims=pl.Series(count, dtype=pl.Int32), last_claimed=pl.Series(last, dtype=pl.Date)
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "days"),
+    [
+        ([(2, YESTERDAY)], 3), ([(2, TODAY)], 2), ([(2, None)], 3),
+        # The third of those that were made most often.
+        ([(1, YESTERDAY), (6, YESTERDAY), (4, YESTERDAY), (5, YESTERDAY), (2, TODAY)], 5),
+        ([(1, TODAY), (1, YESTERDAY), (1, YESTERDAY)], 1), ([(3, TODAY), (2, YESTERDAY), (3, TODAY)], 3),
+    ],
+)  # fmt: skip
+def test_a_symbol_has_claimed_on_as_many_days_as_its_oldest_rows(
+    times: list[tuple[int, date | None]], days: int
+) -> None:
+    earlier = pl.concat([claimed("A", *times), claimed("B", (9, YESTERDAY))])
+    assert days_claimed(earlier, earlier, TODAY) == {"A": days, "B": 10}
+
+
+def test_what_was_not_claimed_before_has_been_claimed_on_no_day_that_counts() -> None:
+    earlier = claimed("A", (2, YESTERDAY))
+    assert days_claimed(claim(101.0), earlier, TODAY) == {}
+    assert days_claimed(claim(symbol="B"), earlier, TODAY) == {}
+    assert days_claimed(claim(), earlier.clear(), TODAY) == {}
