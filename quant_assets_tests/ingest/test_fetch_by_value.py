@@ -116,6 +116,18 @@ def test_whoever_answers_is_noted_with_how_far_back_and_whoever_does_not_with_th
         assert 0 < found.seconds["source"] < 60
 
 
+def test_of_two_symbols_with_one_history_only_what_a_person_accepted_is_kept(
+    harness: Harness, market: ReplayHandle
+) -> None:
+    market.add_faults(fault("other_history", "AAPL", other="IBM"))
+    accepted = decided("IBM", DAY, close=truth(["IBM"], [DAY])["close"].item())
+    with fetched(harness, [DAY, WEEK[3]], made=decisions(accepted=accepted)) as found:
+        assert spilled(found) == [("IBM", DAY), ("MSFT", DAY), ("MSFT", WEEK[3])]
+        assert {day: sorted(of) for day, of in found.missing.items()} == {
+            DAY: ["AAPL"], WEEK[3]: ["AAPL", "IBM"],
+        }  # fmt: skip
+
+
 def test_asking_again_gives_whole_answers_that_are_kept_nowhere(
     harness: Harness, market: ReplayHandle
 ) -> None:

@@ -101,6 +101,12 @@ def test_a_run_looks_back_fifteen_sessions_unless_it_is_told_otherwise(store: Lo
     # Before the last session that somebody is asked about; where nobody is asked, nothing is looked back at.
     assert planned(store, [WEDNESDAY, FRIDAY], look_back=2).look_back == [WEDNESDAY, THURSDAY]
     assert planned(store, [THURSDAY], look_back=2).look_back == []
+    # The first sessions that are known have no fifteen before them.
+    begin = exchange("US").calendar().first_day
+    first = sessions(begin, begin.replace(day=9))[:3]
+    for day in first[:2]:
+        put(store, day, NAMES)
+    assert planned(store, [first[2]], look_back=15).look_back == first[:2]
     assert FillRules(Path()).look_back == 15
     assert FillRules(Path()).min_coverage == 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
+from itertools import combinations
 
 import polars as pl
 import pytest
@@ -67,6 +68,15 @@ def test_asking_order_is_that_of_sets(many: int, monkeypatch: pytest.MonkeyPatch
         assert asking_order(sets) == order_of_sets(sets, many)
 
     compared()
+
+
+@pytest.mark.parametrize(("sets", "order"), [(500, "abzcd"), (501, "abcdz")])
+def test_up_to_five_hundred_sets_are_weighed_again_after_each(sets: int, order: str) -> None:
+    """Pairs, all for one session but for three; "0" is asked for first, and so many are left."""
+    often = {("a", "b"): 3, ("c", "d"): 3, ("b", "z"): 2}
+    pairs = list(combinations("abcdefghijklmnopqrstuvwxyzABCDEFGH", 2))[:sets]
+    cells = [{"0"}] * 9 + [set(pair) for pair in pairs for _ in range(often.get(pair, 1))]
+    assert "".join(asking_order(cells)[:6]) == f"0{order}"
 
 
 def test_a_plan_of_many_symbols_and_sessions_takes_a_bit_each() -> None:

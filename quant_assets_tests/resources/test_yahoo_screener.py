@@ -3,6 +3,7 @@ server that says what a test writes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources import asking_again, yahoo_screener
 from quant_assets.resources.interrupts import Interrupted
+from quant_assets.resources.settings import Settings
+from quant_assets.resources.yahoo_client import open_client
 from quant_assets.resources.yahoo_screener import PAGE, Screened, Screener, ScreenFailed
 from quant_assets_tests.support import quick_settings
 from quant_assets_tests.web import Page, Web, web_server
@@ -243,6 +246,28 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
         screener.screened(ON_ASX, "equity", 10)
     screener.close()
     screener.close()
+
+
+def test_a_closed_screener_gives_its_files_and_connections_back(
+    market: ReplayHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def open_and_keep(settings: Settings) -> Any:
+        opened.append(open_client(settings))
+        return opened[-1]
+
+    def pace_files() -> int:
+        files = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        return sum("pace" in file and file.startswith(str(tmp_path)) for file in files)
+
+    monkeypatch.setattr(yahoo_screener, "open_client", open_and_keep)
+    screener = Screener(quick_settings(tmp_path, market.url, requests_per_second=50.0))
+    for number in (1, 2):
+        assert screener.screened(ON_ASX, "equity", 100)
+        assert pace_files() > 0
+        screener.close()
+        assert (len(opened), pace_files()) == (number, 0)
 
 
 def test_pauses_double_and_a_rate_limit_cools_the_pace_down(
