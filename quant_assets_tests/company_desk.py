@@ -44,7 +44,10 @@ class Desk:
         learn_facts(self.store, "US", {symbol: told}, evening(day) - timedelta(hours=1))
 
     def store_bars(
-        self, closes: Mapping[str, Mapping[date, float]], split: Mapping[str, date] | None = None
+        self,
+        closes: Mapping[str, Mapping[date, float]],
+        split: Mapping[str, date] | None = None,
+        year: int = 2024,
     ) -> None:
         """Puts a year's history of some symbols' closes; `split` are the days of a split 4:1."""
         rows = [
@@ -53,7 +56,7 @@ class Desk:
             for symbol, of_day in sorted(closes.items()) for day, close in sorted(of_day.items())
         ]  # fmt: skip
         frame = pl.DataFrame(rows, schema=DAILY_SCHEMA, orient="row")
-        self.store.put(object_key(HISTORY, "US", "2024"), encode(frame, {"cells": {}}, by_symbol=True))
+        self.store.put(object_key(HISTORY, "US", str(year)), encode(frame, {"cells": {}}, by_symbol=True))
 
     def ids(self) -> dict[str, str | None]:
         assert self.catalog is not None

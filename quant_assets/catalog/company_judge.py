@@ -97,9 +97,15 @@ class Judge:
         seen = self._seen.get(symbol)
         return seen[-1] if seen and seen[-1].known_at.date() >= self._looked_on else None
 
-    def _is_new(self, symbol: str) -> bool:
+    def _is_new(self, symbol: str, book: Book) -> bool:
+        """Whether a symbol is new, or something has been learned or decided of it since the last look."""
         first: date = self._listed[symbol]["first_seen"]
-        return self._today - first <= _NEWLY or self._learned(symbol) is not None
+        decided = book.decided_at.get(symbol)
+        return (
+            self._today - first <= _NEWLY
+            or self._learned(symbol) is not None
+            or (decided is not None and decided.date() >= self._looked_on)
+        )
 
     # Ids.
 
@@ -140,7 +146,6 @@ class Judge:
             for symbol in sorted(self._listed)
             if (spell := book.current(symbol)) is not None
             and (last := self._learned(symbol)) is not None
-            and last.known_at > book.decided_at[symbol]
             and last.facts.first_trade is not None
             and last.facts.first_trade != self.facts_before(spell, book).first_trade
         ]
@@ -218,7 +223,7 @@ class Judge:
         if self._newly_gone:
             return there
         cases = {symbol for _, symbol in book.open}
-        return [symbol for symbol in there if symbol in cases or self._is_new(symbol)]
+        return [symbol for symbol in there if symbol in cases or self._is_new(symbol, book)]
 
     def _is_pair(self, book: Book, old: Spell, new: str, *, by_isin: bool) -> bool:
         """Whether an ended company and a new symbol are to be judged, and have news."""
@@ -235,7 +240,7 @@ class Judge:
         case = book.open.get((old.company_id, new))
         if case is not None and self._today - case.known_at.date() <= _WAITING:
             return True
-        return self._is_new(new) or old.symbol in self._newly_gone
+        return self._is_new(new, book) or old.symbol in self._newly_gone
 
     def facts_of(self, spell: Spell, book: Book) -> SymbolFacts:
         """What was known of a symbol while it stood for a company."""

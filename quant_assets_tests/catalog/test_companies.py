@@ -247,6 +247,8 @@ def test_a_new_symbol_that_was_another_ones_shows_nothing_until_a_person_has_dec
         (OURS, META, "open", FIRST, None, "weak"),
     ]
     assert "the rows under the new symbol may be of two companies" in rows[1].evidence
+    day += timedelta(days=1)
+    assert traded.make(day, META) == []
     assert traded.catalog is not None
     separate(traded.store, "US", traded.catalog, META, META, FIRST, "", evening(day))
     link(traded.store, "US", FB, META, None, "", evening(day))
@@ -286,10 +288,8 @@ def test_a_damaged_ledger_is_named(traded: Desk) -> None:
 
 
 def test_symbols_of_other_exchanges_keep_what_is_known_of_them(traded: Desk) -> None:
-    lists: dict[str, Sequence[ConfiguredSymbol]] = {
-        "US": [ConfiguredSymbol(symbol=FB)],
-        "ASX": [ConfiguredSymbol(symbol="BHP.AX")],
-    }
+    us, asx = ConfiguredSymbol(symbol=FB), ConfiguredSymbol(symbol="BHP.AX")
+    lists: dict[str, Sequence[ConfiguredSymbol]] = {"US": [us], "ASX": [asx]}
     made = build_catalog(lists, enabled(["US", "ASX"]), traded.catalog, FIRST)
     before = with_company_ids(
         made,
@@ -306,3 +306,85 @@ def test_symbols_of_other_exchanges_keep_what_is_known_of_them(traded: Desk) -> 
     )
     assert (found, after.columns) == ([], made.columns)
     assert dict(after.select("symbol", "company_id").iter_rows()) == {"BHP.AX": "B", FB: OURS}
+
+
+def test_a_symbol_that_has_been_there_before_is_judged_once_the_old_one_ends(traded: Desk) -> None:
+    closes = walk(DAYS)
+    traded.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: closes})
+    begin = BEGIN + timedelta(days=20)
+    traded.make(begin, FB, META)
+    traded.learn(begin, META, LISTED, "Meta Platforms, Inc.")
+    assert [row.event.value for row in traded.make(begin + timedelta(days=1), FB, META)] == ["assigned"]
+    assert traded.make(begin + timedelta(days=40), FB, META) == []
+    rows = traded.make(FIRST, META)
+    assert [(row.symbol, row.event.value) for row in rows] == [(FB, "renamed"), (META, "renamed")]
+
+
+def test_two_symbols_that_were_there_from_the_first_day_on_are_no_rename(desk: Desk) -> None:
+    closes = walk(DAYS)
+    desk.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: closes})
+    desk.make(BEGIN, FB, META)
+    for symbol in (FB, META):
+        desk.learn(BEGIN, symbol, LISTED, "Facebook, Inc.")
+    desk.make(BEGIN + timedelta(days=1), FB, META)
+    assert desk.make(FIRST, META) == []
+
+
+def test_an_open_case_is_judged_again_for_a_month(traded: Desk) -> None:
+    closes = walk(DAYS)
+    old = {d: c for d, c in closes.items() if d <= LAST}
+    traded.store_bars({FB: old, META: {d: c for d, c in closes.items() if d > LAST}})
+    traded.make(FIRST, META)
+    traded.learn(FIRST, META, LISTED, "Meta Platforms, Inc.")
+    day = FIRST + timedelta(days=1)
+    assert traded.make(day, META)[-1].event.value == "open"
+    assert traded.make(day + timedelta(days=20), META) == []
+    traded.store_bars({FB: old, META: closes})
+    assert [row.event.value for row in traded.make(day + timedelta(days=30), META)] == ["renamed", "renamed"]
+
+
+def test_a_company_keeps_the_symbol_that_it_is_known_to_have_moved_to(desk: Desk) -> None:
+    closes = walk(DAYS)
+    old = {d: c for d, c in closes.items() if d <= LAST}
+    desk.store_bars({FB: old, META: closes, "FBX": old})
+    for day in (BEGIN, BEGIN + timedelta(days=1)):
+        desk.make(day, FB, "FBX")
+        for symbol in (FB, "FBX"):
+            desk.learn(day, symbol, LISTED, "Facebook, Inc.")
+    desk.make(FIRST, "FBX", META)
+    desk.learn(FIRST, META, LISTED, "Meta Platforms, Inc.")
+    rows = desk.make(FIRST + timedelta(days=1), "FBX", META)
+    assert [(row.symbol, row.event.value) for row in rows] == [(FB, "renamed"), (META, "renamed")]
+    # Another one with the same history ends: what has been found stands.
+    assert desk.make(FIRST + timedelta(days=2), META) == []
+    assert desk.ids()[META] == OURS
+
+
+def test_a_symbol_is_given_away_before_it_is_judged_as_a_new_one(desk: Desk) -> None:
+    """META was of a company that is gone; FB is META since, and the source tells both on one day."""
+    closes, ended = walk(DAYS), date(2012, 2, 1)
+    desk.make(BEGIN, FB)
+    desk.learn(BEGIN, FB, LISTED, "Facebook, Inc.")
+    desk.make(BEGIN + timedelta(days=1), FB, META)
+    desk.learn(BEGIN + timedelta(days=1), META, date(2005, 3, 1), "Metallica Mines")
+    desk.make(BEGIN + timedelta(days=2), FB, META)
+    desk.store_bars({META: {ended: 3.0}}, year=2012)
+    desk.store_bars({FB: {d: c for d, c in closes.items() if d <= LAST}, META: closes})
+    desk.make(FIRST, META)
+    desk.learn(FIRST, META, LISTED, "Facebook, Inc.")
+    day = FIRST + timedelta(days=1)
+    assert [row.event.value for row in desk.make(day, META)] == ["reused", "reused"]
+    rows = desk.make(day + timedelta(days=1), META)
+    assert told(rows) == [
+        (OURS, FB, "renamed", LISTED, LAST, "strong"), (OURS, META, "renamed", FIRST, None, "strong"),
+    ]  # fmt: skip
+
+
+def test_of_two_isins_that_of_the_first_list_counts(desk: Desk) -> None:
+    lists = CatalogLists(
+        configured={"US": [ConfiguredSymbol(symbol=FB, isin=ISIN)]},
+        members={"US": {"index": [ConfiguredSymbol(symbol=FB, isin="US0378331005")]}},
+    )
+    made = build_catalog(lists.configured, enabled(["US"]), None, BEGIN, lists.members)
+    _, found = identified(desk.store, made, None, "US", lists, evening(BEGIN))
+    assert [row.company_id for row in found] == [ISIN]

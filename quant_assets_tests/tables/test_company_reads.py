@@ -57,6 +57,14 @@ def test_a_company_is_read_through_its_symbols_each_day_once(desk: Desk, asked: 
     )
 
 
+def test_of_a_day_under_both_symbols_the_one_of_that_day_counts(desk: Desk) -> None:
+    closes = renamed(desk)
+    # What is still served under the old symbol after the rename.
+    desk.store_bars({"FB": closes | {DAYS[-1]: 1.0}, "META": {d: c for d, c in closes.items() if d >= FIRST}})
+    rows = prices("META", by="company", store=desk.store).collect()
+    assert rows.select("date", "close").rows() == list(closes.items())
+
+
 def test_a_company_is_adjusted_as_one_series(desk: Desk) -> None:
     closes = renamed(desk)
     rows = prices("META", adjust="split", by="company", store=desk.store).collect()
