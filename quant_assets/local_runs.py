@@ -94,6 +94,7 @@ class Runner:
         self.store = RunView(open_store(self.settings.store_location), READ_ONCE, LISTED_ONCE)
         self._changed: dict[str, set[date]] = {}
         self._restated: Counter[str] = Counter()
+        self._facts_learned = False
         claim(self.store, TOP_LEVEL)
         # Here as well as in a fill: with nothing missing there is none.
         self.store.sweep()
@@ -262,8 +263,10 @@ class Runner:
         return not sessions or (over is not None and sessions[-1] <= over)
 
     def inventory(self) -> None:
-        """Materializes the profiles of the exchanges."""
+        """Materializes the profiles of the exchanges; and the catalog again where new companies have become known."""
         self._run(f"{EXCHANGES}_job", EXCHANGES, [])
+        if self._facts_learned:
+            self.catalog()
 
     def _shown(self, table: str) -> set[str]:
         """The partitions that Dagster shows as materialized: after a killed run more may be stored than those."""
@@ -275,6 +278,7 @@ class Runner:
             if report.mode is not Mode.VERIFY:
                 self._changed.setdefault(report.exchange, set()).update(report.changed)
                 self._restated[report.exchange] += report.restatements.height
+                self._facts_learned |= report.facts_learned
 
     def _run(
         self,

@@ -47,7 +47,8 @@ def test_the_whole_main_job_makes_in_a_bucket_what_it_makes_in_a_folder(
     # All kinds of table; of cells the sessions, of years both, and what is recorded of them.
     objects = {
         DAILY: 13, WEEKLY: 3, HISTORY: 2, PROFILES: 1, EXCHANGES: 1, CATALOG: 1, "manifest": 2 + 2 + 2,
-        "listing_events": 1, "symbol_facts": 1, "expected_symbols": 1, "requested": 1, MARKER: 1, PROFILE_SUMS: 2,
+        "listing_events": 1, "symbol_facts": 1, "company_events": 1, "expected_symbols": 1, "requested": 1,
+        MARKER: 1, PROFILE_SUMS: 2,
     }  # fmt: skip
     stores: list[ObjectStore] = []
     for home, location in (("local", ""), ("far", f"gs://{bucket}/prices")):

@@ -179,7 +179,7 @@ class _Filling:
         # Known before the cells are: what a cell expects rests on the listing dates.
         learn_first_trades(self._store, self._code, self._catalog, fetched.first_trade, self._clock())
         learn_reactivations(self._store, self._code, fetched.bars_after, self._clock())
-        learn_facts(self._store, self._code, fetched.told, self._clock())
+        report.facts_learned = learn_facts(self._store, self._code, fetched.told, self._clock())
         in_doubt = pl.concat([of_rules(fetched.refused), fetched.held, found.held])
         held = hold(self._store, self._code, in_doubt, fetched.facts, self._context.run, self._clock().date())
         report.quarantined, report.claimed = held.new, len(held.ids)

@@ -45,6 +45,8 @@ class FillReport:
     warnings: list[str] = field(default_factory=list[str])
     not_verified: dict[str, str] = field(default_factory=dict[str, str])
     """Symbols that were to be asked again and could not be, with the reason; their rows stand as they were."""
+    facts_learned: bool = False
+    """Whether something became known of a symbol by which its company is told."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
