@@ -134,6 +134,16 @@ def test_a_dividend_in_doubt_leaves_its_bar_without_it() -> None:
     assert judged(result, NOW, stored, DAYS, NOBODY).held.is_empty()
 
 
+@pytest.mark.parametrize(("amount", "is_stored"), [(1e-4, True), (1.1e-4, False)])
+def test_a_dividend_in_doubt_of_a_ten_thousandth_is_none_where_none_is_stored(
+    amount: float, is_stored: bool
+) -> None:
+    rows = traded(start=2.0)
+    result = fetched(served(rows), dividends=listed([(DAYS[EX], amount)]))
+    assert judged(result, NOW, None, DAYS, NOBODY).held["dividend"].to_list() == [amount]
+    assert judged(result, NOW, rows, DAYS, NOBODY).held.is_empty() is is_stored
+
+
 def test_what_was_undone_is_flagged_on_its_day_and_noted() -> None:
     answer = served(traded(dividends={EX: 0.7}))
     twice = listed([(DAYS[EX], 0.7), (DAYS[EX], 0.7)])

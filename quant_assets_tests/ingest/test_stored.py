@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from quant_assets.ingest.plan import FillRequest, Mode, make_plan
 from quant_assets.ingest.stored import StoredRows
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import Blob
-from quant_assets.tables.layout import DAILY, object_key
-from quant_assets.tables.manifest import Expected
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY, HISTORY, object_key
+from quant_assets.tables.lineage import RULES
+from quant_assets.tables.manifest import Expected, Manifest
+from quant_assets.tables.parquet import encode
 from quant_assets_tests.filled import bars
 from quant_assets_tests.ingest.harness import SYMBOLS, Harness
 from quant_assets_tests.support import NOW, days_between, listings
@@ -85,6 +89,33 @@ def test_of_few_days_a_damaged_cell_is_named_and_the_others_are_read(harness: Ha
     assert set(rows["symbol"]) == set(SYMBOLS)
     (note,) = stored.notes
     assert key in note
+
+
+def test_of_few_symbols_more_than_two_days_are_read_from_parts_of_the_history(tmp_path: Path) -> None:
+    store = Counting(tmp_path)
+    days = days_between(date(2013, 2, 4), date(2013, 2, 8))
+    writer = CellWriter(store, "US", "made up", 0.0, Expected(store, "US"))
+    for day in days:
+        paid = bars(day, ["A", "B"], NOW).with_columns(dividend=pl.lit(0.5 if day == days[2] else 0.0))
+        written = writer.write(day, ["A", "B"], CellNews(fresh=paid), None, NOW)
+        Manifest(store, DAILY).record("US", [written.entry])
+    cells = {p: e.content_sha256 for p, e in Manifest(store, DAILY).year("US", 2013).items()}
+    facts = {"partition": "2013", "rule": RULES[HISTORY], "cells": cells}
+    store.put(object_key(HISTORY, "US", "2013"), encode(read_daily(store, "US"), facts))
+    plan = make_plan(exchange("US"), store, FillRequest(days, listings("A", "B"), mode=Mode.FORCE), NOW)
+    stored = StoredRows(store, "US", plan)
+
+    def read(of: Sequence[date]) -> list[str]:
+        store.reads.clear()
+        assert stored.rows(of, ["A"])["date"].to_list() == list(of)
+        return sorted(key for key in store.reads if not key.startswith("manifest/"))
+
+    assert read(days[:2]) == [object_key(DAILY, "US", str(day)) for day in days[:2]]
+    # In parts: no object is read whole.
+    assert read(days[:3]) == []
+    store.reads.clear()
+    assert stored.dividends("A", days[-1])["date"].to_list() == [days[2]]
+    assert not [key for key in store.reads if key.startswith((f"{DAILY}/", f"{HISTORY}/"))]
 
 
 def test_the_rows_of_a_plan_are_read_once_and_bear_witness_by_symbol(tmp_path: Path) -> None:
