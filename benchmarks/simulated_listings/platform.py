@@ -66,21 +66,19 @@ class Platform:
         for name, value in variables.items():
             set_variable(f"QUANT_ASSETS_{name}", value)
         self.exchange = exchange(EXCHANGE)
+        self.settings: Settings = load_settings()
         rules = UniverseRules(home / "universes.yaml", [self.exchange], self.settings.universe_shrink)
-        self._catalog = make_symbol_catalog(rules)
-        # Each context would make one of its own, which takes longer than the catalog.
-        self._instance = dg.DagsterInstance.ephemeral()
+        # The function itself, and one context: what Dagster does around it takes longer than the catalog.
+        self._catalog: Any = make_symbol_catalog(rules).op.compute_fn
+        self._context = dg.build_asset_context(instance=dg.DagsterInstance.ephemeral())
+        self._source = YahooResource.of(self.settings)
         self.requests = 0
-
-    @property
-    def settings(self) -> Settings:
-        """Those of the moment."""
-        return load_settings()
 
     def set_clock(self, now: datetime) -> None:
         """Moves both clocks."""
         self._server.set_clock(now)
         self._set("QUANT_ASSETS_NOW", now.isoformat())
+        self.settings = load_settings()
 
     def evening(self, day: date) -> datetime:
         """When a session can be filled."""
@@ -106,10 +104,10 @@ class Platform:
     def make_catalog(self) -> None:
         """What the asset `symbol_catalog` makes, put in its place."""
         settings = self.settings
-        made: Any = self._catalog(
-            dg.build_asset_context(instance=self._instance),
+        made: Any = self._catalog.decorated_fn(
+            self._context,
             store=StoreResource(location=settings.store_location),
-            source=YahooResource.of(settings),
+            source=self._source,
             clock=ClockResource(fixed=settings.clock().isoformat()),
         )
         store, key = open_store(settings.store_location), object_key(CATALOG)
