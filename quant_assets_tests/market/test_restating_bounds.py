@@ -132,6 +132,21 @@ def test_a_row_was_captured_live_up_to_four_days_after_its_session(days: int, ta
     assert (found.new.height, found.held.height) == ((N, 0) if taken else (0, N))
 
 
+@pytest.mark.parametrize(("days", "kept"), [(9, False), (10, True)])
+def test_rows_of_their_own_evenings_are_kept_once_their_rescaling_was_claimed_on_ten_days(
+    days: int, kept: bool
+) -> None:
+    stored_rows = live(history())
+    found = judge(stored_rows, later(rescaled(stored_rows, 1.1)), days=days)
+    assert (found.held.height, found.in_doubt, found.new.height) == ((0, [], 0) if kept else (N, ["A"], 0))
+    told = (
+        "the stored rows, captured on their evenings, are kept"
+        if kept
+        else f"{N} row(s) of the answer are held"
+    )
+    assert found.notes == [f"A: rescaled without a split: by 1.1; {told}"]
+
+
 @pytest.mark.parametrize(("rows", "events"), [(4, 8), (5, 1)])
 def test_five_rows_are_finer_as_one(rows: int, events: int) -> None:
     truth = history([24.94985 + n / 100 for n in range(rows)])
