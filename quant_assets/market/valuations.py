@@ -105,7 +105,10 @@ class _Quote:
     def text(self, name: str) -> str:
         """A text without line breaks; "" for anything else."""
         value = self._fields.get(name)
-        return " ".join(value.split())[:200] if isinstance(value, str) else ""
+        if not isinstance(value, str):
+            return ""
+        # JSON can say half of a surrogate pair, which no table can hold.
+        return " ".join(value.encode("utf-8", "replace").decode().split())[:200]
 
     def number(self, column: str, name: str, means: Callable[[float], bool]) -> float | None:
         """A number that `means` something, also where it comes as text; None where there is none."""

@@ -120,7 +120,8 @@ def append_events(
 ) -> pl.DataFrame:
     """Appends those events that are news, and answers them (LISTING_EVENTS_SCHEMA); puts nothing without news.
 
-    An event of a symbol with the same name and date is no news, unless its state has changed since.
+    An event of a symbol with the same name and date is no news, unless its state, or its first trade, was told
+    otherwise since.
     """
     wanted = list(events)
     news = pl.DataFrame(schema=LISTING_EVENTS_SCHEMA)
@@ -163,7 +164,7 @@ def standings(ledger: pl.DataFrame) -> dict[str, Standing]:
 def with_learned(store: ObjectStore, exchange: str, catalog: pl.DataFrame) -> pl.DataFrame:
     """`catalog` (symbol, listed_on, delisted_on, …) with what the ledger knows of the dates.
 
-    An unknown `listed_on` is filled with the first trade; of several learned dates the latest learned one counts. Of
+    An unknown `listed_on` is filled with the first trade; of several learned dates the last of the ledger counts. Of
     a symbol that is delisted by the ledger `delisted_on` is its last trading day. A configured date wins. A symbol
     that has left the list without ever having had a bar (its `delisted_on` is not stated, and nothing tells when it
     was listed) is left out: no cell expects it.
@@ -172,7 +173,7 @@ def with_learned(store: ObjectStore, exchange: str, catalog: pl.DataFrame) -> pl
     learned = (
         ledger.filter(pl.col("event") == FIRST_TRADE)
         .group_by("symbol")
-        .agg(pl.col("date").sort_by("known_at").last().alias("_learned"))
+        .agg(pl.col("date").last().alias("_learned"))
     )
     listings = (
         catalog.join(learned, on="symbol", how="left", maintain_order="left")
@@ -228,12 +229,13 @@ def learn_reactivations(
 
 
 def _note(told: dict[tuple[str, str], set[tuple[str, date]]], symbol: str, event: str, day: date) -> bool:
-    """Takes note of an event; whether it was news. Of those that tell a state only the last one counts."""
+    """Takes note of an event; whether it was news. Of those that tell a state, and of first trades, only the last one
+    counts: the source may take back what it said."""
     of_state = event in STATE_AFTER
     known = told.setdefault((symbol, "state" if of_state else event), set())
     if (event, day) in known:
         return False
-    if of_state:
+    if of_state or event == FIRST_TRADE:
         known.clear()
     known.add((event, day))
     return True

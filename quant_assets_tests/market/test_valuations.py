@@ -105,6 +105,12 @@ def test_what_a_field_cannot_mean_is_null_and_counted(
     assert set(found.nonsense) <= {column}
 
 
+def test_half_a_character_in_a_text_costs_no_more_than_itself() -> None:
+    """JSON can say one half of a surrogate pair, which is no text that can be stored."""
+    found = of(longName="I\ud800BM", currency="\udfff")
+    assert found.rows.select("name", "currency").row(0) == ("I?BM", "?")
+
+
 def test_the_yield_of_the_last_year_is_not_taken_where_prices_are_in_pence() -> None:
     """Yahoo divides pounds by pence there."""
     trailing = {"trailingAnnualDividendYield": 0.0005}

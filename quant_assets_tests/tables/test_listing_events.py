@@ -76,6 +76,15 @@ def test_only_first_trades_that_nobody_knows_are_appended(store: LocalObjectStor
     assert store.head(events_key("US")) == before
 
 
+def test_a_first_trade_that_the_source_takes_back_counts_no_more(store: LocalObjectStore) -> None:
+    """Also where the clock was held at an earlier moment when it did."""
+    catalog = pl.DataFrame({"symbol": ["A"]}).with_columns(listed_on=pl.lit(None, pl.Date))
+    for at, told in enumerate((DAY, GONE, DAY, DAY)):
+        learn_first_trades(store, "US", catalog, {"A": told}, NOW - timedelta(at))
+        assert with_learned(store, "US", catalog)["listed_on"].to_list() == [told]
+    assert read_events(store, "US")["date"].to_list() == [DAY, GONE, DAY]
+
+
 def event(symbol: str, what: Event, day: date) -> ListingEvent:
     return ListingEvent(symbol, what, day, "words", Confidence.SEEN)
 
