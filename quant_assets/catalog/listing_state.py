@@ -9,7 +9,8 @@ A wrong delisting loses prices, a late one costs a hole a session. So the rules 
   next from being found.
 - "No bar", "no data" and "not found" are evidence. A failure, a rate limit and a question not asked are neither
   evidence nor a bar. A bar that is held or refused is a bar: the symbol trades.
-- One answer, however many sessions it is about, is one statement: every rule asks for answers of several days (UTC).
+- One answer, however many sessions it is about, is one statement: every rule asks for answers of several days (UTC),
+  on which the market traded if they have a session.
   A backfill of ten years over a symbol that is gone moves nothing.
 - Delisted takes evidence of two kinds: the symbol has left all of its lists, and no bar came while the others had
   theirs (`LEFT_SESSIONS`). "Not found" and "no bar" come from one mouth, so by themselves they take four times as
@@ -160,8 +161,8 @@ def judge(sessions: Sequence[Session], listings: Listings, today: date) -> list[
         and listings.standing[symbol].state is State.DELISTED
     ]
     for symbol, walk in walks.items():
-        counted = [session for session in walk.without if others[session.day].traded(symbol, most)]
-        events += _due(symbol, walk, counted, sessions, listings)
+        down = {one.day for one in sessions if not others[one.day].traded(symbol, most)}
+        events += _due(symbol, walk, down, sessions, listings)
     return sorted(events, key=lambda one: one.symbol)
 
 
@@ -252,7 +253,7 @@ def _known(standing: Standing | None, day: date) -> bool:
 
 
 def _due(
-    symbol: str, walk: _Walk, counted: Sequence[Session], sessions: Sequence[Session], listings: Listings
+    symbol: str, walk: _Walk, down: set[date], sessions: Sequence[Session], listings: Listings
 ) -> Iterable[ListingEvent]:
     standing = listings.standing.get(symbol, Standing())
     since = standing.since if standing.state in (State.SUSPENDED, State.SUSPECT) else None
@@ -261,8 +262,9 @@ def _due(
         return
     if not walk.without:
         return
-    holes = [session.holes[symbol] for session in counted]
-    days = {day for hole in holes for day in (hole.first_told, hole.last_told)}
+    holes = [session.holes[symbol] for session in walk.without if session.day not in down]
+    # What is said on a day without the others' bars is said of everything, earlier sessions as well.
+    days = {day for hole in holes for day in (hole.first_told, hole.last_told)} - down
     if len(days) < ANSWER_DAYS:
         return
     first, last = walk.without[-1].day, walk.without[0].day

@@ -118,6 +118,17 @@ def test_one_answer_is_one_statement_however_many_sessions_it_is_about() -> None
     assert told(judge(third, NOBODY, day(52))) == [("X", "suspect", day(1), "one_kind")]
 
 
+def test_what_is_said_while_the_exchange_is_down_is_no_statement_about_earlier_sessions_either() -> None:
+    # A symbol that is new in a list is asked for sessions in which the others traded, on days without an answer.
+    earlier = [session(n, {"X": hole(NF, day(8), day(10))} if n else {}) for n in range(8)]
+    down = [session(n, dict.fromkeys(EVERY, NF)) for n in (8, 9, 10)]
+    for listings in (NOBODY, LEFT):
+        assert judge([*earlier, *down], listings, day(10)) == []
+        assert judge([*earlier, *down, session(11, {"X": NF})], listings, day(11)) == []
+    up = [session(n, {"X": NF}) for n in (11, 12, 13)]
+    assert told(judge([*earlier, *down, *up], NOBODY, day(13))) == [("X", "suspect", day(1), "one_kind")]
+
+
 def test_a_life_from_its_last_bar_to_the_day_it_comes_back() -> None:
     life = market(None, *[NF] * 20, None, None)
     assert told(lived(life[:21])) == [
