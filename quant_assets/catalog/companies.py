@@ -69,7 +69,7 @@ def evaluate_companies(
     if isins:
         claim(store, TOP_LEVEL)
         learn_facts(store, exchange, isins, now)
-    judge = Judge(store, exchange, catalog, previous, now)
+    judge = Judge(store, exchange, catalog, previous, now, isins)
     book = read_book(store, exchange)
     if not judge.anything_to_say(book):
         return Evaluation(book)

@@ -7,6 +7,7 @@ that may be one company under two names, or two under one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -48,9 +49,11 @@ class Judge:
         catalog: pl.DataFrame,
         previous: pl.DataFrame | None,
         now: datetime,
+        isins: Mapping[str, SymbolFacts] | None = None,
     ) -> None:
         self._store, self._exchange, self._today = store, exchange, now.date()
         self._listed = _rows(catalog, exchange)
+        self._isins = isins or {}
         before = {} if previous is None else _rows(previous, exchange)
         seen_on = [row["last_seen"] for row in before.values()]
         self._looked_on: date = max(seen_on, default=date.min)
@@ -88,9 +91,20 @@ class Judge:
         """What was known of a symbol, now or at a moment."""
         seen = [one for one in self._seen.get(symbol, []) if until is None or one.known_at <= until]
         facts = seen[-1].facts if seen else SymbolFacts()
+        if until is None and self._is_of_another(symbol, facts):
+            facts = replace(facts, isin=None)
         if facts.first_trade is None and symbol in self._first_trade:
             return facts.with_news(SymbolFacts(first_trade=self._first_trade[symbol]))
         return facts
+
+    def _is_of_another(self, symbol: str, facts: SymbolFacts) -> bool:
+        """Whether the ISIN of a symbol was said of what it stood for before, and no list says it now."""
+        if facts.isin is None or symbol in self._isins:
+            return False
+        return any(
+            one.facts.isin == facts.isin and one.facts.first_trade not in (None, facts.first_trade)
+            for one in self._seen[symbol]
+        )
 
     def _learned(self, symbol: str) -> Seen | None:
         """What became known last of a symbol; None where that was before the last evaluation."""
@@ -243,7 +257,11 @@ class Judge:
         return self._is_new(new, book) or old.symbol in self._newly_gone
 
     def facts_of(self, spell: Spell, book: Book) -> SymbolFacts:
-        """What was known of a symbol while it stood for a company."""
+        """What was known of a symbol while it stood for a company; an id that is an ISIN is the company's."""
+        facts = self._facts_of(spell, book)
+        return facts if spell.company_id.startswith("QA-") else replace(facts, isin=spell.company_id)
+
+    def _facts_of(self, spell: Spell, book: Book) -> SymbolFacts:
         spells = book.of_symbol[spell.symbol]
         if spells[-1] is spell:
             return self.facts(spell.symbol)

@@ -388,3 +388,27 @@ def test_of_two_isins_that_of_the_first_list_counts(desk: Desk) -> None:
     made = build_catalog(lists.configured, enabled(["US"]), None, BEGIN, lists.members)
     _, found = identified(desk.store, made, None, "US", lists, evening(BEGIN))
     assert [row.company_id for row in found] == [ISIN]
+
+
+@pytest.mark.parametrize("said", [None, "US0378331005", ISIN])
+def test_an_isin_of_the_company_before_says_nothing_of_the_next_one(desk: Desk, said: str | None) -> None:
+    anew, first = date(2024, 7, 1), ConfiguredSymbol(symbol=FB, isin=ISIN)
+    desk.store_bars({FB: walk([d for d in DAYS if d <= LAST])})
+    desk.make(BEGIN, first)
+    desk.learn(BEGIN, FB, LISTED, "Facebook, Inc.")
+    desk.make(BEGIN + timedelta(days=1), first)
+    second = ConfiguredSymbol(symbol=FB, isin=said)
+    desk.make(anew, second)
+    desk.learn(anew, FB, anew, "Zebra Bakeries")
+    rows = desk.make(anew + timedelta(days=1), second)
+    if said == ISIN:
+        # The list goes on saying it: that contradicts the rest.
+        assert told(rows) == [(ISIN, FB, "open", anew, None, "weak")]
+        return
+    other = company_id("US", FB, anew, said)
+    assert told(rows) == [
+        (ISIN, FB, "reused", None, LAST, "strong"), (other, FB, "reused", anew, None, "strong"),
+    ]  # fmt: skip
+    # The first one goes on under a symbol of its own: the ISIN leads to it, not to the next one.
+    desk.make(anew + timedelta(days=2), second, ConfiguredSymbol(symbol=META, isin=ISIN))
+    assert desk.ids() == {FB: other, META: ISIN}
