@@ -33,6 +33,8 @@ class Judged:
     delistings: int = 0
     found: int = 0
     false_delistings: int = 0
+    false_alarms: int = 0
+    """How often a symbol that traded on the session before was called suspended or suspect."""
     late: list[int] = field(default_factory=list[int])
     """Of each delisting that was found, how many sessions after the last bar."""
     linked: int = 0
@@ -58,7 +60,8 @@ class Judged:
         return (
             f"dates={self.dates} wrong_membership={self.wrong_membership} "
             f"delistings found={self.found} missed={self.delistings - self.found} false={self.false_delistings} "
-            f"sessions_late={late} renames linked={self.linked} open={self.open_renames} wrong={self.wrong_renames} "
+            f"sessions_late={late} false_alarms={self.false_alarms} "
+            f"renames linked={self.linked} open={self.open_renames} wrong={self.wrong_renames} "
             f"reuses told_apart={self.told_apart} open={self.open_reuses} wrong={self.wrong_reuses} "
             f"mixed_companies={self.mixed} "
             f"prices companies={self.prices} wrong={self.wrong_prices}"
@@ -72,6 +75,7 @@ def judge(world: World, seed: int) -> Judged:
         warnings.simplefilter("ignore", UserWarning)
         _membership(world, judged, random.Random(seed))
         _delistings(world, judged)
+        _alarms(world, judged)
         _companies(world, judged)
         _prices(world, judged)
     return judged
@@ -81,7 +85,7 @@ def _membership(world: World, judged: Judged, chance: random.Random) -> None:
     first, last = world.sessions[0], world.sessions[-1]
     for _ in range(DATES):
         day = first + timedelta(days=chance.randrange((last - first).days + 1))
-        at = max(at for at, session in enumerate(world.sessions) if session <= day)
+        at = _session_of(world, day)
         judged.dates += 1
         for name in (LISTED, INDEX):
             found = universe(name, on=day).collect()["symbol"].to_list()
@@ -98,7 +102,7 @@ def _delistings(world: World, judged: Judged) -> None:
     found: dict[tuple[str, date], int] = {}
     events = listing_events(EXCHANGE).filter(pl.col("event") == "delisted").collect()
     for symbol, day, known_at in events.select("symbol", "date", "known_at").iter_rows():
-        at = max(at for at, session in enumerate(world.sessions) if session <= known_at.date())
+        at = _session_of(world, known_at.date())
         key = (symbol, day)
         if key in gone:
             found.setdefault(key, at - gone[key].last)
@@ -110,6 +114,20 @@ def _delistings(world: World, judged: Judged) -> None:
     for (symbol, day), one in gone.items():
         if (symbol, day) not in found and one.last + IN_TIME < len(world.sessions):
             judged.wrong.append(f"delisting: {symbol} on {day} was not found")
+
+
+def _session_of(world: World, day: date) -> int:
+    """The last session up to a day."""
+    return max(at for at, session in enumerate(world.sessions) if session <= day)
+
+
+def _alarms(world: World, judged: Judged) -> None:
+    events = listing_events(EXCHANGE).filter(pl.col("event").is_in(["suspended", "suspect"])).collect()
+    for symbol, event, day, known_at in events.select("symbol", "event", "date", "known_at").iter_rows():
+        before = _session_of(world, known_at.date()) - 1
+        if any(one.trades(before) and one.symbol(before) == symbol for one in world.companies.values()):
+            judged.false_alarms += 1
+            judged.wrong.append(f"{event}: {symbol} from {day} on, said at {known_at}, and it trades")
 
 
 def _delisted(world: World) -> list[Company]:
