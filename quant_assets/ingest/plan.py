@@ -225,14 +225,17 @@ class _Planning:
     def _learn(self, days: Sequence[date]) -> None:
         """What the manifest knows of some days."""
         manifest = Manifest(self._store, DAILY)
-        unknown = {day.year for day in days if day not in self._stored}
-        for year in sorted(unknown):
+        by_year: dict[int, list[date]] = {}
+        for day in days:
+            by_year.setdefault(day.year, []).append(day)
+        for year in sorted(year for year, some in by_year.items() if not self._stored.keys() >= set(some)):
             # The objects are the truth: a killed run's are not recorded yet, and one removed by hand still is.
             unusable: dict[str, str] = {}
             record = self._mode is not Mode.VERIFY
             entries = manifest.refresh(self._exchange.code, year, record=record, damaged=unusable)
-            self._damaged |= {day: unusable[day.isoformat()] for day in days if day.isoformat() in unusable}
-            self._stored |= {day: entries[day.isoformat()] for day in days if day.isoformat() in entries}
+            asked = {day.isoformat(): day for day in by_year[year]}
+            self._damaged |= {asked[day]: why for day, why in unusable.items() if day in asked}
+            self._stored |= {asked[day]: entry for day, entry in entries.items() if day in asked}
 
     def _wanted(self, session: date) -> tuple[int, bool]:
         """The symbols to ask for in a session, and whether its cell was filled for others than are expected now."""
