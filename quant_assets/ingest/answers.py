@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -118,7 +118,7 @@ class Reader:
 
     def read(self, result: FetchResult, now: datetime) -> Answer:
         """What an answer says that came at `now`."""
-        result = self._usable(result)
+        result = self._usable(_without_future(result, now))
         if result.outcome is not Outcome.OK:
             nothing, none = pl.DataFrame(schema=ANSWER_SCHEMA), _no_keys().clone()
             return Answer(result, nothing, [], Judged(nothing), none, none)
@@ -212,6 +212,17 @@ class Reader:
 @cache
 def _no_keys() -> pl.DataFrame:
     return pl.DataFrame(schema=_KEY_SCHEMA)
+
+
+def _without_future(result: FetchResult, now: datetime) -> FetchResult:
+    """An answer without a first trade date that nobody can know yet: believed it would take the symbol out of every
+    cell until then, and so out of every question that could correct it."""
+    # The source knows no clock that is held.
+    tomorrow = max(now, datetime.now(UTC)).date() + timedelta(days=1)
+    if result.first_trade is None or result.first_trade <= tomorrow:
+        return result
+    note = "the answer names a first trade date still to come; it is left out"
+    return replace(result, first_trade=None, notes=[*result.notes, note])
 
 
 def _contradicts(rows: pl.DataFrame, again: pl.DataFrame) -> bool:

@@ -239,6 +239,23 @@ def test_an_answer_without_a_currency_is_in_the_catalogs_or_no_answer(tmp_path: 
     assert reader(tmp_path).read(failed, NOW).result == failed
 
 
+def test_a_first_trade_still_to_come_is_none_whatever_else_an_answer_says(tmp_path: Path) -> None:
+    """Believed it would take the symbol out of every cell until then, and so out of every question."""
+    # That of a listing which is new now is none that is still to come, wherever the clock is held.
+    tomorrow, later = datetime.now(UTC).date() + timedelta(days=1), date(2999, 1, 2)
+    read = reader(tmp_path).read
+    assert read(served(first_trade=tomorrow), NOW).result.first_trade == tomorrow
+    answer = read(served(first_trade=later, notes=["first"]), NOW)
+    assert (answer.result.first_trade, answer.rows.height) == (None, len(OVER))
+    assert answer.result.notes == [
+        "first",
+        "the answer names a first trade date still to come; it is left out",
+    ]
+    nothing = FetchResult("A", Outcome.NO_DATA, "nothing", first_trade=later)
+    assert read(nothing, NOW).result.first_trade is None
+    assert read(served(currency=None, first_trade=later), NOW).result.first_trade is None
+
+
 # --- two answers
 
 
