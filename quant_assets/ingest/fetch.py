@@ -101,8 +101,8 @@ class _Fetching:
         stored = StoredRows(context.store, context.code, plan)
         self._fetched = Fetched(spill, stored, ask_again=self._once_more)
         # What is asked to compare it with what stands is asked anew.
-        keeps = context.rules.answers_folder if plan.mode is Mode.INCREMENTAL else None
-        self._kept = KeptAnswers(keeps, context.exchange)
+        anew = plan.mode is not Mode.INCREMENTAL
+        self._kept = KeptAnswers(context.rules.answers_folder, context.exchange, anew=anew)
         self._asked_on: dict[str, date] = {}
         self._fetched.written = self._kept.clear
         self._starts = plan.starts()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -51,10 +52,13 @@ class KeptAnswers:
 
     Args:
         folder: None keeps nothing.
+        anew: everything is asked anew, and nothing kept: what a run before has kept of the same symbols is out of
+            date then.
     """
 
-    def __init__(self, folder: Path | None, exchange: Exchange) -> None:
+    def __init__(self, folder: Path | None, exchange: Exchange, *, anew: bool = False) -> None:
         self._folder, self._exchange = folder and folder / exchange.code, exchange
+        self._anew = anew
         self._asked: Counter[str] = Counter()
         self._mine: set[Path] = set()
         if self._folder is not None:
@@ -68,6 +72,9 @@ class KeptAnswers:
         """
         self._asked[request.symbol] += 1
         if self._folder is None:
+            return None
+        if self._anew:
+            self._remove(request.symbol)
             return None
         file = self._file(request.symbol)
         try:
@@ -83,7 +90,7 @@ class KeptAnswers:
 
     def keep(self, request: HistoryRequest, result: FetchResult, now: datetime) -> None:
         """Keeps what the source has said; where the disk is full, nothing."""
-        if self._folder is None or result.outcome not in _STATED:
+        if self._folder is None or self._anew or result.outcome not in _STATED:
             return
         file = self._file(request.symbol)
         new = file.with_name(f"{file.name}.new")
@@ -107,9 +114,15 @@ class KeptAnswers:
         delay = self._exchange.delay
         return timedelta(0) <= now - at < _LONGEST and last(at, delay) == last(now, delay)
 
-    def _file(self, symbol: str) -> Path:
+    def _remove(self, symbol: str) -> None:
+        """Removes the answers about a symbol from this question on."""
+        with contextlib.suppress(OSError):
+            for number in count(self._asked[symbol]):
+                self._file(symbol, number).unlink()
+
+    def _file(self, symbol: str, number: int | None = None) -> Path:
         assert self._folder is not None
-        return self._folder / f"{quote(symbol, safe='')}.{self._asked[symbol]}"
+        return self._folder / f"{quote(symbol, safe='')}.{number or self._asked[symbol]}"
 
 
 def _sweep(folder: Path) -> None:

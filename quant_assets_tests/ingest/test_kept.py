@@ -105,6 +105,19 @@ def test_a_longer_answer_is_taken_for_what_a_shorter_one_would_be_and_stays(tmp_
     assert KeptAnswers(tmp_path, US).take(ask(date(2013, 1, 1)), NOW) is None
 
 
+def test_what_is_asked_anew_puts_earlier_answers_out_of_date(tmp_path: Path) -> None:
+    for symbol in ("^A", "B"):
+        killed = KeptAnswers(tmp_path, US)
+        for _ in range(2):
+            assert killed.take(ask(symbol=symbol), NOW) is None
+            killed.keep(ask(symbol=symbol), replace(RICH, symbol=symbol), NOW)
+    anew = KeptAnswers(tmp_path, US, anew=True)
+    assert anew.take(ask(), NOW) is None
+    anew.keep(ask(), RICH, NOW)
+    anew.clear()
+    assert sorted(file.name for file in tmp_path.rglob("*.*")) == ["B.1", "B.2"]
+
+
 @pytest.mark.parametrize("why", ["failed", "half", "other", "session", "day", "future", "nowhere", "disk"])
 def test_what_is_no_answer_for_now_is_not_taken(tmp_path: Path, why: str) -> None:
     # A Friday evening, after the close.
@@ -163,9 +176,11 @@ def test_a_run_after_a_killed_one_asks_for_the_rest_and_writes_what_an_undisturb
     cells = pl.concat([home.cell(day) for day in WEEK])
     assert bars(cells).equals(bars(truth(SYMBOLS, WEEK)))
     assert not list((tmp_path / "cache" / "answers").rglob("*.*"))
-    # What is asked to compare it with what stands is asked anew.
+    # What is asked to compare it with what stands is asked anew, and what was kept before is not taken after it.
+    keep(quick_settings(tmp_path, market.url).answers_folder, ask(symbol=SYMBOLS[0]), RICH)
     with pytest.raises(Killed):
         fill(tmp_path, 2, mode=Mode.FORCE)
     market.reset_stats()
     fill(tmp_path, 99, mode=Mode.FORCE)
     assert market.stats()["chart_data"] == dict.fromkeys(SYMBOLS, 1)
+    assert not list((tmp_path / "cache" / "answers").rglob("*.*"))
