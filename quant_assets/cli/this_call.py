@@ -111,7 +111,11 @@ def _on_trial(settings: Settings, location: str, option: str) -> Settings:
         raise UsageProblem(
             f"{option} names no store; write a folder or gs://bucket/prefix, or leave it out for the home's own"
         )
-    place, own = _place(location), _place(settings.store_location)
+    try:
+        place = _place(location)
+    except (RuntimeError, ValueError) as error:
+        raise UsageProblem(f"{option} {location!r}: it is no folder's name: {error}") from error
+    own = _place(settings.store_location)
     if place == own:
         return settings
     home = settings.home.absolute().resolve()

@@ -74,6 +74,7 @@ def test_max_workers_are_those_of_the_call_and_no_longer(home: Path, monkeypatch
         (("--store", " "), "--store names no store; write a folder or gs://bucket/prefix"),
         (("--store", "s3://there"), "--store 's3://there': no such kind of store (name a folder, or gs"),
         (("--store", "gs://"), "--store 'gs://' names no bucket (write gs://bucket/prefix)"),
+        (("--store", "~nobody-here/x"), "--store '~nobody-here/x': it is no folder's name"),
         (("--store", "{home}/../file"), "/file: it is no folder; name one, or gs://bucket/prefix"),
         (("--store", "{home}"), "it cannot share its place with {home}/store; name another folder"),
         (("--store", "{home}/store/trial"), "it cannot share its place with {home}/store; name another"),
