@@ -442,10 +442,16 @@ def companies(symbols: Symbols | None = None, *, store: Store = None) -> pl.Lazy
 
     Raises:
         ObjectNotFound: there is no catalog yet.
+        ValueError: one of them is neither in the catalog nor an id of a company.
     """
     home = _open(store)
-    names = None if symbols is None else set(_names(symbols))
-    return read_companies(home, sorted(read_catalog(home).rows["exchange"].unique()), names).lazy()
+    names = None if symbols is None else _names(symbols)
+    rows = read_companies(home, sorted(read_catalog(home).rows["exchange"].unique()), names and set(names))
+    if names:
+        told = {*rows["symbol"], *rows["company_id"]}
+        if untold := [name for name in names if name not in told]:
+            _exchanges_of(home, untold)
+    return rows.lazy()
 
 
 def _listed_universes(store: ObjectStore) -> set[str]:

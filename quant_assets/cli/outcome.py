@@ -93,6 +93,8 @@ def _print(asked: Sequence[tuple[str, Entry]], restated: int) -> Counter[str]:
         console.print(
             f"missing: {symbol} in {cells} cell(s): {in_words(outcome, reason)}", markup=False, soft_wrap=True
         )
+    if len(holes) > _MOST_LINES:
+        console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
     short = [code for code, entry in asked if entry.state == "failed" and entry.received]
     if short:
         console.print(
@@ -100,8 +102,6 @@ def _print(asked: Sequence[tuple[str, Entry]], restated: int) -> Counter[str]:
             "that trades no more: `delisted_on` in the universe file; another minimum: QUANT_ASSETS_MIN_COVERAGE)",
             markup=False, soft_wrap=True,
         )  # fmt: skip
-    if len(holes) > _MOST_LINES:
-        console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
     if restated:
         console.print(
             f"restated: {restated} change(s); `quant-assets restatements` lists them, with the rows of each"

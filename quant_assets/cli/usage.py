@@ -152,5 +152,7 @@ def chosen_universes(universes: Sequence[Universe], names: str | None, phase: in
         wanted = [name for name in wanted if enabled[name].phase == phase]
         if not wanted:
             phases = ", ".join(str(one) for one in sorted({one.phase for one in enabled.values()}))
-            raise UsageProblem(f"--phase {phase}: no universe asked for is of that phase; there are {phases}")
+            raise UsageProblem(
+                f"--phase {phase}: no universe asked for is of that phase; the phases are {phases}"
+            )
     return list(dict.fromkeys(wanted))

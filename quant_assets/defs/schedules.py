@@ -34,7 +34,7 @@ def daily_schedule(
         job=job,
         cron_schedule=exchange.cron(),
         execution_timezone=exchange.zone,
-        description=f"{exchange.name}: a session's prices, once its bar is final (close and delay are over).",
+        description=f"{exchange.name}: {job.name} of a session, once its bar is final (close and delay are over).",
         owners=[owner],
     )
     def after_close(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:

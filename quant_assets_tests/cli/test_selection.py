@@ -144,7 +144,10 @@ def test_a_universe_of_which_nothing_is_known_is_told(command: Command, tmp_path
         (("sweep", "--exchange", "US", "--universe", "au"), "au: of ASX, and not of US"),
         (("backfill", "--missing", "--exchange", "US", "--phase", "3"), "au: of ASX, and not of US"),
         (("backfill", "--exchange", "US", *RANGE, "--universe", "off"), "--universe off: it is not enabled"),
-        (("sweep", "--phase", "9"), "--phase 9: no universe asked for is of that phase; there are 1, 2, 3"),
+        (
+            ("sweep", "--phase", "9"),
+            "--phase 9: no universe asked for is of that phase; the phases are 1, 2, 3",
+        ),
         (
             ("backfill", "--exchange", "US", *RANGE, "--symbols", "IBM", "--phase", "1"),
             "--symbols names symbols, --universe and --phase name lists of them; leave one out",

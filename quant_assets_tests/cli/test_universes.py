@@ -209,7 +209,7 @@ def test_phases_and_names_choose(command: Command) -> None:
         ),
         (("--universe", "off"), "--universe off: it is not enabled; say enabled: true in the universe file"),
         (("--universe", " , "), "--universe ' , ' names no universe; leave it out to take all"),
-        (("--phase", "3"), "--phase 3: no universe asked for is of that phase; there are 1, 2"),
+        (("--phase", "3"), "--phase 3: no universe asked for is of that phase; the phases are 1, 2"),
         (("--universe", "page", "--phase", "2"), "--phase 2: no universe asked for is of that phase"),
     ],
 )

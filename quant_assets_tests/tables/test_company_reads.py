@@ -109,6 +109,8 @@ def test_companies_names_every_symbol_of_a_company_with_what_shows_it(desk: Desk
     for asked in ("FB", ["META"], pl.DataFrame({"symbol": ["META"]}), OURS, None):
         assert companies(asked, store=desk.store).collect().select(shown).rows() == rows
     assert companies("IBM", store=desk.store).collect().is_empty()
+    with pytest.raises(ValueError, match=r"^not in the catalog: FBX, QA-1 \("):
+        companies(["FB", "FBX", "QA-1", "IBM"], store=desk.store)
 
 
 def reused(desk: Desk) -> dict[date, float]:
