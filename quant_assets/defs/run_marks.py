@@ -43,10 +43,11 @@ def run_mark(folder: Path, run_id: str) -> Generator[None]:
 
 
 def has_died(folder: Path, run_id: str) -> bool:
-    """Whether a run was marked by a process that is no more. False of one that nobody here has marked."""
+    """Whether a run was marked by a process that is no more. False of one that nobody here has marked, and
+    where the mark cannot be read."""
     try:
-        descriptor = os.open(_file(folder, run_id), os.O_RDWR)
-    except FileNotFoundError:
+        descriptor = os.open(_file(folder, run_id), os.O_RDONLY)
+    except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
