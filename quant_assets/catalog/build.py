@@ -37,8 +37,6 @@ CATALOG_SCHEMA = pl.Schema(
 )
 
 UNIVERSE = "configured"
-DISCOVERED_UNIVERSE = "discovered"
-"""The list of what was discovered and accepted, on every exchange; no universe of the file has its name."""
 
 WATCHED = timedelta(days=14)
 """So long a symbol that has left its universes is asked for: its last bars count, and whether it goes on trading

@@ -10,14 +10,14 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from quant_assets.catalog.build import DISCOVERED_UNIVERSE, UNIVERSE
+from quant_assets.catalog.build import UNIVERSE
 from quant_assets.catalog.configured import ConfiguredSymbol, universe_sha256
 from quant_assets.catalog.refresh import Find, Planned, apply_refresh, plan_refresh, refreshable, symbols_of
 from quant_assets.catalog.universe import StaticSource, Universe
 from quant_assets.catalog.universes_file import read_universes
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.discovered import followed_listings, followed_sha256
+from quant_assets.tables.discovered import DISCOVERED_UNIVERSE, followed_listings, followed_sha256
 from quant_assets.tables.universes import StoredUniverse, constituents_sha256, read_constituents
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
-from quant_assets.catalog.build import DISCOVERED_UNIVERSE, UNIVERSE
+from quant_assets.catalog.build import UNIVERSE
 from quant_assets.catalog.configured import (
     CatalogError,
     ConfiguredSymbol,
@@ -35,6 +35,7 @@ from quant_assets.catalog.universe import (
     Universe,
 )
 from quant_assets.exchanges import Exchange, known
+from quant_assets.tables.discovered import DISCOVERED_UNIVERSE
 from quant_assets.yaml_texts import line_of, read_marked
 
 

@@ -42,7 +42,7 @@ class Selection:
         if not self.universes:
             check_in_catalog(store, self.symbols, "--symbols", codes)
             return list(self.symbols)
-        from quant_assets.catalog.build import DISCOVERED_UNIVERSE
+        from quant_assets.tables.discovered import DISCOVERED_UNIVERSE
 
         named = ", ".join(self.universes)
         catalog = catalog_of(store, codes, named)
@@ -74,10 +74,10 @@ def select(settings: Settings, symbols: str | None, universe: str | None, phase:
         raise UsageProblem(
             "--symbols names symbols, --universe and --phase name lists of them; leave one out"
         )
-    from quant_assets.catalog.build import DISCOVERED_UNIVERSE
     from quant_assets.catalog.refresh import refreshable
     from quant_assets.catalog.universes_file import read_universes
     from quant_assets.exchanges import enabled
+    from quant_assets.tables.discovered import DISCOVERED_UNIVERSE
 
     universes = refreshable(
         read_universes(settings.universe, enabled(settings.exchanges, settings.exchanges_file))

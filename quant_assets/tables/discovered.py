@@ -31,6 +31,9 @@ DISCOVERED_SCHEMA = pl.Schema(
 """By symbol. `first_seen`, `last_seen`: the first and the last look that found it (UTC). `known_at`: since when the
 state is what it is."""
 
+DISCOVERED_UNIVERSE = "discovered"
+"""The list of what was discovered and accepted, on every exchange; no universe of the file has its name."""
+
 _FOLLOWED = ("symbol", "name", "currency", "asset_type")
 
 

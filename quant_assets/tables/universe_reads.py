@@ -9,8 +9,9 @@ from datetime import UTC, date
 import polars as pl
 
 from quant_assets.resources.object_store import ObjectStore
+from quant_assets.tables.discovered import DISCOVERED_UNIVERSE
 from quant_assets.tables.layout import UNIVERSE_EVENTS, UNIVERSES, universe_of
-from quant_assets.tables.membership import members_on, read_membership
+from quant_assets.tables.membership import MembershipUnknown, members_on, read_membership
 from quant_assets.tables.universes import read_constituents
 
 
@@ -27,6 +28,11 @@ def read_members(
     ledger = read_membership(store, universe)
     if ledger.is_empty():
         refuse_unknown(store, universe, listed)
+        if universe == DISCOVERED_UNIVERSE:
+            raise MembershipUnknown(
+                f"universe {universe!r} is a list of decisions, and its past is not answered: without on= "
+                "it has those of today (quant-assets catalog proposals --state accepted)"
+            )
     members = members_on(ledger, universe, day)
     stored = read_constituents(store, universe)
     if stored is not None and day > (last := stored.refreshed_at.astimezone(UTC).date()):

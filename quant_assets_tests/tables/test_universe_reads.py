@@ -34,7 +34,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalObjectStore:
         )
         put_constituents(store, "idx", StoredUniverse(rows, "US", "idx.csv", at))
     catalog = pl.DataFrame(
-        [("IBM", "US", ["idx", "mine"]), ("FB", "US", ["idx"]), ("GE", "US", [])],
+        [("IBM", "US", ["idx", "mine", "discovered"]), ("FB", "US", ["idx"]), ("GE", "US", [])],
         schema={"symbol": pl.String, "exchange": pl.String, "universes": pl.List(pl.String)},
         orient="row",
     )
@@ -77,6 +77,8 @@ def test_what_nothing_tells_is_refused(store: LocalObjectStore) -> None:
     # The catalog names it, and nobody has refreshed it.
     with pytest.raises(MembershipUnknown, match="'mine' on 2024-03-15: it has never been refreshed"):
         universe("mine", DAY, store=store)
+    with pytest.raises(MembershipUnknown, match=r"^universe 'discovered' is a list of decisions"):
+        universe("discovered", DAY, store=store)
     with pytest.raises(ValueError, match=r"on=2024-03-21 is in the future: today is 2024-03-20 \(UTC\)"):
         universe("idx", "2024-03-21", store=store)
     with pytest.warns(UserWarning, match="last refreshed"):
@@ -92,7 +94,7 @@ def test_an_unknown_universe_is_refused_with_those_there_are(
     store: LocalObjectStore, day: date | None
 ) -> None:
     record_seen(store, "more", ["A"], "x", NOW)
-    with pytest.raises(ValueError, match=r"no universe 'idy' in .*: there are idx, mine, more$"):
+    with pytest.raises(ValueError, match=r"no universe 'idy' in .*: there are discovered, idx, mine, more$"):
         universe("idy", day, store=store)
 
 
