@@ -83,9 +83,9 @@ class Platform:
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The reason that the failed step itself gives."""
+    """The reason that the failed step itself gives, the first of them: valuations are tried after failed prices."""
     assert not result.success
-    (event,) = [e for e in result.all_events if e.is_step_failure]
+    event = next(e for e in result.all_events if e.is_step_failure)
     data = event.step_failure_data.user_failure_data
     assert data is not None
     return str(data.description)

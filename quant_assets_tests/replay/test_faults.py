@@ -93,6 +93,17 @@ def test_a_page_in_place_of_a_crumb(replay: ReplayHandle) -> None:
     assert replay.stats()["faults"] == {"html_crumb": 1}
 
 
+def test_no_quotes(replay: ReplayHandle) -> None:
+    crumb = httpx.get(f"{replay.url}/v1/test/getcrumb").text
+    replay.add_faults({"kind": "quotes_down"})
+    ask_quotes = {"symbols": "AAPL,IBM", "crumb": crumb}
+    down = requests.get(f"{replay.url}/v7/finance/quote", params=ask_quotes)
+    assert (down.status_code, down.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert ask(replay).status_code == 200
+    quotes = requests.get(f"{replay.url}/v7/finance/quote", params=ask_quotes)
+    assert [one["symbol"] for one in quotes.json()["quoteResponse"]["result"]] == ["AAPL", "IBM"]
+
+
 def test_malformed_json_is_a_whole_answer_that_is_no_json(replay: ReplayHandle) -> None:
     replay.add_faults({"kind": "malformed_json"})
     broken = ask(replay)
@@ -317,6 +328,7 @@ def test_every_kind_has_a_wire_test() -> None:
         "server_error_500_json", "unauthorized_401", "empty_body", "malformed_json", "truncated", "hang",
         "slow", "wrong_symbol", "missing_session", "null_bar", "duplicate_timestamp", "live_partial_bar",
         "later_split", "corrected_bar", "too_many_requests_text", "consent_page", "html_crumb",
+        "quotes_down",
         # in test_fault_states.py
         "hidden_split", "hidden_dividend", "unscaled_history", "wrong_unit", "wrong_currency",
         "other_history", "extra_bar",
