@@ -199,6 +199,11 @@ def _turn(
     prices = beside(Closes.of(rows), Closes.of(stored.filter(pl.col("symbol") == new)))
     case = book.open.get((old.company_id, new))
     begin = first or (case.first if case else None) or prices.new_after
+    if begin is None and prices.sessions:
+        raise UndecidableCase(
+            f"{old.symbol} and {new} both have bars in {prices.sessions} session(s), through {prices.old_last}: "
+            f"say from which day on the company is {new} (--from)"
+        )
     if begin is None and prices.old_last is not None:
         begin = prices.old_last + timedelta(days=1)
     if begin is None:

@@ -33,8 +33,6 @@ from quant_assets.resources.source import (
     UnreadableEvent,
 )
 
-_STATED = frozenset({Outcome.OK, Outcome.NO_DATA, Outcome.NOT_FOUND})
-"""Outcomes that are answers; after any other one the source is asked again."""
 _LONGEST = timedelta(days=1)
 _FORMAT = 1
 
@@ -89,8 +87,8 @@ class KeptAnswers:
         return Kept(_from(kept.result, request.start - timedelta(days=1)), kept.at)
 
     def keep(self, request: HistoryRequest, result: FetchResult, now: datetime) -> None:
-        """Keeps what the source has said; where the disk is full, nothing."""
-        if self._folder is None or self._anew or result.outcome not in _STATED:
+        """Keeps a history; where the disk is full, nothing. That there is none is asked again: it may be a fault."""
+        if self._folder is None or self._anew or result.outcome is not Outcome.OK:
             return
         file = self._file(request.symbol)
         new = file.with_name(f"{file.name}.new")

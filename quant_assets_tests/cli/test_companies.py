@@ -117,6 +117,20 @@ def test_what_a_person_links_is_one_company(maybe_renamed: Desk, review: Review)
     assert spells(maybe_renamed, "META") == [(META, "META", LISTED, None, "assigned")]
 
 
+def test_two_symbols_that_both_trade_are_linked_only_from_a_day_on(desk: Desk, review: Review) -> None:
+    closes = walk(DAYS)
+    desk.store_bars({"FB": closes, "META": closes})
+    desk.make(FIRST, "FB", "META")
+    desk.learn(FIRST, "META", LISTED, "Meta Platforms, Inc.")
+    both = f"FB and META both have bars in {len(DAYS)} session.s., through {DAYS[-1]}: say from which day"
+    with pytest.raises(UsageProblem, match=both):
+        review("--link", "FB", "META")
+    assert review("--link", "FB", "META", "--from", str(FIRST)).exit_code == 0
+    assert spells(desk, "META") == [
+        (FB, "FB", LISTED, FIRST - timedelta(days=1), "linked"), (FB, "META", FIRST, None, "linked"),
+    ]  # fmt: skip
+
+
 def test_what_a_person_separates_is_never_judged_again(maybe_renamed: Desk, review: Review) -> None:
     assert review("--separate", "FB", "META").exit_code == 0
     # The whole history comes in, and would link the two.

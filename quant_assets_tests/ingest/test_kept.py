@@ -72,21 +72,24 @@ def same(one: FetchResult, other: FetchResult) -> bool:
     return equal and replace(one, **empty) == replace(other, **empty)
 
 
-@pytest.mark.parametrize(
-    "result", [RICH, FetchResult("^A", Outcome.NOT_FOUND, "not there")], ids=["all", "none"]
-)
-def test_an_answer_is_kept_to_the_bit_with_its_moment(tmp_path: Path, result: FetchResult) -> None:
-    keep(tmp_path, ask(), result)
+def test_an_answer_is_kept_to_the_bit_with_its_moment(tmp_path: Path) -> None:
+    keep(tmp_path, ask(), RICH)
     second = KeptAnswers(tmp_path, US)
     kept = second.take(ask(), NOW + timedelta(minutes=5))
     assert kept is not None
-    assert (kept.at, same(kept.result, result)) == (NOW, True)
+    assert (kept.at, same(kept.result, RICH)) == (NOW, True)
     assert kept.result.bars.schema == SERVED_SCHEMA
     # The second question of a run is a question of its own.
     assert second.take(ask(), NOW) is None
     second.clear()
     assert KeptAnswers(tmp_path, US).take(ask(), NOW) is None
     assert not list(tmp_path.rglob("*.1"))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_FOUND, Outcome.NO_DATA])
+def test_that_there_is_nothing_is_not_kept_and_so_asked_again(tmp_path: Path, outcome: Outcome) -> None:
+    keep(tmp_path, ask(), FetchResult("^A", outcome, "not there"))
+    assert KeptAnswers(tmp_path, US).take(ask(), NOW) is None
 
 
 def test_a_longer_answer_is_taken_for_what_a_shorter_one_would_be_and_stays(tmp_path: Path) -> None:
