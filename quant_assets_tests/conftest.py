@@ -26,7 +26,7 @@ from quant_assets_tests.support import NOW, RECORDED, days_between, listings, qu
 
 # A busy machine makes an example slow, not wrong.
 # With CI set, hypothesis draws the same examples every time: more of them tell little more.
-settings.register_profile("patient", deadline=None, max_examples=40 if os.environ.get("CI") else 100)
+settings.register_profile("patient", deadline=None, max_examples=25 if os.environ.get("CI") else 100)
 settings.load_profile("patient")
 
 HERE = Path(__file__).parent
