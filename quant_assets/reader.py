@@ -6,7 +6,6 @@ Where the rows come from stands in `quant_assets.tables.daily`.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -19,7 +18,6 @@ from quant_assets.exchanges import Exchange, UnknownExchange, exchange
 from quant_assets.market.bars import KEYS, content_sha256, empty_daily
 from quant_assets.market.corporate_actions import Adjust, Reinvest
 from quant_assets.market.corporate_actions import adjust as adjusted
-from quant_assets.market.coverage import absent_days
 from quant_assets.market.oddities import Envelope, widened
 from quant_assets.market.valuations import VALUATION_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
@@ -36,11 +34,14 @@ from quant_assets.tables.company_reads import (
     read_companies,
 )
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.layout import DAILY, PROFILES, exchange_of, object_key
+from quant_assets.tables.layout import PROFILES, exchange_of, object_key
 from quant_assets.tables.listing_events import read_events
-from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.parquet import read_table
-from quant_assets.tables.restatements import Ledger
+from quant_assets.tables.price_warnings import (
+    warn_of_absent_sessions,
+    warn_of_held_dividends,
+    warn_of_nothing_known,
+)
 from quant_assets.tables.universe_reads import read_members, refuse_unknown
 from quant_assets.tables.valuations import read_valuations
 from quant_assets.tables.weekly_reads import read_weekly
@@ -121,7 +122,7 @@ def prices(
             "removed or changed without the ledger"
         )
     if adjust == "total_return":
-        _warn_of_held_dividends(used.rows)
+        warn_of_held_dividends(used.rows)
     if by == "symbol" and not used.changes:
         rows = adjusted(used.rows.lazy(), adjust, reinvest=reinvest, ordered=True)
     else:
@@ -206,10 +207,10 @@ def _used(
     if as_of is not None:
         for (code, of_exchange), rows in zip(by_exchange.items(), frames, strict=True):
             if rows.is_empty():
-                _warn_of_nothing_known(home, code, of_exchange, as_of)
+                warn_of_nothing_known(home, code, of_exchange, as_of)
     if adjust != "none":
         for code in by_exchange:
-            _warn_of_absent_sessions(home, code, first)
+            warn_of_absent_sessions(home, code, _known_exchange(code), first)
     rows = pl.concat(frames).sort(KEYS) if len(frames) > 1 else frames[0] if frames else empty_daily()
     changes, known = changes_of(home, by_exchange, catalog.shared, as_of)
     return _Used(rows, changes, known)
@@ -226,7 +227,7 @@ def _used_of_companies(
         by_exchange.setdefault(code, []).append(id_)
     if until is None:
         for code in by_exchange:
-            _warn_of_absent_sessions(home, code, first)
+            warn_of_absent_sessions(home, code, _known_exchange(code), first)
     return _Used(*prices_of_companies(home, by_exchange, first, until, as_of))
 
 
@@ -264,59 +265,11 @@ def _moment(value: datetime | date | str | None) -> datetime | None:
     return datetime.combine(value, time.max, UTC)
 
 
-def _warn_of_absent_sessions(store: ObjectStore, code: str, first: date | None) -> None:
-    """An action on a day that was never fetched is not known here, and prices before it come out wrong."""
-    known = _known_exchange(code)
-    cells = (entry.partition for entry in Manifest(store, DAILY).all(code))
-    absent = absent_days(cells, known.session_weekdays()) if known else absent_days(cells)
-    absent = [day for day in absent if first is None or day >= first]
-    if known and absent:
-        sessions = set(known.calendar().sessions(absent[0], absent[-1]))
-        absent = [day for day in absent if day in sessions]
-    if absent:
-        warnings.warn(
-            f"{len(absent)} session(s) of {code} have no cell, the first {absent[0]}: a split or dividend on one of "
-            f"them is not applied (quant-assets backfill --missing --exchange {code})",
-            stacklevel=4,
-        )
-
-
 def _known_exchange(code: str) -> Exchange | None:
     try:
         return exchange(code, load_settings().exchanges_file)
     except UnknownExchange:
         return None
-
-
-def _warn_of_held_dividends(used: pl.DataFrame) -> None:
-    held = used.filter(pl.col("dividend").is_null()).select("symbol", "date")
-    if held.height:
-        symbol, day = held.row(0)
-        warnings.warn(
-            f"{held.height} dividend(s) are in doubt and not applied, the first of {symbol} on {day} "
-            "(quant-assets quarantine list)",
-            stacklevel=3,
-        )
-
-
-def _warn_of_nothing_known(store: ObjectStore, code: str, symbols: Sequence[str], moment: datetime) -> None:
-    """A moment before the first row became known gives nothing, which looks like a symbol without prices."""
-    replaced = Ledger(store, code).replaced_after(datetime.min.replace(tzinfo=UTC))
-    known = [
-        rows.filter(pl.col("symbol").is_in(symbols))["fetched_at"].min()
-        for rows in (read_daily(store, code, symbols=symbols), replaced)
-    ]
-    first = min((at for at in known if isinstance(at, datetime)), default=None)
-    if first is not None and first > moment:
-        names = ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
-        warnings.warn(
-            f"as_of={_text(moment)}: nothing was known yet of {names}; the first row became known at {_text(first)}",
-            stacklevel=4,
-        )
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def weekly(

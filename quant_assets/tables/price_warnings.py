@@ -1,0 +1,70 @@
+"""What a read of prices warns of: what it does not know, and the caller might take for known.
+
+Each warning names the line of user code that asked for the prices: the depth of the calls is part of the code.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import polars as pl
+
+from quant_assets.exchanges import Exchange
+from quant_assets.market.coverage import absent_days
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.tables.daily import read_daily
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.manifest import Manifest
+from quant_assets.tables.restatements import Ledger
+
+
+def warn_of_absent_sessions(
+    store: ObjectStore, code: str, known: Exchange | None, first: date | None
+) -> None:
+    """An action on a day that was never fetched is not known here, and prices before it come out wrong."""
+    cells = (entry.partition for entry in Manifest(store, DAILY).all(code))
+    absent = absent_days(cells, known.session_weekdays()) if known else absent_days(cells)
+    absent = [day for day in absent if first is None or day >= first]
+    if known and absent:
+        sessions = set(known.calendar().sessions(absent[0], absent[-1]))
+        absent = [day for day in absent if day in sessions]
+    if absent:
+        warnings.warn(
+            f"{len(absent)} session(s) of {code} have no cell, the first {absent[0]}: a split or dividend on one of "
+            f"them is not applied (quant-assets backfill --missing --exchange {code})",
+            stacklevel=4,
+        )
+
+
+def warn_of_held_dividends(used: pl.DataFrame) -> None:
+    """A dividend that waits for a decision is applied to no price."""
+    held = used.filter(pl.col("dividend").is_null()).select("symbol", "date")
+    if held.height:
+        symbol, day = held.row(0)
+        warnings.warn(
+            f"{held.height} dividend(s) are in doubt and not applied, the first of {symbol} on {day} "
+            "(quant-assets quarantine list)",
+            stacklevel=3,
+        )
+
+
+def warn_of_nothing_known(store: ObjectStore, code: str, symbols: Sequence[str], moment: datetime) -> None:
+    """A moment before the first row became known gives nothing, which looks like a symbol without prices."""
+    replaced = Ledger(store, code).replaced_after(datetime.min.replace(tzinfo=UTC))
+    known = [
+        rows.filter(pl.col("symbol").is_in(symbols))["fetched_at"].min()
+        for rows in (read_daily(store, code, symbols=symbols), replaced)
+    ]
+    first = min((at for at in known if isinstance(at, datetime)), default=None)
+    if first is not None and first > moment:
+        names = ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
+        warnings.warn(
+            f"as_of={_text(moment)}: nothing was known yet of {names}; the first row became known at {_text(first)}",
+            stacklevel=4,
+        )
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
