@@ -26,12 +26,12 @@ demo-gcs: .venv/.dev  ## The demo with its tables on a Google Cloud Storage emul
 ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server beside it.
 	$(BIN)/quant-assets ui --demo
 
-# Four workers, most of them waiting at first, share the cores (six took longer): more threads in each only take turns.
+# Three workers, one of them mostly waiting, share two cores (four and six took longer): more threads only take turns.
 test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and resources/ by the tests of pure code.
 	@export POLARS_MAX_THREADS=1; \
 	$(if $(MEMORY),export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d $(MEMORY)/tests-XXXXXX); \
 	trap 'rm -rf "$$PYTEST_DEBUG_TEMPROOT"' EXIT INT TERM;) \
-	$(BIN)/python -m pytest quant_assets_tests -n 4 --dist loadfile --no-loadscope-reorder --durations=15 \
+	$(BIN)/python -m pytest quant_assets_tests -n 3 --dist loadfile --no-loadscope-reorder --durations=15 \
 		--cov --cov-tests=market,resources --cov-report=term:skip-covered --cov-fail-under=95
 
 # Compiling every assert takes a quarter of a minute, which else each of the workers spends. What fails here fails in

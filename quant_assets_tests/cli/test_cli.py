@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from quant_assets import __version__
+from quant_assets.cli.app import main
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets_tests.support import NOW, tree
 
@@ -52,6 +57,25 @@ class Shell:
         return environment | {f"QUANT_ASSETS_{name}": value for name, value in wanted.items()}
 
     def __call__(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """The command as its entry point runs it, in this process: Dagster takes seconds to import."""
+        with (
+            tempfile.TemporaryFile("w+") as out,
+            tempfile.TemporaryFile("w+") as err,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            contextlib.chdir(self.home),
+            warnings.catch_warnings(),
+            patch.dict(os.environ, self.environment(**settings), clear=True),
+            patch.object(sys, "argv", [str(COMMAND), *arguments]),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main()
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), out.read(), err.read())
+
+    def process(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """The installed command, in a process of its own."""
         return subprocess.run(
             [str(COMMAND), *arguments], env=self.environment(**settings), capture_output=True, text=True,
             timeout=180, cwd=self.home,
@@ -87,7 +111,10 @@ def misused(run: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_what_cannot_be_asked_for_is_refused_before_anything_is_touched(
     shell: Shell, market: ReplayHandle
 ) -> None:
-    misused(shell("backfill", "--exchange", "ASXX", "--start", "2013-02-11"), "'ASXX'", "did you mean ASX?")
+    misused(
+        shell.process("backfill", "--exchange", "ASXX", "--start", "2013-02-11"),
+        "'ASXX'", "did you mean ASX?",
+    )  # fmt: skip
     misused(
         shell("update-daily", "--exchange", "US", "--date", "2013-02-18"),
         "2013-02-18 is not a session", "the one before is 2013-02-15", "the one after 2013-02-19",
@@ -125,21 +152,21 @@ def test_an_unknown_symbol_is_an_error_and_not_no_gaps(shell: Shell) -> None:
 
 
 def test_the_version(shell: Shell) -> None:
-    run = shell("--version")
+    run = shell.process("--version")
     assert (run.returncode, run.stdout) == (0, f"quant-assets {__version__}\n")
 
 
 def test_a_backfill_says_what_came_of_it_and_a_second_one_finds_nothing_to_do(
     shell: Shell, market: ReplayHandle
 ) -> None:
-    done = shell(*BACKFILL)
+    done = shell.process(*BACKFILL)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(
         "complete=6 partial=0 closed=1 failed=0 requests=2 writes="
     )
     assert "error" not in done.stderr
     before = tree(shell.store)
-    again = shell(*BACKFILL)
+    again = shell.process(*BACKFILL)
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1].startswith("complete=6 partial=0 closed=1 failed=0 requests=0 ")
     cells = {
@@ -186,7 +213,7 @@ def test_trouble_outside_is_one_line_with_its_remedy(shell: Shell, bucket: str) 
     refused(shell(*BACKFILL), str(universe), "US entry 2", "listed_on")
     universe.write_text("US: [AAPL]\n")
     refused(
-        shell(*BACKFILL, SOURCE_URL="http://127.0.0.1:9"),
+        shell.process(*BACKFILL, SOURCE_URL="http://127.0.0.1:9"),
         "http://127.0.0.1:9 does not answer", "QUANT_ASSETS_SOURCE_URL",
     )  # fmt: skip
     assert not (shell.store / "daily_prices").exists()

@@ -39,7 +39,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_room
     shell = Shell(small_disk, market.url)
     settings = {"START": "2012-12-03"}
     (small_disk / "universe.yaml").write_text("US: [AAPL, IBM, MSFT]\n")
-    full = shell(*BACKFILL, **settings)
+    full = shell.process(*BACKFILL, **settings)
     assert full.returncode == 1, full.stdout
     error = full.stderr.splitlines()[-1]
     assert error.startswith("error: ")

@@ -1,0 +1,24 @@
+"""The application: its parts put together."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from quant_assets._version import __version__
+from quant_assets.api import data, health, problems
+from quant_assets.resources.settings import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API on the store that the settings name. `app.state.settings` has them for the routes."""
+    app = FastAPI(
+        title="quant-assets",
+        version=__version__,
+        description="Daily stock prices as they were traded, with every hole named.",
+        docs_url="/docs",
+    )
+    app.state.settings = settings or load_settings()
+    problems.register(app)
+    for part in (data, health):
+        app.include_router(part.router)
+    return app

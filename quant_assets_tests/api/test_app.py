@@ -1,0 +1,50 @@
+"""The parts of the API that all routes share."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from quant_assets import prices
+from quant_assets.api.app import create_app
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.settings import Settings
+from quant_assets_tests.filled import fill_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
+    made = LocalObjectStore(tmp_path_factory.mktemp("store"))
+    fill_store(made, 40)
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(store: ObjectStore) -> TestClient:
+    return TestClient(create_app(Settings(store=store.location)))
+
+
+def test_prices_are_what_the_reader_gives(client: TestClient, store: ObjectStore) -> None:
+    answer = client.get("/v1/prices", params={"symbols": "A", "start": "2012-01-03", "end": "2012-01-31"})
+    assert answer.status_code == 200
+    expected = prices("A", "2012-01-03", "2012-01-31", store=store).collect()
+    assert expected.height > 5
+    assert [row["close"] for row in answer.json()] == expected["close"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "named"),
+    [
+        ("/v1/prices?symbols=NOSUCH", 422, "NOSUCH"),
+        ("/v1/prices?symbols=A&start=yesterday", 422, "start"),
+        ("/nowhere", 404, ""),
+    ],
+)
+def test_errors_are_problem_documents(client: TestClient, path: str, status: int, named: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert named in document["detail"]
