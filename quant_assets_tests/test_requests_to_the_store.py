@@ -100,7 +100,7 @@ def test_a_daily_update_of_three_symbols_asks_the_store_for_little_and_again_for
     assert market.stats()["chart_data"] == {"AAPL": 1, "IBM": 1, "MSFT": 1}
     assert len(planned) == 1
     assert counts["reads"] <= 30
-    assert counts["listings"] <= 9
+    assert counts["listings"] <= 8
     # Catalog, cell, report, history, week, profiles and their sums, inventory; and three manifest shards.
     assert counts["puts"] <= 11
 

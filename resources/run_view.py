@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -87,7 +88,12 @@ class RunView:
             for prefix, listed in self._lists.items():
                 if key.startswith(prefix):
                     listed[key] = info
-            self._regroup(key)
+            for (prefix, end), found in self._groups.items():
+                rest = key.removeprefix(prefix)
+                if rest != key and end in rest:
+                    group = prefix + rest[: rest.index(end) + len(end)]
+                    if group not in found:
+                        bisect.insort(found, group)
         return info
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -138,7 +144,4 @@ class RunView:
             self._blobs.pop(key, None)
             self._put.pop(key, None)
             self._lists = {of: found for of, found in self._lists.items() if not key.startswith(of)}
-            self._regroup(key)
-
-    def _regroup(self, key: str) -> None:
-        self._groups = {of: found for of, found in self._groups.items() if not key.startswith(of[0])}
+            self._groups = {of: found for of, found in self._groups.items() if not key.startswith(of[0])}
