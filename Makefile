@@ -6,6 +6,9 @@ SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
+# Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
