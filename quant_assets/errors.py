@@ -20,6 +20,7 @@ QuantAssetsError
 │   ├── ObjectDamaged
 │   ├── NewerFormat                    written by a later version of this package
 │   └── StoreUnavailable               out of reach, not writable, or full
+├── CacheUnavailable                   resources.cache: Redis does not answer when it is cleared
 ├── DocumentUnavailable                resources.documents: a file, page or object with a list of constituents
 ├── ScreenFailed                       resources.yahoo_screener: no whole answer, or a query that cannot be asked
 ├── Passing                            resources.asking_again: a failure that may pass, worth asking again

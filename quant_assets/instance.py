@@ -80,3 +80,20 @@ def databases_of(settings: Settings) -> Generator[None]:
             f"Dagster's databases in {settings.dagster_home} cannot be used: {error.orig} "
             "(check the folder's permissions and free space, or point QUANT_ASSETS_HOME elsewhere)"
         ) from error
+
+
+_watched: dict[Path, dg.DagsterInstance] = {}
+"""Instances that are looked at again and again: opening one takes a second, and the databases of it anew."""
+
+
+def newest_heartbeat(settings: Settings) -> float | None:
+    """When Dagster's daemon of a home last showed that it lives, in seconds since 1970; None: never.
+
+    Raises OSError, HomeUnavailable.
+    """
+    home = settings.dagster_home
+    with databases_of(settings):
+        if home not in _watched:
+            _watched[home] = open_instance(settings)
+        beats = _watched[home].get_daemon_heartbeats()
+    return max((beat.timestamp for beat in beats.values()), default=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from quant_assets.errors import QuantAssetsError
@@ -19,7 +19,8 @@ from quant_assets.errors import QuantAssetsError
 PREFIX = "QUANT_ASSETS_"
 TRIAL_RUNS = "trial-runs"
 """The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
-_NOT_SHOWN = ("source_url",)
+_NOT_SHOWN = ("source_url", "cache")
+_CACHES = "write memory, off, redis://[user:password@]host[:port][/db], or rediss://… for TLS"
 _ADDRESS = "write http://host[:port] or https://host[:port], with a path if need be, and nothing after it"
 
 
@@ -28,7 +29,7 @@ class SettingsError(QuantAssetsError, ValueError):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; none of them holds a secret."""
+    """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; only `cache` may hold a secret."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -80,6 +81,18 @@ class Settings(BaseSettings):
     """Whether the daily job takes a snapshot of the valuations after the prices."""
     memory_mb: int = Field(default=512, ge=64)
     """Megabytes that the rows may take which a step works on at once; more of them are taken in batches."""
+    cache: SecretStr = SecretStr("memory")
+    """Where the API keeps encoded answers: `memory` (of each process), `off`, or the URL of a Redis, which may hold
+    a password: shown nowhere."""
+    cache_mb: int = Field(default=256, ge=0)
+    """Megabytes of answers kept in each process of the API, in front of Redis as well; 0: none."""
+    cache_seconds: float = Field(default=86_400.0, gt=0)
+    """How long an answer is kept at most."""
+    cache_warm: int = Field(default=100, ge=0)
+    """How many of the answers asked for most are made anew once their data has changed; 0: none."""
+    local_copy_mb: int = Field(default=0, ge=0)
+    """Megabytes of a bucket's objects of which the API keeps copies on disk, to go on reading while the bucket is
+    away; 0: none."""
     owner: str = "team:quant-assets"
     """Whom Dagster's pages name as the owner of all there is: an e-mail address or `team:name`."""
     code_url: str = ""
@@ -143,6 +156,21 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^@\s]+/tree/[^\s]+", value):
             raise ValueError("write e.g. https://github.com/somebody/quant-assets/tree/main")
         return value
+
+    @field_validator("cache")
+    @classmethod
+    def _kind_of_cache(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().strip()
+        try:
+            parts = urlsplit(text)
+            redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+            known = redis and re.fullmatch(r"/?\d*", parts.path) is not None
+        except ValueError:
+            known = False
+        if not known and text not in ("memory", "off"):
+            # Not the cause: it holds the value.
+            raise ValueError(_CACHES) from None
+        return SecretStr(text)
 
     @field_validator("source_url")
     @classmethod

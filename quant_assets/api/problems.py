@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.reader import SnapshotMismatch
+from quant_assets.resources.cache import CacheUnavailable
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, StoreUnavailable
 from quant_assets.tables.membership import MembershipUnknown
 
@@ -68,6 +69,9 @@ def problem_of(error: Exception) -> Problem | None:
         case StoreUnavailable():
             headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
             return Problem(503, "The store is out of reach", detail, headers=headers)
+        case CacheUnavailable():
+            headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+            return Problem(503, "The cache is out of reach", detail, headers=headers)
         case ValueError():
             return Problem(422, "The request cannot be used", detail)
         case _:
@@ -99,7 +103,7 @@ def register(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, answer)
     app.add_exception_handler(ValueError, answer)
-    for kind in (ObjectNotFound, ObjectDamaged, StoreUnavailable, MembershipUnknown):
+    for kind in (ObjectNotFound, ObjectDamaged, StoreUnavailable, MembershipUnknown, CacheUnavailable):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_status)

@@ -73,7 +73,7 @@ def demo_settings(home: Path, source_url: str, store: str = "") -> Settings:
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """The settings that differ from the defaults, as environment variables for a child process."""
-    values = settings.model_dump(mode="json", exclude_defaults=True)
+    values = settings.model_dump(mode="json", exclude_defaults=True, exclude={"cache"})
     return {f"QUANT_ASSETS_{name.upper()}": _as_text(value) for name, value in values.items()}
 
 

@@ -357,3 +357,28 @@ def test_what_is_local_lies_in_the_home() -> None:
         {"*": 95.0},
     )
     assert (settings.exchanges_file, settings.universe, settings.now) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "written", ["memory", "off", "redis://127.0.0.1", "redis://127.0.0.1:6390/2", "rediss://default:S3CRET@eu1.upstash.io:6379"]
+)  # fmt: skip
+def test_the_cache_is_one_of_its_kinds_and_shown_nowhere(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_CACHE", written)
+    settings = load_settings()
+    assert settings.cache.get_secret_value() == written
+    for text in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
+        assert "S3CRET" not in text
+
+
+@pytest.mark.parametrize(
+    "written", ["", "on", "http://me:S3CRET@host", "redis://", "redis://me:S3CRET@host:0", "rediss://me:S3CRET@host/name",
+                "redis://me:S3CRET@host:port", "redis://[S3CRET"]
+)  # fmt: skip
+def test_another_cache_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_CACHE", written)
+    with pytest.raises(SettingsError, match=r"^QUANT_ASSETS_CACHE: write memory, off, redis://") as refused:
+        load_settings()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "S3CRET" not in shown
