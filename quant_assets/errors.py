@@ -38,6 +38,7 @@ QuantAssetsError
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed
+├── KeyProblem (ValueError)            operations.keys: keys of the API that cannot be read, made or revoked
 ├── Problem                            api.problems: a request that is answered with a problem document
 ├── EmulatorError                      dev.gcs_emulator
 └── ReplayError                        replay.errors

@@ -19,7 +19,7 @@ from quant_assets.errors import QuantAssetsError
 PREFIX = "QUANT_ASSETS_"
 TRIAL_RUNS = "trial-runs"
 """The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
-_NOT_SHOWN = ("source_url", "cache")
+_NOT_SHOWN = ("source_url", "cache", "api_keys")
 _CACHES = "write memory, off, redis://[user:password@]host[:port][/db], or rediss://… for TLS"
 _ADDRESS = "write http://host[:port] or https://host[:port], with a path if need be, and nothing after it"
 
@@ -97,12 +97,24 @@ class Settings(BaseSettings):
     """Whom Dagster's pages name as the owner of all there is: an e-mail address or `team:name`."""
     code_url: str = ""
     """Where the code is on the web, e.g. https://github.com/somebody/quant-assets/tree/main. Empty: local files."""
+    api_keys: str = Field(default="", repr=False)
+    """Keys of the API as `quant-assets keys create` prints them, comma-separated: name:scope:sha256, no key."""
+    api_keys_file: Path | None = None
+    """A file with more of them, one a line; read again whenever it changes."""
+    api_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names by which the API may be read without a key, beside those of this machine itself, comma-separated."""
+    api_cors: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins (https://host[:port]) whose pages may ask the API from a browser, comma-separated; `*`: all."""
+    api_rate: int = Field(default=6000, ge=0)
+    """How many requests a minute a key may make; 0: any number."""
+    api_operating_rate: int = Field(default=60, ge=0)
+    """How many of them may start, cancel or change something; 0: any number."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
     _trial: str | None = PrivateAttr(default=None)
 
-    @field_validator("exchanges", "discovery_types", mode="before")
+    @field_validator("exchanges", "discovery_types", "api_hosts", "api_cors", mode="before")
     @classmethod
     def _split_codes(cls, value: object) -> object:
         if isinstance(value, str):
@@ -171,6 +183,15 @@ class Settings(BaseSettings):
             # Not the cause: it holds the value.
             raise ValueError(_CACHES) from None
         return SecretStr(text)
+
+    @field_validator("api_cors")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [one for one in value if one != "*" and not re.fullmatch(r"https?://[^/@\s?#]+", one)]:
+            raise ValueError(
+                f"{wrong[0]!r} is no origin; write https://host[:port] with no path, comma-separated, or *"
+            )
+        return value
 
     @field_validator("source_url")
     @classmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import sys
 from typing import Annotated
 
 import typer
 
-from quant_assets.cli.usage import load
+from quant_assets.cli.usage import UsageProblem, load
 
 
 def register(app: typer.Typer) -> None:
@@ -15,12 +17,37 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; another than this machine's own takes keys.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+    ] = 8000,
 ) -> None:
     """Serves the API on this store, until interrupted."""
     import uvicorn
 
     from quant_assets.api.app import create_app
+    from quant_assets.operations.keys import KeyRing
 
-    uvicorn.run(create_app(load()), host=host, port=port, log_level="warning")
+    settings = load()
+    near = _is_loopback(host)
+    if not near and not KeyRing(settings.api_keys, settings.api_keys_file).all():
+        raise UsageProblem(
+            f"--host {host}: whoever reaches this address could read everything, and there is no key: make one "
+            "(quant-assets keys create --name me --scope read), or listen on 127.0.0.1"
+        )
+    app = create_app(settings, open_reading=near)
+    print(
+        f"serving {settings.store_location} on http://{f'[{host}]' if ':' in host else host}:{port}",
+        file=sys.stderr,
+    )
+    # Who speaks for others by a header is no caller of this machine: `access` looks for such headers itself.
+    uvicorn.run(app, host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
