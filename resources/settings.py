@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     """How many requests a minute a key may make; 0: any number."""
     api_operating_rate: int = Field(default=60, ge=0)
     """How many of them may start, cancel or change something; 0: any number."""
+    api_threads: int = Field(default=8, ge=1, le=256)
+    """How many requests to the HTTP API read from the store at a time; others wait."""
+    api_timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long the HTTP API lets one read take, its waiting included, before it answers that it took too long."""
+    api_streams: int = Field(default=16, ge=1)
+    """How many large answers the HTTP API sends at a time, each with a batch of rows in memory."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 

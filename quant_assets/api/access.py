@@ -114,13 +114,19 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return allowed
 
 
+async def asks_only() -> None:
+    """A dependency of routes whose POST changes nothing: its body is a question too long for an address."""
+
+
 _MARK = "required_scope"
+_ASKING = "ask"
+setattr(asks_only, _MARK, _ASKING)
 
 
 def refuse_open_routes(app: FastAPI) -> None:
     """Raises RuntimeError when a route that changes something can be called without a key: a fault of the program."""
     for route, path, methods, scopes in _routes(app.routes):
-        changing = set(methods) - _READING
+        changing = set(methods) - _READING - ({"POST"} if _ASKING in scopes else set())
         if changing and not set(scopes) & {"operate", "admin"}:
             raise RuntimeError(f"{', '.join(sorted(changing))} {path} ({route}) needs no key: add require(…)")
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.utils import get_openapi
 
 from quant_assets._version import __version__
-from quant_assets.api import access, cache, data, health, metrics, problems
+from quant_assets.api import access, cache, health, metrics, prices, problems
+from quant_assets.api.guards import Guards
+from quant_assets.api.streams import Streams
+from quant_assets.api.workers import Workers
 from quant_assets.resources.open_cache import open_cache
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings, load_settings
 
 
 def create_app(settings: Settings | None = None, *, open_reading: bool = True) -> FastAPI:
-    """The API on the store that the settings name. `app.state.settings` has them for the routes.
+    """The API on the store that the settings name.
+
+    `app.state` has for the routes: `settings`; `access`; `store`; `cache`, of encoded answers; `workers` and
+    `streams`, which bound what is read and sent at a time.
 
     `open_reading`: whether callers of this machine may read without a key. Raises KeyProblem.
     """
@@ -22,22 +33,57 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
         version=__version__,
         description="Daily stock prices as they were traded, with every hole named.",
         docs_url="/docs",
+        responses=problems.documented(401, 403, 404, 406, 409, 413, 414, 422, 429, 500, 503),
+        lifespan=_lifespan,
     )
-    app.state.settings = settings or load_settings()
-    app.state.access = access.Access(app.state.settings, open_reading=open_reading)
-    app.state.store = open_store(app.state.settings.store_location)
-    app.state.cache = open_cache(app.state.settings)
+    state = app.state
+    state.settings = settings or load_settings()
+    state.access = access.Access(state.settings, open_reading=open_reading)
+    state.store = open_store(state.settings.store_location)
+    state.cache = open_cache(state.settings)
+    state.workers = Workers(state.settings.api_threads, state.settings.api_timeout_seconds)
+    state.streams = Streams(state.settings.api_streams)
     for shared in (problems, health, metrics):
         shared.register(app)
-    for part in (data, cache, health, metrics):
+    for part in (prices, cache, health, metrics):
         app.include_router(part.router)
     access.refuse_open_routes(app)
-    if app.state.settings.api_cors:
+    app.add_middleware(Guards)
+    if state.settings.api_cors:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(app.state.settings.api_cors),
+            allow_origins=list(state.settings.api_cors),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "If-None-Match", "Content-Type"],
-            expose_headers=["ETag", "Location", "Retry-After"],
+            expose_headers=[
+                "ETag",
+                "Link",
+                "Location",
+                "Retry-After",
+                "X-Cache",
+                "X-Snapshot-Id",
+                "X-Warnings",
+            ],
         )
+    app.openapi = lambda: _openapi(app)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.workers.close()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: FastAPI's, with the problem document among its schemas."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        schemas["ProblemDocument"] = problems.ProblemDocument.model_json_schema()
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = made
+    return app.openapi_schema

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -19,6 +21,7 @@ from quant_assets.tables.membership import MembershipUnknown
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 5
+_MOST_TOLD = 10
 
 
 class ProblemDocument(BaseModel):
@@ -78,6 +81,48 @@ def problem_of(error: Exception) -> Problem | None:
             return None
 
 
+def _invalid(request: Request, error: RequestValidationError) -> Problem:
+    """What is wrong with which parameter; of one that there is not, what may have been meant."""
+    parts: list[str] = []
+    for one in error.errors()[:_MOST_TOLD]:
+        *within, name = [str(part) for part in one["loc"]] or [""]
+        if one["type"] == "extra_forbidden":
+            known = _parameters(request)
+            close = difflib.get_close_matches(name, known, 1) if within == ["query"] else []
+            meant = f", did you mean {close[0]}" if close else ""
+            there = f" (there are {', '.join(known)})" if within == ["query"] and not close else ""
+            parts.append(f"{'.'.join([*within, name[:80]])}: there is no such parameter{meant}{there}")
+        else:
+            where = ".".join([*within, name[:80]])
+            parts.append(f"{where}: {one['msg'].removeprefix('Value error, ')}{_given(one.get('input'))}")
+    return Problem(422, "The request cannot be used", "; ".join(parts))
+
+
+def _given(value: object) -> str:
+    return f", not {value[:80]!r}" if isinstance(value, str) else ""
+
+
+def _parameters(request: Request) -> list[str]:
+    """The names of the query parameters of the route that was asked for."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    if dependant is None:
+        return []
+    names: list[str] = []
+    for field in dependant.query_params:
+        model = getattr(field.field_info, "annotation", None)
+        names += list(getattr(model, "model_fields", None) or [field.alias])
+    return names
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of answers with these statuses: problem documents."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
 def register(app: FastAPI) -> None:
     """Has the app answer every error with a problem document."""
 
@@ -87,10 +132,9 @@ def register(app: FastAPI) -> None:
             raise error
         return found.response()
 
-    async def answer_invalid(_: Request, error: Exception) -> Response:
+    async def answer_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        parts = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        return Problem(422, "The request cannot be used", "; ".join(parts)).response()
+        return _invalid(request, error).response()
 
     async def answer_status(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -6,23 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from quant_assets import prices
-from quant_assets.api.app import create_app
-from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.resources.settings import Settings
-from quant_assets_tests.filled import fill_store
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
-    made = LocalObjectStore(tmp_path_factory.mktemp("store"))
-    fill_store(made, 40)
-    return made
-
-
-@pytest.fixture(scope="module")
-def client(store: ObjectStore) -> TestClient:
-    return TestClient(create_app(Settings(store=store.location)))
 
 
 def test_prices_are_what_the_reader_gives(client: TestClient, store: ObjectStore) -> None:
@@ -30,13 +14,13 @@ def test_prices_are_what_the_reader_gives(client: TestClient, store: ObjectStore
     assert answer.status_code == 200
     expected = prices("A", "2012-01-03", "2012-01-31", store=store).collect()
     assert expected.height > 5
-    assert [row["close"] for row in answer.json()] == expected["close"].to_list()
+    assert [row["close"] for row in answer.json()["data"]] == expected["close"].to_list()
 
 
 @pytest.mark.parametrize(
     ("path", "status", "named"),
     [
-        ("/v1/prices?symbols=NOSUCH", 422, "NOSUCH"),
+        ("/v1/prices?symbols=NOSUCH", 404, "NOSUCH"),
         ("/v1/prices?symbols=A&start=yesterday", 422, "start"),
         ("/nowhere", 404, ""),
     ],

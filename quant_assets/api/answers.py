@@ -1,0 +1,281 @@
+"""From a table to an answer: what it is made of, whether the client or the cache has it already, its bytes.
+
+A route makes a `Prepared`: which rows, by which canonical parameters, of which versions of which objects. `answered`
+does the rest. What is made in one piece goes through the cache of `app.state.cache`, keyed by
+route, parameters, page, format, compression and versions: what was written since has another key. Answers that are
+larger than a batch are streamed, a batch in memory at a time, and not kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, NamedTuple
+
+import orjson
+import polars as pl
+from fastapi import Request, Response
+from starlette.datastructures import URL
+
+from quant_assets.api.encoding import Orient, compressed, in_format, json_answer
+from quant_assets.api.guards import is_head
+from quant_assets.api.negotiation import MEDIA_TYPES, Encoding, Format, encoding_for, format_for
+from quant_assets.api.parameters import Shaping
+from quant_assets.api.problems import Problem
+from quant_assets.api.streams import StreamedResponse
+from quant_assets.api.versions import digest
+from quant_assets.resources.cache import AnswerCache, Encoded
+from quant_assets.tables.warned import collected
+
+BATCH_ROWS = 250_000
+"""Rows that are read at once of an answer that is streamed: some 30 MB."""
+_SMALL = 600
+"""Bytes below which compressing gains nothing."""
+_MOST_WARNINGS = 20
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is said with the rows: the id of the snapshot they are, and what the read warned of."""
+
+    snapshot: str
+    warnings: list[str] = field(default_factory=list[str])
+    next: str | None = None
+    """The cursor of the page after this one."""
+
+
+class Batch(NamedTuple):
+    """Some rows in the order of the table, and the number of the unit (symbol, exchange) that they begin with."""
+
+    unit: int
+    rows: pl.DataFrame
+
+
+Read = Callable[[Notes, int, int], Iterable[Batch]]
+"""`read(notes, first, rows)`: the batches from unit `first` on, of about `rows` rows each; at least one, which may be
+empty. What it says in `notes` counts when the first batch is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An answer before anything of it is read."""
+
+    table: str
+    parameters: Mapping[str, str]
+    """What was asked for, in one spelling: two requests for the same have the same."""
+    versions: str
+    """Digest of the versions of all objects that it is made of (`api.versions`)."""
+    read: Read
+    rows: int
+    """How many rows it has at most, roughly."""
+    columns: Sequence[str] | None = None
+    """Those that are asked for; None: all."""
+
+    @property
+    def key(self) -> str:
+        """What it is and of what it is made."""
+        told = (f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        return digest([self.table, *told, self.versions])
+
+    @property
+    def snapshot(self) -> str:
+        """The id of the state of everything it is made of."""
+        return f"state-{self.versions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the answer is to look, and what of it."""
+
+    form: Format
+    encoding: Encoding
+    orient: Orient
+    limit: int
+    cursor: str | None
+    etags: str
+    head: bool
+    url: str | None
+    """The request's own, for a link to the next page; None where the parameters are in its body."""
+
+    @classmethod
+    def of(cls, request: Request, asked: Shaping) -> Shape:
+        """Raises Problem 406 where the client takes nothing that there is."""
+        form = format_for(asked.format, request.headers.get("accept"))
+        among: tuple[Encoding, ...] = ("identity",) if form == "parquet" else ("zstd", "gzip", "identity")
+        return cls(
+            form,
+            encoding_for(request.headers.get("accept-encoding"), among),
+            asked.orient,
+            asked.limit,
+            asked.cursor,
+            request.headers.get("if-none-match", ""),
+            is_head(request),
+            str(request.url) if request.method == "GET" else None,
+        )
+
+    def tag(self, prepared: Prepared) -> str:
+        """The ETag of this form of the answer."""
+        page = [self.orient, str(self.limit), self.cursor or ""] if self.form == "json" else []
+        return f'"{digest([prepared.key, self.form, self.encoding, *page])}"'
+
+    def has(self, tag: str) -> bool:
+        """Whether the client has it already."""
+        told = [part.strip().removeprefix("W/") for part in self.etags.split(",")]
+        return tag in told or "*" in told
+
+
+async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepared]) -> Response:
+    """The answer to a request: `prepare` and all reading happen in a worker's thread."""
+    state = request.app.state
+    shape = Shape.of(request, asked)
+    made = await state.workers.run(lambda: _respond(prepare(), shape, asked.snapshot, state.cache))
+    if isinstance(made, Response):
+        return made
+    pieces, headers = made
+    return StreamedResponse(pieces, headers, state.workers, state.streams)
+
+
+_Made = Response | tuple[Iterator[bytes], dict[str, str]]
+
+
+def _respond(prepared: Prepared, shape: Shape, snapshot: str | None, cache: AnswerCache) -> _Made:
+    tag = shape.tag(prepared)
+    headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
+    if snapshot is not None and snapshot.startswith("state-") and snapshot != prepared.snapshot:
+        raise Problem(
+            409,
+            "The snapshot no longer holds",
+            f"snapshot {snapshot}: what it was taken of has changed since, and is now {prepared.snapshot}",
+        )
+    if shape.has(tag):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Type"] = MEDIA_TYPES[shape.form]
+    if shape.form in ("csv", "parquet"):
+        headers["Content-Disposition"] = f'inline; filename="{prepared.table}.{shape.form}"'
+    if shape.form != "json" and prepared.rows > BATCH_ROWS:
+        return _streamed(prepared, shape, headers)
+
+    answer, found = cache.get_or_make(f"{prepared.table}/{tag[1:-1]}", lambda: _whole(prepared, shape))
+    headers["X-Cache"] = found
+    return Response(answer.body, 200, headers | dict(answer.headers))
+
+
+def _whole(prepared: Prepared, shape: Shape) -> Encoded:
+    notes = Notes(prepared.snapshot)
+    if shape.form == "json":
+        pieces: Iterable[bytes] = [_page(prepared, shape, notes)]
+    else:
+        frames = list(_frames(prepared, notes))
+        pieces = list(in_format(frames, shape.form, _facts(notes)))
+    size = sum(map(len, pieces))
+    encoding: Encoding = shape.encoding if size >= _SMALL else "identity"
+    headers = _told(notes)
+    if encoding != "identity":
+        headers["Content-Encoding"] = encoding
+    if shape.url is not None and notes.next is not None:
+        headers["Link"] = _link(shape.url, notes.next)
+    return Encoded(b"".join(compressed(pieces, encoding)), headers)
+
+
+def _streamed(prepared: Prepared, shape: Shape, headers: dict[str, str]) -> _Made:
+    notes = Notes(prepared.snapshot)
+    frames = _frames(prepared, notes)
+    # What can go wrong mostly does so at the first batch, while there is still a status to say it with.
+    first = next(frames)
+    headers = headers | _told(notes)
+    if shape.encoding != "identity":
+        headers["Content-Encoding"] = shape.encoding
+    if shape.head:
+        return Response(None, 200, headers)
+    pieces = in_format(chain([first], frames), shape.form, _facts(notes))
+    return compressed(pieces, shape.encoding), headers
+
+
+def _frames(prepared: Prepared, notes: Notes) -> Iterator[pl.DataFrame]:
+    batches = iter(prepared.read(notes, 0, BATCH_ROWS))
+    while True:
+        with collected(notes.warnings):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield _chosen(batch.rows, prepared.columns)
+
+
+def _chosen(rows: pl.DataFrame, columns: Sequence[str] | None) -> pl.DataFrame:
+    return rows if columns is None else rows.select(columns)
+
+
+def _page(prepared: Prepared, shape: Shape, notes: Notes) -> bytes:
+    """A page of JSON, from the place that the cursor names; `notes` get the cursor of the next one."""
+    unit, skip = _place(prepared, shape.cursor)
+    at_once = min(BATCH_ROWS, max(shape.limit, BATCH_ROWS // 5))
+    left, parts = shape.limit, list[pl.DataFrame]()
+    with collected(notes.warnings):
+        for batch in prepared.read(notes, unit, at_once):
+            height = batch.rows.height
+            if parts and skip >= height:
+                skip -= height
+                continue
+            part = batch.rows.slice(skip, left)
+            parts.append(part)
+            if skip + part.height < height:
+                notes.next = _cursor(prepared, batch.unit, skip + part.height)
+                break
+            left, skip = left - part.height, max(0, skip - height)
+    rows = _chosen(pl.concat(parts), prepared.columns)
+    envelope: dict[str, Any] = {
+        "table": prepared.table,
+        "snapshot": notes.snapshot,
+        "columns": {name: str(kind) for name, kind in rows.schema.items()},
+        "rows": rows.height,
+        "next": notes.next,
+        "warnings": notes.warnings,
+    }
+    return json_answer(rows, shape.orient, envelope)
+
+
+def _cursor(prepared: Prepared, unit: int, skip: int) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([prepared.key, unit, skip])).decode().rstrip("=")
+
+
+def _place(prepared: Prepared, cursor: str | None) -> tuple[int, int]:
+    """The unit, and the rows to pass over from it on. Raises Problem: 422 for what is no cursor, 409 for one of an
+    earlier state, since pages of two states do not belong together."""
+    if cursor is None:
+        return 0, 0
+    try:
+        key, unit, skip = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not (isinstance(key, str) and isinstance(unit, int) and isinstance(skip, int)):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise Problem(
+            422, "The request cannot be used", f"cursor={cursor[:80]!r} is none that an answer gave as `next`"
+        ) from None
+    if key != prepared.key:
+        raise Problem(
+            409,
+            "The pages no longer belong together",
+            "what was asked for has changed since the page with this cursor, or the parameters have: begin again "
+            "without cursor, or read it in one go with format=arrow, csv or parquet",
+        )
+    return max(0, unit), max(0, skip)
+
+
+def _told(notes: Notes) -> dict[str, str]:
+    headers = {"X-Snapshot-Id": notes.snapshot}
+    if notes.warnings:
+        headers["X-Warnings"] = json.dumps(notes.warnings[:_MOST_WARNINGS])
+    return headers
+
+
+def _facts(notes: Notes) -> dict[str, str]:
+    return {"quant_assets.snapshot": notes.snapshot, "quant_assets.warnings": json.dumps(notes.warnings)}
+
+
+def _link(url: str, cursor: str) -> str:
+    """The header that names the next page."""
+    following = URL(url).include_query_params(cursor=cursor)
+    return f'<{following}>; rel="next"'

@@ -1,0 +1,176 @@
+"""The form of an answer: formats, compression, versions, pages, snapshots."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from datetime import date
+from typing import Any
+
+import polars as pl
+import pytest
+import zstandard
+from starlette.testclient import TestClient
+
+from quant_assets import prices
+from quant_assets.api.negotiation import encoding_for, format_for, weights
+from quant_assets.api.problems import Problem
+from quant_assets.resources.object_store import ObjectStore
+
+ALL = "/v1/prices?symbols=A"
+
+
+def test_preferences_are_read_with_their_weights() -> None:
+    assert weights("text/csv;q=0.5, */*;Q=0.1 ,x;q=two,y;q=7,") == {
+        "text/csv": 0.5, "*/*": 0.1, "x": 0.0, "y": 0.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        (None, "json"),
+        ("", "json"),
+        ("*/*", "json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "json"),
+        ("text/csv", "csv"),
+        ("text/*;q=0.4, application/vnd.apache.parquet;q=0.5", "parquet"),
+        ("application/json;q=0.1, application/vnd.apache.arrow.stream", "arrow"),
+        ("image/png", None),
+        ("application/json;q=0", None),
+    ],
+)
+def test_the_format_is_the_one_liked_best(accept: str | None, form: str | None) -> None:
+    if form is None:
+        with pytest.raises(Problem) as refused:
+            format_for(None, accept)
+        assert refused.value.status == 406
+    else:
+        assert format_for(None, accept) == form
+    assert format_for("csv", accept) == "csv"
+
+
+@pytest.mark.parametrize(
+    ("accept", "encoding"),
+    [
+        (None, "identity"),
+        ("", "identity"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip;q=1.0, zstd;q=0.5", "gzip"),
+        ("br", "identity"),
+        ("*", "zstd"),
+        ("zstd;q=0, *;q=0.2", "gzip"),
+        ("identity, zstd;q=0.9", "identity"),
+        ("identity;q=0, gzip", "gzip"),
+        ("br, *;q=0", None),
+    ],
+)
+def test_the_compression_is_the_one_liked_best(accept: str | None, encoding: str | None) -> None:
+    if encoding is None:
+        with pytest.raises(Problem) as refused:
+            encoding_for(accept)
+        assert refused.value.status == 406
+    else:
+        assert encoding_for(accept) == encoding
+
+
+def _read(form: str, body: bytes) -> pl.DataFrame:
+    match form:
+        case "arrow":
+            return pl.read_ipc_stream(io.BytesIO(body))
+        case "parquet":
+            return pl.read_parquet(io.BytesIO(body))
+        case "csv":
+            return pl.read_csv(io.BytesIO(body), try_parse_dates=True)
+        case _:
+            return pl.DataFrame(json.loads(body)["data"])
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet", "csv", "json"])
+@pytest.mark.parametrize("encoding", ["zstd", "gzip", "identity"])
+def test_every_format_holds_what_the_reader_reads(
+    client: TestClient, store: ObjectStore, form: str, encoding: str
+) -> None:
+    expected = prices("A", store=store).collect()
+    answer = client.get(f"{ALL}&format={form}", headers={"accept-encoding": encoding})
+    assert answer.headers["x-snapshot-id"]
+    found = _read(form, answer.content)
+    assert found["close"].to_list() == expected["close"].to_list()
+    if form in ("arrow", "parquet"):
+        assert found.equals(expected)
+    told = answer.headers.get("content-encoding", "identity")
+    assert told == ("identity" if form == "parquet" else encoding)
+
+
+def test_what_is_compressed_is_what_it_says() -> None:
+    from quant_assets.api.encoding import compressed
+
+    pieces = [b"a" * 1000, b"", b"b" * 1000]
+    assert gzip.decompress(b"".join(compressed(pieces, "gzip"))) == b"".join(pieces)
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(b"".join(compressed(pieces, "zstd")))
+    assert plain == b"".join(pieces)
+
+
+def test_who_has_the_answer_gets_304_until_a_cell_changes(
+    client: TestClient, store: ObjectStore, changed: Any
+) -> None:
+    first = client.get(ALL)
+    again = client.get(ALL, headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"")
+    csv = client.get(f"{ALL}&format=csv", headers={"if-none-match": first.headers["etag"]})
+    assert csv.status_code == 200
+    early = client.get(f"{ALL}&end=2011-12-31")
+    day = changed()
+    after = client.get(ALL, headers={"if-none-match": first.headers["etag"]})
+    assert after.status_code == 200
+    rows = {row["date"]: row["close"] for row in after.json()["data"]}
+    assert rows[day.isoformat()] == 77.0
+    # What the change is not in is still what it was.
+    same = client.get(f"{ALL}&end=2011-12-31", headers={"if-none-match": early.headers["etag"]})
+    assert same.status_code == 304
+
+
+def test_pages_follow_each_other_and_end(client: TestClient, store: ObjectStore) -> None:
+    expected = prices("A", store=store).collect()["date"].to_list()
+    found: list[str] = []
+    url: str | None = f"{ALL}&limit=7&columns=date"
+    while url is not None:
+        answer = client.get(url)
+        page = answer.json()
+        assert page["rows"] == len(page["data"]) <= 7
+        found += [row["date"] for row in page["data"]]
+        url = answer.links.get("next", {}).get("url")
+        assert (url is None) == (page["next"] is None)
+    assert [date.fromisoformat(day) for day in found] == expected
+
+
+def test_pages_of_two_states_are_not_mixed(client: TestClient, changed: Any) -> None:
+    page = client.get(f"{ALL}&limit=3").json()
+    changed()
+    assert client.get(f"{ALL}&limit=3&cursor={page['next']}").status_code == 409
+    assert client.get(f"{ALL}&cursor=abc").status_code == 422
+    assert client.get(f"{ALL}&cursor=W10").status_code == 422
+
+
+def test_a_snapshot_is_read_again_or_refused(client: TestClient, changed: Any) -> None:
+    url = f"{ALL}&snapshot={client.get(ALL).headers['x-snapshot-id']}"
+    assert client.get(url).status_code == 200
+    changed()
+    refused = client.get(url)
+    assert refused.status_code == 409
+    assert "snapshot" in refused.json()["detail"]
+
+
+def test_head_has_the_headers_and_no_body(client: TestClient) -> None:
+    answer, full = client.head(ALL), client.get(ALL)
+    assert (answer.status_code, answer.content) == (200, b"")
+    for name in ("etag", "content-length", "x-snapshot-id", "content-type"):
+        assert answer.headers[name] == full.headers[name]
+
+
+def test_columns_and_lists_by_column(client: TestClient) -> None:
+    page = client.get(f"{ALL}&orient=columns&columns=close,date&limit=2").json()
+    assert list(page["data"]) == ["close", "date"]
+    assert page["columns"] == {"close": "Float64", "date": "Date"}
+    assert len(page["data"]["date"]) == 2
