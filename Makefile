@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,7 +30,7 @@ ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server bes
 	$(BIN)/quant-assets ui --demo
 
 # Three workers, one of them mostly waiting, share two cores (four and six took longer): more threads only take turns.
-test: .venv/.dev browser  ## All tests, with the branch coverage of market/ and resources/ by the tests of pure code.
+test: .venv/.dev browser redis  ## All tests, with the branch coverage of market/ and resources/ by the tests of pure code.
 	@export POLARS_MAX_THREADS=1; \
 	$(if $(MEMORY),export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d $(MEMORY)/tests-XXXXXX); \
 	trap 'rm -rf "$$PYTEST_DEBUG_TEMPROOT"' EXIT INT TERM;) \
@@ -44,6 +44,9 @@ collect: .venv/.dev  ## Imports every test file once, so that the workers of `ma
 
 browser:  ## Installs Chromium for the browser test, where that is possible.
 	@sh scripts/install_browser.sh
+
+redis: | browser  ## Installs Redis for the tests of the cache, where that is possible (after what else is installed).
+	@sh scripts/install_redis.sh
 
 screenshots: .venv/.dev browser  ## Dagster's pages on the demo's data, as pictures in artifacts/ (two minutes).
 	$(BIN)/python -m pytest -q quant_assets_tests/e2e/test_browser.py

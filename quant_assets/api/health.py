@@ -87,9 +87,10 @@ class Checks:
         loop, now = asyncio.get_running_loop(), time.monotonic()
         for name, ask in self._parts.items():
             known = self._asked.get(name)
-            here = known is not None and known[1].get_loop() is loop
-            if here and (not known[1].done() or now - known[0] < _BELIEVED_SECONDS):
-                continue
+            if known is not None and known[1].get_loop() is loop:
+                under_way = not known[1].done()
+                if under_way or now - known[0] < _BELIEVED_SECONDS:
+                    continue
             self._asked[name] = now, loop.run_in_executor(self._threads, _guarded, ask)
         asked = {name: future for name, (_, future) in self._asked.items()}
         await asyncio.wait(asked.values(), timeout=self._patience)
