@@ -20,4 +20,4 @@ def open_cache(settings: Settings) -> AnswerCache:
         return AnswerCache(near)
     from quant_assets.resources.redis_cache import RedisCache
 
-    return AnswerCache(near, RedisCache(kind, settings.cache_seconds))
+    return AnswerCache(near, RedisCache(kind, settings.cache_seconds, settings.store_location))

@@ -6,6 +6,7 @@ that is open no request asks. A full Redis that refuses to take more goes on bei
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import threading
 import time
@@ -26,14 +27,16 @@ _LARGEST = 8_000_000
 
 
 class RedisCache:
-    """Entries below `quant-assets:` of a Redis, each for `seconds`.
+    """Entries below `quant-assets:<of>:` of a Redis, each for `seconds`.
 
     Args:
         url: `redis://[user:password@]host[:port][/db]`, or `rediss://…` for TLS. A secret: never shown.
+        of: what the answers are of, so that two stores may share a Redis.
     """
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float, of: str = "") -> None:
         self.location = shown(url)
+        self._prefix = f"{_PREFIX}{hashlib.sha256(of.encode()).hexdigest()[:12]}:"
         self._seconds = max(1, int(seconds))
         # Calls are few at once, so that waiting for a connection is told from waiting for Redis.
         self._turns = threading.BoundedSemaphore(_CONNECTIONS)
@@ -46,18 +49,18 @@ class RedisCache:
         self._refused = 0
 
     def get(self, key: str) -> bytes | None:
-        return self._asked(lambda: self._client.get(_PREFIX + key))
+        return self._asked(lambda: self._client.get(self._prefix + key))
 
     def put(self, key: str, data: bytes) -> bool:
         if len(data) > _LARGEST or time.monotonic() < self._full_until:
             return False
-        return bool(self._asked(lambda: self._client.set(_PREFIX + key, data, ex=self._seconds)))
+        return bool(self._asked(lambda: self._client.set(self._prefix + key, data, ex=self._seconds)))
 
     def clear(self) -> int:
         removed = 0
         try:
             names: list[bytes] = []
-            for name in self._patient.scan_iter(match=f"{_PREFIX}*", count=1000):
+            for name in self._patient.scan_iter(match=f"{self._prefix}*", count=1000):
                 names.append(name)
                 if len(names) == 1000:
                     removed += self._patient.unlink(*names)

@@ -43,8 +43,8 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     state.cache = open_cache(state.settings)
     state.workers = Workers(state.settings.api_threads, state.settings.api_timeout_seconds)
     state.streams = Streams(state.settings.api_streams)
-    for shared in (problems, health, metrics):
-        shared.register(app)
+    problems.register(app)
+    health.register(app)
     for part in (prices, cache, health, metrics):
         app.include_router(part.router)
     access.refuse_open_routes(app)
@@ -65,6 +65,8 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
                 "X-Warnings",
             ],
         )
+    # Around all others: what they refuse counts as well.
+    metrics.register(app)
     app.openapi = lambda: _openapi(app)
     return app
 
@@ -72,7 +74,8 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
-    app.state.workers.close()
+    for part in (app.state.workers, app.state.checks, app.state.cache):
+        part.close()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

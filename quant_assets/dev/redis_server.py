@@ -39,7 +39,8 @@ class RedisServer:
         program = shutil.which("redis-server")
         if program is None:
             raise EmulatorError("redis-server is not installed: apt-get install redis-server")
-        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options = f"--port {self.port} --bind 127.0.0.1 --appendonly no".split()
+        command = [program, *options, "--save", ""]
         if self._password:
             command += ["--requirepass", self._password]
         self._process = subprocess.Popen(

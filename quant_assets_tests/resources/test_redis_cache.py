@@ -58,14 +58,18 @@ def test_answers_are_shared_and_end_with_their_time(server: RedisServer, cache: 
     assert other.get("a") == b"\x00\xff" * 1000
     other.close()
     client = redis.Redis.from_url(server.url)
-    assert 0 < client.ttl("quant-assets:a") <= 60
+    assert [0 < client.ttl(name) <= 60 for name in client.keys("quant-assets:*")] == [True]
+    of_another_store = RedisCache(server.url, 60, "/another/store")
+    assert of_another_store.get("a") is None
+    of_another_store.close()
 
 
 def test_clearing_forgets_ours_and_nothing_else(server: RedisServer, cache: RedisCache) -> None:
     client = redis.Redis.from_url(server.url)
     client.set("somebody:else", "x")
-    for number in range(2500):
-        client.set(f"quant-assets:{number}", "x")
+    cache.put("a", b"1")
+    name = client.keys("quant-assets:*")[0].decode()
+    client.mset({f"{name}{number}": "x" for number in range(2499)})
     assert cache.clear() == 2500
     assert client.keys() == [b"somebody:else"]
     assert cache.clear() == 0
