@@ -88,12 +88,15 @@ def add_metadata_of_partitions(
     )
 
 
-def output_without_materialization(name: str) -> dg.Output[None]:
+def output_without_materialization(
+    name: str, metadata: Mapping[str, dg.MetadataValue[Any]] | None = None
+) -> dg.Output[None]:
     """The output of an asset whose materializations are stored already, so that steps after it go on.
 
     Dagster would add a materialization of each partition to every output of an asset but those that carry this mark.
     """
-    return dg.Output(None, output_name=name, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
+    marked = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True, **(metadata or {})}
+    return dg.Output(None, output_name=name, metadata=marked)
 
 
 def report_check(context: Context, evaluation: dg.AssetCheckEvaluation) -> None:

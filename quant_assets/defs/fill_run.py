@@ -22,6 +22,7 @@ from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillRules, Listeners
 from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.report import FillReport
+from quant_assets.ingest.report_text import as_markdown
 from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.settings import Settings
 from quant_assets.resources.source import FetchResult
@@ -128,12 +129,18 @@ def symbols_of(catalog: pl.DataFrame, exchange: str, only: Sequence[str]) -> pl.
     return symbols
 
 
+def report_metadata(reports: Sequence[FillReport]) -> dict[str, dg.MetadataValue[str]]:
+    """The reports of a run as its page shows them; none where the run came to none."""
+    text = "\n".join(as_markdown(report.facts()) for report in reports)
+    return {"report": dg.MetadataValue.md(text)} if text else {}
+
+
 def worst_result(reports: Sequence[FillReport]) -> str:
     """The result of a run from those of its exchanges: FAILED only where nothing of any is usable."""
     results = {report.result for report in reports}
     if results == {"FAILED"}:
         return "FAILED"
-    return "COMPLETE" if results <= {"COMPLETE"} else "PARTIAL"
+    return "SUCCESS" if results <= {"SUCCESS"} else "PARTIAL"
 
 
 def run_tags(reports: Sequence[FillReport]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from quant_assets.defs.fill_run import (
     listeners,
     log_report,
     one_fill_at_a_time,
+    report_metadata,
     run_tags,
     symbols_of,
 )
@@ -175,6 +176,7 @@ def _run(
             with contextlib.nullcontext("") if verify else alone as turn:
                 report = fill_cells(run, request, handed.plan_for(request.days, turn, home))
         except (SourceUnavailable, ObjectStoreError, Interrupted) as error:
+            context.instance.add_run_tags(run_id, {RESULT_TAG: "FAILED"})
             raise dg.Failure(str(error), allow_retries=False) from error
         finally:
             prices.close()
@@ -184,6 +186,7 @@ def _run(
         differs = verify and not report.restatements.is_empty()
         result = "DIFFERS" if differs else report.result
         context.instance.add_run_tags(run_id, {**run_tags([report]), RESULT_TAG: result})
+        context.add_output_metadata(report_metadata([report]))
     return report
 
 

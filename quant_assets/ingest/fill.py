@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,15 @@ from quant_assets.ingest.differences import Differences, find_differences
 from quant_assets.ingest.fetch import Fetched, fetch
 from quant_assets.ingest.plan import FillRequest, Mode, Plan, make_plan
 from quant_assets.ingest.report import FillReport
+from quant_assets.ingest.report_text import as_markdown
 from quant_assets.ingest.spill import sweep_spill
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, empty_daily
 from quant_assets.market.claims import Scope, of_rules
 from quant_assets.market.coverage import SETTLED, CellState, Missing
 from quant_assets.market.listed import Listed
-from quant_assets.resources.object_store import claim
+from quant_assets.resources.interrupts import Interrupted
+from quant_assets.resources.object_store import ObjectStoreError, claim
+from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.fetch_reports import write_report
 from quant_assets.tables.layout import DAILY, TOP_LEVEL
 from quant_assets.tables.listing_events import learn_first_trades, learn_reactivations, with_learned
@@ -66,6 +70,17 @@ def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = N
         manifest, ledger or quarantine; a damaged cell is a failed one in the report, and the others go on.
     """
     filling = _Filling(context, request)
+    try:
+        return _filled(filling, context, request, plan)
+    except (SourceUnavailable, ObjectStoreError, Interrupted) as error:
+        filling.report.error = " ".join(str(error).split())
+        # A store that is away takes no report either; what is raised is the cause.
+        with contextlib.suppress(ObjectStoreError):
+            _write_report(filling, context, request, filling.report)
+        raise
+
+
+def _filled(filling: _Filling, context: FillContext, request: FillRequest, plan: Plan | None) -> FillReport:
     report = filling.fill(request, plan)
     if filling.reaches_back:
         # What was compared is wrong from its first row on: only a whole history can tell what it should be.
@@ -75,10 +90,16 @@ def fill_cells(context: FillContext, request: FillRequest, plan: Plan | None = N
         report.add(filling.fill(replace(request, days=stored, only=filling.reaches_back, mode=mode)))
         if mode is not Mode.VERIFY:
             report.waiting = _asked_about(read_quarantine(context.store, context.code), request)
-    if request.mode is not Mode.VERIFY and (report.requests or report.written):
-        facts = {"run": context.run, "started": filling.started.isoformat(), **report.facts()}
-        write_report(context.store, context.code, filling.started, context.run, facts)
+    _write_report(filling, context, request, report)
     return report
+
+
+def _write_report(filling: _Filling, context: FillContext, request: FillRequest, report: FillReport) -> None:
+    """Keeps the report, as JSON with its Markdown in it, of a run that has asked, written or broken off."""
+    if request.mode is not Mode.VERIFY and (report.requests or report.written or report.error):
+        facts = {"run": context.run, "started": filling.started.isoformat(), **report.facts()}
+        facts["markdown"] = as_markdown(facts)
+        write_report(context.store, context.code, filling.started, context.run, facts)
 
 
 class _Filling:
@@ -98,10 +119,12 @@ class _Filling:
         )
         self.reaches_back: list[str] = []
         self.started = context.clock()
+        self.report = FillReport(self._code, request.mode)
+        """The report of the pass that is under way, or was the last one."""
 
     def fill(self, request: FillRequest, plan: Plan | None = None) -> FillReport:
         context, mode = self._context, request.mode
-        report = FillReport(self._code, mode)
+        self.report = report = FillReport(self._code, mode)
         self._request = request
         if mode is not Mode.VERIFY:
             claim(self._store, TOP_LEVEL)

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from quant_assets.ingest.plan import Mode
-from quant_assets.market.coverage import CellState
+from quant_assets.market.coverage import FINAL, HELD, SETTLED, CellState
 from quant_assets.tables.manifest import Entry
 from quant_assets.tables.quarantine import QUARANTINE_SCHEMA, items
 from quant_assets.tables.restatements import LEDGER_SCHEMA
@@ -48,6 +48,8 @@ class FillReport:
     facts_learned: bool = False
     """Whether something became known of a symbol by which its company is told."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    error: str = ""
+    """What ended the run before it was through, in one line."""
 
     @property
     def states(self) -> Counter[str]:
@@ -76,16 +78,23 @@ class FillReport:
 
     @property
     def result(self) -> str:
-        """COMPLETE, PARTIAL (something usable came, something is missing or held), FAILED (nothing usable is there).
+        """SUCCESS, PARTIAL (something usable came, something is missing or held), FAILED (nothing usable is there).
 
         What came and is held may be usable yet, whatever the state of its cells.
         """
         states = {entry.state for entry in self.cells.values()}
+        if self.error:
+            return "PARTIAL" if self.changed else "FAILED"
         if self.claimed:
             return "PARTIAL"
         if self.not_verified or CellState.FAILED in states or CellState.PARTIAL in states:
             return "PARTIAL" if states - {CellState.FAILED, CellState.CLOSED} else "FAILED"
-        return "COMPLETE" if self.waiting.is_empty() else "PARTIAL"
+        return "SUCCESS" if self.waiting.is_empty() else "PARTIAL"
+
+    @property
+    def missing(self) -> Counter[str]:
+        """How many rows the cells lack (a symbol and session each), by outcome."""
+        return Counter(hole.outcome for entry in self.cells.values() for hole in entry.missing)
 
     def add(self, more: FillReport) -> None:
         """Takes what a second pass of the same run did into this report."""
@@ -101,7 +110,7 @@ class FillReport:
 
     def facts(self) -> dict[str, Any]:
         """The report as JSON values."""
-        succeeded = self.outcomes["ok"]
+        succeeded, missing = self.outcomes["ok"], self.missing
         return {
             "exchange": self.exchange,
             "mode": self.mode.value,
@@ -112,6 +121,7 @@ class FillReport:
             "failed": {outcome: n for outcome, n in sorted(self.outcomes.items()) if outcome != "ok"},
             "requests": self.requests,
             "cells": {state.value: self.states[state.value] for state in CellState},
+            "missing": dict(sorted(missing.items())),
             "cells_written": self.written,
             "changed": [day.isoformat() for day in sorted(self.changed)],
             "restatements": dict(Counter(self.restatements["class"].to_list())),
@@ -119,8 +129,39 @@ class FillReport:
             "held": [{name: _plain(value) for name, value in row.items()} for row in self.held.to_dicts()],
             "not_verified": self.not_verified,
             "warnings": self.warnings,
+            "next": self._next_steps(missing),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            **({"error": self.error} if self.error else {}),
         }
+
+    def _next_steps(self, missing: Counter[str]) -> list[str]:
+        """What to do about what is missing, held or restated; nothing after a run that came to all it should."""
+        code = self.exchange
+        steps: list[str] = []
+        if self.error:
+            steps.append(
+                "run the same command again once the cause is gone: it asks only for what is missing"
+            )
+        if self.too_early:
+            steps.append(f"ask for {self.too_early[0]} again after its close")
+        if passing := sum(n for outcome, n in missing.items() if outcome not in SETTLED | FINAL | {HELD}):
+            steps.append(
+                f"{passing} row(s) are asked for again by the next run; `quant-assets backfill --missing "
+                f"--exchange {code}` asks now"
+            )
+        if any(missing[outcome] for outcome in SETTLED):
+            steps.append(
+                f"`quant-assets gaps --exchange {code}` tells since when the source has no bar, and why"
+            )
+        if self.not_verified:
+            steps.append(f"ask again for {len(self.not_verified)} symbol(s): their rows stand as they were")
+        if not self.waiting.is_empty():
+            steps.append(
+                f"`quant-assets quarantine list --exchange {code}` shows what is held; every run asks about it again"
+            )
+        if not self.restatements.is_empty():
+            steps.append(f"`quant-assets restatements --exchange {code}` lists every value that changed")
+        return steps
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import orjson
 
 from quant_assets.resources.object_store import ABSENT, FORMAT, ObjectDamaged, ObjectStore, refuse_newer
-from quant_assets.tables.layout import FETCH_REPORTS, report_key, reports_prefix, table_of
+from quant_assets.tables.layout import FETCH_REPORTS, report_key, reports_prefix, run_in, table_of
 
 
 def write_report(
@@ -25,6 +25,13 @@ def read_reports(store: ObjectStore, exchange: str, last: int = 1) -> list[dict[
     """The last reports of an exchange, oldest first. Raises ObjectDamaged, NewerFormat, StoreUnavailable."""
     keys = [i.key for i in store.list(reports_prefix(exchange)) if table_of(i.key) == FETCH_REPORTS]
     return [_report(store, key) for key in keys[-last:]]
+
+
+def reports_of(store: ObjectStore, exchange: str, run: str) -> list[dict[str, Any]]:
+    """The reports of the runs of an exchange whose id begins with `run`, oldest first. Raises as `read_reports`."""
+    keys = [i.key for i in store.list(reports_prefix(exchange)) if table_of(i.key) == FETCH_REPORTS]
+    found = [_report(store, key) for key in keys if run_in(key).startswith(run[:8])]
+    return [report for report in found if str(report.get("run", "")).startswith(run)]
 
 
 def _report(store: ObjectStore, key: str) -> dict[str, Any]:

@@ -199,6 +199,11 @@ def report_key(exchange: str, started: datetime, run: str) -> str:
     return f"{reports_prefix(exchange)}{moment}-{run[:8]}.json"
 
 
+def run_in(key: str) -> str:
+    """The first characters of the id of the run whose report a key names."""
+    return key.rpartition("Z-")[2].removesuffix(".json")
+
+
 def reports_prefix(exchange: str) -> str:
     """What the keys of an exchange's fetch reports begin with."""
     return f"{FETCH_REPORTS}/exchange={exchange}/"

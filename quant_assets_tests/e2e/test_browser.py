@@ -79,7 +79,7 @@ def test_a_cell_is_materialized_from_its_page(page: Page, ui: str) -> None:
     run = _wait_for_run(ui)
     assert run["status"] == "SUCCESS"
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    assert (tags["quant_assets/result"], tags["quant_assets/cells"]) == ("COMPLETE", "complete=1")
+    assert (tags["quant_assets/result"], tags["quant_assets/cells"]) == ("SUCCESS", "complete=1")
     assert int(tags["quant_assets/requests"]) >= 5
     page.goto(f"/assets/daily_prices?view=partitions&partition={DAY}%7CUS")
     expect(_text(page, "Materialized")).to_be_visible()

@@ -161,7 +161,7 @@ def fill(harness: Harness, **more: Any) -> Any:
 def test_actions_on_closed_days_are_stored_at_the_next_session_and_every_read_agrees(
     harness: Harness, market: ReplayHandle
 ) -> None:
-    assert fill(harness).result == "COMPLETE"
+    assert fill(harness).result == "SUCCESS"
     assert read_quarantine(harness.store, "US").is_empty()
     same(harness)
     assert dated(harness) == ON_RECORD
@@ -183,7 +183,7 @@ def test_evening_by_evening_it_is_no_restatement_nor_when_the_source_names_the_s
     harness.live(market, days[0], days[:1], catalog=listings(*SYMBOLS))
     for day in days[1:]:
         report = harness.live(market, day, catalog=listings(*SYMBOLS))
-        assert (day, report.result, report.warnings, report.restatements.height) == (day, "COMPLETE", [], 0)
+        assert (day, report.result, report.warnings, report.restatements.height) == (day, "SUCCESS", [], 0)
     same(harness, days)
     for mode in (Mode.VERIFY, Mode.FORCE):
         report = right.fill(days, listings(*SYMBOLS), now=evening(LAST), mode=mode)
@@ -325,7 +325,7 @@ def test_where_sundays_are_sessions_an_action_of_a_saturday_is_stored_on_sunday(
         report = home.live(
             server, asked[-1], asked, catalog=listings("ABC.TA"), code="TASE", exchanges_file=own
         )
-        assert (report.result, report.restatements.height) == ("COMPLETE", 0)
+        assert (report.result, report.restatements.height) == ("SUCCESS", 0)
     stored = read_daily(home.store, "TASE")
     assert_frame_equal(stored.select(true.columns), true, check_exact=True)
     assert stored.filter(pl.col("flags") != "").select("date", "flags").rows() == [

@@ -133,7 +133,7 @@ def test_of_two_symbols_with_one_history_the_one_that_has_it_stored_is_believed(
     assert harness.cell(TUESDAY)["symbol"].to_list() == ["IBM", "MSFT"]
     assert_frame_equal(bars(harness.cell(TUESDAY)), truth(("IBM", "MSFT"), [TUESDAY]), check_exact=True)
     market.clear_faults()
-    assert harness.live(market, date(2013, 2, 20)).result == "COMPLETE"
+    assert harness.live(market, date(2013, 2, 20)).result == "SUCCESS"
     assert read_daily(harness.store, "US").filter(pl.col("symbol") == "AAPL").height == 7
 
 

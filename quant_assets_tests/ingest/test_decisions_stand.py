@@ -44,7 +44,7 @@ def goes_on(harness: Harness, market: ReplayHandle) -> None:
     for day in (TUESDAY, WEDNESDAY):
         report = harness.live(market, day)
         assert claims(harness.store, "US").is_empty(), claims(harness.store, "US").to_dicts()
-        assert (report.result, report.quarantined, report.claimed) == ("COMPLETE", 0, 0)
+        assert (report.result, report.quarantined, report.claimed) == ("SUCCESS", 0, 0)
     after = ibm(harness).filter(pl.col("date") <= WEEK[-1])
     assert after.equals(before)
     assert harness.restatements().equals(events)
@@ -191,6 +191,6 @@ def test_an_accepted_answer_has_the_whole_history_and_leaves_no_break(
     assert after["close"][:-1].to_list() == pytest.approx((before["close"] * 1.5).to_list(), rel=1e-5)
     events = harness.restatements()
     report = harness.live(market, WEDNESDAY, DAYS, mode=Mode.FORCE)
-    assert (report.result, report.claimed) == ("COMPLETE", 0)
+    assert (report.result, report.claimed) == ("SUCCESS", 0)
     assert harness.restatements().equals(events)
     assert set(ibm(harness)["split_ratio"]) == {1.0}

@@ -131,6 +131,6 @@ def test_find_differences_takes_on_the_third_day_what_it_has_held_on_two(
         {"kind": "rescaled_bars", "symbol": "IBM", "factor": 1.1, "volume": False, "times": None}
     )
     evenings = sessions(date(2013, 2, 19), date(2013, 2, 21))
-    assert [harness.live(market, day).result for day in evenings] == ["PARTIAL", "PARTIAL", "COMPLETE"]
+    assert [harness.live(market, day).result for day in evenings] == ["PARTIAL", "PARTIAL", "SUCCESS"]
     (event,) = harness.restatements().rows(named=True)
     assert (event["class"], event["first_date"]) == ("rescaled", days[0])

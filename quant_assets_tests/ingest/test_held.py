@@ -40,13 +40,13 @@ def test_a_run_with_something_held_is_partial_and_names_it_until_the_source_is_r
     # The same evening nothing is asked, and it is held still; of others alone nothing is.
     again = harness.live(market, TUESDAY)
     assert (again.requests, again.result, again.held.height) == (0, "PARTIAL", 1)
-    assert harness.live(market, TUESDAY, only=["AAPL"]).result == "COMPLETE"
+    assert harness.live(market, TUESDAY, only=["AAPL"]).result == "SUCCESS"
     # Nobody waits for a symbol that is no longer followed.
     assert harness.live(market, TUESDAY, catalog=listings("AAPL", "MSFT")).held.is_empty()
     assert harness.live(market, TUESDAY, WEEK, mode=Mode.VERIFY).held.is_empty()
     market.clear_faults()
     right = harness.live(market, WEDNESDAY)
-    assert (right.result, right.held.height, right.claimed) == ("COMPLETE", 0, 0)
+    assert (right.result, right.held.height, right.claimed) == ("SUCCESS", 0, 0)
 
 
 def test_another_claim_about_a_bar_does_not_settle_the_one_before(
@@ -100,5 +100,5 @@ def test_a_bar_of_a_closed_day_waits_until_the_source_has_it_no_more(
     assert harness.live(market, WEDNESDAY).result == "PARTIAL"
     market.clear_faults()
     right = harness.live(market, THURSDAY)
-    assert (right.result, right.held.height) == ("COMPLETE", 0)
+    assert (right.result, right.held.height) == ("SUCCESS", 0)
     assert set(read_quarantine(harness.store, "US")["decision"]) == {"superseded"}

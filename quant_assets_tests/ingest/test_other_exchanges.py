@@ -73,7 +73,7 @@ def test_an_exchange_fills_complete_with_what_was_traded(
     home = Harness(tmp_path, world.url)
     every = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     report = home.fill(every, listings(*symbols), code=code, now=NOW)
-    assert (report.result, report.warnings) == ("COMPLETE", [])
+    assert (report.result, report.warnings) == ("SUCCESS", [])
     stored = read_daily(home.store, code)
     assert stored["currency"].unique().to_list() == [currency]
     columns = ["symbol", "date", *PRICES, "volume"]
@@ -98,7 +98,7 @@ def test_indices_fill_under_the_exchange_whose_sessions_they_have(
         home = Harness(tmp_path / code, world.url)
         listed = catalog.filter(pl.col("exchange") == code)
         report = home.fill(days_between(INDEX_DAYS[0], INDEX_DAYS[-1]), listed, code=code, now=NOW)
-        assert report.result == "COMPLETE"
+        assert report.result == "SUCCESS"
         stored = read_daily(home.store, code)
         _, currency, level = INDICES[symbol]
         assert stored.select("symbol", "date", "close", "currency").rows() == [

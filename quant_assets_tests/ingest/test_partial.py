@@ -61,7 +61,7 @@ def test_a_run_that_is_refused_stops_within_its_budget_of_waiting(
     assert {m.outcome for m in harness.entry(DAYS[-1]).missing} == {"rate_limited"}
     # They are asked again at once.
     market.clear_faults()
-    assert harness.fill(DAYS, EVERYBODY).result == "COMPLETE"
+    assert harness.fill(DAYS, EVERYBODY).result == "SUCCESS"
 
 
 def test_what_was_answered_completes_the_most_cells_and_the_others_name_who_is_missing(
@@ -98,7 +98,7 @@ def test_after_any_number_of_answers_no_cell_is_complete_that_lacks_a_symbol(
     market.clear_faults()
     market.reset_stats()
     again = harness.fill(DAYS, EVERYBODY)
-    assert (again.result, again.requests) == ("COMPLETE", 5 - after)
+    assert (again.result, again.requests) == ("SUCCESS", 5 - after)
     assert sum(market.stats()["chart_data"].values()) == 5 - after
 
 
@@ -149,7 +149,9 @@ def test_the_report_of_a_run_tells_what_was_asked_and_what_came_of_it(
     market.reset_stats()
     harness.fill(DAYS[:2], EVERYBODY, now=NOW + timedelta(minutes=1), run="abcdef0123", min_coverage=0.5)
     (told,) = read_reports(harness.store, "US")
-    seconds = told.pop("seconds")
+    seconds, text = told.pop("seconds"), told.pop("markdown")
+    assert text.startswith("## US: PARTIAL\n\nRun `abcdef0123`, started 2013-03-01T23:01:00+00:00")
+    assert "| symbols asked | 3 (ok 2, not_found 1), nothing missing of 1 |" in text
     assert set(seconds) >= {"plan", "source", "transform", "compare", "store"}
     assert all(value >= 0 for value in seconds.values())
     assert told == {
@@ -164,6 +166,7 @@ def test_the_report_of_a_run_tells_what_was_asked_and_what_came_of_it(
         "failed": {"not_found": 1},
         "requests": 3,
         "cells": {"complete": 0, "partial": 2, "closed": 0, "failed": 0},
+        "missing": {"not_found": 2},
         "cells_written": 2,
         "changed": [str(day) for day in DAYS[:2]],
         "restatements": {},
@@ -171,6 +174,7 @@ def test_the_report_of_a_run_tells_what_was_asked_and_what_came_of_it(
         "held": [],
         "not_verified": {},
         "warnings": [],
+        "next": ["`quant-assets gaps --exchange US` tells since when the source has no bar, and why"],
     }
     (key,) = [info.key for info in harness.store.list("fetch_reports/") if "abcdef01" in info.key]
     assert key == "fetch_reports/exchange=US/2013-03-01T23-01-00.000000Z-abcdef01.json"
@@ -223,7 +227,7 @@ def test_below_the_least_coverage_a_cell_has_failed_and_its_rows_are_as_good_as_
     assert_frame_equal(bars(rows), truth(["IBM", "MSFT"], [DAY]), check_exact=True)
     # Once it is there, the cell is like any other.
     market.clear_faults()
-    assert harness.fill(min_coverage=0.95, now=NOW + timedelta(days=1)).result == "COMPLETE"
+    assert harness.fill(min_coverage=0.95, now=NOW + timedelta(days=1)).result == "SUCCESS"
 
 
 @pytest.mark.parametrize(("least", "state"), [(0.6, CellState.PARTIAL), (0.67, CellState.FAILED)])

@@ -55,14 +55,17 @@ COMPLETE, PARTIAL, CLOSED, FAILED = CellState.COMPLETE, CellState.PARTIAL, CellS
 @pytest.mark.parametrize(
     ("states", "more", "result"),
     [
-        ([], {}, "COMPLETE"), ([COMPLETE], {}, "COMPLETE"), ([COMPLETE, CLOSED], {}, "COMPLETE"),
-        ([CLOSED], {}, "COMPLETE"), ([PARTIAL], {}, "PARTIAL"), ([PARTIAL, COMPLETE], {}, "PARTIAL"),
+        ([], {}, "SUCCESS"), ([COMPLETE], {}, "SUCCESS"), ([COMPLETE, CLOSED], {}, "SUCCESS"),
+        ([CLOSED], {}, "SUCCESS"), ([PARTIAL], {}, "PARTIAL"), ([PARTIAL, COMPLETE], {}, "PARTIAL"),
         ([PARTIAL, FAILED], {}, "PARTIAL"), ([FAILED], {}, "FAILED"), ([FAILED, CLOSED], {}, "FAILED"),
         ([FAILED, COMPLETE], {}, "PARTIAL"),
         # Whoever could not be asked again leaves what stands; what came and is held may be usable yet.
         ([COMPLETE], {"not_verified": {"A": "no"}}, "PARTIAL"), ([FAILED], {"not_verified": {"A": "no"}}, "FAILED"),
         ([], {"not_verified": {"A": "no"}}, "FAILED"), ([FAILED], {"claimed": 1}, "PARTIAL"),
         ([COMPLETE], {"waiting": claim()}, "PARTIAL"), ([FAILED], {"waiting": claim()}, "FAILED"),
+        # Broken off: what it wrote before is usable.
+        ([COMPLETE], {"error": "away"}, "FAILED"),
+        ([COMPLETE], {"error": "away", "changed": {MONDAY: Entry(str(MONDAY), COMPLETE)}}, "PARTIAL"),
     ],
 )  # fmt: skip
 def test_the_result_of_a_run(states: Collection[CellState], more: dict[str, Any], result: str) -> None:
@@ -82,7 +85,7 @@ def test_a_report_as_json_says_everything_once() -> None:
     assert report.facts() == {
         "exchange": "US", "mode": "force", "result": "PARTIAL", "requested": 7, "succeeded": 4, "skipped": 2,
         "failed": {"failed": 2, "not_found": 1}, "requests": 9,
-        "cells": {"complete": 1, "partial": 2, "closed": 0, "failed": 0}, "cells_written": 2,
+        "cells": {"complete": 1, "partial": 2, "closed": 0, "failed": 0}, "missing": {}, "cells_written": 2,
         "changed": ["2013-02-12", "2013-02-13"], "restatements": {"split": 2, "correction": 1},
         "quarantined": 1,
         "held": [
@@ -93,6 +96,11 @@ def test_a_report_as_json_says_everything_once() -> None:
             }
         ],
         "not_verified": {"A": "no answer"}, "warnings": ["beware"], "seconds": {"plan": 1.235},
+        "next": [
+            "ask again for 1 symbol(s): their rows stand as they were",
+            "`quant-assets quarantine list --exchange US` shows what is held; every run asks about it again",
+            "`quant-assets restatements --exchange US` lists every value that changed",
+        ],
     }  # fmt: skip
     assert (report.states, report.also_changed) == ({"complete": 1, "partial": 2}, {})
     nothing = FillReport("US")

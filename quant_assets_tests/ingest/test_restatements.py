@@ -421,7 +421,7 @@ def test_one_answer_in_another_unit_is_not_taken_for_a_change_and_nothing_of_it_
     market.add_faults({"kind": "wrong_unit", "symbol": "MSFT", "times": 1})
     report = harness.live(market, DAY)
     # The whole history, asked for because of it, says what stands.
-    assert (report.requests, report.result) == (4, "COMPLETE")
+    assert (report.requests, report.result) == (4, "SUCCESS")
     assert report.restatements.is_empty()
     assert harness.restatements().is_empty()
     as_traded(harness, "MSFT")
@@ -550,7 +550,7 @@ def test_verifying_an_unchanged_history_finds_nothing(
     harness: Harness, market: ReplayHandle, six_weeks: list[date]
 ) -> None:
     report = harness.live(market, DAY, six_weeks, mode=Mode.VERIFY)
-    assert (report.requests, report.restatements.height, report.result) == (3, 0, "COMPLETE")
+    assert (report.requests, report.restatements.height, report.result) == (3, 0, "SUCCESS")
 
 
 def test_verifying_a_part_of_a_history_that_is_wrong_before_it_says_what_is_wrong_with_all_of_it(
@@ -651,7 +651,7 @@ def test_two_runs_that_find_the_same_corrections_at_once_record_them_once_and_lo
 
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(run, range(2)))
-    assert {report.result for report in reports} == {"COMPLETE"}
+    assert {report.result for report in reports} == {"SUCCESS"}
     assert sorted(event[:3] for event in told(harness.restatements())) == [
         ("AAPL", days[0], "close"), ("AAPL", days[1], "close"), ("IBM", days[0], "close"),
     ]  # fmt: skip

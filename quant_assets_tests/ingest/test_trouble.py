@@ -18,6 +18,7 @@ from quant_assets.ingest.plan import Mode
 from quant_assets.market.coverage import CellState
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.source import SourceUnavailable
+from quant_assets.tables.fetch_reports import read_reports
 from quant_assets.tables.layout import DAILY, object_key, requested_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import read_facts
@@ -46,6 +47,12 @@ def test_nothing_but_what_was_asked_for_is_written_when_the_source_cannot_be_rea
         requested_key("US")
     }
     assert read_requested(harness.store, "US").ranges == ((WEEK[0], WEEK[-1]),)
+    # But the report, which says what broke the run off.
+    (told,) = [one for one in read_reports(harness.store, "US", 9) if one["result"] == "FAILED"]
+    assert (told["result"], told["cells_written"]) == ("FAILED", 0)
+    assert "http://127.0.0.1:9 does not answer" in told["error"]
+    assert told["next"][0].startswith("run the same command again")
+    assert "**Broken off**: " in told["markdown"]
 
 
 def test_a_session_after_those_on_record_is_recorded_by_its_cell_or_where_it_gets_none(

@@ -343,7 +343,7 @@ def test_what_is_not_ours_breaks_nothing_and_is_named(
     assert exchange_gaps(harness.store, US, evening(LAST)).equals(gaps)
     assert command("show-manifest")[0] == command("gaps")[0] == command("restatements")[0] == 0
     report = harness.live(market, date(2013, 1, 10))
-    assert report.result == "COMPLETE"
+    assert report.result == "SUCCESS"
     assert [one["mode"] for one in read_reports(harness.store, "US", 9)] == ["incremental"] * 2
     assert command("rebuild-manifest")[0] == 0
     assert {key for key in STRAYS if harness.store.head(key)} == set(STRAYS)

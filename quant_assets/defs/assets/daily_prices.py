@@ -9,7 +9,15 @@ import polars as pl
 from quant_assets.defs.asset_checks import check_specs
 from quant_assets.defs.cell_recording import CellRecorder, judge_again
 from quant_assets.defs.dagster_internals import output_without_materialization, partitions_of_run
-from quant_assets.defs.fill_run import listeners, log_report, one_fill_at_a_time, run_tags, symbols_of
+from quant_assets.defs.fill_run import (
+    RESULT_TAG,
+    listeners,
+    log_report,
+    one_fill_at_a_time,
+    report_metadata,
+    run_tags,
+    symbols_of,
+)
 from quant_assets.defs.handover import handed_over
 from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
@@ -118,12 +126,15 @@ def make_daily_prices(
             except ObjectStoreError as unreadable:
                 # What broke the run comes first: judging reads the same store.
                 error = error or unreadable
+            told = report_metadata(reports)
             if error is not None:
-                raise dg.Failure(str(error), allow_retries=False) from error
+                result = "PARTIAL" if any(report.written for report in reports) else "FAILED"
+                context.instance.add_run_tags(run_id, {**run_tags(reports), RESULT_TAG: result})
+                raise dg.Failure(str(error), told, allow_retries=False) from error
             context.instance.add_run_tags(run_id, run_tags(reports))
             if reasons := what_failed(reports):
-                raise dg.Failure(reasons, allow_retries=False)
-        yield output_without_materialization(DAILY)
+                raise dg.Failure(reasons, told, allow_retries=False)
+        yield output_without_materialization(DAILY, told)
 
     return daily_prices
 
