@@ -36,6 +36,7 @@ QuantAssetsError
 ├── SnapshotImpossible                 ingest.valuations: no snapshot of that session can be taken, or nothing came
 ├── MembershipUnknown (ValueError)     tables.membership: nothing tells who was in a universe on a day
 ├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
+├── NotServed (ValueError)             yfinance.charts: yfinance has it, and a store of daily prices does not
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed
 ├── KeyProblem (ValueError)            operations.keys: keys of the API that cannot be read, made or revoked

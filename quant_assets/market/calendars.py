@@ -405,6 +405,19 @@ def calendar_names() -> list[str]:
     return sorted(markets.get_calendar_names())
 
 
+@cache
+def usual_open(calendar: str) -> time:
+    """The usual local time at which sessions open today, by a calendar's name. Raises `UnknownCalendar`."""
+    markets: Any = import_module("pandas_market_calendars")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*are discontinued", category=UserWarning)
+            opened: time = markets.get_calendar(calendar).open_time
+    except RuntimeError as error:
+        raise UnknownCalendar(_unknown(calendar, calendar_names())) from error
+    return opened.replace(tzinfo=None)
+
+
 def _unknown(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.upper(), list(names), n=3, cutoff=0.4)
     hint = f"; near names are {', '.join(close)}" if close else ""

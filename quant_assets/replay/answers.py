@@ -20,6 +20,7 @@ from quant_assets.replay.faults import Fault
 from quant_assets.replay.history import SymbolTruth
 from quant_assets.replay.kinds import STATES, FaultKind
 from quant_assets.replay.pages import CONSENT_PAGE
+from quant_assets.replay.periods import INTERVALS, by_period
 from quant_assets.replay.protocol import (
     NOT_FOUND,
     Chart,
@@ -72,7 +73,7 @@ class ChartAnswers:
     def _good(
         self, symbol: str, query: ChartQuery, states: list[Fault], bend: Fault | None = None
     ) -> Response:
-        if query.interval != "1d":
+        if query.interval not in INTERVALS:
             message = f"Invalid input - interval={query.interval} is not supported"
             return _json(error_body("chart", "Unprocessable Entity", message), 422)
         info = self._world.listing(symbol)
@@ -91,6 +92,7 @@ class ChartAnswers:
             answer = self._with_live_bar(truth, answer)
         for fault in in_order(states if bend is None else [*states, bend]):
             answer = chart_under(fault, answer, Asked(info, query, series))
+        answer = by_period(info.venue, answer, query, series)
         # A session that has no bar yet may already have its ex-date: then there is something to tell.
         if query.period1 is not None and not (
             len(answer.timestamps) or answer.dividends or answer.gains or answer.splits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,7 @@ from quant_assets.replay.world import World
 
 VALID_RANGES = ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"]
 _MONTHS = {"1mo": 1, "3mo": 3, "6mo": 6, "1y": 12, "2y": 24, "5y": 60, "10y": 120}
+_OTHER_RANGE = re.compile(r"([1-9]\d*)(d|wk|mo|y)")
 _FIELDS = ("open", "high", "low", "close")
 
 
@@ -127,6 +129,11 @@ def _bounds(world: World, where: Venue, series: YahooSeries, query: ChartQuery) 
         return _midnight(where, date(today.year, 1, 1)), now
     if word in _MONTHS:
         return _midnight(where, _months_before(today, _MONTHS[word])), now
+    if other := _OTHER_RANGE.fullmatch(word):
+        number, unit = int(other[1]), other[2]
+        if unit in ("d", "wk"):
+            return _midnight(where, today - timedelta(days=number * (7 if unit == "wk" else 1))), now
+        return _midnight(where, _months_before(today, number * (12 if unit == "y" else 1))), now
     return -(2**62), now
 
 

@@ -120,7 +120,7 @@ def test_known_symbol_without_bars_in_the_range_is_400(replay: ReplayHandle) -> 
 
 
 def test_other_intervals_are_refused(replay: ReplayHandle) -> None:
-    assert get_chart(replay.url, "FB", interval="1wk").status_code == 422
+    assert get_chart(replay.url, "FB", interval="1h").status_code == 422
 
 
 def test_range_words(replay: ReplayHandle) -> None:
