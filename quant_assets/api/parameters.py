@@ -70,7 +70,7 @@ class Ranged(Shaping):
         return self
 
 
-class OfSymbols(Ranged):
+class Choosing(Shaping):
     """Which symbols: some, those of a universe, those of an exchange, or all."""
 
     symbols: str | None = Field(None, description=_SYMBOLS, examples=["AAPL,IBM"])
@@ -80,6 +80,10 @@ class OfSymbols(Ranged):
     def names(self) -> list[str] | None:
         """The symbols as they are written; None: all."""
         return None if self.symbols is None else parts_of(self.symbols)
+
+
+class OfSymbols(Choosing, Ranged):
+    """Which symbols, and which days."""
 
 
 class OfPrices(OfSymbols):

@@ -9,7 +9,7 @@ from datetime import date
 
 import polars as pl
 
-from quant_assets.api.parameters import OfSymbols, Shaping
+from quant_assets.api.parameters import Choosing, Shaping
 from quant_assets.api.problems import Problem
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.catalog_reads import ReadCatalog, read_catalog
@@ -46,7 +46,7 @@ def near(name: str, among: Iterable[str]) -> list[str]:
     return [by_upper[one] for one in difflib.get_close_matches(name.upper()[:40], by_upper, 3, 0.6)]
 
 
-def chosen(store: ObjectStore, asked: OfSymbols, *, company_ids: bool = False) -> Selection:
+def chosen(store: ObjectStore, asked: Choosing, *, company_ids: bool = False) -> Selection:
     """The symbols that are asked for, in order.
 
     Raises Problem 404 for a symbol, universe or exchange that the catalog does not have, naming near ones; with

@@ -1,13 +1,12 @@
-"""A small store of made-up bars, and the API on it."""
+"""A small store with something in every table, and the API on it."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
-import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,36 +14,41 @@ from quant_assets.api.app import create_app
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import Settings
-from quant_assets.tables.layout import DAILY, object_key
-from quant_assets.tables.manifest import Entry, Manifest
-from quant_assets.tables.parquet import encode
-from quant_assets_tests.filled import FIRST, KNOWN, bars, cell, fill_store
+from quant_assets_tests.api.desk import FIRST, KNOWN, NOW, fill_desk, restate
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a filled store. Not to be written to."""
+    folder = tmp_path_factory.mktemp("desk") / "store"
+    fill_desk(LocalObjectStore(folder))
+    return folder
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
-    """Cells and weeks of January 2012 of ASX and US; the catalog has A, of US."""
-    made = LocalObjectStore(tmp_path / "store")
-    fill_store(made, 40)
-    return made
+def store(desk: Path, tmp_path: Path) -> ObjectStore:
+    """A store of the test's own."""
+    shutil.copytree(desk, tmp_path / "store")
+    return LocalObjectStore(tmp_path / "store")
 
 
 @pytest.fixture
-def client(store: ObjectStore) -> TestClient:
-    return TestClient(create_app(Settings(store=store.location)), raise_server_exceptions=False)
+def settings(store: ObjectStore, tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, store=store.location, now=NOW, start=FIRST)
+
+
+@pytest.fixture
+def client(settings: Settings) -> TestClient:
+    return TestClient(create_app(settings), raise_server_exceptions=False)
 
 
 @pytest.fixture
 def changed(store: ObjectStore) -> Callable[[], date]:
-    """Restates the close of A on a day to 77, in the cell and the manifest; answers the day."""
+    """Restates the close of IBM on a day to 77; answers the day."""
 
     def change() -> date:
-        day = FIRST + timedelta(days=1)
-        known = KNOWN + timedelta(days=1)
-        frame = bars(day, ["A", "B", "US.daily_prices"], known).with_columns(close=pl.lit(77.0))
-        entry = replace(cell(day, frame), recorded_at=known.isoformat())
-        info = store.put(object_key(DAILY, "US", day.isoformat()), encode(frame, entry.facts()))
-        Manifest(store, DAILY).record("US", [Entry.from_facts(entry.facts(), info)])
+        day = date(2012, 3, 6)
+        restate(store, day, 77.0, KNOWN + timedelta(days=1))
         return day
 
     return change

@@ -18,7 +18,7 @@ from quant_assets.api.negotiation import encoding_for, format_for, weights
 from quant_assets.api.problems import Problem
 from quant_assets.resources.object_store import ObjectStore
 
-ALL = "/v1/prices?symbols=A"
+ALL = "/v1/prices?symbols=IBM"
 
 
 def test_preferences_are_read_with_their_weights() -> None:
@@ -92,7 +92,7 @@ def _read(form: str, body: bytes) -> pl.DataFrame:
 def test_every_format_holds_what_the_reader_reads(
     client: TestClient, store: ObjectStore, form: str, encoding: str
 ) -> None:
-    expected = prices("A", store=store).collect()
+    expected = prices("IBM", store=store).collect()
     answer = client.get(f"{ALL}&format={form}", headers={"accept-encoding": encoding})
     assert answer.headers["x-snapshot-id"]
     found = _read(form, answer.content)
@@ -120,19 +120,19 @@ def test_who_has_the_answer_gets_304_until_a_cell_changes(
     assert (again.status_code, again.content) == (304, b"")
     csv = client.get(f"{ALL}&format=csv", headers={"if-none-match": first.headers["etag"]})
     assert csv.status_code == 200
-    early = client.get(f"{ALL}&end=2011-12-31")
+    early = client.get(f"{ALL}&end=2011-12-30")
     day = changed()
     after = client.get(ALL, headers={"if-none-match": first.headers["etag"]})
     assert after.status_code == 200
     rows = {row["date"]: row["close"] for row in after.json()["data"]}
     assert rows[day.isoformat()] == 77.0
     # What the change is not in is still what it was.
-    same = client.get(f"{ALL}&end=2011-12-31", headers={"if-none-match": early.headers["etag"]})
+    same = client.get(f"{ALL}&end=2011-12-30", headers={"if-none-match": early.headers["etag"]})
     assert same.status_code == 304
 
 
 def test_pages_follow_each_other_and_end(client: TestClient, store: ObjectStore) -> None:
-    expected = prices("A", store=store).collect()["date"].to_list()
+    expected = prices("IBM", store=store).collect()["date"].to_list()
     found: list[str] = []
     url: str | None = f"{ALL}&limit=7&columns=date"
     while url is not None:
@@ -154,12 +154,19 @@ def test_pages_of_two_states_are_not_mixed(client: TestClient, changed: Any) -> 
 
 
 def test_a_snapshot_is_read_again_or_refused(client: TestClient, changed: Any) -> None:
-    url = f"{ALL}&snapshot={client.get(ALL).headers['x-snapshot-id']}"
-    assert client.get(url).status_code == 200
+    first, weeks = client.get(ALL), client.get("/v1/weekly?symbols=IBM")
+    url = f"{ALL}&snapshot={first.headers['x-snapshot-id']}"
+    of_weeks = f"/v1/weekly?symbols=IBM&snapshot={weeks.headers['x-snapshot-id']}"
+    assert client.get(of_weeks).json()["data"] == weeks.json()["data"]
     changed()
-    refused = client.get(url)
-    assert refused.status_code == 409
-    assert "snapshot" in refused.json()["detail"]
+    # The ledger knows what the rows were; of the weeks it does not.
+    assert client.get(ALL).json()["data"] != first.json()["data"]
+    assert client.get(url).json()["data"] == first.json()["data"]
+    for wrong in (of_weeks, url.replace("IBM", "AAPL"), f"{url}&end=2012-02-01"):
+        refused = client.get(wrong)
+        assert refused.status_code == 409
+        assert "snapshot" in refused.json()["detail"]
+    assert client.get(f"{ALL}&snapshot=yesterday").status_code == 422
 
 
 def test_head_has_the_headers_and_no_body(client: TestClient) -> None:
