@@ -12,10 +12,15 @@ from quant_assets._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from quant_assets.reader import (
+        SnapshotMismatch,
+        UnknownSymbol,
         companies,
+        gaps,
         listing_events,
         prices,
         profiles,
+        restatements,
+        sessions,
         snapshot_id,
         to_pandas,
         universe,
@@ -24,16 +29,25 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "SnapshotMismatch",
+    "UnknownSymbol",
     "companies",
+    "gaps",
     "listing_events",
     "prices",
     "profiles",
+    "restatements",
+    "sessions",
     "snapshot_id",
     "to_pandas",
     "universe",
     "valuations",
     "weekly",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

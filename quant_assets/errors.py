@@ -31,11 +31,12 @@ QuantAssetsError
 ├── ChartRefused                       resources.yahoo_session: an error status, carried through yfinance
 ├── UnusableAnswer                     resources.yahoo_events: a body that is no answer, with the reason
 ├── NoCrumb (OSError)                  resources.yahoo_session: what came for a crumb is none
+├── UnknownSymbol (ValueError)         tables.catalog_reads: no catalog lists it; names near ones
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
 ├── UndecidableCase (ValueError)       catalog.company_review: a decision about a case that is not open
 ├── SnapshotImpossible                 ingest.valuations: no snapshot of that session can be taken, or nothing came
 ├── MembershipUnknown (ValueError)     tables.membership: nothing tells who was in a universe on a day
-├── SnapshotMismatch (ValueError)      reader: what is stored is not what the snapshot names
+├── SnapshotMismatch (ValueError)      reader.snapshots: what is stored is not what the snapshot names
 ├── NotServed (ValueError)             yfinance.charts: yfinance has it, and a store of daily prices does not
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed

@@ -27,7 +27,6 @@ from quant_assets.reader import (
     listing_events,
     prices,
     profiles,
-    read_daily,
     snapshot_id,
     to_pandas,
     universe,
@@ -43,6 +42,7 @@ from quant_assets.resources.object_store import (
     ObjectStore,
 )
 from quant_assets.resources.open_store import open_store
+from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import CATALOG, DAILY, HISTORY, PROFILES, WEEKLY, object_key
 from quant_assets.tables.listing_events import Confidence, Event, ListingEvent, append_events
 from quant_assets.tables.manifest import Entry, Manifest
@@ -83,6 +83,12 @@ BHP = [bar("BHP.AX", MON, 40.0), bar("BHP.AX", TUE, None, dividend=1.0), bar("BH
 
 def frame(*rows: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=DAILY_SCHEMA).sort("symbol", "date")
+
+
+def told(*rows: dict[str, Any]) -> pl.DataFrame:
+    """What `prices` makes of the rows."""
+    of_asx = pl.col("symbol").str.ends_with(".AX")
+    return frame(*rows).with_columns(exchange=pl.when(of_asx).then(pl.lit("ASX")).otherwise(pl.lit("US")))
 
 
 def put(
@@ -139,10 +145,10 @@ def test_prices_are_as_traded_unless_asked_otherwise(store: LocalObjectStore, co
     if compacted:
         compact(store, "US", 2023)
         compact(store, "US", 2024)
-    assert_frame_equal(prices(["IBM", "BHP.AX"], store=store).collect(), frame(*IBM, *BHP), check_exact=True)
-    assert_frame_equal(prices("IBM", "2024-01-08", TUE, store=store).collect(), frame(*IBM[1:3]))
-    assert_frame_equal(prices("IBM", WED, store=store.location).collect(), frame(IBM[3]))
-    assert_frame_equal(prices("IBM", end=LAST_YEAR, store=Path(store.location)).collect(), frame(IBM[0]))
+    assert_frame_equal(prices(["IBM", "BHP.AX"], store=store).collect(), told(*IBM, *BHP), check_exact=True)
+    assert_frame_equal(prices("IBM", "2024-01-08", TUE, store=store).collect(), told(*IBM[1:3]))
+    assert_frame_equal(prices("IBM", WED, store=store.location).collect(), told(IBM[3]))
+    assert_frame_equal(prices("IBM", end=LAST_YEAR, store=Path(store.location)).collect(), told(IBM[0]))
 
 
 def test_split_adjusted_prices_are_on_the_basis_of_the_last_session(store: LocalObjectStore) -> None:
@@ -178,7 +184,7 @@ def test_a_symbol_without_a_bar_yet_has_no_rows(store: LocalObjectStore) -> None
     for wanted in ("NEW", []):
         empty = prices(wanted, store=store).collect()
         assert empty.is_empty()
-        assert empty.schema == DAILY_SCHEMA
+        assert empty.schema == pl.Schema({**DAILY_SCHEMA, "exchange": pl.String})
 
 
 def test_asking_twice_for_a_symbol_answers_once(store: LocalObjectStore) -> None:
@@ -187,20 +193,20 @@ def test_asking_twice_for_a_symbol_answers_once(store: LocalObjectStore) -> None
 
 def test_unknown_symbols_are_named(store: LocalObjectStore) -> None:
     for read in (prices, weekly):
-        with pytest.raises(ValueError, match=r"not in the catalog: APPL, NOPE \(universe\(\) lists"):
-            read(["IBM", "APPL", "NOPE"], store=store)
+        with pytest.raises(ValueError, match=r"not in the catalog: APPL, NOPE; universe\(\) lists"):
+            read(["IBM", "APPL", "NOPE"], store=store).collect()
 
 
 def test_unknown_ways_to_adjust_are_named(store: LocalObjectStore) -> None:
     with pytest.raises(ValueError, match="'dividends'"):
-        prices("IBM", adjust="dividends", store=store)  # type: ignore[arg-type]
+        prices("IBM", adjust="dividends", store=store).collect()  # type: ignore[arg-type]
 
 
 def test_the_store_is_the_one_of_the_settings_unless_named(
     store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANT_ASSETS_STORE", store.location)
-    assert prices("IBM").collect().equals(frame(*IBM))
+    assert prices("IBM").collect().equals(told(*IBM))
 
 
 # --- newer cells over history
@@ -242,7 +248,7 @@ def test_reads_are_the_latest_cells_whenever_the_year_was_compacted(
         elif latest:
             compact(store, "US", 2024)
     assert_frame_equal(read_daily(store, "US"), frame(*latest.values()))
-    assert_frame_equal(prices("IBM", store=store).collect(), frame(*latest.values()))
+    assert_frame_equal(prices("IBM", store=store).collect(), told(*latest.values()))
 
 
 # --- the other tables
@@ -251,13 +257,13 @@ def test_reads_are_the_latest_cells_whenever_the_year_was_compacted(
 def test_the_universe_and_the_profiles_are_read_whole(store: LocalObjectStore) -> None:
     assert universe(store=store).collect()["symbol"].to_list() == ["BHP.AX", "IBM", "MSFT", "NEW"]
     with pytest.raises(ObjectNotFound, match=r"no profiles of 'US' in .*: there are those of no exchange"):
-        profiles("US", store=store)
+        profiles("US", store=store).collect()
     store.put(object_key(PROFILES, "US"), encode(pl.DataFrame({"symbol": ["IBM"]}), {}))
     assert profiles("US", store=store).collect()["symbol"].to_list() == ["IBM"]
     with pytest.raises(
         ObjectNotFound, match=r"no profiles of 'LSE' in .*: there are those of US; a backfill"
     ):
-        profiles("LSE", store=store)
+        profiles("LSE", store=store).collect()
 
 
 def test_the_ledger_of_listings_is_read_by_exchange(store: LocalObjectStore) -> None:
@@ -269,7 +275,7 @@ def test_the_ledger_of_listings_is_read_by_exchange(store: LocalObjectStore) -> 
     ]
     assert listing_events("LSE", store=store).collect().is_empty()
     with pytest.raises(ValueError, match="unknown exchange: NYSE"):
-        listing_events("NYSE", store=store)
+        listing_events("NYSE", store=store).collect()
 
 
 def test_weeks_are_bounded_by_their_mondays(store: LocalObjectStore) -> None:
@@ -277,7 +283,7 @@ def test_weeks_are_bounded_by_their_mondays(store: LocalObjectStore) -> None:
         rows = [{"symbol": symbol, "week": monday} for symbol in ("MSFT", "IBM")]
         return pl.DataFrame(rows, schema=WEEKLY_SCHEMA)
 
-    assert weekly("IBM", store=store).collect().schema == WEEKLY_SCHEMA
+    assert weekly("IBM", store=store).collect().schema == pl.Schema({**WEEKLY_SCHEMA, "exchange": pl.String})
     mondays = [date(2023, 12, 25), date(2024, 1, 1), date(2024, 1, 8)]
     for monday in mondays:
         put(store, WEEKLY, "US", str(monday), week(monday))
@@ -379,7 +385,7 @@ def test_high_and_low_are_read_as_served_or_widened_to_open_and_close(store: Loc
 @pytest.mark.parametrize("envelope", ["wide", "", None])
 def test_an_unknown_envelope_is_refused_by_name(store: LocalObjectStore, envelope: Any) -> None:
     with pytest.raises(ValueError, match=f'envelope is "as_served" or "widened", not {envelope!r}'):
-        prices("IBM", envelope=envelope, store=store)
+        prices("IBM", envelope=envelope, store=store).collect()
 
 
 def test_a_dividend_in_doubt_is_not_applied_and_named(store: LocalObjectStore) -> None:
@@ -427,7 +433,7 @@ def test_before_anything_was_known_there_is_nothing_and_a_warning_names_the_firs
     # What was replaced since was known before.
     restate(store, IBM[2], close=101.0, high=101.0)
     with pytest.warns(UserWarning, match=said.format("IBM")):
-        prices("IBM", TUE, TUE, as_of=early, store=store)
+        prices("IBM", TUE, TUE, as_of=early, store=store).collect()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert prices("IBM", as_of=KNOWN, store=store).collect().height == len(IBM)
@@ -439,9 +445,9 @@ def test_before_anything_was_known_there_is_nothing_and_a_warning_names_the_firs
 def test_a_moment_without_its_zone_is_refused(store: LocalObjectStore) -> None:
     for naive in (datetime(2024, 1, 12, 9), "2024-01-12T09:00:00"):  # noqa: DTZ001
         with pytest.raises(ValueError, match=r"as_of=2024-01-12T09:00:00 has no time zone: add one, e.g. Z"):
-            prices("IBM", as_of=naive, store=store)
+            prices("IBM", as_of=naive, store=store).collect()
     with pytest.raises(ValueError, match=r"as_of='yesterday' is no moment: write 2013-03-01 or"):
-        prices("IBM", as_of="yesterday", store=store)
+        prices("IBM", as_of="yesterday", store=store).collect()
 
 
 @pytest.mark.parametrize("text", ["2013-02-30", "2012", "soon"])
@@ -449,7 +455,7 @@ def test_a_bound_that_is_no_date_is_named(store: LocalObjectStore, text: str) ->
     for read in (prices, weekly):
         for bounds in ((text,), (None, text)):
             with pytest.raises(ValueError, match=f"'{text}' is no date: write YYYY-MM-DD"):
-                read("IBM", *bounds, store=store)
+                read("IBM", *bounds, store=store).collect()
 
 
 # --- snapshots
@@ -490,7 +496,7 @@ def test_a_snapshot_read_with_other_arguments_is_refused(store: LocalObjectStore
     snapshot = snapshot_id("IBM", store=store)
     for symbols, how in (("MSFT", {}), (["IBM", "MSFT"], {}), ("IBM", {"start": TUE}), ("IBM", {"end": MON})):
         with pytest.raises(SnapshotMismatch, match=rf"{snapshot} read: other arguments, or rows"):
-            prices(symbols, snapshot=snapshot, store=store, **how)  # type: ignore[arg-type]
+            prices(symbols, snapshot=snapshot, store=store, **how).collect()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("tampered", ["value", "moment", "removed"])
@@ -498,14 +504,14 @@ def test_a_snapshot_of_a_store_that_was_changed_without_the_ledger_is_refused(
     store: LocalObjectStore, tampered: str
 ) -> None:
     snapshot = snapshot_id("IBM", store=store)
-    assert prices("IBM", snapshot=snapshot, store=store).collect().equals(frame(*IBM))
+    assert prices("IBM", snapshot=snapshot, store=store).collect().equals(told(*IBM))
     if tampered == "removed":
         put_cells(store, "US", MSFT[1])
     else:
         change = {"close": 100.01} if tampered == "value" else {"fetched_at": KNOWN - timedelta(days=1)}
         put_cells(store, "US", {**IBM[2], **change}, MSFT[1])
     with pytest.raises(SnapshotMismatch, match="removed or changed without the ledger"):
-        prices("IBM", snapshot=snapshot, store=store)
+        prices("IBM", snapshot=snapshot, store=store).collect()
 
 
 @pytest.mark.parametrize(
@@ -513,20 +519,20 @@ def test_a_snapshot_of_a_store_that_was_changed_without_the_ledger_is_refused(
 )
 def test_what_is_no_snapshot_id_is_named(store: LocalObjectStore, text: str) -> None:
     with pytest.raises(ValueError, match=rf"'{text}' is no snapshot id"):
-        prices("IBM", snapshot=text, store=store)
+        prices("IBM", snapshot=text, store=store).collect()
 
 
 def test_a_snapshot_has_its_moment_and_takes_no_other(store: LocalObjectStore) -> None:
     snapshot = snapshot_id("IBM", store=store)
     with pytest.raises(ValueError, match="leave as_of out"):
-        prices("IBM", as_of=KNOWN, snapshot=snapshot, store=store)
+        prices("IBM", as_of=KNOWN, snapshot=snapshot, store=store).collect()
 
 
 # --- symbols and frames
 
 
 def test_symbols_may_come_in_any_form(store: LocalObjectStore) -> None:
-    expected = frame(*IBM, *BHP)
+    expected = told(*IBM, *BHP)
     wanted = universe(store=store).filter(pl.col("symbol").is_in(["IBM", "BHP.AX"]))
     for symbols in (
         wanted,
@@ -545,7 +551,7 @@ def test_every_read_becomes_a_pandas_frame_with_one_call(store: LocalObjectStore
     lazy = prices(["IBM", "BHP.AX"], store=store)
     for form in (lazy, lazy.collect()):
         table = to_pandas(form)
-        assert list(table.columns) == list(DAILY_SCHEMA)
+        assert list(table.columns) == [*DAILY_SCHEMA, "exchange"]
         assert table["symbol"].tolist() == ["BHP.AX"] * 3 + ["IBM"] * 4
         assert table["close"].isna().tolist() == [False, True, *[False] * 5]
         assert str(table["fetched_at"].dt.tz) == "UTC"
@@ -603,7 +609,7 @@ def test_thirteen_years_of_total_return_are_the_recorded_adjusted_closes(
 def test_a_damaged_object_is_named_and_never_read(store: LocalObjectStore, key: str, named: str) -> None:
     store.put(key, b"PAR1 and then nothing")
     with pytest.raises(ObjectDamaged, match=named):
-        prices("IBM", store=store)
+        prices("IBM", store=store).collect()
     if "catalog" not in key:
         with pytest.raises(ObjectDamaged, match=named):
             read_daily(store, "US")
@@ -611,7 +617,7 @@ def test_a_damaged_object_is_named_and_never_read(store: LocalObjectStore, key: 
 
 def test_without_a_catalog_the_reader_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ObjectNotFound, match=r"no catalog in .*QUANT_ASSETS_STORE"):
-        prices("IBM", store=tmp_path)
+        prices("IBM", store=tmp_path).collect()
 
 
 class Restless(LocalObjectStore):
@@ -630,12 +636,12 @@ def test_a_history_replaced_while_it_is_read_is_read_again(store: LocalObjectSto
     compact(store, "US", 2024)
     restless = Restless(Path(store.location))
     restless.times = 3
-    assert prices("IBM", MON, store=restless).collect().equals(frame(*IBM[1:]))
+    assert prices("IBM", MON, store=restless).collect().equals(told(*IBM[1:]))
     assert restless.times == 0
     footers.clear()
     restless.times = 10_000
     with pytest.raises(ObjectChanged, match=r"year=2024\.parquet.*try again"):
-        prices("IBM", store=restless)
+        prices("IBM", store=restless).collect()
 
 
 def test_a_symbols_years_in_a_bucket_cost_few_requests(
@@ -648,10 +654,10 @@ def test_a_symbols_years_in_a_bucket_cost_few_requests(
         far.put(info.key, store.get(info.key).data)
     with fault_proxy(emulator) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
+        assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(told(*IBM))
         # The catalog, which years there are of cells, history and manifest, and of each year the two objects.
         assert proxy.asked == {"GET": 1 + 3 + 2 * 2}
-        assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(frame(*IBM))
+        assert prices("IBM", store=f"gs://{bucket}/p").collect().equals(told(*IBM))
         # Again the catalog, and what there is: no object has been replaced.
         assert proxy.asked == {"GET": (1 + 3 + 2 * 2) + (1 + 3)}
 
@@ -667,7 +673,7 @@ class Far(LocalObjectStore):
 def test_a_catalog_that_has_been_replaced_is_not_believed(store: LocalObjectStore) -> None:
     far = Far(Path(store.location))
     for _ in range(2):
-        assert prices("IBM", store=far).collect().equals(frame(*IBM))
+        assert prices("IBM", store=far).collect().equals(told(*IBM))
     moved = pl.when(pl.col("symbol") == "IBM").then(pl.lit("ASX")).otherwise("exchange").alias("exchange")
     there = bar("IBM", MON, 7.0, currency="AUD")
     put_cells(store, "ASX", there, *BHP[:1])
@@ -676,9 +682,10 @@ def test_a_catalog_that_has_been_replaced_is_not_believed(store: LocalObjectStor
         if exchange == "US":
             catalog = catalog.with_columns(pl.col("exchange").replace({"ASX": "US"}))
         far.put(object_key(CATALOG), encode(catalog, {}))
-        assert prices(["IBM"], store=far).collect().equals(frame(*expected))
+        there_now = frame(*expected).with_columns(exchange=pl.lit(exchange))
+        assert prices(["IBM"], store=far).collect().equals(there_now)
     with pytest.raises(ValueError, match="not in the catalog: NOPE"):
-        prices(["IBM", "NOPE"], store=far)
+        prices(["IBM", "NOPE"], store=far).collect()
 
 
 def test_the_readers_are_importable_from_the_package() -> None:

@@ -28,7 +28,7 @@ _WRONG_USAGE: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Daily stock prices as Dagster assets: as traded, with every hole named.",
@@ -203,7 +203,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="dagster")
     try:
         # Typer turns an interrupt into its own silent 130; the words are ours.
-        code: object = app(standalone_mode=False)
+        code: object = app(prog_name="quant-assets", standalone_mode=False)
     except _WRONG_USAGE as error:
         text: str = getattr(error, "format_message", error.__str__)()
         if text.startswith("Usage:"):

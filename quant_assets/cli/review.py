@@ -38,7 +38,8 @@ def gaps(
     with `--settled`."""
     import polars as pl
 
-    from quant_assets.maintenance.inventory import exchange_gaps, first_day
+    from quant_assets.catalog.gaps import exchange_gaps
+    from quant_assets.maintenance.inventory import first_day
 
     wanted = read_symbols(symbol, "--symbol")
     never: list[str] = []

@@ -161,7 +161,8 @@ def adjust(
     """As-traded rows adjusted on read, over the actions that the rows themselves hold.
 
     Args:
-        daily: at least symbol, date, open, high, low, close, volume, dividend, split_ratio (as traded), any order.
+        daily: as traded, at least symbol, date and split_ratio, for "total_return" also close and dividend; in any
+            order.
         how: "none" leaves the rows alone; "split" puts prices, volume and dividend on the share basis of each
             symbol's last row; "total_return" also multiplies prices by the dividend factor F.
         reinvest: "prev_close" for Yahoo's 1 - D / C_prev, "ex_close" for 1 / (1 + D / C_ex).
@@ -175,20 +176,17 @@ def adjust(
     Raises:
         ValueError: `how` or `reinvest` is none of the above.
     """
-    if how not in ("none", "split", "total_return"):
-        raise ValueError(f'adjust is "none", "split" or "total_return", not {how!r}')
-    if reinvest not in ("prev_close", "ex_close"):
-        raise ValueError(f'reinvest is "prev_close" or "ex_close", not {reinvest!r}')
+    refuse_unknown_ways(how, reinvest)
     rows = daily if ordered else daily.sort("symbol", "date")
     if how == "none":
         return rows
+    there = rows.collect_schema().names()
+    prices = [pl.col(name) for name in PRICES if name in there]
+    divided = [*prices, *(pl.col(name) for name in ("dividend",) if name in there)]
+    multiplied = [pl.col(name) for name in ("volume",) if name in there]
     adjusted = (
         rows.with_columns(_product_after("split_ratio").alias("_s"))
-        .with_columns(
-            *(pl.col(name) / pl.col("_s") for name in PRICES),
-            pl.col("volume") * pl.col("_s"),
-            pl.col("dividend") / pl.col("_s"),
-        )
+        .with_columns(*(one / pl.col("_s") for one in divided), *(one * pl.col("_s") for one in multiplied))
         .drop("_s")
     )
     if how == "split":
@@ -202,9 +200,17 @@ def adjust(
     return (
         adjusted.with_columns(step.over("symbol").alias("_step"))
         .with_columns(_product_after("_step").alias("_f"))
-        .with_columns(pl.col(name) * pl.col("_f") for name in PRICES)
+        .with_columns(one * pl.col("_f") for one in prices)
         .drop("_step", "_f")
     )
+
+
+def refuse_unknown_ways(how: str, reinvest: str) -> None:
+    """Raises ValueError for a way to adjust or to reinvest that `adjust` does not know."""
+    if how not in ("none", "split", "total_return"):
+        raise ValueError(f'adjust is "none", "split" or "total_return", not {how!r}')
+    if reinvest not in ("prev_close", "ex_close"):
+        raise ValueError(f'reinvest is "prev_close" or "ex_close", not {reinvest!r}')
 
 
 def _product_after(column: str) -> pl.Expr:

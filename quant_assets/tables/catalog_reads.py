@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
+from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.object_store import ObjectInfo, ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import CATALOG, object_key
 from quant_assets.tables.parquet import decode
+
+T = TypeVar("T")
+
+ByExchange = dict[str, list[str]]
+"""Symbols by the exchange that lists them."""
+
+_NAMED, _EXPLAINED, _NEAR, _LONGEST = 10, 3, 3, 40
+"""Unknown symbols that a message names, those it has near ones for, how many near ones, letters shown of each."""
+
+
+class UnknownSymbol(QuantAssetsError, ValueError):
+    """No catalog lists them.
+
+    `symbols` are those asked for, `near` names of the first ones symbols that are spelled nearly the same.
+    """
+
+    def __init__(
+        self, message: str, symbols: Sequence[str] = (), near: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.symbols = tuple(symbols)
+        self.near = {symbol: tuple(names) for symbol, names in (near or {}).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +48,21 @@ class ReadCatalog:
     exchange_of: dict[str, str]
     shared: frozenset[str] = frozenset()
     """The symbols that several companies had."""
+
+    def spelled(self, symbol: str) -> str | None:
+        """The symbol as the catalog spells it: itself, or in capitals; None where neither is listed."""
+        if symbol in self.exchange_of:
+            return symbol
+        capitals = symbol.upper()
+        return capitals if capitals in self.exchange_of else None
+
+    def of_universe(self, name: str) -> ByExchange:
+        """The symbols that are in a universe now, by exchange."""
+        within = self.rows.filter(pl.col("universes").list.contains(name))
+        found: ByExchange = {}
+        for symbol, exchange in within.select("symbol", "exchange").iter_rows():
+            found.setdefault(exchange, []).append(symbol)
+        return found
 
 
 _CATALOGS_KEPT = 8
@@ -51,38 +92,63 @@ def read_catalog(store: ObjectStore) -> ReadCatalog:
 
 
 def read_by_catalog(
-    store: ObjectStore,
-    symbols: Sequence[str],
-    read: Callable[[dict[str, list[str]]], list[pl.DataFrame]],
-) -> tuple[ReadCatalog, dict[str, list[str]], list[pl.DataFrame]]:
-    """The catalog, the symbols by exchange, and what is read of each.
+    store: ObjectStore, choose: Callable[[ReadCatalog], ByExchange], read: Callable[[ByExchange], T]
+) -> tuple[ReadCatalog, ByExchange, T]:
+    """The catalog, what `choose` takes of it, and what is read of that.
 
     From afar the catalog that is known is asked for again while it is believed; what was read by one that has been
     replaced is read again.
     """
     believed = _catalogs.get(store.location) if store.remote else None
-    if believed is not None and believed.exchange_of.keys() >= set(symbols):
-        with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
-            asked = pool.submit(read_catalog, store)
-            by_exchange = _by_exchange(believed, symbols)
-            frames = read(by_exchange)
-        if asked.result() is believed:
-            return believed, by_exchange, frames
+    if believed is not None:
+        # What the known one does not list, the present one may.
+        with contextlib.suppress(UnknownSymbol):
+            by_exchange = choose(believed)
+            with ThreadPoolExecutor(1, thread_name_prefix="catalog") as pool:
+                asked = pool.submit(read_catalog, store)
+                found = read(by_exchange)
+            if asked.result() is believed:
+                return believed, by_exchange, found
     catalog = read_catalog(store)
-    by_exchange = _by_exchange(catalog, symbols)
+    by_exchange = choose(catalog)
     return catalog, by_exchange, read(by_exchange)
 
 
-def exchanges_of(store: ObjectStore, symbols: Sequence[str]) -> dict[str, list[str]]:
-    return _by_exchange(read_catalog(store), symbols)
-
-
-def _by_exchange(catalog: ReadCatalog, symbols: Sequence[str]) -> dict[str, list[str]]:
-    exchange_of = catalog.exchange_of
-    unknown = [symbol for symbol in symbols if symbol not in exchange_of]
-    if unknown:
-        raise ValueError(f"not in the catalog: {', '.join(unknown)} (universe() lists the symbols there are)")
-    by_exchange: dict[str, list[str]] = {}
+def exchanges_of(catalog: ReadCatalog, symbols: Iterable[str]) -> ByExchange:
+    """The symbols by exchange, each once, as the catalog spells them. Raises UnknownSymbol."""
+    found: ByExchange = {}
+    unknown: list[str] = []
+    seen: set[str] = set()
     for symbol in symbols:
-        by_exchange.setdefault(exchange_of[symbol], []).append(symbol)
-    return by_exchange
+        name = catalog.spelled(symbol)
+        if name is None:
+            unknown.append(symbol)
+        elif name not in seen:
+            seen.add(name)
+            found.setdefault(catalog.exchange_of[name], []).append(name)
+    if unknown:
+        raise unknown_symbols(catalog, unknown)
+    return found
+
+
+def unknown_symbols(catalog: ReadCatalog, symbols: Sequence[str]) -> UnknownSymbol:
+    """The error that names them, the first ones beside near ones of the catalog."""
+    shown: list[str] = []
+    near = {symbol: _near(catalog, symbol) for symbol in symbols[:_EXPLAINED]}
+    for symbol in symbols[:_NAMED]:
+        like = near.get(symbol)
+        shown.append(
+            f"{symbol[:_LONGEST]} (did you mean {' or '.join(like)}?)" if like else symbol[:_LONGEST]
+        )
+    more = len(symbols) - len(shown)
+    text = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return UnknownSymbol(f"not in the catalog: {text}; universe() lists the symbols there are", symbols, near)
+
+
+def _near(catalog: ReadCatalog, symbol: str) -> list[str]:
+    """Symbols that are spelled nearly the same; of those that begin with another letter one cannot be meant."""
+    asked = symbol.upper()[:_LONGEST]
+    alike = [name for name in catalog.exchange_of if name[:1] == asked[:1]]
+    listings = [name for name in alike if name.startswith(f"{asked}.")]
+    close = difflib.get_close_matches(asked, alike, n=_NEAR)
+    return list(dict.fromkeys([*sorted(listings), *close]))[:_NEAR]

@@ -6,7 +6,6 @@ company traded on that day.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 
@@ -18,6 +17,7 @@ from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.catalog_reads import ReadCatalog
 from quant_assets.tables.companies import COMPANY_EVENTS_SCHEMA, Book, Spell, read_book
 from quant_assets.tables.daily import read_daily
+from quant_assets.tables.user_warnings import warn_user
 
 COMPANY_ROWS_SCHEMA = pl.Schema({**DAILY_SCHEMA, "company_id": pl.String()})
 """`company_id` is null where the ledger does not know the symbol yet."""
@@ -120,10 +120,9 @@ def changes_of(
                 spells = book.of_symbol[symbol]
                 known += [spell.known_at for spell in spells]
                 companies = len({spell.company_id for spell in spells})
-                warnings.warn(
+                warn_user(
                     f"{symbol} was the symbol of {companies} companies, the present one from {days[-1]} on; they "
-                    f'are adjusted apart (by="company" follows one, companies({symbol!r}) names them)',
-                    stacklevel=4,
+                    f'are adjusted apart (by="company" follows one, companies({symbol!r}) names them)'
                 )
     return found, max(known, default=None)
 
@@ -135,9 +134,9 @@ def prices_of_companies(
     until: date | None,
     as_of: datetime | None,
 ) -> tuple[pl.DataFrame, dict[str, list[date]], datetime | None]:
-    """The rows of companies (COMPANY_ROWS_SCHEMA) by symbols and ids of exchanges, no changes, and when the last of
-    what is known of them became known."""
-    frames = [pl.DataFrame(schema=COMPANY_ROWS_SCHEMA)]
+    """The rows of companies (COMPANY_ROWS_SCHEMA and `exchange`) by symbols and ids of exchanges, no changes, and
+    when the last of what is known of them became known."""
+    frames = [pl.DataFrame(schema={**COMPANY_ROWS_SCHEMA, "exchange": pl.String()})]
     known: list[datetime] = []
     for exchange, names in by_exchange.items():
         book = read_book(store, exchange, as_of)
@@ -145,7 +144,7 @@ def prices_of_companies(
         def read(symbols: Sequence[str], exchange: str = exchange) -> pl.DataFrame:
             return read_daily(store, exchange, first, until, symbols=symbols, as_of=as_of)
 
-        frames.append(company_rows(book, names, read))
+        frames.append(company_rows(book, names, read).with_columns(exchange=pl.lit(exchange)))
         ids = set(frames[-1]["company_id"])
         known += [s.known_at for spells in book.of_symbol.values() for s in spells if s.company_id in ids]
     rows = pl.concat(frames).sort(pl.coalesce("company_id", "symbol"), "date")

@@ -86,9 +86,12 @@ def read_daily(
     *,
     symbols: Sequence[str] | None = None,
     as_of: datetime | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """As-traded rows of one exchange (DAILY_SCHEMA, by symbol and date): all symbols, or some; those that stand, or
     those that stood at `as_of`.
+
+    `columns`: of DAILY_SCHEMA in its order, symbol and date among them (not with `as_of`); None: all.
 
     Raises ObjectDamaged, StoreUnavailable.
     """
@@ -99,7 +102,7 @@ def read_daily(
         rows = _of_years(store, exchange, wanted, span)
     if as_of is not None:
         rows = _as_of(Ledger(store, exchange), rows, as_of, span, wanted)
-    return rows
+    return rows if columns is None else rows.select(columns)
 
 
 def _of_years(

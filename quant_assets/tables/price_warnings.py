@@ -1,11 +1,7 @@
-"""What a read of prices warns of: what it does not know, and the caller might take for known.
-
-Each warning names the line of user code that asked for the prices: the depth of the calls is part of the code.
-"""
+"""What a read of prices warns of: what it does not know, and the caller might take for known."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
@@ -18,6 +14,7 @@ from quant_assets.tables.daily import read_daily
 from quant_assets.tables.layout import DAILY
 from quant_assets.tables.manifest import Manifest
 from quant_assets.tables.restatements import Ledger
+from quant_assets.tables.user_warnings import warn_user
 
 
 def warn_of_absent_sessions(
@@ -31,10 +28,9 @@ def warn_of_absent_sessions(
         sessions = set(known.calendar().sessions(absent[0], absent[-1]))
         absent = [day for day in absent if day in sessions]
     if absent:
-        warnings.warn(
+        warn_user(
             f"{len(absent)} session(s) of {code} have no cell, the first {absent[0]}: a split or dividend on one of "
-            f"them is not applied (quant-assets backfill --missing --exchange {code})",
-            stacklevel=4,
+            f"them is not applied (quant-assets backfill --missing --exchange {code})"
         )
 
 
@@ -43,10 +39,9 @@ def warn_of_held_dividends(used: pl.DataFrame) -> None:
     held = used.filter(pl.col("dividend").is_null()).select("symbol", "date")
     if held.height:
         symbol, day = held.row(0)
-        warnings.warn(
+        warn_user(
             f"{held.height} dividend(s) are in doubt and not applied, the first of {symbol} on {day} "
-            "(quant-assets quarantine list)",
-            stacklevel=3,
+            "(quant-assets quarantine list)"
         )
 
 
@@ -60,9 +55,8 @@ def warn_of_nothing_known(store: ObjectStore, code: str, symbols: Sequence[str],
     first = min((at for at in known if isinstance(at, datetime)), default=None)
     if first is not None and first > moment:
         names = ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
-        warnings.warn(
-            f"as_of={_text(moment)}: nothing was known yet of {names}; the first row became known at {_text(first)}",
-            stacklevel=4,
+        warn_user(
+            f"as_of={_text(moment)}: nothing was known yet of {names}; the first row became known at {_text(first)}"
         )
 
 

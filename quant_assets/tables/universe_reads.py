@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 from datetime import UTC, date
 
@@ -13,6 +12,7 @@ from quant_assets.tables.discovered import DISCOVERED_UNIVERSE
 from quant_assets.tables.layout import UNIVERSE_EVENTS, UNIVERSES, universe_of
 from quant_assets.tables.membership import MembershipUnknown, members_on, read_membership
 from quant_assets.tables.universes import read_constituents
+from quant_assets.tables.user_warnings import warn_user
 
 
 def read_members(
@@ -36,10 +36,9 @@ def read_members(
     members = members_on(ledger, universe, day)
     stored = read_constituents(store, universe)
     if stored is not None and day > (last := stored.refreshed_at.astimezone(UTC).date()):
-        warnings.warn(
+        warn_user(
             f"universe {universe!r} was last refreshed on {last}: who joined or left since is not known on {day} "
-            f"(quant-assets refresh-universe --universe {universe})",
-            stacklevel=3,
+            f"(quant-assets refresh-universe --universe {universe})"
         )
     return members
 

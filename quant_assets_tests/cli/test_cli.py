@@ -156,6 +156,26 @@ def test_the_version(shell: Shell) -> None:
     assert (run.returncode, run.stdout) == (0, f"quant-assets {__version__}\n")
 
 
+def test_help_is_short_and_the_package_is_the_command(shell: Shell) -> None:
+    for command in ((), ("quarantine",), ("quarantine", "list")):
+        short = shell(*command, "-h")
+        assert (short.returncode, short.stdout) == (0, shell(*command, "--help").stdout)
+    program = [sys.executable, "-m", "quant_assets", "--version"]
+    run = subprocess.run(program, env=shell.environment(), capture_output=True, text=True, check=True)
+    assert run.stdout == f"quant-assets {__version__}\n"
+
+
+def test_the_shell_completes_commands(shell: Shell) -> None:
+    """A real bash with the completion that the command prints, asked as at a keystroke."""
+    scripts = Path(sys.executable).parent
+    asked = (
+        f'PATH="{scripts}:$PATH"; eval "$(quant-assets --show-completion bash)"; '
+        'COMP_WORDS=(quant-assets res); COMP_CWORD=1; _quant_assets_completion quant-assets; echo "${COMPREPLY[@]}"'
+    )
+    run = subprocess.run(["bash", "-c", asked], env=shell.environment(), capture_output=True, text=True)
+    assert run.stdout.split() == ["restatements"], run.stderr
+
+
 def test_a_backfill_says_what_came_of_it_and_a_second_one_finds_nothing_to_do(
     shell: Shell, market: ReplayHandle
 ) -> None:

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from quant_assets.catalog.gaps import exchange_gaps
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.plan import FillRequest, Mode, make_plan
-from quant_assets.maintenance.inventory import exchange_gaps
 from quant_assets.market.coverage import CellState, Missing
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore

@@ -70,7 +70,7 @@ def test_a_company_is_adjusted_as_one_series(desk: Desk) -> None:
     rows = prices("META", adjust="split", by="company", store=desk.store).collect()
     expected = [close / (4.0 if day < SPLIT else 1.0) for day, close in closes.items()]
     assert rows["close"].to_list() == pytest.approx(expected, rel=1e-12)
-    assert rows.columns[-1] == "company_id"
+    assert rows.columns[-2:] == ["company_id", "exchange"]
     # By symbol the old one knows nothing of what came later.
     old = prices("FB", adjust="split", store=desk.store).collect()
     assert old["close"].to_list() == [closes[day] for day in old["date"]]
@@ -96,7 +96,7 @@ def test_what_was_known_of_companies_at_a_moment_counts(desk: Desk) -> None:
     again = prices("META", end=LAST, by="company", snapshot=snapshot, store=desk.store).collect()
     assert set(again["symbol"]) == {"FB"}
     with pytest.raises(SnapshotMismatch):
-        prices("META", end=LAST, snapshot=snapshot, store=desk.store)
+        prices("META", end=LAST, snapshot=snapshot, store=desk.store).collect()
 
 
 def test_companies_names_every_symbol_of_a_company_with_what_shows_it(desk: Desk) -> None:
@@ -109,8 +109,8 @@ def test_companies_names_every_symbol_of_a_company_with_what_shows_it(desk: Desk
     for asked in ("FB", ["META"], pl.DataFrame({"symbol": ["META"]}), OURS, None):
         assert companies(asked, store=desk.store).collect().select(shown).rows() == rows
     assert companies("IBM", store=desk.store).collect().is_empty()
-    with pytest.raises(ValueError, match=r"^not in the catalog: FBX, QA-1 \("):
-        companies(["FB", "FBX", "QA-1", "IBM"], store=desk.store)
+    with pytest.raises(ValueError, match=r"^not in the catalog: FBX \(did you mean FB\?\), QA-1; universe"):
+        companies(["FB", "FBX", "QA-1", "IBM"], store=desk.store).collect()
 
 
 def reused(desk: Desk) -> dict[date, float]:
@@ -154,6 +154,6 @@ def test_by_company_a_symbol_is_the_one_that_has_it_now_and_the_other_has_its_id
 
 def test_what_by_is_not_is_refused(desk: Desk) -> None:
     with pytest.raises(ValueError, match=r"^by is \"symbol\" or \"company\", not 'isin'$"):
-        prices("FB", by="isin", store=desk.store)  # pyright: ignore[reportArgumentType]
+        prices("FB", by="isin", store=desk.store).collect()  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="not in the catalog: NOBODY"):
-        prices("NOBODY", by="company", store=desk.store)
+        prices("NOBODY", by="company", store=desk.store).collect()

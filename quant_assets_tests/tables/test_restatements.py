@@ -199,7 +199,7 @@ def test_a_damaged_ledger_fails_those_who_need_it_by_name_and_no_others(
     named = rf"{table}/exchange=US/year=2013\.parquet"
     assert read_daily(harness.store, "US").equals(restated)
     apple = restated.filter(pl.col("symbol") == "AAPL")
-    assert prices("AAPL", store=harness.store).collect().equals(apple)
+    assert prices("AAPL", store=harness.store).collect().drop("exchange").equals(apple)
     ledger = Ledger(harness.store, "US")
     if table == "restatements":
         with pytest.raises(ObjectDamaged, match=named):
@@ -209,7 +209,7 @@ def test_a_damaged_ledger_fails_those_who_need_it_by_name_and_no_others(
         assert ledger.restatements().height == 1
         for read in ({"as_of": evening(WEEK[-2])}, {"as_of": "2013-02-15"}, {"snapshot": snapshot}):
             with pytest.raises(ObjectDamaged, match=named):
-                prices("AAPL", store=harness.store, **read)  # type: ignore[arg-type]
+                prices("AAPL", store=harness.store, **read).collect()  # type: ignore[arg-type]
     # A run that has something to record says so before it changes a cell.
     market.add_faults(
         {"kind": "corrected_bar", "symbol": "IBM", "date": str(DAY), "field": "volume", "value": 7}

@@ -73,20 +73,20 @@ def test_what_nothing_tells_is_refused(store: LocalObjectStore) -> None:
     with pytest.raises(
         MembershipUnknown, match=r"on 2024-03-14: the earliest date that can be vouched for is 2024-03-15"
     ):
-        universe("idx", "2024-03-14", store=store)
+        universe("idx", "2024-03-14", store=store).collect()
     # The catalog names it, and nobody has refreshed it.
     with pytest.raises(MembershipUnknown, match="'mine' on 2024-03-15: it has never been refreshed"):
-        universe("mine", DAY, store=store)
+        universe("mine", DAY, store=store).collect()
     with pytest.raises(MembershipUnknown, match=r"^universe 'discovered' is a list of decisions"):
-        universe("discovered", DAY, store=store)
+        universe("discovered", DAY, store=store).collect()
     with pytest.raises(ValueError, match=r"on=2024-03-21 is in the future: today is 2024-03-20 \(UTC\)"):
-        universe("idx", "2024-03-21", store=store)
+        universe("idx", "2024-03-21", store=store).collect()
     with pytest.warns(UserWarning, match="last refreshed"):
         assert universe("idx", "2024-03-20", store=store).collect().height == 2
     with pytest.raises(ValueError, match=r"universe\(on='2024-03-15'\) needs a name"):
-        universe(on=DAY, store=store)
+        universe(on=DAY, store=store).collect()
     with pytest.raises(ValueError, match="'soon' is no date"):
-        universe("idx", "soon", store=store)
+        universe("idx", "soon", store=store).collect()
 
 
 @pytest.mark.parametrize("day", [None, DAY])
@@ -95,7 +95,7 @@ def test_an_unknown_universe_is_refused_with_those_there_are(
 ) -> None:
     record_seen(store, "more", ["A"], "x", NOW)
     with pytest.raises(ValueError, match=r"no universe 'idy' in .*: there are discovered, idx, mine, more$"):
-        universe("idy", day, store=store)
+        universe("idy", day, store=store).collect()
 
 
 def test_without_a_day_the_catalog_answers(store: LocalObjectStore) -> None:
@@ -108,9 +108,9 @@ def test_the_past_is_known_without_a_catalog(store: LocalObjectStore) -> None:
     store.delete(object_key(CATALOG))
     assert universe("idx", DAY, store=store).collect()["symbol"].to_list() == ["GE", "IBM"]
     with pytest.raises(ValueError, match=r"there are idx$"):
-        universe("mine", DAY, store=store)
+        universe("mine", DAY, store=store).collect()
     with pytest.raises(ObjectNotFound, match="no catalog in"):
-        universe("idx", store=store)
+        universe("idx", store=store).collect()
 
 
 def test_an_empty_store_knows_none(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Warnings to whoever reads the tables: each names the line of user code that asked."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+_OURS = (f"{Path(__file__).parents[1]}/", f"{Path(pl.__file__).parent}/")
+
+Line = tuple[str, int]
+"""A file and the number of a line in it."""
+
+_asked: ContextVar[Line | None] = ContextVar("_asked", default=None)
+_told: dict[str, dict[Any, Any]] = {}
+"""By file what has been told of its lines, as `warnings` keeps it in each module."""
+
+
+def line_of_user() -> Line:
+    """The first line up the stack that is neither of this package nor of polars."""
+    frame = inspect.currentframe()
+    assert frame is not None
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+@contextmanager
+def asked_at(line: Line) -> Generator[None]:
+    """Has warnings name a line: a query is run by threads of polars, whose stack has none of the user's."""
+    before = _asked.set(line)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
+def warn_user(message: str) -> None:
+    """A UserWarning at the line that asked."""
+    file, number = _asked.get() or line_of_user()
+    warnings.warn_explicit(message, UserWarning, file, number, registry=_told.setdefault(file, {}))
