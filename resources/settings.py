@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     """How long the HTTP API lets one read take, its waiting included, before it answers that it took too long."""
     api_streams: int = Field(default=16, ge=1)
     """How many large answers the HTTP API sends at a time, each with a batch of rows in memory."""
+    dagster_url: str = "http://127.0.0.1:3000"
+    """Where people reach Dagster's page, for links from ours. Empty: no links."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
@@ -199,10 +201,10 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("source_url")
+    @field_validator("source_url", "dagster_url")
     @classmethod
     def _plain_address(cls, value: str) -> str:
-        # It is shown in errors and kept in Dagster's run records: no place for a secret.
+        # They are shown in errors, Dagster's run records and the page: no place for a secret.
         if not value:
             return value
         try:

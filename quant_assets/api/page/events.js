@@ -1,0 +1,169 @@
+// What happened to a symbol: splits, dividends, holes, held answers, restatements. Each with the days it is of, a line
+// for the list and sentences for whoever points at it.
+
+import { day, exact, moment, plural, price } from "./dom.js";
+
+/** The kinds, in the order of their lanes; `sign` stands in the list, `shape` on the chart. */
+export const KINDS = [
+  { kind: "split", name: "Splits", sign: "▲", shape: "arrowUp" },
+  { kind: "dividend", name: "Dividends", sign: "●", shape: "circle" },
+  { kind: "hole", name: "Holes", sign: "■", shape: "square" },
+  { kind: "held", name: "Held", sign: "◆", shape: "square" },
+  { kind: "restatement", name: "Restated", sign: "▼", shape: "arrowDown" },
+];
+
+/** The actions that as-traded rows carry. */
+export function actions(rows) {
+  const found = [];
+  for (const row of rows) {
+    const date = day(row.date);
+    if (row.split_ratio !== null && row.split_ratio !== undefined && row.split_ratio !== 1) {
+      found.push({
+        kind: "split",
+        date,
+        last: date,
+        line: `Split ${ratio(row.split_ratio)}`,
+        more: [
+          `From this session on a share is ${exact(row.split_ratio)} of the old ones.`,
+          "As traded, the price steps here; split-adjusted, it does not.",
+        ],
+      });
+    }
+    if (row.dividend) {
+      found.push({
+        kind: "dividend",
+        date,
+        last: date,
+        line: `Dividend ${exact(row.dividend)} ${row.currency ?? ""}`.trim(),
+        more: ["Ex-date: who holds the share from this session on does not get it.", "Per share, as declared."],
+      });
+    } else if (row.dividend === null && row.close !== null) {
+      found.push({
+        kind: "held",
+        date,
+        last: date,
+        line: "A dividend in doubt",
+        more: ["Whether, or how much, was paid is not settled: the bar is stored, the dividend is not."],
+      });
+    }
+  }
+  return found;
+}
+
+/** `2:1`, or `1:10` where shares were merged. */
+function ratio(value) {
+  if (value >= 1) return Number.isInteger(value) ? `${value}:1` : fraction(value);
+  const inverse = 1 / value;
+  return Math.abs(inverse - Math.round(inverse)) < 1e-6 ? `1:${Math.round(inverse)}` : fraction(value);
+}
+
+/** The ratio with the smallest numbers that make it. */
+function fraction(value) {
+  for (let below = 2; below <= 1000; below += 1) {
+    const above = value * below;
+    if (Math.abs(above - Math.round(above)) < 1e-6 * below) return `${Math.round(above)}:${below}`;
+  }
+  return `${exact(value)}:1`;
+}
+
+const GAP_KINDS = {
+  market: "No symbol of the exchange has a bar, or the session was never asked for.",
+  late_start: "From the day the symbol is listed to its first bar.",
+  early_end: "From the symbol's last bar on: a suspension that goes on, a delisting that nobody has stated, or a hole.",
+  suspended: "Bars on both sides, stated again and again, while others traded: a suspension.",
+  hole: "Bars are missing and may still come.",
+};
+
+export const gapSays = (gap) => GAP_KINDS[gap.kind] ?? String(gap.kind ?? "").replaceAll("_", " ");
+
+/** Sessions without a bar. */
+export function holes(gaps) {
+  return gaps.map((gap) => {
+    const first = day(gap.first);
+    const last = day(gap.last) || first;
+    const asked = gap.asked_on
+      ? `Last asked on ${day(gap.asked_on)}${gap.answers ? `, ${plural(gap.answers, "answer")} so far` : ""}.`
+      : "Not asked for yet.";
+    return {
+      kind: "hole",
+      date: first,
+      last,
+      line: `${gap.settled ? "Suspended" : "No bar"}: ${gap.sessions ? plural(gap.sessions, "session") : "sessions"}${
+        last === first ? "" : ` to ${last}`
+      }`,
+      more: [gapSays(gap), gap.reason ? `The source: ${gap.reason}.` : "", asked].filter(Boolean),
+    };
+  });
+}
+
+/** Answers that contradict the evidence and are not stored, and what became of earlier ones. */
+export function held(claims) {
+  return claims.map((claim) => {
+    const date = day(claim.date ?? claim.first);
+    const pending = (claim.decision ?? "pending") === "pending";
+    const says = claim.close === null || claim.close === undefined ? "" : `It says: close ${price(claim.close)}${
+      claim.split_ratio && claim.split_ratio !== 1 ? `, split ${ratio(claim.split_ratio)}` : ""
+    }${claim.dividend ? `, dividend ${exact(claim.dividend)}` : ""}.`;
+    return {
+      kind: "held",
+      date,
+      last: day(claim.last) || date,
+      line: pending ? "An answer is held" : `A held answer was ${String(claim.decision).replaceAll("_", " ")}`,
+      more: [
+        sentence(claim.rule),
+        says,
+        pending ? "Nothing of it is stored; it is asked again, or decided by a person (quant-assets quarantine)." : "",
+        claim.fetched_at ? `Claimed ${moment(claim.fetched_at)}.` : "",
+      ].filter(Boolean),
+    };
+  });
+}
+
+const CLASSES = {
+  correction: "A correction of the source",
+  late_split: "A split that became known late",
+  late_dividend: "A dividend that became known late",
+  unit_change: "Another unit of money",
+  vanished_row: "The source no longer has the row",
+  appeared_row: "A row that the source did not have before",
+  rescaled: "A stretch on another scale, claimed on several days",
+  replaced: "Another history, claimed on several days",
+};
+
+/** Values that changed after they had been stored: those of one session and moment are one event. */
+export function restatements(ledger) {
+  const groups = new Map();
+  for (const row of ledger) {
+    const key = `${day(row.date)} ${row.detected_at}`;
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups.values()].map((rows) => {
+    const [first] = rows;
+    const date = day(first.date);
+    const kind = first.class;
+    return {
+      kind: "restatement",
+      date,
+      last: date,
+      line: `Restated: ${[...new Set(rows.map((row) => row.field))].join(", ")}`,
+      more: [
+        ...rows.map((row) => `${row.field}: ${value(row.old)} → ${value(row.new)}.`),
+        kind ? `${CLASSES[kind] ?? String(kind).replaceAll("_", " ")}.` : "",
+        first.rows > 1 ? `${plural(first.rows, "row")} from ${day(first.first_date)} on were replaced.` : "",
+        `Detected ${moment(first.detected_at)}.`,
+      ].filter(Boolean),
+    };
+  });
+}
+
+/** Old and new values are texts; most of them are numbers. */
+function value(given) {
+  if (given === null || given === undefined || given === "") return "nothing";
+  return Number.isFinite(Number(given)) ? exact(given) : String(given);
+}
+
+function sentence(text) {
+  if (!text) return "";
+  const trimmed = String(text).trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+}

@@ -1,0 +1,82 @@
+"""The page's files, as a browser gets them. What they do is tested in e2e/test_page.py."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from quant_assets.api.app import create_app
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.settings import Settings
+
+FOLDER = Path(__file__).parents[2] / "quant_assets" / "api" / "page"
+
+
+def test_all_that_the_page_names_is_shipped(client: TestClient) -> None:
+    page = client.get("/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    wanted = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text))
+    for script in sorted(FOLDER.glob("*.js")):
+        wanted |= {f"/static/{name}" for name in re.findall(r'from "\./([^"]+)"', script.read_text("utf-8"))}
+    assert {"/static/style.css", "/static/app.js", "/static/vendor/lightweight-charts.mjs"} <= wanted
+    for path in sorted(wanted):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["x-content-type-options"]) == (200, "nosniff"), path
+        assert client.head(path).headers["content-length"] == answer.headers["content-length"]
+
+
+def test_nothing_of_another_server_and_nothing_inline_is_run(client: TestClient) -> None:
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; connect-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert (
+        re.findall(r'<script(?! type="module" src="/static/app.js"></script>)|\son\w+="|style="', page.text)
+        == []
+    )
+    for file in (*FOLDER.glob("*.js"), *FOLDER.glob("*.css")):
+        assert not re.search(
+            r"innerHTML|insertAdjacentHTML|eval\(|url\(|https?://(?!www\.w3\.org)", file.read_text("utf-8")
+        )
+
+
+def test_the_one_style_of_the_chart_library_is_that_of_its_release(client: TestClient) -> None:
+    library = (FOLDER / "vendor" / "lightweight-charts.mjs").read_bytes()
+    (style,) = re.findall(rb'createElement\("style"\),[^"]{0,40}innerText="([^"]*)"', library)
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert f"'sha256-{digest}'" in client.get("/").headers["content-security-policy"]
+    told = (FOLDER / "vendor" / "README.md").read_text("utf-8")
+    assert f"`{hashlib.sha256(library).hexdigest()}`" in told
+
+
+def test_what_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+    first = client.get("/static/app.js", headers={"Accept-Encoding": "gzip"})
+    assert first.headers["content-encoding"] == "gzip"
+    assert first.text == (FOLDER / "app.js").read_text("utf-8")
+    again = client.get("/static/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["index.html", "../page.py", "%2e%2e/page.py", "vendor", "nothing.js", ""])
+def test_nothing_else_has_a_path(client: TestClient, path: str) -> None:
+    assert client.get(f"/static/{path}").status_code == 404
+
+
+def test_the_page_links_to_the_dagster_of_the_settings_and_to_nothing_dangerous(store: ObjectStore) -> None:
+    url = "https://dagster.example.org/a%22b"
+    page = TestClient(create_app(Settings(store=store.location, dagster_url=url))).get("/").text
+    assert f'<meta name="dagster-url" content="{url}">' in page
+    assert "{{" not in page
+    with pytest.raises(ValueError, match="dagster_url"):
+        Settings(dagster_url="javascript:alert(1)")
+
+
+def test_the_page_is_open_where_reading_takes_a_key(store: ObjectStore) -> None:
+    closed = TestClient(create_app(Settings(store=store.location), open_reading=False))
+    assert closed.get("/v1/prices?symbols=A").status_code == 401
+    assert closed.get("/").status_code == closed.get("/static/app.js").status_code == 200
