@@ -53,9 +53,14 @@ class GcsObjectStore:
         bucket: the bucket's name; it must exist.
         prefix: what comes before every key, without slashes at its ends; may be empty.
         project: the project to bill, or None for the environment's.
+        patience: seconds for which a call is tried again while the bucket does not answer.
     """
 
-    def __init__(self, bucket: str, prefix: str, project: str | None = None) -> None:
+    def __init__(
+        self, bucket: str, prefix: str, project: str | None = None, *, patience: float = _RETRY_FOR
+    ) -> None:
+        self._patience = patience
+        self._timeout = min(_TIMEOUT, patience)
         self._bucket_name = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._project = project
@@ -84,7 +89,7 @@ class GcsObjectStore:
         def read() -> Blob:
             blob = self._blob(key)
             data: bytes = blob.download_as_bytes(
-                raw_download=True, checksum="crc32c", timeout=_TIMEOUT, retry=None
+                raw_download=True, checksum="crc32c", timeout=self._timeout, retry=None
             )
             return Blob(data, ObjectInfo(key, len(data), _version(blob.generation)))
 
@@ -101,7 +106,7 @@ class GcsObjectStore:
                     end=offset + length - 1,
                     raw_download=True,
                     checksum=None,
-                    timeout=_TIMEOUT,
+                    timeout=self._timeout,
                     retry=None,
                 )
             except exceptions.RequestRangeNotSatisfiable:
@@ -132,7 +137,7 @@ class GcsObjectStore:
     def head(self, key: str) -> ObjectInfo | None:
         def look() -> ObjectInfo | None:
             found = self._bucket().get_blob(
-                self._prefix + validated_key(key), timeout=_TIMEOUT, retry=self._retry
+                self._prefix + validated_key(key), timeout=self._timeout, retry=self._retry
             )
             if found is None:
                 self._meet_bucket()
@@ -157,13 +162,13 @@ class GcsObjectStore:
                     data,
                     content_type="application/octet-stream",
                     checksum="crc32c",
-                    timeout=_TIMEOUT,
+                    timeout=self._timeout,
                     retry=self._retry,
                     **precondition,
                 )
             except exceptions.PreconditionFailed as error:
                 # An upload whose answer was lost is retried by the client and then fails on its own work.
-                stored = self._bucket().get_blob(self._prefix + key, timeout=_TIMEOUT, retry=self._retry)
+                stored = self._bucket().get_blob(self._prefix + key, timeout=self._timeout, retry=self._retry)
                 written_by: dict[str, str] = (stored.metadata if stored is not None else None) or {}
                 if written_by.get(_WRITER) != mine:
                     raise ObjectChanged(f"{self.uri(key)}: another writer was faster") from error
@@ -179,7 +184,7 @@ class GcsObjectStore:
             self._bucket_name,
             prefix=self._prefix + prefix,
             fields="items(name,size,generation),nextPageToken",
-            timeout=_TIMEOUT,
+            timeout=self._timeout,
             retry=self._retry,
         )
         # GCS lists in the order of the keys; a page is a request, made when it is reached.
@@ -193,7 +198,7 @@ class GcsObjectStore:
             prefix=self._prefix + prefix,
             delimiter=end,
             fields="prefixes,nextPageToken",
-            timeout=_TIMEOUT,
+            timeout=self._timeout,
             retry=self._retry,
         )
         pages: Iterator[Any] = blobs.pages
@@ -212,7 +217,7 @@ class GcsObjectStore:
             try:
                 self._blob(key).delete(
                     if_generation_match=None if if_version is None else int(if_version),
-                    timeout=_TIMEOUT,
+                    timeout=self._timeout,
                     retry=retry,
                 )
             except exceptions.PreconditionFailed as error:
@@ -229,7 +234,9 @@ class GcsObjectStore:
         # leaves an object that no listing shows.
         key = _WRITE_CHECK + uuid.uuid4().hex
         blob = self._bucket().blob(self._prefix + key)
-        self._asked("write", key, lambda: blob.upload_from_string(b"", timeout=_TIMEOUT, retry=self._retry))
+        self._asked(
+            "write", key, lambda: blob.upload_from_string(b"", timeout=self._timeout, retry=self._retry)
+        )
         self._asked("delete", key, lambda: self._cleared(blob))
 
     def sweep(self) -> int:
@@ -238,7 +245,7 @@ class GcsObjectStore:
             prefix = self._prefix + _WRITE_CHECK
             client = self._opened()
             return list(
-                client.list_blobs(self._bucket_name, prefix=prefix, timeout=_TIMEOUT, retry=self._retry)
+                client.list_blobs(self._bucket_name, prefix=prefix, timeout=self._timeout, retry=self._retry)
             )
 
         left = self._asked("list", _WRITE_CHECK, look)
@@ -248,7 +255,7 @@ class GcsObjectStore:
 
     def _cleared(self, blob: Any) -> None:
         with contextlib.suppress(_exceptions().NotFound):
-            blob.delete(timeout=_TIMEOUT, retry=self._retry)
+            blob.delete(timeout=self._timeout, retry=self._retry)
 
     def _info(self, blob: Any) -> ObjectInfo:
         name: str = blob.name
@@ -275,7 +282,7 @@ class GcsObjectStore:
                     raise self._unavailable("open", "", error) from error
                 for scheme in ("https://", "http://"):
                     client._http.mount(scheme, adapters.HTTPAdapter(pool_connections=POOL, pool_maxsize=POOL))
-                self._retry = retry.DEFAULT_RETRY.with_timeout(_RETRY_FOR)
+                self._retry = retry.DEFAULT_RETRY.with_timeout(self._patience)
                 self._client = client
             return self._client
 

@@ -282,6 +282,12 @@ class Settings(BaseSettings):
         return self.home.absolute() / "cache" / "locks"
 
     @property
+    def copies_folder(self) -> Path:
+        """Where the API keeps copies of a bucket's objects; apart for each bucket."""
+        asked = hashlib.sha256(self.store_location.encode()).hexdigest()[:12]
+        return self.home.absolute() / "cache" / "copies" / asked
+
+    @property
     def answers_folder(self) -> Path:
         """Where a fill keeps answers until their cells are written; apart for each address that is asked."""
         asked = hashlib.sha256(self.source_url.encode()).hexdigest()[:8] if self.source_url else "yahoo"

@@ -12,6 +12,7 @@ import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,9 +26,11 @@ from quant_assets.api.guards import is_head
 from quant_assets.api.negotiation import MEDIA_TYPES, Encoding, Format, encoding_for, format_for
 from quant_assets.api.parameters import Shaping
 from quant_assets.api.problems import Problem
+from quant_assets.api.stores import view_of
 from quant_assets.api.streams import StreamedResponse
 from quant_assets.api.versions import digest
 from quant_assets.resources.cache import AnswerCache, Encoded
+from quant_assets.resources.local_copy import CopyView
 from quant_assets.tables.warned import collected
 
 BATCH_ROWS = 250_000
@@ -116,10 +119,11 @@ class Shape:
             str(request.url) if request.method == "GET" else None,
         )
 
-    def tag(self, prepared: Prepared) -> str:
-        """The ETag of this form of the answer."""
+    def tag(self, prepared: Prepared, outage: str | None) -> str:
+        """The ETag of this form of the answer; `outage`: during which it is said to be stale."""
         page = [self.orient, str(self.limit), self.cursor or ""] if self.form == "json" else []
-        return f'"{digest([prepared.key, self.form, self.encoding, *page])}"'
+        stale = [] if outage is None else [outage]
+        return f'"{digest([prepared.key, self.form, self.encoding, *page, *stale])}"'
 
     def has(self, tag: str) -> bool:
         """Whether the client has it already."""
@@ -131,7 +135,12 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
     """The answer to a request: `prepare` and all reading happen in a worker's thread."""
     state = request.app.state
     shape = Shape.of(request, asked)
-    made = await state.workers.run(lambda: _respond(prepare(), shape, asked.snapshot, state.cache))
+
+    def work() -> _Made:
+        prepared = prepare()
+        return _respond(prepared, shape, asked.snapshot, state.cache, view_of(request))
+
+    made = await state.workers.run(work)
     if isinstance(made, Response):
         return made
     pieces, headers = made
@@ -141,9 +150,13 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
 _Made = Response | tuple[Iterator[bytes], dict[str, str]]
 
 
-def _respond(prepared: Prepared, shape: Shape, snapshot: str | None, cache: AnswerCache) -> _Made:
-    tag = shape.tag(prepared)
+def _respond(
+    prepared: Prepared, shape: Shape, snapshot: str | None, cache: AnswerCache, view: CopyView | None
+) -> _Made:
+    since = view.stale_since if view is not None else None
+    tag = shape.tag(prepared, view.outage if view is not None and since is not None else None)
     headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
+    headers |= _age(since)
     if snapshot is not None and snapshot.startswith("state-") and snapshot != prepared.snapshot:
         raise Problem(
             409,
@@ -156,23 +169,46 @@ def _respond(prepared: Prepared, shape: Shape, snapshot: str | None, cache: Answ
     if shape.form in ("csv", "parquet"):
         headers["Content-Disposition"] = f'inline; filename="{prepared.table}.{shape.form}"'
     if shape.form != "json" and prepared.rows > BATCH_ROWS:
-        return _streamed(prepared, shape, headers)
+        return _streamed(prepared, shape, headers, view)
 
-    answer, found = cache.get_or_make(f"{prepared.table}/{tag[1:-1]}", lambda: _whole(prepared, shape))
+    def make() -> Encoded | _GoneMeanwhile:
+        answer = _whole(prepared, shape, view)
+        gone = view is not None and since is None and view.stale_since is not None
+        return _GoneMeanwhile() if gone else answer
+
+    answer, found = cache.get_or_make(f"{prepared.table}/{tag[1:-1]}", make)
+    if isinstance(answer, _GoneMeanwhile):
+        # The bucket went away after the versions were looked up: what is made of copies must not stand under them.
+        return _respond(prepared, shape, snapshot, cache, view)
     headers["X-Cache"] = found
     return Response(answer.body, 200, headers | dict(answer.headers))
 
 
-def _whole(prepared: Prepared, shape: Shape) -> Encoded:
+class _GoneMeanwhile:
+    """In place of an answer of which it could not be said that it is stale."""
+
+
+def _age(since: datetime | None) -> dict[str, str]:
+    """Says that nobody could be asked whether this is still so, since when."""
+    if since is None:
+        return {}
+    return {"X-Stale-Since": _moment(since), "Warning": '110 - "Response is Stale"'}
+
+
+def _moment(since: datetime) -> str:
+    return since.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _whole(prepared: Prepared, shape: Shape, view: CopyView | None) -> Encoded:
     notes = Notes(prepared.snapshot)
     if shape.form == "json":
-        pieces: Iterable[bytes] = [_page(prepared, shape, notes)]
+        pieces: Iterable[bytes] = [_page(prepared, shape, notes, view)]
     else:
         frames = list(_frames(prepared, notes))
         pieces = list(in_format(frames, shape.form, _facts(notes)))
     size = sum(map(len, pieces))
     encoding: Encoding = shape.encoding if size >= _SMALL else "identity"
-    headers = _told(notes)
+    headers = _told(notes) | _age(view.stale_since if view is not None else None)
     if encoding != "identity":
         headers["Content-Encoding"] = encoding
     if shape.url is not None and notes.next is not None:
@@ -180,12 +216,16 @@ def _whole(prepared: Prepared, shape: Shape) -> Encoded:
     return Encoded(b"".join(compressed(pieces, encoding)), headers)
 
 
-def _streamed(prepared: Prepared, shape: Shape, headers: dict[str, str]) -> _Made:
+def _streamed(prepared: Prepared, shape: Shape, headers: dict[str, str], view: CopyView | None) -> _Made:
     notes = Notes(prepared.snapshot)
     frames = _frames(prepared, notes)
     # What can go wrong mostly does so at the first batch, while there is still a status to say it with.
     first = next(frames)
     headers = headers | _told(notes)
+    if view is not None:
+        headers |= _age(view.stale_since)
+        # What follows can no longer be said to be stale.
+        view.only_fresh = view.stale_since is None
     if shape.encoding != "identity":
         headers["Content-Encoding"] = shape.encoding
     if shape.head:
@@ -208,7 +248,7 @@ def _chosen(rows: pl.DataFrame, columns: Sequence[str] | None) -> pl.DataFrame:
     return rows if columns is None else rows.select(columns)
 
 
-def _page(prepared: Prepared, shape: Shape, notes: Notes) -> bytes:
+def _page(prepared: Prepared, shape: Shape, notes: Notes, view: CopyView | None) -> bytes:
     """A page of JSON, from the place that the cursor names; `notes` get the cursor of the next one."""
     unit, skip = _place(prepared, shape.cursor)
     at_once = min(BATCH_ROWS, max(shape.limit, BATCH_ROWS // 5))
@@ -234,6 +274,8 @@ def _page(prepared: Prepared, shape: Shape, notes: Notes) -> bytes:
         "next": notes.next,
         "warnings": notes.warnings,
     }
+    if view is not None and (since := view.stale_since) is not None:
+        envelope["stale_since"] = _moment(since)
     return json_answer(rows, shape.orient, envelope)
 
 

@@ -16,15 +16,15 @@ from quant_assets.api.guards import Guards
 from quant_assets.api.streams import Streams
 from quant_assets.api.workers import Workers
 from quant_assets.resources.open_cache import open_cache
-from quant_assets.resources.open_store import open_store
+from quant_assets.resources.open_store import open_copy, open_store
 from quant_assets.resources.settings import Settings, load_settings
 
 
 def create_app(settings: Settings | None = None, *, open_reading: bool = True) -> FastAPI:
     """The API on the store that the settings name.
 
-    `app.state` has for the routes: `settings`; `access`; `store`; `cache`, of encoded answers; `workers` and
-    `streams`, which bound what is read and sent at a time.
+    `app.state` has for the routes: `settings`; `access`; `store`, and a local `copy` of it or None; `cache`, of
+    encoded answers; `workers` and `streams`, which bound what is read and sent at a time.
 
     `open_reading`: whether callers of this machine may read without a key. Raises KeyProblem.
     """
@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     state.settings = settings or load_settings()
     state.access = access.Access(state.settings, open_reading=open_reading)
     state.store = open_store(state.settings.store_location)
+    state.copy = open_copy(state.settings)
     state.cache = open_cache(state.settings)
     state.workers = Workers(state.settings.api_threads, state.settings.api_timeout_seconds)
     state.streams = Streams(state.settings.api_streams)
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
                 "Retry-After",
                 "X-Cache",
                 "X-Snapshot-Id",
+                "X-Stale-Since",
                 "X-Warnings",
             ],
         )
@@ -74,8 +76,10 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
-    for part in (app.state.workers, app.state.checks, app.state.cache):
-        part.close()
+    state = app.state
+    for part in (state.workers, state.checks, state.cache, state.copy):
+        if part is not None:
+            part.close()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.cache import AnswerCache
+from quant_assets.resources.local_copy import LocalCopy
 from quant_assets.resources.object_store import MARKER, ObjectStore
 from quant_assets.resources.settings import Settings
 
@@ -33,7 +34,8 @@ class Part(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`ok`: all parts are. `degraded`: data is answered, something else is away. `away`: no data is answered."""
+    """`ok`: all parts are. `degraded`: data is answered (of local copies, while the store is away), something
+    is away. `away`: no data is answered."""
 
     status: Literal["ok", "degraded", "away"]
     store: Part
@@ -58,9 +60,11 @@ async def readyz(request: Request, response: Response) -> Readiness:
     A cache or a Dagster that is away leaves the status at 200: the data is answered without them.
     """
     parts = await request.app.state.checks.all()
+    copy: LocalCopy | None = request.app.state.copy
+    copied = copy is not None and bool(copy.facts()["objects"])
     ready = Readiness(
         status="away"
-        if parts["store"].state == "away"
+        if parts["store"].state == "away" and not copied
         else "ok"
         if all(part.state != "away" for part in parts.values())
         else "degraded",
@@ -120,11 +124,18 @@ def register(app: FastAPI) -> None:
     settings: Settings = state.settings
     store: ObjectStore = state.store
     cache: AnswerCache = state.cache
+    copy: LocalCopy | None = state.copy
 
     def ask_store() -> Part:
         if store.head(MARKER) is None and next(iter(store.list("")), None) is None:
             return Part(state="away", reason=f"{store.location} holds no tables: see QUANT_ASSETS_STORE")
         return Part(state="ok")
+
+    def ask_store_or_copy() -> Part:
+        part = _guarded(ask_store)
+        if part.state == "away" and copy is not None and copy.facts()["objects"]:
+            part.reason += "; reads go on from local copies, and say so"
+        return part
 
     def ask_cache() -> Part:
         facts = cache.facts()
@@ -135,7 +146,9 @@ def register(app: FastAPI) -> None:
             return Part(state="ok")
         return Part(state="away", reason=f"{health['location']}: {health['reason']}")
 
-    state.checks = Checks({"store": ask_store, "cache": ask_cache, "dagster": lambda: _ask_dagster(settings)})
+    state.checks = Checks(
+        {"store": ask_store_or_copy, "cache": ask_cache, "dagster": lambda: _ask_dagster(settings)}
+    )
 
 
 def _ask_dagster(settings: Settings) -> Part:

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quant_assets.resources.cache import AnswerCache
+from quant_assets.resources.local_copy import LocalCopy
 
 router = APIRouter(tags=["health"])
 
@@ -40,7 +41,7 @@ def metrics(request: Request) -> Response:
 class Metrics:
     """The metrics of one application, in a registry of its own."""
 
-    def __init__(self, cache: AnswerCache) -> None:
+    def __init__(self, cache: AnswerCache, copy: LocalCopy | None) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "quant_assets_requests",
@@ -61,6 +62,8 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_OfCache(cache))
+        if copy is not None:
+            self.registry.register(_OfCopies(copy))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -109,6 +112,25 @@ class _OfCache(Collector):
             )
 
 
+class _OfCopies(Collector):
+    def __init__(self, copy: LocalCopy) -> None:
+        self._copy = copy
+
+    def collect(self) -> Iterator[Metric]:
+        facts = self._copy.facts()
+        yield GaugeMetricFamily(
+            "quant_assets_bucket_up",
+            "1: the bucket answers; 0: reads are of local copies.",
+            facts["away"] is None,
+        )
+        yield GaugeMetricFamily(
+            "quant_assets_local_copy_objects", "Objects with a local copy.", cast("int", facts["objects"])
+        )
+        yield GaugeMetricFamily(
+            "quant_assets_local_copy_bytes", "Bytes of the local copies.", cast("int", facts["bytes"])
+        )
+
+
 class Measured:
     """Counts every request by the template of its route: a path may hold whatever a client makes up."""
 
@@ -140,6 +162,6 @@ class Measured:
 
 
 def register(app: FastAPI) -> None:
-    """Has the app count its requests; `app.state.cache` is there already."""
-    app.state.metrics = Metrics(app.state.cache)
+    """Has the app count its requests; `app.state.cache` and `copy` are there already."""
+    app.state.metrics = Metrics(app.state.cache, app.state.copy)
     app.add_middleware(Measured, metrics=app.state.metrics)
