@@ -16,8 +16,8 @@ from quant_assets.api.answers import Prepared, answered
 from quant_assets.api.described import of_table
 from quant_assets.api.small import OfExchange, OfExchangeSymbols, exchanges_for, prepared, symbols_for
 from quant_assets.api.stores import settings_of, store_of
+from quant_assets.catalog.gaps import exchange_gaps
 from quant_assets.exchanges import Exchange
-from quant_assets.maintenance.inventory import exchange_gaps
 from quant_assets.market.coverage import CellState
 from quant_assets.market.gaps import GAPS_SCHEMA
 from quant_assets.resources.object_store import ObjectStore
