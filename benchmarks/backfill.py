@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -59,6 +60,8 @@ class Backfill:
     verdicts: float
     """Seconds in the verdicts on answers: a part of transform."""
     total: float
+    peak_mb: float
+    """The most memory of the process up to the end of the run."""
 
     @property
     def dagster(self) -> float:
@@ -76,6 +79,7 @@ def backfill(server: ReplayHandle, settings: Settings, days: list[date]) -> Back
         with verdicts_timed() as verdicts:
             runner.daily(exchange(CODE), days)
         total = time.perf_counter() - began
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         requests = server.stats()["requests"]["chart_data"]
         entries = list(Manifest(runner.store, DAILY).all(CODE))
         (report,) = read_reports(runner.store, CODE)
@@ -86,7 +90,9 @@ def backfill(server: ReplayHandle, settings: Settings, days: list[date]) -> Back
     assert len(entries) == len(days), f"{len(entries)} cells for {len(days)} days"
     stored = [entry for entry in entries if entry.version]
     rows = sum(entry.rows for entry in entries)
-    return Backfill(len(stored), len(entries), rows, requests, report["seconds"], sum(verdicts), total)
+    return Backfill(
+        len(stored), len(entries), rows, requests, report["seconds"], sum(verdicts), total, peak_mb
+    )
 
 
 @contextmanager
@@ -212,7 +218,7 @@ def print_report(run: Backfill, symbols: int, asking: float, writing: float) -> 
         f"bench: backfill symbols={symbols} sessions={run.sessions} requests={run.requests} "
         + " ".join(f"{name}={seconds[name]:.1f}s" for name in ("source", "transform", "store"))
         + f" verdicts={run.verdicts:.1f}s verdicts_share={run.verdicts / own:.1%}"
-        + f" dagster={run.dagster:.1f}s total={run.total:.1f}s runs=1"
+        + f" dagster={run.dagster:.1f}s total={run.total:.1f}s peak_mb={run.peak_mb:.0f} runs=1"
     )
 
 
