@@ -20,6 +20,7 @@ from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
 from quant_assets.defs.missing_valuations import missing_valuations_sensor
 from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
+from quant_assets.defs.rebuilding import rebuild_job
 from quant_assets.defs.run_marks import marking_executor
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
 from quant_assets.defs.sensors import (
@@ -86,6 +87,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *verify_jobs(exchanges, rules, owner),
             refresh,
             discovery,
+            rebuild_job(exchanges, owner),
         ],
         schedules=[
             *(

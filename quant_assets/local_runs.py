@@ -18,7 +18,7 @@ from quant_assets.defs.assets.symbol_valuations import FAILED, UNANSWERED
 from quant_assets.defs.automation import contiguous
 from quant_assets.defs.fill_run import RESULT_TAG, fill_turn
 from quant_assets.defs.handover import Handover, handing_over
-from quant_assets.defs.jobs import PRICES_ALONE, daily_job_name, table_job_name
+from quant_assets.defs.jobs import PRICES_ALONE, REBUILD_JOB, daily_job_name, table_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
@@ -211,6 +211,17 @@ class Runner:
         name = sweep_job_name(exchange.code)
         config = {"ops": {f"{name}_slice": {"config": {"symbols": list(symbols)}}}}
         self._run(name, f"sweep {exchange.code}", [], config)
+
+    def rebuild_instance(self) -> dict[str, int]:
+        """Tells Dagster of all that the store holds and Dagster does not show; answers how many partitions by table,
+        and under `failed` how many cells are. Raises RunFailed."""
+        run_id = self._run(REBUILD_JOB, REBUILD_JOB.replace("_", " "), [])
+        counts: Counter[str] = Counter()
+        for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_OUTPUT):
+            assert entry.dagster_event is not None
+            metadata = entry.dagster_event.step_output_data.metadata
+            counts.update({name: int(str(value.value)) for name, value in metadata.items()})
+        return dict(counts)
 
     def recorded(self, exchange: str, days: Sequence[date]) -> None:
         """Tells Dagster of cells that were changed outside a run, so that what rests on them is refreshed."""

@@ -45,7 +45,7 @@ def verify() -> None:
     from quant_assets.maintenance.verify import verify_store
     from quant_assets.resources.settings import load_settings
 
-    store = _there(load_settings().store_location)
+    store = there(load_settings().store_location)
     with _bar("reading objects") as step:
         result = verify_store(store, step)
     for kind, problems in (
@@ -69,7 +69,7 @@ def rebuild() -> None:
     from quant_assets.resources.settings import load_settings
 
     settings = load_settings()
-    store = _there(settings.store_location)
+    store = there(settings.store_location)
     with _bar("reading footers") as step:
         recorded = rebuild_manifest(
             store, exchanges=known(settings.exchanges_file), now=settings.clock(), on_object=step
@@ -134,7 +134,7 @@ def _open(location: str) -> Any:
     return open_store(location)
 
 
-def _there(location: str) -> Any:
+def there(location: str) -> Any:
     """The store, which must hold something: care for a store that is not there would always find it sound."""
     from quant_assets.resources.object_store import StoreUnavailable, is_claimed
     from quant_assets.tables.layout import TOP_LEVEL

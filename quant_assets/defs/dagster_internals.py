@@ -17,13 +17,19 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
     INPUT_DATA_VERSION_TAG_PREFIX,
     INPUT_EVENT_POINTER_TAG_PREFIX,
+    compute_logical_data_version,
     extract_data_version_from_entry,
 )
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    DagsterEventBatchMetadata,
+    generate_event_batch_id,
+)
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.execution.context.system import StepExecutionContext
@@ -203,3 +209,32 @@ def provenance_tags(instance: dg.DagsterInstance, code_version: str, upstream: d
                 f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{name}": str(record.storage_id),
             }
     return {}
+
+
+def logical_version_tags(code_version: str) -> dict[str, str]:
+    """The tags that Dagster itself gives to what is made by some code from no other asset."""
+    version = compute_logical_data_version(code_version, {})
+    return {CODE_VERSION_TAG: code_version, DATA_VERSION_TAG: version.value}
+
+
+def report_failed_partitions(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    asset: dg.AssetKey,
+    failed: Mapping[str, str],
+    reason: str,
+) -> None:
+    """Has partitions (by key, with the reasons) show as failed: planned by a new `run`, which ends as failed.
+
+    Dagster keeps no state of a partition: it is failed where the last run that was to make it has failed.
+    """
+    instance.add_run(run)
+    for partition, why in failed.items():
+        event = dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
+            job_name=run.job_name,
+            message=f"{partition}: {why}",
+            event_specific_data=AssetMaterializationPlannedData(asset, partition=partition),
+        )
+        instance.report_dagster_event(event, run.run_id)
+    instance.report_run_failed(run, reason)

@@ -23,6 +23,9 @@ REFRESH_JOB = "refresh_universes"
 DISCOVERY_JOB = "discover_listings"
 """The name of the job that looks for listings that stand in no list (`discovery`)."""
 
+REBUILD_JOB = "rebuild_instance"
+"""The name of the job that tells an empty instance what the store holds (`rebuilding`)."""
+
 PRICES_ALONE = [dg.AssetKey(DAILY)]
 """What runs of an exchange's daily job select that are about prices of the past: a snapshot is of now."""
 
