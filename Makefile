@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants constraints clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz constraints clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -105,6 +105,9 @@ gcs-faults: .venv/.dev  ## 64 writers, a bad network and 100 kills on the storag
 
 mutants: .venv/.dev  ## How strong the tests are: SAMPLE small changes, each of which a test should notice (hours).
 	$(BIN)/python -m benchmarks.mutants --sample $(or $(SAMPLE),500) --seed $(or $(SEED),1)
+
+api-fuzz: .venv/.dev  ## 10,000 questions made from the API's OpenAPI document, with keys and without (CASES=n SEED=n).
+	$(BIN)/python -W ignore -m benchmarks.api_fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
 	uv pip compile -q --no-emit-index-url --no-header --no-annotate --all-extras pyproject.toml \

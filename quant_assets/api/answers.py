@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,7 +32,7 @@ from quant_assets.api.streams import StreamedResponse
 from quant_assets.api.versions import digest
 from quant_assets.resources.cache import AnswerCache, Encoded
 from quant_assets.resources.local_copy import CopyView
-from quant_assets.tables.warned import collected
+from quant_assets.tables.user_warnings import collected
 
 BATCH_ROWS = 250_000
 """Rows that are read at once of an answer that is streamed: some 30 MB."""
@@ -133,6 +134,7 @@ class Shape:
 
 async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepared]) -> Response:
     """The answer to a request: `prepare` and all reading happen in a worker's thread."""
+    _refuse_repeated(request)
     state = request.app.state
     shape = Shape.of(request, asked)
 
@@ -145,6 +147,16 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
         return made
     pieces, headers = made
     return StreamedResponse(pieces, headers, state.workers, state.streams)
+
+
+def _refuse_repeated(request: Request) -> None:
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise Problem(
+            422,
+            "The request cannot be used",
+            f"{repeated[0][:80]} is said {counts[repeated[0]]} times: say it once, a list with commas between",
+        )
 
 
 _Made = Response | tuple[Iterator[bytes], dict[str, str]]

@@ -20,8 +20,9 @@ from quant_assets.api.selection import Selection, checked_columns, chosen, sessi
 from quant_assets.api.stores import store_of
 from quant_assets.market.valuations import VALUATION_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
+from quant_assets.reader.price_reads import price_schema, read_prices
+from quant_assets.reader.snapshots import parse_snapshot
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.company_reads import COMPANY_ROWS_SCHEMA
 from quant_assets.tables.layout import VALUATIONS
 
 router = APIRouter(prefix="/v1", tags=["data"], dependencies=[Depends(require("read"))])
@@ -32,9 +33,11 @@ _MOST_ROWS_AT_ONCE = 2_000_000
 """Rows up to which companies, and what a snapshot names, are read: both only in one piece."""
 _SESSIONS_A_WEEK = 5
 
-_PRICES = of_table("prices", COMPANY_ROWS_SCHEMA, ("symbol", "date"))
-_WEEKLY = of_table("weekly", WEEKLY_SCHEMA, ("symbol", "week"))
-_VALUATIONS = of_table("valuations", VALUATION_SCHEMA, ("symbol", "date"))
+_PRICES = of_table("prices", price_schema("split", "company"), ("symbol", "date"))
+_WEEKLY_SCHEMA = pl.Schema({**WEEKLY_SCHEMA, "exchange": pl.String()})
+_VALUATIONS_SCHEMA = pl.Schema({**VALUATION_SCHEMA, "exchange": pl.String()})
+_WEEKLY = of_table("weekly", _WEEKLY_SCHEMA, ("symbol", "week"))
+_VALUATIONS = of_table("valuations", _VALUATIONS_SCHEMA, ("symbol", "date"))
 
 
 class ManySymbols(BaseModel):
@@ -94,9 +97,13 @@ def _prices(store: ObjectStore, asked: OfPrices) -> Prepared:
     moment = asked.moment()
     snapshot = None if asked.snapshot is None or asked.snapshot.startswith("state-") else asked.snapshot
     selection = chosen(store, asked, company_ids=by_company)
-    schema = dict(COMPANY_ROWS_SCHEMA)
-    if not by_company:
-        del schema["company_id"]
+    if snapshot is not None:
+        parse_snapshot(snapshot)
+        if moment is not None:
+            raise Problem(
+                422, "The request cannot be used", "a snapshot has its moment: leave as_of or snapshot out"
+            )
+    schema = price_schema(asked.adjust, asked.by)
     columns = checked_columns(asked, schema)
     exchanges = sorted(set(selection.catalog.exchange_of.values())) if by_company else selection.exchanges()
     until = asked.end if asked.adjust == "none" else None
@@ -126,22 +133,21 @@ def _prices(store: ObjectStore, asked: OfPrices) -> Prepared:
         )
 
     def some(notes: Notes, symbols: Sequence[str]) -> pl.DataFrame:
-        arguments: dict[str, Any] = {
-            "start": asked.start, "end": asked.end, "adjust": asked.adjust, "by": asked.by, "store": store,
-        }  # fmt: skip
-        if snapshot is not None:
-            notes.snapshot = snapshot
-        elif len(symbols) == len(selection.symbols):
-            notes.snapshot = reader.snapshot_id(symbols, as_of=moment, **arguments)
-        found = reader.prices(
+        rows, told = read_prices(
             symbols,
-            as_of=moment,
+            asked.start,
+            asked.end,
+            asked.adjust,
+            moment,
             reinvest=asked.reinvest,
             envelope=asked.envelope,
+            by=asked.by,
             snapshot=snapshot,
-            **arguments,
+            store=store,
         )
-        return found.collect()
+        if len(symbols) == len(selection.symbols):
+            notes.snapshot = told
+        return rows
 
     read = _by_symbol(selection, 0 if in_one else sessions, some, schema)
     return Prepared("prices", canonical(asked), digest, read, rows, columns)
@@ -149,7 +155,7 @@ def _prices(store: ObjectStore, asked: OfPrices) -> Prepared:
 
 def _weekly(store: ObjectStore, asked: OfSymbols) -> Prepared:
     selection = chosen(store, asked)
-    columns = checked_columns(asked, WEEKLY_SCHEMA)
+    columns = checked_columns(asked, _WEEKLY_SCHEMA)
     exchanges = selection.exchanges()
     looks = [look for code in exchanges for look in versions.of_weekly(store, code)]
     digest = versions.digest([*selection.told(), *versions.looked(store, looks)])
@@ -158,13 +164,13 @@ def _weekly(store: ObjectStore, asked: OfSymbols) -> Prepared:
     def some(_: Notes, symbols: Sequence[str]) -> pl.DataFrame:
         return reader.weekly(symbols, asked.start, asked.end, store=store).collect()
 
-    read = _by_symbol(selection, weeks, some, WEEKLY_SCHEMA)
+    read = _by_symbol(selection, weeks, some, _WEEKLY_SCHEMA)
     return Prepared("weekly", canonical(asked), digest, read, weeks * len(selection.symbols), columns)
 
 
 def _valuations(store: ObjectStore, asked: OfSymbols) -> Prepared:
     selection = chosen(store, asked)
-    columns = checked_columns(asked, VALUATION_SCHEMA)
+    columns = checked_columns(asked, _VALUATIONS_SCHEMA)
     exchanges = selection.exchanges()
     years = versions.years_between(asked.start, asked.end)
     looks = [versions.of_partitions(store, VALUATIONS, code, years) for code in exchanges]
@@ -174,7 +180,7 @@ def _valuations(store: ObjectStore, asked: OfSymbols) -> Prepared:
     def some(_: Notes, symbols: Sequence[str]) -> pl.DataFrame:
         return reader.valuations(symbols, asked.start, asked.end, store=store).collect()
 
-    read = _by_symbol(selection, sessions, some, VALUATION_SCHEMA)
+    read = _by_symbol(selection, sessions, some, _VALUATIONS_SCHEMA)
     return Prepared("valuations", canonical(asked), digest, read, sessions * len(selection.symbols), columns)
 
 

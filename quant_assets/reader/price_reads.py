@@ -139,6 +139,38 @@ def snapshot_id(
     return asked.used(opened(store), Pushed()).id(None)
 
 
+def read_prices(
+    symbols: Symbols,
+    start: date | None,
+    end: date | None,
+    adjust: Adjust,
+    as_of: datetime | None,
+    *,
+    reinvest: Reinvest,
+    envelope: Envelope,
+    by: By,
+    snapshot: str | None,
+    store: ObjectStore,
+) -> tuple[pl.DataFrame, str]:
+    """What `prices` with these arguments gives, and its `snapshot_id`, in one read and in this thread.
+
+    Raises as `prices` does, all at once.
+    """
+    asked = _asked(symbols, start, end, adjust, as_of, None, by)
+    reading = _Reading(asked, reinvest, envelope, snapshot, store)
+    used = asked.used(store, Pushed()) if snapshot is None else reading.of_snapshot(store, snapshot)
+    rows = reading.made(used)
+    told = used.id(None) if snapshot is None else snapshot
+    return rows.select(pl.col(name).cast(kind) for name, kind in reading.schema.items()), told
+
+
+def price_schema(adjust: Adjust, by: By) -> pl.Schema:
+    """The columns of `prices`: adjusted volumes are no whole numbers."""
+    rows = COMPANY_ROWS_SCHEMA if by == "company" else DAILY_SCHEMA
+    told = {**rows, "exchange": pl.String()}
+    return pl.Schema(told if adjust == "none" else {**told, "volume": pl.Float64()})
+
+
 def _asked(
     symbols: Symbols,
     start: date | str | None,
@@ -318,23 +350,22 @@ class _Reading:
 
     @property
     def schema(self) -> pl.Schema:
-        rows = COMPANY_ROWS_SCHEMA if self.asked.by == "company" else DAILY_SCHEMA
-        told = {**rows, "exchange": pl.String()}
-        return pl.Schema(told if self.asked.adjust == "none" else {**told, "volume": pl.Float64()})
+        return price_schema(self.asked.adjust, self.asked.by)
 
     def frames(self, pushed: Pushed) -> Iterator[pl.DataFrame]:
         store = opened(self.store)
         if self.envelope == "widened" and (pushed.needs("high") or pushed.needs("low")):
             pushed = replace(pushed, columns=pushed.columns and pushed.columns.union(PRICES))
         if self.snapshot is not None:
-            yield self._made(self._of_snapshot(store, self.snapshot))
+            yield self.made(self.of_snapshot(store, self.snapshot))
         elif self.asked.by == "company":
-            yield self._made(self.asked.used(store, pushed))
+            yield self.made(self.asked.used(store, pushed))
         else:
             for used in self.asked.batches(store, pushed):
-                yield self._made(used)
+                yield self.made(used)
 
-    def _of_snapshot(self, store: ObjectStore, snapshot: str) -> Used:
+    def of_snapshot(self, store: ObjectStore, snapshot: str) -> Used:
+        """The rows that an earlier read rests on. Raises SnapshotMismatch."""
         asked = replace(self.asked, moment=parse_snapshot(snapshot))
         used = asked.used(store, Pushed())
         if used.id(asked.moment) != snapshot:
@@ -344,7 +375,8 @@ class _Reading:
             )
         return used
 
-    def _made(self, used: Used) -> pl.DataFrame:
+    def made(self, used: Used) -> pl.DataFrame:
+        """The rows, adjusted."""
         adjust, last = self.asked.adjust, self.asked.last
         if adjust == "total_return":
             warn_of_held_dividends(used.rows)

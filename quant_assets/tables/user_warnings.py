@@ -18,6 +18,7 @@ Line = tuple[str, int]
 """A file and the number of a line in it."""
 
 _asked: ContextVar[Line | None] = ContextVar("_asked", default=None)
+_collected: ContextVar[list[str] | None] = ContextVar("_collected", default=None)
 _told: dict[str, dict[Any, Any]] = {}
 """By file what has been told of its lines, as `warnings` keeps it in each module."""
 
@@ -41,7 +42,25 @@ def asked_at(line: Line) -> Generator[None]:
         _asked.reset(before)
 
 
+@contextmanager
+def collected(into: list[str]) -> Generator[None]:
+    """Within it, what this thread (or coroutine) would warn of is added to `into` instead, each text once.
+
+    `warnings` is of the whole process: of several reads at a time it cannot tell whose a warning is.
+    """
+    token = _collected.set(into)
+    try:
+        yield
+    finally:
+        _collected.reset(token)
+
+
 def warn_user(message: str) -> None:
-    """A UserWarning at the line that asked."""
+    """A UserWarning at the line that asked; or told to who collects them."""
+    into = _collected.get()
+    if into is not None:
+        if message not in into:
+            into.append(message)
+        return
     file, number = _asked.get() or line_of_user()
     warnings.warn_explicit(message, UserWarning, file, number, registry=_told.setdefault(file, {}))
