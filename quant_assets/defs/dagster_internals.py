@@ -238,3 +238,9 @@ def report_failed_partitions(
         )
         instance.report_dagster_event(event, run.run_id)
     instance.report_run_failed(run, reason)
+
+
+def attempted_partitions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
+    """The partitions whose last event is that a run was to make them: failed, cancelled, or under way."""
+    storage = instance.event_log_storage
+    return set(storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset))

@@ -17,6 +17,7 @@ from dagster._core.utils import make_new_run_id
 from quant_assets.defs.cell_metadata import ROW_COUNT, by_exchange, data_version, object_link
 from quant_assets.defs.cell_recording import CellRecorder
 from quant_assets.defs.dagster_internals import (
+    attempted_partitions,
     logical_version_tags,
     materialize_now,
     report_failed_partitions,
@@ -111,14 +112,15 @@ def _cells(
         for day, entry in lacking.items()
         if entry.state is CellState.FAILED
     }
-    if failed:
+    tried = attempted_partitions(context.instance, asset)
+    if untold := {key: reason for key, reason in failed.items() if key not in tried}:
         tags = {EXCHANGE_TAG: code, REBUILT_TAG: context.run.run_id, RESULT_TAG: "FAILED"}
         report_failed_partitions(
             context.instance,
             dg.DagsterRun(daily_job_name(code), make_new_run_id(), tags=tags),
             asset,
-            failed,
-            f"{len(failed)} cell(s) of {code} are failed by the manifest; the runs that made them so are lost "
+            untold,
+            f"{len(untold)} cell(s) of {code} are failed by the manifest; the runs that made them so are lost "
             f"(`quant-assets gaps --exchange {code}` lists what is missing)",
         )
     counts["failed"] += len(failed)
