@@ -22,6 +22,7 @@ QuantAssetsError
 │   └── StoreUnavailable               out of reach, not writable, or full
 ├── CacheUnavailable                   resources.cache: Redis does not answer when it is cleared
 ├── DocumentUnavailable                resources.documents: a file, page or object with a list of constituents
+├── Unreachable                        resources.reachability: a server gives no answer
 ├── ScreenFailed                       resources.yahoo_screener: no whole answer, or a query that cannot be asked
 ├── Passing                            resources.asking_again: a failure that may pass, worth asking again
 ├── StillFailing                       resources.asking_again: it was asked as often as it may be

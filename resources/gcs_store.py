@@ -82,6 +82,12 @@ class GcsObjectStore:
     def remote(self) -> bool:
         return True
 
+    @property
+    def identity(self) -> str:
+        """Whom the bucket sees: a service account, a person, or nobody in particular."""
+        self._opened()
+        return self._identity()
+
     def uri(self, key: str) -> str:
         return f"gs://{self._bucket_name}/{self._prefix}{validated_key(key)}"
 

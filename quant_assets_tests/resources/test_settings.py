@@ -382,3 +382,15 @@ def test_another_cache_is_refused_without_showing_it(monkeypatch: pytest.MonkeyP
         load_settings()
     shown = "".join(traceback.format_exception(refused.value))
     assert "S3CRET" not in shown
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    rows = [line.split("|")[1:4] for line in lines if line.startswith("| `QUANT_ASSETS_")]
+    told = {row[0].strip(" `").removeprefix("QUANT_ASSETS_").lower(): row[1].strip() for row in rows}
+    fields = Settings.model_fields
+    assert told.keys() - {"api_key"} == fields.keys()
+    for name, text in told.items():
+        default = fields[name].default if name in fields else None
+        if type(default) in (int, float):
+            assert float(text.strip("`")) == default, name
