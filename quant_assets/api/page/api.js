@@ -3,6 +3,8 @@
 import { byId } from "./dom.js";
 
 const KEY = "quant-assets-key";
+/** Rows of a page of an answer: as many as one may have. */
+const PAGE = 100_000;
 
 /** What the API answered instead of data: an RFC 9457 document, or what stands for one. */
 export class ApiProblem extends Error {
@@ -81,30 +83,24 @@ async function problemOf(response) {
   }
 }
 
-/** All rows of a table, page by page, with what the envelope says beside them. Raises ApiProblem. */
+/** All rows of a table, page by page, and what the API warns of. Raises ApiProblem. */
 export async function table(path, parameters = {}, options = {}) {
   const rows = [];
-  const warnings = [];
+  const warnings = new Set();
   let cursor = null;
-  let response;
   do {
-    const answer = await get(path, cursor ? { ...parameters, cursor } : parameters, options);
-    response = answer.response;
-    rows.push(...records(answer.body));
-    warnings.push(...(answer.body.warnings ?? []));
-    cursor = answer.body.next ?? null;
+    const { body } = await get(path, { limit: PAGE, ...parameters, orient: "columns", cursor }, options);
+    for (const row of records(body)) rows.push(row);
+    body.warnings.forEach((warning) => warnings.add(warning));
+    cursor = body.next;
   } while (cursor);
-  return { rows, warnings, snapshot: response.headers.get("X-Snapshot-Id") };
+  return { rows, warnings: [...warnings] };
 }
 
-/** Rows as objects, of JSON that has records or columns. */
-function records(body) {
-  if (Array.isArray(body)) return body;
-  const held = body.data ?? body.records ?? body.rows ?? body.columns ?? body;
-  if (Array.isArray(held)) return held;
-  const names = Object.keys(held);
-  const length = names.length ? held[names[0]].length : 0;
-  return Array.from({ length }, (_, at) => Object.fromEntries(names.map((name) => [name, held[name][at]])));
+/** Rows as objects, of columns. */
+function records({ data, rows }) {
+  const names = Object.keys(data);
+  return Array.from({ length: rows }, (_, at) => Object.fromEntries(names.map((name) => [name, data[name][at]])));
 }
 
 /** What a problem says, in the page. `again` tries once more. */

@@ -12,7 +12,7 @@ let entries = null;
 
 /** The catalog's entries by symbol, asked for once; none where there is no catalog yet. Raises ApiProblem. */
 function catalog() {
-  entries ??= table("/v1/catalog").then(
+  entries ??= table("/v1/catalog", { columns: "symbol,name,exchange,sector,delisted_on,is_active" }).then(
     ({ rows }) => rows.sort((a, b) => (a.symbol < b.symbol ? -1 : 1)),
     (error) => {
       entries = null;

@@ -16,6 +16,7 @@ const STEP = 13;
 const LEFT = 30;
 const TOP = 16;
 const MOST_NAMED = 60;
+const CELL = "date,state,rows,bytes,expected,received,reason,source,recorded_at";
 const DAY = 86_400_000;
 
 const narrow = window.matchMedia("(max-width: 720px)");
@@ -42,8 +43,8 @@ export class CellsView {
   }
 
   async open(code) {
-    const { rows: exchanges } = await table("/v1/exchanges");
-    const codes = exchanges.map((row) => row.exchange ?? row.code);
+    const { rows: exchanges } = await table("/v1/exchanges", { columns: "exchange" });
+    const codes = exchanges.map((row) => row.exchange);
     const chosen = codes.includes(code) ? code : codes[0];
     byId("cells-exchange").replaceChildren(...codes.map((one) => el("option", { value: one, selected: one === chosen }, one)));
     byId("cells-exchange").value = chosen;
@@ -57,8 +58,10 @@ export class CellsView {
     this.code = code;
     byId("years").classList.add("busy");
     try {
-      const of = { exchange: code };
-      const [cells, gaps] = await Promise.all([table("/v1/cells", of), table("/v1/gaps", of)]);
+      const [cells, gaps] = await Promise.all([
+        table("/v1/cells", { exchange: code, columns: CELL }),
+        table("/v1/gaps", { exchange: code, settled: true }),
+      ]);
       if (this.code !== code) return;
       this.cells = new Map(cells.rows.map((row) => [day(row.date), row]));
       this.gaps = gaps.rows;
@@ -145,10 +148,8 @@ export class CellsView {
     return made;
   }
 
-  /** Who is missing on a day: what the cell names, else what the gaps say. */
+  /** Who is missing on a day. */
   missing(date) {
-    const named = this.cells.get(date)?.missing;
-    if (Array.isArray(named) && named.length) return named;
     return this.gaps
       .filter((gap) => gap.symbol && day(gap.first) <= date && date <= day(gap.last))
       .map((gap) => ({ symbol: gap.symbol, reason: gap.reason, outcome: gap.outcome }));
@@ -186,8 +187,12 @@ export class CellsView {
     if (!date) return;
     this.chosen = date;
     for (const one of byId("years").querySelectorAll(".chosen")) one.classList.remove("chosen");
-    byId("years").querySelector(`[data-day="${date}"]`)?.classList.add("chosen");
+    const square = byId("years").querySelector(`[data-day="${date}"]`);
+    square?.classList.add("chosen");
     this.tell(date);
+    // On a phone what is told stands over the lower half of the window.
+    const below = square ? square.getBoundingClientRect().bottom - 0.45 * window.innerHeight : 0;
+    if (narrow.matches && below > 0) window.scrollBy({ top: below, behavior: "smooth" });
   }
 
   /** Everything of a day, beside the calendar. */
@@ -202,13 +207,20 @@ export class CellsView {
       ["Expected", cell.expected === undefined ? null : plural(cell.expected, "symbol")],
       ["Received", cell.expected ? `${count(cell.received)} (${((100 * cell.received) / cell.expected).toFixed(1)} %)` : null],
       ["Rows", cell.rows ? count(cell.rows) : null],
-      ["Size", cell.bytes || cell.size ? `${compact(cell.bytes ?? cell.size)}B` : null],
+      ["Size", cell.bytes ? `${compact(cell.bytes)}B` : null],
       ["Source", cell.source],
       ["Reason", cell.reason],
       ["Recorded", moment(cell.recorded_at)],
     ].filter(([, value]) => value);
     return place.replaceChildren(
-      el("h2", {}, date, " ", el("span", { class: `badge state-${state}` }, STATES[state]?.[0] ?? "")),
+      el(
+        "h2",
+        {},
+        date,
+        " ",
+        el("span", { class: `badge state-${state}` }, STATES[state]?.[0] ?? ""),
+        el("button", { type: "button", class: "quiet close", "aria-label": "Close", click: () => this.tell(null) }, "×"),
+      ),
       el("dl", {}, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
       absent.length ? el("h3", {}, `Missing (${count(absent.length)})`) : "",
       el(

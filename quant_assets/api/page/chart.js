@@ -54,6 +54,7 @@ export class PriceChart {
       2,
     );
     this.lane.priceScale().applyOptions({ scaleMargins: { top: 0, bottom: 0 } });
+    this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.15, bottom: 0 } });
     this.markers = createSeriesMarkers(this.lane, []);
     this.chart.panes()[0].setStretchFactor(5);
     this.chart.panes()[1].setStretchFactor(1);

@@ -1,7 +1,7 @@
 // What happened to a symbol: splits, dividends, holes, held answers, restatements. Each with the days it is of, a line
 // for the list and sentences for whoever points at it.
 
-import { day, exact, moment, plural, price } from "./dom.js";
+import { day, exact, moment, plural } from "./dom.js";
 
 /** The kinds, in the order of their lanes; `sign` stands in the list, `shape` on the chart. */
 export const KINDS = [
@@ -99,25 +99,26 @@ export function holes(gaps) {
 /** Answers that contradict the evidence and are not stored, and what became of earlier ones. */
 export function held(claims) {
   return claims.map((claim) => {
-    const date = day(claim.date ?? claim.first);
-    const pending = (claim.decision ?? "pending") === "pending";
-    const says = claim.close === null || claim.close === undefined ? "" : `It says: close ${price(claim.close)}${
-      claim.split_ratio && claim.split_ratio !== 1 ? `, split ${ratio(claim.split_ratio)}` : ""
-    }${claim.dividend ? `, dividend ${exact(claim.dividend)}` : ""}.`;
+    const pending = claim.decision === "pending";
     return {
       kind: "held",
-      date,
-      last: day(claim.last) || date,
+      date: day(claim.first),
+      last: day(claim.last),
       line: pending ? "An answer is held" : `A held answer was ${String(claim.decision).replaceAll("_", " ")}`,
       more: [
         sentence(claim.rule),
-        says,
-        pending ? "Nothing of it is stored; it is asked again, or decided by a person (quant-assets quarantine)." : "",
-        claim.fetched_at ? `Claimed ${moment(claim.fetched_at)}.` : "",
+        `${SCOPES[claim.scope] ?? sentence(claim.scope)} Claimed first on ${day(claim.since)}, on ${plural(claim.claims, "day")} so far.`,
+        pending ? `Nothing of it is stored. It is asked again, or a person decides: quant-assets quarantine show ${claim.item}` : "",
       ].filter(Boolean),
     };
   });
 }
+
+const SCOPES = {
+  answer: "All of the answer.",
+  row: "The bar.",
+  action: "The dividend or the split; the bar is stored without it.",
+};
 
 const CLASSES = {
   correction: "A correction of the source",
@@ -147,7 +148,7 @@ export function restatements(ledger) {
       last: date,
       line: `Restated: ${[...new Set(rows.map((row) => row.field))].join(", ")}`,
       more: [
-        ...rows.map((row) => `${row.field}: ${value(row.old)} → ${value(row.new)}.`),
+        ...rows.map((row) => `${row.field}: ${stated(row.old)} → ${stated(row.new)}.`),
         kind ? `${CLASSES[kind] ?? String(kind).replaceAll("_", " ")}.` : "",
         first.rows > 1 ? `${plural(first.rows, "row")} from ${day(first.first_date)} on were replaced.` : "",
         `Detected ${moment(first.detected_at)}.`,
@@ -157,7 +158,7 @@ export function restatements(ledger) {
 }
 
 /** Old and new values are texts; most of them are numbers. */
-function value(given) {
+export function stated(given) {
   if (given === null || given === undefined || given === "") return "nothing";
   return Number.isFinite(Number(given)) ? exact(given) : String(given);
 }

@@ -1,8 +1,8 @@
 // How the store stands: exchanges and their freshness, what is missing, what is held, and the last jobs.
 
-import { ApiProblem, dagster, table } from "./api.js";
+import { ApiProblem, dagster, get, table } from "./api.js";
 import { byId, count, day, el, moment, plural } from "./dom.js";
-import { gapSays } from "./events.js";
+import { gapSays, stated } from "./events.js";
 
 const FEW = 12;
 
@@ -21,6 +21,13 @@ function told(error) {
   if (!(error instanceof ApiProblem)) return String(error);
   if (error.status === 401 || error.status === 403) return `${error.document.title}: ${error.message}`;
   return error.message;
+}
+
+/** Whether the last session that is over has its complete cell. */
+function freshness(row) {
+  const late = !row.last_complete || day(row.last_complete) < day(row.last_session_over);
+  const title = `The last session whose bars are final: ${day(row.last_session_over) || "none"}`;
+  return el("span", { class: `badge ${late ? "job-partial" : "job-completed"}`, title }, late ? `behind ${day(row.last_session_over)}` : "up to date");
 }
 
 const nothing = (text) => el("p", { class: "note" }, text);
@@ -59,13 +66,14 @@ export class Overview {
       el(
         "div",
         { class: "cards" },
-        el("div", { class: "stack" }, card("Freshness", () => this.freshness()), card("Gaps", () => this.gaps()), card("Symbols", async () => this.symbols(entries))),
+        el("div", { class: "stack" }, card("Freshness", () => this.freshness()), card("Gaps", () => this.gaps())),
         el(
           "div",
           { class: "stack" },
           card("Last jobs", () => this.jobs(), dagster.home() ? el("a", { href: `${dagster.home()}/runs`, rel: "noopener" }, "Runs in Dagster") : ""),
           card("Held answers", () => this.held()),
           card("Restatements", () => this.restated()),
+          card("Symbols", async () => this.symbols(entries)),
         ),
       ),
     );
@@ -90,40 +98,43 @@ export class Overview {
   async freshness() {
     const { rows } = await table("/v1/exchanges");
     if (!rows.length) return nothing("No exchange is in use.");
-    const code = (row) => row.exchange ?? row.code;
     return rowsTable(
       "Freshness of exchanges",
       [
-        ["Exchange", (row) => el("a", { href: `#/cells/${code(row)}` }, code(row))],
+        ["Exchange", (row) => el("a", { href: `#/cells/${row.exchange}`, title: row.name }, row.exchange)],
         ["Last complete", (row) => day(row.last_complete) || "–"],
-        ["Complete", (row) => count(row.complete ?? row.cells?.complete), "number"],
-        ["Partial", (row) => count(row.partial ?? row.cells?.partial), "number"],
-        ["Failed", (row) => count(row.failed ?? row.cells?.failed), "number"],
-        ["Rows", (row) => count(row.rows), "number"],
+        ["", (row) => freshness(row)],
+        ["Complete", (row) => count(row.cells_complete), "number wide"],
+        ["Partial", (row) => count(row.cells_partial), "number"],
+        ["Failed", (row) => count(row.cells_failed), "number"],
+        ["Rows", (row) => count(row.rows), "number wide"],
       ],
       rows,
     );
   }
 
   async jobs() {
-    const { rows } = await table("/v1/jobs", { limit: FEW }, { quiet: true, pages: 1 });
-    if (!rows.length) return nothing("No job was asked for over the API or the command line yet.");
+    const { body } = await get("/v1/jobs", { limit: FEW });
+    if (!body.jobs.length) return nothing("None was asked for over the API or by quant-assets jobs. What schedules start stands in Dagster.");
+    const runs = (job) =>
+      job.runs.filter(() => dagster.home()).flatMap((run, at) => [at ? " " : "", el("a", { href: dagster.run(run.id), rel: "noopener" }, run.id.slice(0, 8))]);
     return rowsTable(
       "Last jobs",
       [
-        ["Job", (row) => row.kind ?? row.job],
-        ["Of", (row) => row.exchange ?? row.parameters?.exchange ?? ""],
-        ["Status", (row) => el("span", { class: `badge job-${row.status}` }, String(row.status ?? "").replaceAll("_", " "))],
-        ["Asked", (row) => moment(row.created_at ?? row.requested_at)],
-        ["Run", (row) => (row.run_id ? el("a", { href: dagster.run(row.run_id), rel: "noopener" }, "open") : "–")],
+        ["Job", (job) => job.kind.replaceAll("_", " ")],
+        ["Exchanges", (job) => job.exchanges.join(", ")],
+        ["Status", (job) => el("span", { class: `badge job-${job.status}`, title: job.note }, job.status.replaceAll("_", " "))],
+        ["Cells", (job) => (job.progress.cells ? `${count(job.progress.cells_done)} / ${count(job.progress.cells)}` : ""), "number"],
+        ["Asked", (job) => moment(job.requested_at), "wide"],
+        ["Run", runs],
       ],
-      rows.slice(0, FEW),
+      body.jobs,
     );
   }
 
   async gaps() {
-    const { rows } = await table("/v1/gaps");
-    const open = rows.filter((row) => !row.settled).sort((a, b) => (day(a.last) < day(b.last) ? 1 : -1));
+    const { rows: open } = await table("/v1/gaps");
+    open.sort((a, b) => (day(a.last) < day(b.last) ? 1 : -1));
     if (!open.length) return nothing("Nothing is missing: every session has its rows.");
     return [
       nothing(`${plural(open.length, "gap")}, of ${plural(open.reduce((sum, row) => sum + (row.sessions ?? 0), 0), "session")}. quant-assets backfill --missing asks again.`),
@@ -131,7 +142,7 @@ export class Overview {
         "Gaps",
         [
           ["Symbol", symbolLink],
-          ["Kind", (row) => el("span", { title: gapSays(row) }, String(row.kind).replaceAll("_", " "))],
+          ["Kind", (row) => el("span", { title: gapSays(row) }, String(row.kind).replaceAll("_", " ")), "wide"],
           ["First", (row) => day(row.first)],
           ["Last", (row) => day(row.last)],
           ["Sessions", (row) => count(row.sessions), "number"],
@@ -143,16 +154,16 @@ export class Overview {
 
   async held() {
     const { rows } = await table("/v1/quarantine");
-    const pending = rows.filter((row) => (row.decision ?? "pending") === "pending");
-    if (!pending.length) return nothing("No answer is in doubt.");
+    if (!rows.length) return nothing("No answer is in doubt.");
     return rowsTable(
       "Held answers",
       [
         ["Symbol", symbolLink],
-        ["Session", (row) => day(row.date ?? row.first)],
+        ["Session", (row) => day(row.first)],
         ["Why", (row) => row.rule, "sentence"],
+        ["Since", (row) => day(row.since)],
       ],
-      pending.slice(0, FEW),
+      rows.slice(0, FEW),
     );
   }
 
@@ -166,9 +177,9 @@ export class Overview {
         ["Symbol", symbolLink],
         ["Session", (row) => day(row.date)],
         ["Field", (row) => row.field],
-        ["Was", (row) => row.old, "number"],
-        ["Is", (row) => row.new, "number"],
-        ["Detected", (row) => day(row.detected_at)],
+        ["Was", (row) => stated(row.old), "number"],
+        ["Is", (row) => stated(row.new), "number"],
+        ["Detected", (row) => day(row.detected_at), "wide"],
       ],
       rows.slice(0, FEW),
     );

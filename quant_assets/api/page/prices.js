@@ -10,8 +10,9 @@ const ADJUST = {
   split: ["Split", "Prices, dividends and volumes on the share basis of the symbol's last session."],
   total_return: ["Total return", "Split-adjusted, and as if every dividend had been reinvested."],
 };
-const MOST_EVENTS = 400;
 /** Rows in the list; the chart marks all. */
+const MOST_EVENTS = 400;
+const COLUMNS = "date,open,high,low,close,volume,dividend,split_ratio,currency,flags";
 
 /** One of several, as radio buttons that look like one control. */
 function segments(id, choices, chosen, changed) {
@@ -91,12 +92,13 @@ export class PricesView {
       const [known, shown] = await Promise.all([this.known(entry, stop.signal), this.bars(symbol, adjust, stop.signal)]);
       if (stop.signal.aborted) return;
       this.all = known.events;
-      this.chart.show(shown, known.absent, this.visible(), same);
+      this.chart.show(shown.rows, known.absent, this.visible(), same);
+      this.warn(shown.warnings);
       if (!same) this.chart.setRange(this.state.range);
       this.drawn = symbol;
       this.facts(entry, known.traded);
       this.list();
-      say(`${symbol}, ${ADJUST[adjust][0]}: ${plural(shown.length, "session")}`);
+      say(`${symbol}, ${ADJUST[adjust][0]}: ${plural(shown.rows.length, "session")}`);
     } catch (error) {
       if (error.name === "AbortError") return;
       if (!same) {
@@ -112,7 +114,7 @@ export class PricesView {
   }
 
   bars(symbol, adjust, signal) {
-    return table("/v1/prices", { symbols: symbol, adjust }, { signal }).then(({ rows }) => rows);
+    return table("/v1/prices", { symbols: symbol, adjust, columns: COLUMNS }, { signal });
   }
 
   /** What does not depend on how prices are adjusted: as-traded rows, events, sessions without a bar. */
@@ -131,9 +133,9 @@ export class PricesView {
       );
     this.missing = [];
     const [traded, gaps, claims, ledger] = await Promise.all([
-      this.bars(entry.symbol, "none", signal),
-      beside("/v1/gaps"),
-      beside("/v1/quarantine"),
+      this.bars(entry.symbol, "none", signal).then(({ rows }) => rows),
+      beside("/v1/gaps", { ...of, settled: true }),
+      beside("/v1/quarantine", { ...of, decision: "any" }),
       beside("/v1/restatements"),
     ]);
     const own = (row) => !row.symbol || row.symbol === entry.symbol;
@@ -154,11 +156,16 @@ export class PricesView {
     if (!found.length || !entry.exchange) return [];
     const start = found.map((hole) => hole.date).sort()[0];
     const end = found.map((hole) => hole.last).sort().at(-1);
-    const sessions = await beside(`/v1/exchanges/${encodeURIComponent(entry.exchange)}/sessions`, { start, end });
+    const sessions = await beside(`/v1/exchanges/${encodeURIComponent(entry.exchange)}/sessions`, { start, end, columns: "session" });
     const there = new Set(traded.map((row) => day(row.date)));
     return sessions
-      .map((row) => day(typeof row === "string" ? row : (row.session ?? row.date)))
+      .map((row) => day(row.session))
       .filter((date) => !there.has(date) && found.some((hole) => hole.date <= date && date <= hole.last));
+  }
+
+  /** What the API warns of, e.g. sessions never asked for, on which a split would not be known. */
+  warn(warnings) {
+    byId("warnings").replaceChildren(...warnings.map((text) => el("p", { class: "note warn" }, text)));
   }
 
   title(entry) {
