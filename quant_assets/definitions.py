@@ -21,6 +21,7 @@ from quant_assets.defs.missing_valuations import missing_valuations_sensor
 from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.rebuilding import rebuild_job
+from quant_assets.defs.requested_jobs import requested_jobs_sensor
 from quant_assets.defs.run_marks import marking_executor
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
 from quant_assets.defs.sensors import (
@@ -65,6 +66,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     universes = UniverseRules(settings.universe, exchanges, settings.universe_shrink)
     refresh = universes_job(universes, owner)
     discovery = discovery_job(universes, discovery_rules_of(settings), owner)
+    verifications = verify_jobs(exchanges, rules, owner)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days, owner)
     store = StoreResource(
         location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
@@ -84,7 +86,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *jobs.values(),
             *tables.values(),
             *sweeps.values(),
-            *verify_jobs(exchanges, rules, owner),
+            *verifications,
             refresh,
             discovery,
             rebuild_job(exchanges, owner),
@@ -104,6 +106,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             missing_sessions_sensor(exchanges, jobs, start, owner),
             derived_tables_sensor(
                 exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start, owner
+            ),
+            requested_jobs_sensor(
+                [*jobs.values(), *sweeps.values(), *verifications, refresh],
+                owner,
+                remote="://" in settings.store_location,
             ),
             *([missing_valuations_sensor(exchanges, tables[VALUATIONS], start, owner)] * settings.valuations),
         ],

@@ -16,6 +16,8 @@ QuantAssetsError
 │   └── UnknownCalendar
 ├── ObjectStoreError                   resources.object_store
 │   ├── ObjectNotFound
+│   ├── JobUnknown                     tables.jobs: no job has that id
+│   ├── JobKeyTaken                    tables.jobs: a client's key stands for another request
 │   ├── ObjectChanged
 │   ├── ObjectDamaged
 │   ├── NewerFormat                    written by a later version of this package
@@ -41,6 +43,7 @@ QuantAssetsError
 ├── NotServed (ValueError)             yfinance.charts: yfinance has it, and a store of daily prices does not
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed
+├── JobRefused (ValueError)            operations.job_requests: a job that cannot be done as it was asked for
 ├── KeyProblem (ValueError)            operations.keys: keys of the API that cannot be read, made or revoked
 ├── Problem                            api.problems: a request that is answered with a problem document
 ├── EmulatorError                      dev.gcs_emulator

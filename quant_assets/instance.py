@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,21 @@ def databases_of(settings: Settings) -> Generator[None]:
 
 _watched: dict[Path, dg.DagsterInstance] = {}
 """Instances that are looked at again and again: opening one takes a second, and the databases of it anew."""
+_opening = threading.Lock()
+
+
+def watched_instance(settings: Settings) -> dg.DagsterInstance | None:
+    """The instance of a home, which stays open in this process; None where no Dagster has run there yet.
+
+    Raises OSError, HomeUnavailable.
+    """
+    home = settings.dagster_home
+    with _opening:
+        if home not in _watched:
+            if not (home / "dagster.yaml").exists():
+                return None
+            _watched[home] = open_instance(settings)
+        return _watched[home]
 
 
 def newest_heartbeat(settings: Settings) -> float | None:
@@ -91,9 +107,7 @@ def newest_heartbeat(settings: Settings) -> float | None:
 
     Raises OSError, HomeUnavailable.
     """
-    home = settings.dagster_home
     with databases_of(settings):
-        if home not in _watched:
-            _watched[home] = open_instance(settings)
-        beats = _watched[home].get_daemon_heartbeats()
+        instance = watched_instance(settings)
+        beats = instance.get_daemon_heartbeats() if instance is not None else {}
     return max((beat.timestamp for beat in beats.values()), default=None)

@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     """Whom Dagster's pages name as the owner of all there is: an e-mail address or `team:name`."""
     code_url: str = ""
     """Where the code is on the web, e.g. https://github.com/somebody/quant-assets/tree/main. Empty: local files."""
+    dagster_url: str = "http://127.0.0.1:3000"
+    """Where Dagster's pages are, for links to runs."""
     api_keys: str = Field(default="", repr=False)
     """Keys of the API as `quant-assets keys create` prints them, comma-separated: name:scope:sha256, no key."""
     api_keys_file: Path | None = None

@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from quant_assets._version import __version__
-from quant_assets.api import access, cache, health, listings, metrics, page, prices, problems, records
+from quant_assets.api import access, cache, health, jobs, listings, metrics, page, prices, problems, records
 from quant_assets.api.guards import Guards
 from quant_assets.api.streams import Streams
 from quant_assets.api.workers import Workers
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     state.streams = Streams(state.settings.api_streams)
     problems.register(app)
     health.register(app)
-    for part in (prices, listings, records, cache, health, metrics, page):
+    for part in (prices, listings, records, jobs, cache, health, metrics, page):
         app.include_router(part.router)
     access.refuse_open_routes(app)
     app.add_middleware(Guards)
@@ -58,6 +58,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
             allow_headers=["Authorization", "X-API-Key", "Idempotency-Key", "If-None-Match", "Content-Type"],
             expose_headers=[
                 "ETag",
+                "Idempotent-Replayed",
                 "Link",
                 "Location",
                 "Retry-After",

@@ -17,6 +17,7 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.reader import SnapshotMismatch
 from quant_assets.resources.cache import CacheUnavailable
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, StoreUnavailable
+from quant_assets.tables.jobs import JobUnknown
 from quant_assets.tables.membership import MembershipUnknown
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,7 +66,7 @@ def problem_of(error: Exception) -> Problem | None:
             return error
         case SnapshotMismatch():
             return Problem(409, "The snapshot no longer holds", detail)
-        case ObjectNotFound() | MembershipUnknown():
+        case ObjectNotFound() | MembershipUnknown() | JobUnknown():
             return Problem(404, "Not found", detail)
         case ObjectDamaged():
             return Problem(500, "A stored object is damaged", detail)
@@ -147,7 +148,14 @@ def register(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, answer)
     app.add_exception_handler(ValueError, answer)
-    for kind in (ObjectNotFound, ObjectDamaged, StoreUnavailable, MembershipUnknown, CacheUnavailable):
+    for kind in (
+        ObjectNotFound,
+        JobUnknown,
+        ObjectDamaged,
+        StoreUnavailable,
+        MembershipUnknown,
+        CacheUnavailable,
+    ):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_status)

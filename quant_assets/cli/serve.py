@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import sys
-from typing import Annotated
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quant_assets.cli.usage import UsageProblem, load
+from quant_assets.errors import QuantAssetsError
+
+if TYPE_CHECKING:
+    from quant_assets.resources.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -42,8 +48,17 @@ def serve(
         f"serving {settings.store_location} on http://{f'[{host}]' if ':' in host else host}:{port}",
         file=sys.stderr,
     )
+    Thread(target=_warm_up, args=(settings,), daemon=True).start()
     # Who speaks for others by a header is no caller of this machine: `access` looks for such headers itself.
     uvicorn.run(app, host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
+
+
+def _warm_up(settings: Settings) -> None:
+    from quant_assets.operations.jobs import warm_up
+
+    # What is wrong is told to whoever asks for a job.
+    with contextlib.suppress(QuantAssetsError, OSError):
+        warm_up(settings)
 
 
 def _is_loopback(host: str) -> bool:

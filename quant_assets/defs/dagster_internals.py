@@ -7,6 +7,7 @@ function relies on, so that an upgrade that changes it is noticed.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,7 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
@@ -178,6 +180,12 @@ def schedules_on(instance: dg.DagsterInstance) -> set[str]:
     return {state.instigator_name for state in states if state.status is InstigatorStatus.RUNNING}
 
 
+def sensors_off(instance: dg.DagsterInstance) -> set[str]:
+    """The names of the sensors that somebody has turned off."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    return {state.instigator_name for state in states if state.status is InstigatorStatus.STOPPED}
+
+
 def backfills_under_way(instance: dg.DagsterInstance) -> dict[str, dict[dg.AssetKey, Sequence[str]]]:
     """By id the asset backfills that have not ended: their assets, each with the partition keys it is to make."""
     statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
@@ -244,3 +252,11 @@ def attempted_partitions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> se
     """The partitions whose last event is that a run was to make them: failed, cancelled, or under way."""
     storage = instance.event_log_storage
     return set(storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset))
+
+
+def instance_id(instance: dg.DagsterInstance) -> str:
+    """What tells an instance from others, as long as its databases live."""
+    storage = instance.run_storage
+    if isinstance(storage, SqlRunStorage):
+        return storage.get_run_storage_id()
+    return f"{socket.gethostname()}:{instance.root_directory}"

@@ -20,6 +20,9 @@ EXCHANGE_TAG = "quant_assets/exchange"
 REFRESH_JOB = "refresh_universes"
 """The name of the job that refreshes all enabled universes (`universe_refresh`)."""
 
+REFRESH_OP = "refresh_enabled_universes"
+"""The name of its only step."""
+
 DISCOVERY_JOB = "discover_listings"
 """The name of the job that looks for listings that stand in no list (`discovery`)."""
 

@@ -20,7 +20,7 @@ from quant_assets.catalog.refresh import (
 )
 from quant_assets.catalog.universe import Universe
 from quant_assets.catalog.universes_file import read_universes
-from quant_assets.defs.jobs import REFRESH_JOB
+from quant_assets.defs.jobs import REFRESH_JOB, REFRESH_OP
 from quant_assets.defs.rendering import markdown_table
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.clock import ClockResource
@@ -29,6 +29,13 @@ from quant_assets.resources.documents import Documents
 from quant_assets.resources.object_store import ObjectStore, ObjectStoreError, claim
 from quant_assets.tables.layout import TOP_LEVEL
 from quant_assets.tables.universes import read_constituents
+
+
+class RefreshConfig(dg.Config):
+    """What to refresh."""
+
+    universes: list[str] = []
+    """Only these; empty: all that are enabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +54,22 @@ class UniverseRules:
 def universes_job(rules: UniverseRules, owner: str) -> dg.JobDefinition:
     """The job that refreshes all enabled universes; it fails, with names, when one of them could not be."""
 
-    @dg.op(name="refresh_enabled_universes")
+    @dg.op(name=REFRESH_OP)
     def refresh(
-        context: dg.OpExecutionContext, store: StoreResource, source: YahooResource, clock: ClockResource
+        context: dg.OpExecutionContext,
+        config: RefreshConfig,
+        store: StoreResource,
+        source: YahooResource,
+        clock: ClockResource,
     ) -> None:
         now, home = clock.now(), store.open()
         try:
             universes = rules.universes()
-            wanted = [one.name for one in refreshable(universes) if one.enabled]
+            wanted = [
+                one.name
+                for one in refreshable(universes)
+                if one.enabled and (not config.universes or one.name in config.universes)
+            ]
             if not wanted:
                 context.log.info("the universe file lists its symbols itself: there is nothing to refresh")
                 return

@@ -36,9 +36,11 @@ REQUESTED = "requested"
 UNIVERSES = "universes"
 UNIVERSE_EVENTS = "universe_events"
 DISCOVERED = "discovered_listings"
+JOBS = "jobs"
+AUDIT = "audit"
 
 RECORDS = (
-    COMPANY_EVENTS, DISCOVERED, EXPECTED, FETCH_REPORTS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED,
+    AUDIT, COMPANY_EVENTS, DISCOVERED, EXPECTED, FETCH_REPORTS, JOBS, LISTING_EVENTS, QUARANTINE, REPLACED, REQUESTED,
     RESTATEMENTS, SYMBOL_FACTS, UNIVERSES, UNIVERSE_EVENTS,
 )  # fmt: skip
 """What is kept beside the tables: what runs have learned, decided and done. It cannot be derived from anything."""
@@ -65,10 +67,13 @@ LISTED_ONCE = tuple(f"{name}/" for name in (*TIME_DIMENSION, MANIFEST, DISCOVERE
 _EXCHANGE = r"exchange=(?P<exchange>[A-Z][A-Z0-9]{0,11})"
 _YEAR = r"year=(?P<year>\d{4})"
 _UNIVERSE = r"(?P<universe>[A-Za-z0-9_-]+)"
+_JOB = r"\d{8}-\d{6}-[0-9a-f]{12}"
 _RECORD_FORMS = {
+    AUDIT: r"\d{4}-\d\d/\d{8}-\d{6}-\d{6}-[0-9a-f]{8}\.json",
     DISCOVERED: rf"{_EXCHANGE}\.parquet",
     EXPECTED: rf"{_EXCHANGE}/[0-9a-f]{{64}}\.json",
     FETCH_REPORTS: rf"{_EXCHANGE}/\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{{6}}Z-[^/]+\.json",
+    JOBS: rf"(key-[0-9a-f]{{64}}|{_JOB})\.json",
     LISTING_EVENTS: rf"{_EXCHANGE}\.parquet",
     SYMBOL_FACTS: rf"{_EXCHANGE}\.parquet",
     COMPANY_EVENTS: rf"{_EXCHANGE}\.parquet",
@@ -207,6 +212,38 @@ def run_in(key: str) -> str:
 def reports_prefix(exchange: str) -> str:
     """What the keys of an exchange's fetch reports begin with."""
     return f"{FETCH_REPORTS}/exchange={exchange}/"
+
+
+def job_key(job: str) -> str:
+    """Where the record of a job is kept; ids, and so keys, sort by the moment of the request."""
+    return f"{JOBS}/{job}.json"
+
+
+def job_of(key: str) -> str | None:
+    """The id of the job whose record has this key; None for any other key."""
+    name = key.removeprefix(f"{JOBS}/").removesuffix(".json")
+    return name if is_job(name) and key == job_key(name) else None
+
+
+def is_job(text: str) -> bool:
+    """Whether a text has the form of a job's id."""
+    return re.fullmatch(_JOB, text) is not None
+
+
+def job_claim_key(sha256: str) -> str:
+    """Where it is kept which job a client's key of its own stands for, by the hash of both."""
+    return f"{JOBS}/key-{sha256}.json"
+
+
+def audit_key(moment: datetime, name: str) -> str:
+    """Where one operation is kept; keys sort by the moment it began. `name`: eight hexadecimal digits."""
+    at = moment.astimezone(UTC)
+    return f"{audit_prefix(at.year, at.month)}{at:%Y%m%d-%H%M%S-%f}-{name}.json"
+
+
+def audit_prefix(year: int, month: int) -> str:
+    """What the keys of a month's operations begin with."""
+    return f"{AUDIT}/{year:04d}-{month:02d}/"
 
 
 def table_of(key: str) -> str | None:

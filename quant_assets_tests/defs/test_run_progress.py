@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from quant_assets.defs.run_progress import EVERY, RunProgress
+import orjson
+
+from quant_assets.defs.run_progress import EVERY, PROGRESS_TAG, RunProgress
 from quant_assets.resources.source import FetchResult, Outcome
 
 
@@ -36,3 +38,24 @@ def test_a_short_fill_tells_nothing() -> None:
     progress.symbol(FetchResult("A", Outcome.OK, facts={"attempts": 1}))
     progress.cell()
     assert told == []
+
+
+def test_the_run_of_a_job_tells_its_progress_every_second() -> None:
+    now, tags = 0.0, list[dict[str, str]]()
+    progress = RunProgress("US", lambda _: None, tags.append, lambda: now, watched=True)
+
+    def shown() -> list[tuple[int, ...]]:
+        found = [tuple(orjson.loads(one[PROGRESS_TAG]).values()) for one in tags]
+        tags.clear()
+        return found
+
+    progress.planned(4, 3)
+    assert shown() == [(4, 0, 3, 0)]
+    for _ in range(4):
+        now += 0.6
+        progress.symbol(FetchResult("A", Outcome.OK, facts={"attempts": 1}))
+    # The last symbol at once, and so the first cell and the last one.
+    assert shown() == [(4, 2, 3, 0), (4, 4, 3, 0)]
+    for _ in range(3):
+        progress.cell()
+    assert shown() == [(4, 4, 3, 1), (4, 4, 3, 3)]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from quant_assets.tables.layout import (
+    AUDIT,
     CATALOG,
     COMPANY_EVENTS,
     DAILY,
@@ -15,6 +16,7 @@ from quant_assets.tables.layout import (
     EXPECTED,
     FETCH_REPORTS,
     HISTORY,
+    JOBS,
     LISTING_EVENTS,
     MANIFEST,
     PROFILE_SUMS,
@@ -32,12 +34,15 @@ from quant_assets.tables.layout import (
     VALUATIONS,
     WEEKLY,
     after_year,
+    audit_key,
     company_events_key,
     described_table,
     discovered_key,
     events_key,
     exchange_of,
     expected_key,
+    job_claim_key,
+    job_key,
     ledger_key,
     manifest_key,
     membership_key,
@@ -78,6 +83,9 @@ KEYS = {
     requested_key("US"): (REQUESTED, "US", None),
     report_key("US", STARTED, "the first run of all"): (FETCH_REPORTS, "US", None),
     expected_key("US", "0a" * 32): (EXPECTED, "US", None),
+    audit_key(STARTED, "0a1b2c3d"): (AUDIT, None, None),
+    job_key("20240315-220000-0a1b2c3d4e5f"): (JOBS, None, None),
+    job_claim_key("0a" * 32): (JOBS, None, None),
     universe_key("sp-500_x"): (UNIVERSES, None, None),
     membership_key("sp-500_x"): (UNIVERSE_EVENTS, None, None),
 }
@@ -108,6 +116,10 @@ STRAYS = (
     "universes/a b.parquet",
     "universes/sp500/copy.parquet",
     "universe_events/sp500.json",
+    "jobs/20240315.json",
+    "jobs/key-short.json",
+    "jobs/20240315-220000-0a1b2c3d4e5f.json/inside",
+    "audit/20240315-220000-000005-0a1b2c3d.json",
     "universe_events/sp500.parquet.bak",
 )
 
