@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz constraints clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz constraints export-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -109,9 +109,20 @@ mutants: .venv/.dev  ## How strong the tests are: SAMPLE small changes, each of 
 api-fuzz: .venv/.dev  ## 10,000 questions made from the API's OpenAPI document, with keys and without (CASES=n SEED=n).
 	$(BIN)/python -W ignore -m benchmarks.api_fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
+# qlib and zipline pin more than a hundred packages: they live in an environment of their own.
+.venv-export/.done: constraints-export.txt
+	$(or $(PYTHON),python3) -m venv .venv-export
+	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-export.txt \
+		pyqlib zipline-reloaded
+	@touch $@
+
+export-test: .venv/.dev .venv-export/.done  ## Opens exports with the real qlib and zipline (their own environment, 1 GB).
+	$(BIN)/python -m pytest -q quant_assets_tests/export
+
+# The extras qlib and zipline are left out: see constraints-export.txt.
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
-	uv pip compile -q --no-emit-index-url --no-header --no-annotate --all-extras pyproject.toml \
-		-o constraints.txt --upgrade
+	uv pip compile -q --no-emit-index-url --no-header --no-annotate --extra demo --extra bench --extra dev \
+		--extra duckdb pyproject.toml -o constraints.txt --upgrade
 
 clean:  ## Removes the virtual environment and everything the demo wrote.
-	rm -rf .venv .quant-assets artifacts
+	rm -rf .venv .venv-export .quant-assets artifacts

@@ -41,6 +41,7 @@ QuantAssetsError
 ├── MembershipUnknown (ValueError)     tables.membership: nothing tells who was in a universe on a day
 ├── SnapshotMismatch (ValueError)      reader.snapshots: what is stored is not what the snapshot names
 ├── NotServed (ValueError)             yfinance.charts: yfinance has it, and a store of daily prices does not
+├── ExportError (ValueError)           export.chosen: nothing can be exported so
 ├── HomeUnavailable                    instance: Dagster's databases cannot be written
 ├── RunFailed                          local_runs: a Dagster run started from here did not succeed
 ├── JobRefused (ValueError)            operations.job_requests: a job that cannot be done as it was asked for

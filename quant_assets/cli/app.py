@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quant_assets._version import __version__
-from quant_assets.cli import doctor, fetch, instance, keys, quarantine, review, runs, serve, store, universes
+from quant_assets.cli import (
+    doctor,
+    export,
+    fetch,
+    instance,
+    keys,
+    quarantine,
+    review,
+    runs,
+    serve,
+    store,
+    universes,
+)
 from quant_assets.cli.usage import UsageProblem, load
 from quant_assets.errors import QuantAssetsError
 
@@ -192,7 +204,7 @@ def ui(
     sys.exit(run_ui(load(), port, demo=demo))
 
 
-for part in (fetch, universes, review, quarantine, store, serve, keys, runs, instance, doctor):
+for part in (fetch, universes, review, quarantine, store, export, serve, keys, runs, instance, doctor):
     part.register(app)
 
 
