@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz constraints export-test clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -119,10 +119,16 @@ api-fuzz: .venv/.dev  ## 10,000 questions made from the API's OpenAPI document, 
 export-test: .venv/.dev .venv-export/.done  ## Opens exports with the real qlib and zipline (their own environment, 1 GB).
 	$(BIN)/python -m pytest -q quant_assets_tests/export
 
+engines: .venv/.dev  ## Weekly bars and total returns by DuckDB and Spark on our tables, compared with ours (SYMBOLS=n YEARS=n).
+	@command -v java > /dev/null || sh scripts/install_java.sh
+	@[ -e .venv-spark/bin/spark-submit ] || { python3 -m venv .venv-spark && .venv-spark/bin/pip install -q "pyspark==4.*"; }
+	$(BIN)/python -m benchmarks.engines --symbols $(or $(SYMBOLS),1000) --years $(or $(YEARS),10) \
+		$$(command -v java > /dev/null && echo --spark .venv-spark/bin/python)
+
 # The extras qlib and zipline are left out: see constraints-export.txt.
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
 	uv pip compile -q --no-emit-index-url --no-header --no-annotate --extra demo --extra bench --extra dev \
 		--extra duckdb pyproject.toml -o constraints.txt --upgrade
 
 clean:  ## Removes the virtual environment and everything the demo wrote.
-	rm -rf .venv .venv-export .quant-assets artifacts
+	rm -rf .venv .venv-export .venv-spark .quant-assets artifacts
