@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -71,6 +71,10 @@ bench-scale: .venv/.dev  ## Reads, derived tables and fills at full size beside 
 	@[ -e .venv/.bench ] || { sh scripts/bootstrap.sh bench && touch .venv/.bench; } || echo "without ArcticDB and DuckDB"
 	$(BIN)/python -m benchmarks.scale $(if $(SMALL),--symbols 1000 --years 10) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(STORE),--store $(STORE))
+
+bench-api: .venv/.dev redis  ## The API under 1,000 connections: cached and not, Redis and the bucket gone (20 minutes; FOLDER=… keeps the stores).
+	$(BIN)/python -m benchmarks.api $(if $(SMALL),--symbols 200 --years 5 --connections 200 --seconds 5 --fill 15 --outage 20) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(FOLDER),--folder $(FOLDER))
 
 kill-test: .venv/.dev  ## Kills a backfill at random moments, 50 times, and compares with an undisturbed run.
 	$(BIN)/python -m benchmarks.kill_backfill

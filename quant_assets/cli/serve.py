@@ -50,7 +50,16 @@ def serve(
     )
     Thread(target=_warm_up, args=(settings,), daemon=True).start()
     # Who speaks for others by a header is no caller of this machine: `access` looks for such headers itself.
-    uvicorn.run(app, host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        # Longer than the pauses of most clients: a new connection costs more than an answer of the cache.
+        timeout_keep_alive=75,
+    )
 
 
 def _warm_up(settings: Settings) -> None:

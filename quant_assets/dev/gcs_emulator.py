@@ -31,6 +31,13 @@ def gcs_emulator() -> Generator[str]:
 
     Objects live in memory and are gone at the end. Raises EmulatorError.
     """
+    with emulator_process() as (url, _):
+        yield url
+
+
+@contextmanager
+def emulator_process() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+    """As `gcs_emulator`, with the process: to be stopped and to go on."""
     binary = _binary()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -51,7 +58,7 @@ def gcs_emulator() -> Generator[str]:
         try:
             _wait(process, url)
             os.environ["STORAGE_EMULATOR_HOST"] = url
-            yield url
+            yield url, process
         finally:
             if before is None:
                 os.environ.pop("STORAGE_EMULATOR_HOST", None)
