@@ -26,7 +26,7 @@ from quant_assets.exchanges import Exchange, known
 from quant_assets.market.coverage import CellState
 from quant_assets.market.profiles import SYMBOL_PROFILE_SCHEMA
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
-from quant_assets.tables.catalog_reads import ReadCatalog, read_catalog
+from quant_assets.tables.catalog_reads import ReadCatalog, current_catalog
 from quant_assets.tables.layout import (
     CATALOG,
     DAILY,
@@ -209,7 +209,7 @@ def _catalog(request: Request, asked: OfCatalog) -> Prepared:
 
 def _universes(request: Request, asked: Shaping) -> Prepared:
     store = store_of(request)
-    known_here = read_catalog(store)
+    known_here = current_catalog(store)
     looks = [versions.of_prefix(store, f"{part}/") for part in (UNIVERSES, UNIVERSE_EVENTS)]
 
     def part() -> pl.DataFrame:
@@ -228,7 +228,7 @@ def _universes(request: Request, asked: Shaping) -> Prepared:
 
 def _universe(request: Request, name: str, asked: OfUniverse) -> Prepared:
     store = store_of(request)
-    here = read_catalog(store)
+    here = current_catalog(store)
     there = {
         *_counted(here),
         *(universe_of(i.key) for p in (UNIVERSES, UNIVERSE_EVENTS) for i in store.list(f"{p}/")),
@@ -298,7 +298,7 @@ def _exchanges(request: Request, asked: OfExchanges) -> Prepared:
 
     def part() -> pl.DataFrame:
         try:
-            symbols = read_catalog(store).rows
+            symbols = current_catalog(store).rows
         except ObjectNotFound:
             symbols = pl.DataFrame(schema=CATALOG_SCHEMA)
         rows = [

@@ -16,7 +16,15 @@ from starlette.exceptions import HTTPException
 from quant_assets.errors import QuantAssetsError
 from quant_assets.reader import SnapshotMismatch
 from quant_assets.resources.cache import CacheUnavailable
-from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, StoreUnavailable
+from quant_assets.resources.object_store import (
+    NewerFormat,
+    ObjectChanged,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStoreError,
+    StoreUnavailable,
+)
+from quant_assets.tables.catalog_reads import UnknownSymbol
 from quant_assets.tables.jobs import JobUnknown
 from quant_assets.tables.membership import MembershipUnknown
 
@@ -66,10 +74,18 @@ def problem_of(error: Exception) -> Problem | None:
             return error
         case SnapshotMismatch():
             return Problem(409, "The snapshot no longer holds", detail)
+        case UnknownSymbol():
+            near = {symbol: list(names) for symbol, names in error.near.items()}
+            return Problem(404, "No such symbol", detail, symbols=list(error.symbols[:_MOST_TOLD]), near=near)
         case ObjectNotFound() | MembershipUnknown() | JobUnknown():
             return Problem(404, "Not found", detail)
         case ObjectDamaged():
             return Problem(500, "A stored object is damaged", detail)
+        case NewerFormat():
+            return Problem(500, "A stored object is of a newer release", detail)
+        case ObjectChanged():
+            headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+            return Problem(503, "The store is being written to", detail, headers=headers)
         case StoreUnavailable():
             headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
             return Problem(503, "The store is out of reach", detail, headers=headers)
@@ -148,14 +164,7 @@ def register(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, answer)
     app.add_exception_handler(ValueError, answer)
-    for kind in (
-        ObjectNotFound,
-        JobUnknown,
-        ObjectDamaged,
-        StoreUnavailable,
-        MembershipUnknown,
-        CacheUnavailable,
-    ):
+    for kind in (ObjectStoreError, CacheUnavailable, JobUnknown):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_status)

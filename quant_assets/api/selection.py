@@ -12,7 +12,7 @@ import polars as pl
 from quant_assets.api.parameters import Choosing, Shaping
 from quant_assets.api.problems import Problem
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.catalog_reads import ReadCatalog, read_catalog
+from quant_assets.tables.catalog_reads import ReadCatalog, current_catalog
 from quant_assets.tables.layout import DAILY
 from quant_assets.tables.manifest import Manifest
 
@@ -52,7 +52,7 @@ def chosen(store: ObjectStore, asked: Choosing, *, company_ids: bool = False) ->
     Raises Problem 404 for a symbol, universe or exchange that the catalog does not have, naming near ones; with
     `company_ids` symbols that it does not have are left in.
     """
-    catalog = read_catalog(store)
+    catalog = current_catalog(store)
     names = asked.names()
     rows = catalog.rows
     if asked.exchange is not None:
@@ -66,14 +66,13 @@ def chosen(store: ObjectStore, asked: Choosing, *, company_ids: bool = False) ->
         if asked.universe not in listed:
             raise unknown("universe", [asked.universe], sorted(listed))
         rows = rows.filter(pl.col("universes").list.contains(asked.universe))
-    there = rows["symbol"].to_list()
     if names is None:
-        return Selection(catalog, sorted(there))
-    narrowed = set(there) if asked.exchange or asked.universe else None
+        return Selection(catalog, sorted(rows["symbol"]))
+    narrowed = set(rows["symbol"]) if asked.exchange or asked.universe else None
     symbols, lacking = set[str](), list[str]()
     for name in names:
-        symbol = name if name in catalog.exchange_of else name.upper()
-        if symbol not in catalog.exchange_of:
+        symbol = catalog.spelled(name)
+        if symbol is None:
             if company_ids:
                 symbols.add(name)
             else:
@@ -119,6 +118,8 @@ def sessions_between(
     store: ObjectStore, exchanges: Iterable[str], start: date | None, end: date | None
 ) -> int:
     """How many sessions a range has at most, of the exchange with the longest history; roughly."""
+    if start is not None and end is not None:
+        return max(1, (end - start).days * _SESSIONS_A_YEAR // 365 + 1)
     most = 0
     for exchange in exchanges:
         years = sorted(Manifest(store, DAILY).object_years(exchange))

@@ -15,7 +15,7 @@ from quant_assets.api.selection import checked_columns, unknown
 from quant_assets.api.stores import settings_of, store_of
 from quant_assets.api.versions import Look, digest, looked
 from quant_assets.exchanges import Exchange, enabled, known
-from quant_assets.tables.catalog_reads import read_catalog
+from quant_assets.tables.catalog_reads import current_catalog
 
 Part = Callable[[], pl.DataFrame]
 
@@ -56,7 +56,7 @@ def symbols_for(request: Request, text: str | None) -> list[str] | None:
     """The symbols of a list, as the catalog spells them; None: all. Raises Problem 404, naming near ones."""
     if text is None:
         return None
-    catalog = read_catalog(store_of(request)).exchange_of
+    catalog = current_catalog(store_of(request)).exchange_of
     names = [name if name in catalog else name.upper() for name in parts_of(text)]
     if lacking := [name for name in names if name not in catalog]:
         raise unknown("symbol", lacking, catalog)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 import polars as pl
 
@@ -164,6 +165,7 @@ def read_prices(
     return rows.select(pl.col(name).cast(kind) for name, kind in reading.schema.items()), told
 
 
+@lru_cache
 def price_schema(adjust: Adjust, by: By) -> pl.Schema:
     """The columns of `prices`: adjusted volumes are no whole numbers."""
     rows = COMPANY_ROWS_SCHEMA if by == "company" else DAILY_SCHEMA

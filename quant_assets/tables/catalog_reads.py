@@ -91,6 +91,14 @@ def read_catalog(store: ObjectStore) -> ReadCatalog:
     return known
 
 
+def current_catalog(store: ObjectStore) -> ReadCatalog:
+    """As `read_catalog`; where the version that stands is known, nothing but that is asked for."""
+    known = _catalogs.get(store.location)
+    if known is not None and store.head(object_key(CATALOG)) == known.info:
+        return known
+    return read_catalog(store)
+
+
 def read_by_catalog(
     store: ObjectStore, choose: Callable[[ReadCatalog], ByExchange], read: Callable[[ByExchange], T]
 ) -> tuple[ReadCatalog, ByExchange, T]:
