@@ -29,6 +29,7 @@ class Guards:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        outer = scope
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", _HEAD: True}
             send = _without_body(send)
@@ -44,6 +45,9 @@ class Guards:
             await self.app(scope, _bounded(scope, receive), send)
         except Problem as problem:
             await problem.response()(scope, receive, send)
+        finally:
+            # Who counts requests by their route looks for it here.
+            outer["route"] = scope.get("route")
 
 
 def _bounded(scope: Scope, receive: Receive) -> Receive:
