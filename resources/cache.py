@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, cast
 
@@ -22,6 +23,9 @@ import orjson
 from quant_assets.errors import QuantAssetsError
 
 T = TypeVar("T")
+
+warming: ContextVar[bool] = ContextVar("warming", default=False)
+"""Whether nobody waits for the answer: it is made for the cache, and counts as neither hit nor miss."""
 
 _SHARE = 8
 """One entry may take this part of the memory at most: a single large answer must not push all others out."""
@@ -263,6 +267,8 @@ class AnswerCache:
             self.far.close()
 
     def _count(self, outcome: Outcome) -> None:
+        if warming.get():
+            return
         with self._lock:
             self._outcomes[outcome] += 1
 

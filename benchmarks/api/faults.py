@@ -58,7 +58,7 @@ def changes_seen(laid: Laid, server: Server, load: Loading, times: int = 20) -> 
         seen += _change_and_ask(store, server, LAST, 100.0 + number)
     came = load.came()
     print(
-        f"api: {times} cells changed under load, seen by the next request: {seen}; errors {came.errors}",
+        f"api: {times} cells changed under load, seen by the next request: {seen}; errors {came.errors} {came.kinds}",
         flush=True,
     )
 

@@ -30,6 +30,7 @@ from quant_assets.api.problems import Problem
 from quant_assets.api.stores import view_of
 from quant_assets.api.streams import StreamedResponse
 from quant_assets.api.versions import digest
+from quant_assets.api.warm import popular_of
 from quant_assets.resources.cache import AnswerCache, Encoded
 from quant_assets.resources.local_copy import CopyView
 from quant_assets.tables.user_warnings import collected
@@ -144,6 +145,8 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
 
     made = await state.workers.run(work)
     if isinstance(made, Response):
+        if "x-cache" in made.headers:
+            popular_of(request).count(request)
         return made
     pieces, headers = made
     return StreamedResponse(pieces, headers, state.workers, state.streams)

@@ -11,7 +11,19 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from quant_assets._version import __version__
-from quant_assets.api import access, cache, health, jobs, listings, metrics, page, prices, problems, records
+from quant_assets.api import (
+    access,
+    cache,
+    health,
+    jobs,
+    listings,
+    metrics,
+    page,
+    prices,
+    problems,
+    records,
+    warm,
+)
 from quant_assets.api.guards import Guards
 from quant_assets.api.streams import Streams
 from quant_assets.api.workers import Workers
@@ -46,6 +58,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     state.streams = Streams(state.settings.api_streams)
     problems.register(app)
     health.register(app)
+    warm.register(app)
     for part in (prices, listings, records, jobs, cache, health, metrics, page):
         app.include_router(part.router)
     access.refuse_open_routes(app)
@@ -76,7 +89,8 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    async with warm.warmed(app):
+        yield
     state = app.state
     for part in (state.workers, state.checks, state.cache, state.copy):
         if part is not None:

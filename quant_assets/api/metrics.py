@@ -21,7 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from quant_assets.resources.cache import AnswerCache
+from quant_assets.resources.cache import AnswerCache, warming
 from quant_assets.resources.local_copy import LocalCopy
 
 router = APIRouter(tags=["health"])
@@ -138,7 +138,7 @@ class Measured:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or warming.get():
             await self._app(scope, receive, send)
             return
         status = 500
