@@ -35,8 +35,8 @@ from quant_assets.resources.cache import AnswerCache, Encoded
 from quant_assets.resources.local_copy import CopyView
 from quant_assets.tables.user_warnings import collected
 
-BATCH_ROWS = 250_000
-"""Rows that are read at once of an answer that is streamed: some 30 MB."""
+BATCH_ROWS = 100_000
+"""Rows that are read at once of an answer that is streamed, and of one that is not at most: some 12 MB."""
 _SMALL = 600
 """Bytes below which compressing gains nothing."""
 _MOST_WARNINGS = 20

@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
         version=__version__,
         description="Daily stock prices as they were traded, with every hole named.",
         docs_url="/docs",
-        responses=problems.documented(401, 403, 404, 406, 409, 413, 414, 422, 429, 500, 503),
+        responses=problems.documented(400, 401, 403, 404, 406, 409, 413, 414, 422, 429, 500, 503),
         lifespan=_lifespan,
     )
     state = app.state

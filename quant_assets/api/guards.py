@@ -53,7 +53,7 @@ class Guards:
 def _bounded(scope: Scope, receive: Receive) -> Receive:
     """`receive` for bodies up to LARGEST_BODY: of one that says it is larger nothing is read."""
     said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if not said.isdigit() or int(said) > LARGEST_BODY:
+    if not said.isdigit() or len(said) > len(str(LARGEST_BODY)) or int(said) > LARGEST_BODY:
         raise _too_large()
     taken = 0
 

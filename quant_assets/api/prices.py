@@ -17,12 +17,11 @@ from quant_assets.api.described import of_table
 from quant_assets.api.parameters import OfPrices, OfSymbols, canonical
 from quant_assets.api.problems import Problem
 from quant_assets.api.selection import Selection, checked_columns, chosen, sessions_between
-from quant_assets.api.stores import store_of
+from quant_assets.api.stores import settings_of, store_of
 from quant_assets.market.valuations import VALUATION_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
 from quant_assets.reader.price_reads import price_schema, read_prices
 from quant_assets.reader.snapshots import parse_snapshot
-from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.layout import VALUATIONS
 
 router = APIRouter(prefix="/v1", tags=["data"], dependencies=[Depends(require("read"))])
@@ -55,31 +54,31 @@ class ManySymbols(BaseModel):
 @router.get("/prices", responses=_PRICES, response_class=Response)
 async def prices(request: Request, asked: Annotated[OfPrices, Query()]) -> Response:
     """Daily bars by symbol and date, as `quant_assets.prices` reads them: as traded, or adjusted on read."""
-    return await answered(request, asked, lambda: _prices(store_of(request), asked))
+    return await answered(request, asked, lambda: _prices(request, asked))
 
 
 @router.post("/prices/query", dependencies=[Depends(asks_only)], responses=_PRICES, response_class=Response)
 async def query_prices(request: Request, body: ManySymbols, asked: Annotated[OfPrices, Query()]) -> Response:
     """The same of many symbols: they are the body, everything else is said in the address."""
-    return await answered(request, asked, lambda: _prices(store_of(request), body.into(asked)))
+    return await answered(request, asked, lambda: _prices(request, body.into(asked)))
 
 
 @router.get("/weekly", responses=_WEEKLY, response_class=Response)
 async def weekly(request: Request, asked: Annotated[OfSymbols, Query()]) -> Response:
     """Weekly bars by symbol and week; `start` and `end` bound the weeks' Mondays."""
-    return await answered(request, asked, lambda: _weekly(store_of(request), asked))
+    return await answered(request, asked, lambda: _weekly(request, asked))
 
 
 @router.post("/weekly/query", dependencies=[Depends(asks_only)], responses=_WEEKLY, response_class=Response)
 async def query_weekly(request: Request, body: ManySymbols, asked: Annotated[OfSymbols, Query()]) -> Response:
     """The same of many symbols: they are the body, everything else is said in the address."""
-    return await answered(request, asked, lambda: _weekly(store_of(request), body.into(asked)))
+    return await answered(request, asked, lambda: _weekly(request, body.into(asked)))
 
 
 @router.get("/valuations", responses=_VALUATIONS, response_class=Response)
 async def valuations(request: Request, asked: Annotated[OfSymbols, Query()]) -> Response:
     """What symbols were worth after each session, as the source said then, by symbol and date."""
-    return await answered(request, asked, lambda: _valuations(store_of(request), asked))
+    return await answered(request, asked, lambda: _valuations(request, asked))
 
 
 @router.post(
@@ -89,10 +88,11 @@ async def query_valuations(
     request: Request, body: ManySymbols, asked: Annotated[OfSymbols, Query()]
 ) -> Response:
     """The same of many symbols: they are the body, everything else is said in the address."""
-    return await answered(request, asked, lambda: _valuations(store_of(request), body.into(asked)))
+    return await answered(request, asked, lambda: _valuations(request, body.into(asked)))
 
 
-def _prices(store: ObjectStore, asked: OfPrices) -> Prepared:
+def _prices(request: Request, asked: OfPrices) -> Prepared:
+    store, settings = store_of(request), settings_of(request)
     by_company = asked.by == "company"
     moment = asked.moment()
     snapshot = None if asked.snapshot is None or asked.snapshot.startswith("state-") else asked.snapshot
@@ -121,7 +121,7 @@ def _prices(store: ObjectStore, asked: OfPrices) -> Prepared:
         )
     ]
     digest = versions.digest([*selection.told(), *versions.looked(store, looks)])
-    sessions = sessions_between(store, exchanges, asked.start, asked.end)
+    sessions = sessions_between(settings, asked.start, asked.end)
     rows = sessions * len(selection.symbols)
     in_one = by_company or snapshot is not None
     if in_one and rows > _MOST_ROWS_AT_ONCE:
@@ -153,13 +153,14 @@ def _prices(store: ObjectStore, asked: OfPrices) -> Prepared:
     return Prepared("prices", canonical(asked), digest, read, rows, columns)
 
 
-def _weekly(store: ObjectStore, asked: OfSymbols) -> Prepared:
+def _weekly(request: Request, asked: OfSymbols) -> Prepared:
+    store, settings = store_of(request), settings_of(request)
     selection = chosen(store, asked)
     columns = checked_columns(asked, _WEEKLY_SCHEMA)
     exchanges = selection.exchanges()
     looks = [look for code in exchanges for look in versions.of_weekly(store, code)]
     digest = versions.digest([*selection.told(), *versions.looked(store, looks)])
-    weeks = sessions_between(store, exchanges, asked.start, asked.end) // _SESSIONS_A_WEEK + 1
+    weeks = sessions_between(settings, asked.start, asked.end) // _SESSIONS_A_WEEK + 1
 
     def some(_: Notes, symbols: Sequence[str]) -> pl.DataFrame:
         return reader.weekly(symbols, asked.start, asked.end, store=store).collect()
@@ -168,14 +169,15 @@ def _weekly(store: ObjectStore, asked: OfSymbols) -> Prepared:
     return Prepared("weekly", canonical(asked), digest, read, weeks * len(selection.symbols), columns)
 
 
-def _valuations(store: ObjectStore, asked: OfSymbols) -> Prepared:
+def _valuations(request: Request, asked: OfSymbols) -> Prepared:
+    store, settings = store_of(request), settings_of(request)
     selection = chosen(store, asked)
     columns = checked_columns(asked, _VALUATIONS_SCHEMA)
     exchanges = selection.exchanges()
     years = versions.years_between(asked.start, asked.end)
     looks = [versions.of_partitions(store, VALUATIONS, code, years) for code in exchanges]
     digest = versions.digest([*selection.told(), *versions.looked(store, looks)])
-    sessions = sessions_between(store, exchanges, asked.start, asked.end)
+    sessions = sessions_between(settings, asked.start, asked.end)
 
     def some(_: Notes, symbols: Sequence[str]) -> pl.DataFrame:
         return reader.valuations(symbols, asked.start, asked.end, store=store).collect()

@@ -12,9 +12,8 @@ import polars as pl
 from quant_assets.api.parameters import Choosing, Shaping
 from quant_assets.api.problems import Problem
 from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.settings import Settings
 from quant_assets.tables.catalog_reads import ReadCatalog, current_catalog
-from quant_assets.tables.layout import DAILY
-from quant_assets.tables.manifest import Manifest
 
 _MOST_NAMED = 20
 _MOST_LOOKED_UP = 5
@@ -114,18 +113,8 @@ def checked_columns(asked: Shaping, there: Iterable[str]) -> list[str] | None:
     return columns
 
 
-def sessions_between(
-    store: ObjectStore, exchanges: Iterable[str], start: date | None, end: date | None
-) -> int:
-    """How many sessions a range has at most, of the exchange with the longest history; roughly."""
-    if start is not None and end is not None:
-        return max(1, (end - start).days * _SESSIONS_A_YEAR // 365 + 1)
-    most = 0
-    for exchange in exchanges:
-        years = sorted(Manifest(store, DAILY).object_years(exchange))
-        if not years:
-            continue
-        first = max(start or date.min, date(years[0], 1, 1))
-        last = min(end or date.max, date(years[-1], 12, 31))
-        most = max(most, (last - first).days * _SESSIONS_A_YEAR // 365 + 1)
-    return max(1, most)
+def sessions_between(settings: Settings, start: date | None, end: date | None) -> int:
+    """How many sessions a range has, roughly and without asking: an open one is of the days of the grid."""
+    first = start or settings.start
+    last = end or settings.clock().date()
+    return max(1, (last - first).days * _SESSIONS_A_YEAR // 365 + 1)

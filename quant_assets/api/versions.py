@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from typing import TypeVar
 
 from quant_assets._version import __version__
 from quant_assets.resources.object_store import ObjectInfo, ObjectStore
@@ -25,6 +26,9 @@ from quant_assets.tables.layout import (
     year_of,
 )
 from quant_assets.tables.manifest import Manifest
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 _AT_ONCE = 8
 Look = Callable[[], list[str]]
@@ -71,17 +75,28 @@ def of_partitions(
     """The versions of a table's manifest shards; of a year whose shard is lost, those of its objects."""
 
     def look() -> list[str]:
-        shards: dict[int, ObjectInfo] = {}
-        for info in store.list(manifest_prefix(table, exchange)):
-            if (year := year_of(info.key)) is not None and (years is None or year in years):
-                shards[year] = info
-        found = [_text(info) for info in shards.values()]
-        for year in sorted(Manifest(store, table).object_years(exchange) - shards.keys()):
+        listed, there = _both(
+            store,
+            lambda: list(store.list(manifest_prefix(table, exchange))),
+            lambda: Manifest(store, table).object_years(exchange),
+        )
+        shards = {year: info for info in listed if (year := year_of(info.key)) is not None}
+        found = [_text(info) for year, info in shards.items() if years is None or year in years]
+        for year in sorted(there - shards.keys()):
             if years is None or year in years:
                 found += [_text(info) for info in store.list(partitions_prefix(table, exchange, year))]
         return found
 
     return look
+
+
+def _both(store: ObjectStore, one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:
+    """The answers of two questions to the store; from afar asked at once."""
+    if not store.remote:
+        return one(), other()
+    with ThreadPoolExecutor(1, thread_name_prefix="versions") as pool:
+        asked = pool.submit(other)
+        return one(), asked.result()
 
 
 def years_between(start: date | None, end: date | None) -> range | None:
