@@ -48,8 +48,8 @@ browser:  ## Installs Chromium for the browser test, where that is possible.
 redis: | browser  ## Installs Redis for the tests of the cache, where that is possible (after what else is installed).
 	@sh scripts/install_redis.sh
 
-screenshots: .venv/.dev browser  ## Dagster's pages on the demo's data, as pictures in artifacts/ (two minutes).
-	$(BIN)/python -m pytest -q quant_assets_tests/e2e/test_browser.py
+screenshots: .venv/.dev browser  ## Dagster's pages and the API's own, as pictures in artifacts/ (three minutes).
+	$(BIN)/python -m pytest -q quant_assets_tests/e2e/test_browser.py quant_assets_tests/e2e/test_page.py
 	@ls artifacts/*.png
 
 lint: .venv/.dev  ## Style, and the directions in which packages may import each other.

@@ -54,6 +54,34 @@ def test_the_one_style_of_the_chart_library_is_that_of_its_release(client: TestC
     assert f"`{hashlib.sha256(library).hexdigest()}`" in told
 
 
+READ = [
+    *((ink, ground, 4.5) for ink in ("ink", "ink-soft", "accent", "warn", "bad") for ground in ("page", "card")),
+    *((f"event-{kind}", "card", 4.5) for kind in ("split", "dividend", "hole", "held", "restatement")),
+    ("ink", "accent-soft", 4.5), ("ink-soft", "accent-soft", 4.5), ("accent", "accent-soft", 4.5),
+    ("accent-ink", "accent", 4.5), ("warn", "warn-soft", 4.5), ("bad", "bad-soft", 4.5),
+    ("up", "card", 3), ("down", "card", 3), ("edge", "card", 3), ("edge", "page", 3),
+]  # fmt: skip
+"""What is read on what, and the least contrast (WCAG AA: texts 4.5, edges and drawings 3)."""
+
+
+@pytest.mark.parametrize("theme", [":root", ":root.dark"])
+def test_texts_and_edges_have_contrast_in_both_themes(theme: str) -> None:
+    style = (FOLDER / "style.css").read_text("utf-8")
+    (block,) = re.findall(rf"^{re.escape(theme)} \{{(.*?)\}}", style, re.DOTALL | re.MULTILINE)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+    for ink, ground, least in READ:
+        light, dark = sorted((_luminance(colours[ink]), _luminance(colours[ground])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= least, (ink, ground)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_what_the_browser_has_is_not_sent_again(client: TestClient) -> None:
     first = client.get("/static/app.js", headers={"Accept-Encoding": "gzip"})
     assert first.headers["content-encoding"] == "gzip"

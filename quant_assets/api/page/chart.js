@@ -63,7 +63,8 @@ export class PriceChart {
     this.chart.subscribeClick((tapped) => this.tapped(tapped));
     this.place.addEventListener("keydown", (event) => this.pressed(event));
     this.place.addEventListener("blur", () => this.leave());
-    this.place.addEventListener("mouseleave", () => this.leave());
+    // A page that scrolls under the pointer takes nothing away from what was chosen by other means.
+    this.place.addEventListener("mouseleave", () => this.selected === null && this.leave());
     onTheme(() => this.paint());
     new ResizeObserver(() => this.placeLanes()).observe(this.place);
     this.paint();
@@ -71,7 +72,7 @@ export class PriceChart {
 
   /** Rows (symbol's bars by date), sessions that have none, and events. `keep`: the range that is seen now. */
   show(rows, absent, events, keep = false) {
-    const seen = keep ? this.chart.timeScale().getVisibleRange() : null;
+    const seen = keep ? this.chart.timeScale().getVisibleLogicalRange() : null;
     this.rows = new Map(rows.map((row) => [day(row.date), row]));
     this.times = [...new Set([...this.rows.keys(), ...absent, ...events.map((event) => event.date)])].sort();
     this.at = new Map(this.times.map((time, index) => [time, index]));
@@ -91,7 +92,7 @@ export class PriceChart {
     this.paintVolume();
     this.lane.setData(this.times.map((time) => ({ time, value: 0 })));
     this.paintMarkers();
-    if (seen) this.chart.timeScale().setVisibleRange(seen);
+    if (seen) this.chart.timeScale().setVisibleLogicalRange(seen);
     this.select(null);
   }
 
@@ -216,6 +217,9 @@ export class PriceChart {
   pointed(moved) {
     // Without a source event it is the answer to `select`.
     if (!moved.sourceEvent || !moved.point || moved.logical === undefined) return;
+    const { clientX, clientY } = moved.sourceEvent;
+    if (this.pointer?.clientX === clientX && this.pointer?.clientY === clientY) return;
+    this.pointer = { clientX, clientY };
     this.selected = null;
     this.tell(this.times[Math.max(0, Math.min(this.times.length - 1, Math.round(moved.logical)))]);
     this.tip(this.under(moved), moved.point.x);

@@ -1,0 +1,236 @@
+"""The page of the API in a real browser, over a store in which everything has happened that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from quant_assets.operations.keys import new_key
+from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.settings import Settings
+from quant_assets_tests.e2e.page_site import (
+    DIVIDEND,
+    HOLE,
+    SPLIT,
+    Served,
+    fill_site,
+    serving,
+)
+from quant_assets_tests.e2e.stack import ARTIFACTS, find_chromium
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+PATIENCE = 30_000
+SIZES = {"desktop": (1400, 1000), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def settings(market_server: ReplayHandle, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    market_server.clear_faults()
+    made = fill_site(tmp_path_factory.mktemp("home"), market_server)
+    market_server.clear_faults()
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(settings: Settings) -> Iterator[Served]:
+    with serving(settings) as served:
+        yield served
+
+
+@dataclass
+class Watched:
+    """A page, with what it complained of and what it asked of other servers."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def keep(self, name: str) -> None:
+        ARTIFACTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+def _opened(browser: Browser, url: str, size: str = "desktop", theme: str = "light") -> Watched:
+    width, height = SIZES[size]
+    page = browser.new_page(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if theme == "dark" else "light",
+        base_url=url,
+        has_touch=size == "phone",
+    )
+    page.set_default_timeout(PATIENCE)
+    watched = Watched(page)
+    page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda said: watched.complaints.append(said.text) if said.type in ("error", "warning") else None,
+    )
+    page.on(
+        "request",
+        lambda asked: (
+            watched.elsewhere.append(asked.url) if not asked.url.startswith((url, "data:")) else None
+        ),
+    )
+    return watched
+
+
+def _pointed_along(page: Page, part: float = 0.4) -> dict[str, int]:
+    """Moves the pointer along the chart, at a part of its height: each explanation, and where it was given."""
+    box = page.locator("#chart").bounding_box()
+    assert box is not None
+    found: dict[str, int] = {}
+    for x in range(int(box["x"]) + 4, int(box["x"] + box["width"]) - 50, 6):
+        page.mouse.move(x, box["y"] + box["height"] * part)
+        told = page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {"
+            " const tip = document.getElementById('tip'); done(tip.hidden ? '' : tip.innerText) })))"
+        )
+        found.setdefault(told, x)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("size", "theme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light"), ("phone", "dark")]
+)
+def test_a_symbol_is_found_looked_at_and_its_events_are_explained(
+    browser: Browser, site: Served, size: str, theme: str
+) -> None:
+    watched = _opened(browser, site.url, size, theme)
+    page = watched.page
+    page.goto("/")
+    expect(page.get_by_role("link", name="US", exact=True)).to_be_visible()
+    expect(page.locator("#overview")).to_contain_text("1 gap, of 2 sessions")
+    watched.keep(f"page-{size}-{theme}-overview")
+
+    # A near miss of the name, by keyboard alone; what a catalog says is text, not HTML.
+    page.keyboard.press("/")
+    page.keyboard.type("mircosoft")
+    expect(page.get_by_role("option")).to_have_count(1)
+    expect(page.get_by_role("option")).to_contain_text("Microsoft <b>Corporation</b>")
+    page.locator("#search").fill("appl")
+    expect(page.get_by_role("option").first).to_contain_text("AAPL")
+    page.keyboard.press("Enter")
+    expect(page.locator("#symbol-title")).to_contain_text("AAPL Apple Inc.")
+    page.get_by_text("All", exact=True).click()
+    expect(page.locator(".event-row")).to_have_count(4)
+
+    told = _pointed_along(page)
+    for text in (
+        "Split 2:1",
+        f"No bar: 2 sessions to {HOLE[1]}",
+        "volume: 35,037,900 → 12,345",
+        "Low 900 in a bar",
+    ):
+        assert any(text in one for one in told), text
+    box = page.locator("#chart").bounding_box()
+    assert box is not None
+    page.mouse.move(next(x for one, x in told.items() if "Split" in one), box["y"] + 200)
+    expect(page.locator("#tip")).to_contain_text("Split 2:1")
+    watched.keep(f"page-{size}-{theme}-split")
+    # The list below the chart does the same without a pointer.
+    page.locator(f".event-row:has(time:text-is('{SPLIT}'))").focus()
+    expect(page.locator("#tip")).to_contain_text("a share is 2 of the old ones")
+    expect(page.locator("#legend")).to_contain_text(SPLIT)
+    page.get_by_text("Split", exact=True).click()
+    expect(page).to_have_url(f"{site.url}/#/prices/AAPL?adjust=split&range=All")
+    expect(page.locator("#status")).to_have_text("AAPL, Split: 80 sessions")
+    page.locator("#chart").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#readout")).to_contain_text("2005-01-03: open 32.")
+    for _ in range(2):
+        page.keyboard.press("n")
+    expect(page.locator("#readout")).to_contain_text(f"{HOLE[0]}: no bar. No bar: 2 sessions")
+    page.get_by_label("Log scale").check()
+    watched.keep(f"page-{size}-{theme}-adjusted")
+
+    page.get_by_role("link", name="Cells", exact=True).first.click()
+    square = page.locator(f'[data-day="{HOLE[0]}"]')
+    square.hover()
+    if size == "desktop":
+        expect(page.locator("#cell-tip")).to_contain_text("2 of 3 symbols")
+        expect(page.locator("#cell-tip")).to_contain_text("missing: AAPL")
+    square.click()
+    expect(page.locator("#cell")).to_contain_text("Missing (1)")
+    watched.keep(f"page-{size}-{theme}-cells")
+    link = page.get_by_role("link", name="The cell in Dagster").get_attribute("href")
+    assert link == f"http://127.0.0.1:3000/assets/daily_prices?view=partitions&partition={HOLE[0]}%7CUS"
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    assert (watched.complaints, watched.elsewhere) == ([], [])
+    page.close()
+
+
+def test_the_colours_can_be_chosen_and_stay(browser: Browser, site: Served) -> None:
+    watched = _opened(browser, site.url)
+    page = watched.page
+    page.goto("/#/prices/MSFT")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    button = page.get_by_role("button", name="Theme")
+    for _ in range(2):
+        button.click()
+    expect(button).to_have_attribute("aria-label", "Theme: dark")
+    assert page.evaluate(ground) != light
+    page.reload()
+    expect(button).to_have_attribute("aria-label", "Theme: dark")
+    assert page.evaluate(ground) != light
+    expect(page.locator(".event-row").filter(has_text="Dividend 0.08 USD")).to_contain_text(DIVIDEND)
+    page.emulate_media(forced_colors="active")
+    assert watched.complaints == []
+    page.close()
+
+
+def test_what_goes_wrong_is_said_in_words(browser: Browser, settings: Settings, tmp_path: Path) -> None:
+    with serving(settings) as served:
+        watched = _opened(browser, served.url)
+        page = watched.page
+        page.goto("/#/prices/NOSUCH")
+        expect(page.get_by_role("alert")).to_contain_text("NOSUCH")
+        page.goto("/#/cells/XX")
+        expect(page.get_by_role("alert")).to_contain_text("XX is no exchange in use here: US")
+        served.stop()
+        page.locator("#cells-exchange").evaluate("box => box.dispatchEvent(new Event('change'))")
+        expect(page.get_by_role("alert")).to_contain_text("is quant-assets serve still running?")
+        page.close()
+    with serving(Settings(home=tmp_path)) as empty:
+        page = _opened(browser, empty.url).page
+        page.goto("/")
+        expect(page.get_by_role("heading", name="This store is empty")).to_be_visible()
+        expect(page.get_by_text("quant-assets backfill --exchange US")).to_be_visible()
+        page.close()
+
+
+def test_a_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, settings: Settings) -> None:
+    text, key = new_key("reader", "read")
+    keyed = settings.model_copy(update={"api_keys": key.entry()})
+    with serving(keyed, open_reading=False) as served:
+        page = _opened(browser, served.url).page
+        page.goto("/")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Key").fill("wrong")
+        dialog.get_by_role("button", name="Use this key").click()
+        expect(dialog).to_contain_text("none of this service")
+        dialog.get_by_label("Key").fill(text)
+        dialog.get_by_role("button", name="Use this key").click()
+        expect(page.locator("#overview")).to_contain_text("1 gap, of 2 sessions")
+        page.reload()
+        expect(page.locator("#overview")).to_contain_text("1 gap, of 2 sessions")
+        expect(dialog).to_have_count(0)
+        assert page.evaluate("JSON.stringify(localStorage)").find(text) == -1
+        page.close()
