@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     code_url: str = ""
     """Where the code is on the web, e.g. https://github.com/somebody/quant-assets/tree/main. Empty: local files."""
     dagster_url: str = "http://127.0.0.1:3000"
-    """Where Dagster's pages are, for links to runs."""
+    """Where people reach Dagster's pages, for links to runs, cells and tables. Empty: the page has no links."""
     api_keys: str = Field(default="", repr=False)
     """Keys of the API as `quant-assets keys create` prints them, comma-separated: name:scope:sha256, no key."""
     api_keys_file: Path | None = None
@@ -117,8 +117,6 @@ class Settings(BaseSettings):
     """How long the HTTP API lets one read take, its waiting included, before it answers that it took too long."""
     api_streams: int = Field(default=16, ge=1)
     """How many large answers the HTTP API sends at a time, each with a batch of rows in memory."""
-    dagster_url: str = "http://127.0.0.1:3000"
-    """Where people reach Dagster's page, for links from ours. Empty: no links."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
