@@ -15,6 +15,7 @@ import typer
 
 from quant_assets._version import __version__
 from quant_assets.cli import (
+    cache,
     doctor,
     export,
     fetch,
@@ -204,7 +205,7 @@ def ui(
     sys.exit(run_ui(load(), port, demo=demo))
 
 
-for part in (fetch, universes, review, quarantine, store, export, serve, keys, runs, instance, doctor):
+for part in (fetch, universes, review, quarantine, store, export, serve, keys, cache, runs, instance, doctor):
     part.register(app)
 
 
