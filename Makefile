@@ -2,7 +2,7 @@
 # The versions are those of constraints.txt.
 
 BIN := .venv/bin
-SOURCES := quant_assets resources quant_assets_tests benchmarks setup.py
+SOURCES := quant_assets resources quant_assets_tests benchmarks examples setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
