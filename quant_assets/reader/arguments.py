@@ -56,7 +56,7 @@ class Wanted:
         if names is not None:
             return exchanges_of(catalog, names)
         if self.universe is None:
-            return exchanges_of(catalog, catalog.exchange_of)
+            return catalog.listed
         refuse_unknown(store, self.universe, universes_of(catalog))
         return catalog.of_universe(self.universe)
 

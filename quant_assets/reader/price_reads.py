@@ -227,18 +227,11 @@ class _Asked:
                 return {}
             return {code: kept for code, names in listed if (kept := pushed.symbols(code, names))}
 
-        def read_from(begin: date | None, some: ByExchange) -> list[pl.DataFrame]:
+        def read(some: ByExchange) -> list[pl.DataFrame]:
             return [
-                read_daily(store, code, begin, until, symbols=names, as_of=self.moment, columns=columns)
+                read_daily(store, code, first, until, symbols=names, as_of=self.moment, columns=columns)
                 for code, names in some.items()
             ]
-
-        def read(some: ByExchange) -> list[pl.DataFrame]:
-            frames = read_from(first, some)
-            if self.adjust != "total_return" or first == self.first:
-                return frames
-            # A filter cut the days: a close before them counts where they begin without one.
-            return read_from(self.first, some) if any(map(_begins_without_close, frames)) else frames
 
         def read_first(chosen: ByExchange) -> tuple[ByExchange, list[pl.DataFrame]]:
             some = chosen if most is None else _some(chosen, 0, most // self._longest(first, until))
@@ -285,10 +278,8 @@ class _Asked:
         return Used(*prices_of_companies(store, by_exchange, first, until, self.moment))
 
     def _range(self, pushed: Pushed) -> tuple[date | None, date | None]:
-        """The days to read. Adjusting needs the actions after them as well, so there the end is cut later."""
+        """The days to read. Adjusting a row takes the rows after it, none before: only the end is cut later."""
         begin, end = pushed.days("date")
-        if self.by == "company" and self.adjust != "none":
-            begin = None
         first = max((day for day in (self.first, begin) if day is not None), default=None)
         if self.adjust != "none":
             return first, None
@@ -296,7 +287,7 @@ class _Asked:
 
     def _columns(self, pushed: Pushed) -> list[str] | None:
         """The columns to read: those of the query, and what adjusting takes; None: all."""
-        if pushed.columns is None or self.moment is not None:
+        if pushed.columns is None:
             return None
         needed = {*pushed.columns, *KEYS}
         if self.adjust != "none":
@@ -332,12 +323,6 @@ def _together(some: ByExchange, frames: Sequence[pl.DataFrame], pushed: Pushed) 
     if not frames:
         return empty_daily().with_columns(exchange=pl.lit(None, pl.String))
     return pl.concat(frames).sort(KEYS) if len(frames) > 1 else frames[0]
-
-
-def _begins_without_close(rows: pl.DataFrame) -> bool:
-    """Whether some symbol's first row has no close."""
-    begins = pl.col("symbol").ne_missing(pl.col("symbol").shift(1))
-    return rows.filter(begins, pl.col("close").is_null()).height > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import polars as pl
@@ -39,7 +40,7 @@ class UnknownSymbol(QuantAssetsError, ValueError):
         self.near = {symbol: tuple(names) for symbol, names in (near or {}).items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadCatalog:
     """The catalog as it was read last from a store, and each symbol's exchange in it."""
 
@@ -48,6 +49,14 @@ class ReadCatalog:
     exchange_of: dict[str, str]
     shared: frozenset[str] = frozenset()
     """The symbols that several companies had."""
+
+    @cached_property
+    def listed(self) -> ByExchange:
+        """All symbols by exchange."""
+        found: ByExchange = {}
+        for symbol, exchange in self.exchange_of.items():
+            found.setdefault(exchange, []).append(symbol)
+        return found
 
     def spelled(self, symbol: str) -> str | None:
         """The symbol as the catalog spells it: itself, or in capitals; None where neither is listed."""

@@ -10,13 +10,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import polars as pl
 
-from quant_assets.market.bars import DAILY_SCHEMA, KEYS, conform_daily, empty_daily
+from quant_assets.market.bars import DAILY_SCHEMA, KEYS, conform
 from quant_assets.resources.object_store import (
     ObjectChanged,
     ObjectDamaged,
@@ -35,13 +36,48 @@ from quant_assets.tables.runs import Form, Runs, together
 T = TypeVar("T")
 P = TypeVar("P", Found, Part)
 
-_FORM = Form(DAILY_SCHEMA)
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is looked for: the rows of some symbols of an exchange (sorted; None: of all) between two days, and some
+    of their columns."""
+
+    store: ObjectStore
+    exchange: str
+    wanted: Sequence[str] | None
+    span: tuple[date, date]
+    columns: tuple[str, ...] = tuple(DAILY_SCHEMA)
+
+    @property
+    def some(self) -> tuple[str, ...] | None:
+        """The columns; None: all."""
+        return None if len(self.columns) == len(DAILY_SCHEMA) else self.columns
+
+    @property
+    def form(self) -> Form:
+        return _form(self.columns)
+
+    def nothing(self) -> Runs:
+        """No rows. Not made at import: a process that has made polars start its threads cannot be forked any more."""
+        return _no_rows(self.columns)
+
+    def frame(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with the columns and types that are looked for, sorted by (symbol, date)."""
+        return conform(rows, _schema(self.columns))
 
 
-@lru_cache(maxsize=1)
-def _nothing() -> Runs:
-    """No rows. Not made at import: a process that has made polars start its threads cannot be forked any more."""
-    return Runs.of(empty_daily())
+def _schema(columns: tuple[str, ...]) -> pl.Schema:
+    return pl.Schema({name: DAILY_SCHEMA[name] for name in columns})
+
+
+@lru_cache(maxsize=64)
+def _form(columns: tuple[str, ...]) -> Form:
+    return Form(_schema(columns))
+
+
+@lru_cache(maxsize=64)
+def _no_rows(columns: tuple[str, ...]) -> Runs:
+    return Runs.of(pl.DataFrame(schema=_schema(columns)))
 
 
 _RETRIES = 20
@@ -91,23 +127,24 @@ def read_daily(
     """As-traded rows of one exchange (DAILY_SCHEMA, by symbol and date): all symbols, or some; those that stand, or
     those that stood at `as_of`.
 
-    `columns`: of DAILY_SCHEMA in its order, symbol and date among them (not with `as_of`); None: all.
-
-    Raises ObjectDamaged, StoreUnavailable.
+    `columns`: of DAILY_SCHEMA in its order, symbol and date among them; None: all. Raises ObjectDamaged,
+    StoreUnavailable.
     """
-    span = start or date.min, end or date.max
     wanted = None if symbols is None else sorted(set(symbols))
-    rows = _of_few_cells(store, exchange, wanted, span)
+    look = _Look(store, exchange, wanted, (start or date.min, end or date.max))
+    if columns is not None and as_of is None:
+        look = replace(look, columns=tuple(columns))
+    rows = _of_few_cells(look)
     if rows is None:
-        rows = _of_years(store, exchange, wanted, span)
+        rows = _of_years(look)
     if as_of is not None:
-        rows = _as_of(Ledger(store, exchange), rows, as_of, span, wanted)
-    return rows if columns is None else rows.select(columns)
+        rows = _as_of(Ledger(store, exchange), rows, as_of, look)
+        rows = rows if columns is None else rows.select(columns)
+    return rows
 
 
-def _of_years(
-    store: ObjectStore, exchange: str, wanted: Sequence[str] | None, span: tuple[date, date]
-) -> pl.DataFrame:
+def _of_years(look: _Look) -> pl.DataFrame:
+    store, exchange, wanted, span = look.store, look.exchange, look.wanted, look.span
     manifest = Manifest(store, DAILY)
     with _at_once(store, wanted) as pool:
         # What years there are is asked of the objects themselves: the manifest is only derived from them.
@@ -115,68 +152,62 @@ def _of_years(
         compacted = _compacted(store, exchange)
         found = of_cells.result() | compacted.keys()
         if not found:
-            return empty_daily()
+            return look.nothing().frame()
         years = range(max(span[0].year, min(found)), min(span[1].year, max(found)) + 1)
         # The two of a year may be read in any order: a cell in which they differ is read as it is now.
         known = pool.submit(manifest.years, exchange, years)
         if wanted is not None and len(wanted) <= _FEW_SYMBOLS:
-            parts = [pool.submit(_part, store, compacted.get(year), wanted) for year in years]
-            return _of_parts(store, exchange, wanted, span, [part.result() for part in parts], known.result())
-        histories = [pool.submit(_history, store, compacted.get(year), wanted) for year in years]
+            parts = [pool.submit(_part, look, compacted.get(year)) for year in years]
+            return _of_parts(look, [part.result() for part in parts], known.result())
+        histories = [pool.submit(_history, look, compacted.get(year)) for year in years]
         rows = pool.map(
-            partial(_year, store, exchange, wanted, span),
+            partial(_year, look),
             years,
             [history.result() for history in histories],
             known.result().values(),
         )
-        return together([_nothing(), *rows])
+        return together([look.nothing(), *rows])
 
 
 def _of_parts(
-    store: ObjectStore,
-    exchange: str,
-    wanted: Sequence[str],
-    span: tuple[date, date],
-    parts: Sequence[Part | None],
-    entries: Mapping[int, Mapping[str, Entry]],
+    look: _Look, parts: Sequence[Part | None], entries: Mapping[int, Mapping[str, Entry]]
 ) -> pl.DataFrame:
     """The rows of few symbols: years whose history holds all cells as they are come from one query."""
-    found = [_nothing()]
+    span = look.span
+    found = [look.nothing()]
     same: list[Part] = []
     for part, (year, cells) in zip(parts, entries.items(), strict=True):
         in_history: dict[str, str] = part.facts.get("cells", {}) if part is not None else {}
         newer = _newer(cells, in_history, span)
         if same and (newer or (part is not None and part.columns != same[0].columns)):
-            found.append(_rows(same, wanted))
+            found.append(_rows(look, same))
             same = []
         if newer:
-            history = _rows([] if part is None else [part], wanted), in_history
-            found.append(_year(store, exchange, wanted, span, year, history, cells))
+            history = _rows(look, [] if part is None else [part]), in_history
+            found.append(_year(look, year, history, cells))
         elif part is not None:
             same.append(part)
-    rows = together([*found, _rows(same, wanted)])
+    rows = together([*found, _rows(look, same)])
     whole = rows.is_empty() or (span[0] == date.min and span[1] == date.max)
     return rows if whole else rows.filter(pl.col("date").is_between(*span))
 
 
-def _rows(parts: Sequence[Part], wanted: Sequence[str]) -> Runs:
-    rows = decode_parts(parts, wanted)
-    return _nothing() if rows is None else Runs.of(rows).conformed(_FORM)
+def _rows(look: _Look, parts: Sequence[Part]) -> Runs:
+    rows = decode_parts(parts, look.wanted or (), look.some)
+    return look.nothing() if rows is None else Runs.of(rows).conformed(look.form)
 
 
-def _of_few_cells(
-    store: ObjectStore, exchange: str, wanted: Sequence[str] | None, span: tuple[date, date]
-) -> pl.DataFrame | None:
+def _of_few_cells(look: _Look) -> pl.DataFrame | None:
     """The rows of a short range, from its cells alone; None where its years are to be read.
 
     So it is where that is quicker, and where a day is not as the manifest says: what is lost or damaged, the history
     may still have, and what the two say of each other is told apart there.
     """
-    first, last = span
+    exchange, (first, last) = look.exchange, look.span
     days = (last - first).days + 1
     if not 0 < days <= _SHORT_DAYS:
         return None
-    manifest = Manifest(store, DAILY)
+    manifest = Manifest(look.store, DAILY)
     years = {year: manifest.year(exchange, year) for year in range(first.year, last.year + 1)}
     if not all(years.values()):
         return None
@@ -188,23 +219,23 @@ def _of_few_cells(
         elif entry is None and day.weekday() < 5:
             return None
     in_years = sum(entry.rows for entries in years.values() for entry in entries.values())
-    if wanted is not None:
-        in_years = min(in_years, len(wanted) * len(years) * _SYMBOL_COSTS)
+    if look.wanted is not None:
+        in_years = min(in_years, len(look.wanted) * len(years) * _SYMBOL_COSTS)
     in_cells = sum(entry.rows for entry in cells)
     if in_cells + len(cells) * _OBJECT_COSTS > in_years + 2 * len(years) * _OBJECT_COSTS:
         return None
     try:
-        frames = list(_cells(store, exchange, [entry.partition for entry in cells], wanted))
+        frames = list(_cells(look, [entry.partition for entry in cells]))
     except (ObjectDamaged, ObjectNotFound):
         return None
-    return _conformed(pl.concat([empty_daily(), *frames]) if len(frames) != 1 else frames[0])
+    return _conformed(look, pl.concat([look.nothing().frame(), *frames]) if len(frames) != 1 else frames[0])
 
 
-def _conformed(rows: pl.DataFrame) -> pl.DataFrame:
-    """As `conform_daily`, at no cost for the rows of one day that are as they should be."""
+def _conformed(look: _Look, rows: pl.DataFrame) -> pl.DataFrame:
+    """As `look.frame`, at no cost for the rows of one day that are as they should be."""
     names, days = rows["symbol"], rows["date"]
     one_day = days.n_unique() == 1 and (names.slice(1) > names.slice(0, names.len() - 1)).all()
-    return rows if one_day and rows.schema == DAILY_SCHEMA else conform_daily(rows)
+    return rows if one_day and rows.schema == _schema(look.columns) else look.frame(rows)
 
 
 def read_cells(
@@ -216,29 +247,24 @@ def read_cells(
     `rule` (`lineage.RULES`); others are read one by one. Raises ObjectDamaged (of a cell), ObjectNotFound,
     StoreUnavailable.
     """
-    rows, in_history = empty_daily(), dict[str, str]()
+    look = _Look(store, exchange, None, (date.min, date.max))
+    rows, in_history = look.nothing().frame(), dict[str, str]()
     with contextlib.suppress(ObjectDamaged):
         key = object_key(HISTORY, exchange, f"{year:04d}")
-        found = _history_object(store, ObjectInfo(key, 0, ""), None)
+        found = _history_object(look, ObjectInfo(key, 0, ""))
         if found is not None and found.facts.get("rule") == rule:
             rows, in_history = found.rows.frame(), found.facts.get("cells", {})
     same = [date.fromisoformat(p) for p, e in cells.items() if in_history.get(p) == e.content_sha256]
     kept = {p: e for p, e in cells.items() if e.version}
     history = Runs.of(rows.filter(pl.col("date").is_in(same))), in_history
-    return together([_year(store, exchange, None, (date.min, date.max), year, history, kept)])
+    return together([_year(look, year, history, kept)])
 
 
-def _as_of(
-    ledger: Ledger,
-    rows: pl.DataFrame,
-    moment: datetime,
-    span: tuple[date, date],
-    symbols: Sequence[str] | None,
-) -> pl.DataFrame:
+def _as_of(ledger: Ledger, rows: pl.DataFrame, moment: datetime, look: _Look) -> pl.DataFrame:
     """What stood at a moment: what was replaced since is put back, what became known since is left out."""
-    replaced = ledger.replaced_after(moment).filter(pl.col("date").is_between(*span))
-    if symbols is not None:
-        replaced = replaced.filter(pl.col("symbol").is_in(symbols))
+    replaced = ledger.replaced_after(moment).filter(pl.col("date").is_between(*look.span))
+    if look.wanted is not None:
+        replaced = replaced.filter(pl.col("symbol").is_in(look.wanted))
     if not replaced.is_empty():
         kept = rows.join(replaced, on=KEYS, how="anti")
         rows = pl.concat([kept, replaced.select(list(DAILY_SCHEMA))]).sort(KEYS)
@@ -251,30 +277,15 @@ def _compacted(store: ObjectStore, exchange: str) -> dict[int, ObjectInfo]:
     return {int(year): info for info in infos if (year := partition_of(HISTORY, info.key)) is not None}
 
 
-def _year(
-    store: ObjectStore,
-    exchange: str,
-    wanted: Sequence[str] | None,
-    span: tuple[date, date],
-    year: int,
-    history: tuple[Runs, dict[str, str]],
-    entries: Mapping[str, Entry],
-) -> Runs:
+def _year(look: _Look, year: int, history: tuple[Runs, dict[str, str]], entries: Mapping[str, Entry]) -> Runs:
     """A year's rows between two days: those of the history object, with every cell that is not in it as it stands."""
-    rows, in_history = history[0].conformed(_FORM), history[1]
-    cells = {p: e.content_sha256 for p, e in entries.items() if e.version}
-    if cells != in_history:
-        first, last = (day.isoformat() for day in span)
-        newer = sorted(
-            p for p, content in cells.items() if in_history.get(p) != content and first <= p <= last
-        )
-    else:
-        newer = []
-    if newer:
+    span = look.span
+    rows, in_history = history[0].conformed(look.form), history[1]
+    if newer := _newer(entries, in_history, span):
         frame = rows.frame()
         if stale := [date.fromisoformat(p) for p in newer if p in in_history]:
             frame = frame.filter(~pl.col("date").is_in(stale))
-        rows = Runs.of(conform_daily(pl.concat([frame, *_cells(store, exchange, newer, wanted)])))
+        rows = Runs.of(look.frame(pl.concat([frame, *_cells(look, newer)])))
     return rows if span[0] <= date(year, 1, 1) and date(year, 12, 31) <= span[1] else rows.between(*span)
 
 
@@ -287,40 +298,40 @@ def _newer(entries: Mapping[str, Entry], in_history: Mapping[str, str], span: tu
     return sorted(p for p, content in cells.items() if in_history.get(p) != content and first <= p <= last)
 
 
-def _cells(
-    store: ObjectStore, exchange: str, days: Sequence[str], wanted: Sequence[str] | None
-) -> Iterator[pl.DataFrame]:
+def _cells(look: _Look, days: Sequence[str]) -> Iterator[pl.DataFrame]:
     """The rows of cells as they stand, by day."""
-    keys = [object_key(DAILY, exchange, day) for day in days]
+    store = look.store
+    keys = [object_key(DAILY, look.exchange, day) for day in days]
     for day, key, cell in zip(days, keys, read_all(store, keys), strict=True):
         if (cell["date"] != date.fromisoformat(day)).any():
             raise ObjectDamaged(f"{store.uri(key)}: holds rows of another day; remove it and backfill {day}")
-        yield cell if wanted is None else cell.filter(pl.col("symbol").is_in(wanted))
+        mine = cell if look.wanted is None else cell.filter(pl.col("symbol").is_in(look.wanted))
+        yield mine.select(look.columns)
 
 
-def _history(
-    store: ObjectStore, info: ObjectInfo | None, wanted: Sequence[str] | None
-) -> tuple[Runs, dict[str, str]]:
+def _history(look: _Look, info: ObjectInfo | None) -> tuple[Runs, dict[str, str]]:
     """A year's compacted rows and the content of each cell in them; nothing where there is no such object."""
-    found = None if info is None else _history_object(store, info, wanted)
-    return (_nothing(), {}) if found is None else (found.rows, found.facts.get("cells", {}))
+    found = None if info is None else _history_object(look, info)
+    return (look.nothing(), {}) if found is None else (found.rows, found.facts.get("cells", {}))
 
 
-def _part(store: ObjectStore, info: ObjectInfo | None, wanted: Sequence[str]) -> Part | None:
+def _part(look: _Look, info: ObjectInfo | None) -> Part | None:
     """The part of a year's history that holds some symbols; None where there is no such object."""
     if info is None:
         return None
-    return _unchanged(store, info, lambda listed: read_part(store, info.key, wanted, listed))
+    store, wanted, columns = look.store, look.wanted or (), look.some
+    return _unchanged(store, info, lambda listed: read_part(store, info.key, wanted, columns, listed))
 
 
-def _history_object(store: ObjectStore, info: ObjectInfo, wanted: Sequence[str] | None) -> Found | None:
+def _history_object(look: _Look, info: ObjectInfo) -> Found | None:
     """A year's compacted rows and the facts in their footer; None where there is no such object."""
+    store = look.store
 
     def read(listed: ObjectInfo | None) -> Found | None:
-        if wanted is not None:
-            return read_runs(store, info.key, wanted, listed)
+        if look.wanted is not None:
+            return read_runs(store, info.key, look.wanted, listed, look.some)
         rows, facts = decode_with_facts(store.get(info.key).data, store.uri(info.key))
-        return Found(Runs.of(rows), facts)
+        return Found(Runs.of(rows.select(look.columns)), facts)
 
     return _unchanged(store, info, read)
 

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from quant_assets.market.bars import with_flags
+from quant_assets.market.flags import FLAGS, NONE
 from quant_assets.resources.object_store import ObjectChanged, ObjectInfo, ObjectStore
 from quant_assets.tables.parquet import BLOCK, Seal, facts_in, verify
 from quant_assets.tables.row_groups import MAGIC, Group, column_heads, footer_of, schema_fields
@@ -29,7 +30,7 @@ from quant_assets.tables.runs import Runs
 _KEPT_BYTES = 64 * 2**20
 """Of the ends of objects that are kept. What Parquet's library makes of them takes a few times as much."""
 
-_TEXTS = ("currency", "flags")
+_TEXTS = ("currency", FLAGS)
 """Columns of texts that repeat: they are read as a dictionary, which makes no text a row."""
 
 _FEW_GROUPS = 4
@@ -111,33 +112,40 @@ class Footer:
             self._texts[name, group] = text
         return self._texts[name, group]
 
-    def fetch(self, store: ObjectStore, groups: Iterable[int]) -> Any:
-        """A buffer of the object's size in which row groups lie in their place; what lies between is not brought."""
+    def fetch(self, store: ObjectStore, groups: Iterable[int], columns: Sequence[str] | None = None) -> Any:
+        """A buffer of the object's size in which row groups, or some columns of them, lie in their place; what lies
+        between is not brought."""
         # Memory that nobody writes to is never made: the buffer takes as much as is brought.
         buffer = mmap.mmap(-1, self.info.size)
-        for offset, data in self._brought(store, groups):
+        for offset, data in self._brought(store, groups, columns):
             buffer[offset : offset + len(data)] = data
         return buffer
 
-    def part(self, store: ObjectStore, groups: Sequence[int]) -> bytes:
-        """A Parquet file of these row groups alone."""
-        stretches = self._brought(store, groups)
+    def part(self, store: ObjectStore, groups: Sequence[int], columns: Sequence[str] | None = None) -> bytes:
+        """A Parquet file of these row groups alone; of what is not in `columns` there may be nothing but zeros."""
+        stretches = self._brought(store, groups, columns)
         parts = [MAGIC]
         for group in map(self._group, groups):
-            first, end = group.offset, group.offset + group.length
-            parts += [
-                data[max(0, first - at) : end - at]
-                for at, data in stretches
-                if at < end and first < at + len(data)
-            ]
+            at, end = group.offset, group.offset + group.length
+            for offset, data in stretches:
+                if offset < end and at < offset + len(data):
+                    parts.append(bytes(max(0, offset - at)))
+                    parts.append(data[max(0, at - offset) : end - offset])
+                    at = min(end, offset + len(data))
+            parts.append(bytes(end - at))
         return b"".join([*parts, self._footer_of(tuple(groups))])
 
-    def _brought(self, store: ObjectStore, groups: Iterable[int]) -> list[tuple[int, bytes]]:
+    def _brought(
+        self, store: ObjectStore, groups: Iterable[int], columns: Sequence[str] | None
+    ) -> list[tuple[int, bytes]]:
         """Offset and bytes of what has to be known of row groups, checked; neighbouring blocks are one stretch."""
+        names: list[str] = self.metadata.schema.names
+        places = None if columns is None else [at for at, name in enumerate(names) if name in columns]
         wanted = {
             block
             for group in map(self._group, groups)
-            for block in range(group.offset // BLOCK, -(-(group.offset + group.length) // BLOCK))
+            for first, length in group.stretches(places)
+            for block in range(first // BLOCK, -(-(first + length) // BLOCK))
         }
         kept = range(self._start // BLOCK, -(-self.seal.body // BLOCK)) if self._end else range(0)
         runs: list[tuple[int, int]] = []
@@ -243,7 +251,11 @@ class Part:
 
 
 def read_part(
-    store: ObjectStore, key: str, wanted: Sequence[str], info: ObjectInfo | None = None
+    store: ObjectStore,
+    key: str,
+    wanted: Sequence[str],
+    columns: Sequence[str] | None = None,
+    info: ObjectInfo | None = None,
 ) -> Part | None:
     """As `read_runs`, without decoding what is read; `data` is empty where the table has none of the symbols."""
     info = info or store.head(key)
@@ -251,11 +263,13 @@ def read_part(
         return None
     footer = footers.get(store, info)
     groups = footer.groups_of(wanted)
-    columns: list[str] = footer.metadata.schema.names
-    return Part(footer.part(store, groups) if groups else b"", tuple(columns), footer.facts)
+    names: list[str] = footer.metadata.schema.names
+    return Part(footer.part(store, groups, columns) if groups else b"", tuple(names), footer.facts)
 
 
-def decode_parts(parts: Sequence[Part], wanted: Sequence[str]) -> pl.DataFrame | None:
+def decode_parts(
+    parts: Sequence[Part], wanted: Sequence[str], columns: Sequence[str] | None = None
+) -> pl.DataFrame | None:
     """The rows of some symbols in parts with the same columns, part by part; None where there are no row groups."""
     files = [part.data for part in parts if part.data]
     if not files:
@@ -263,24 +277,42 @@ def decode_parts(parts: Sequence[Part], wanted: Sequence[str]) -> pl.DataFrame |
     # All at once: a query takes longer to begin than a row group to decode.
     rows = pl.scan_parquet(files, use_statistics=False)
     mine = pl.col("symbol") == wanted[0] if len(wanted) == 1 else pl.col("symbol").is_in(wanted)
-    return with_flags(rows.filter(mine).collect())
+    return _columns_of(rows.filter(mine), parts[0].columns, columns)
+
+
+def _columns_of(rows: pl.LazyFrame, there: Sequence[str], columns: Sequence[str] | None) -> pl.DataFrame:
+    """All columns of rows, or some; what an earlier release wrote has no flags."""
+    if columns is None:
+        return with_flags(rows.collect())
+    found = rows.select(name for name in columns if name in there).collect()
+    if FLAGS in columns and FLAGS not in there:
+        found = found.with_columns(pl.lit(NONE).alias(FLAGS)).select(columns)
+    return found
 
 
 def read_runs(
-    store: ObjectStore, key: str, wanted: Sequence[str], info: ObjectInfo | None = None
+    store: ObjectStore,
+    key: str,
+    wanted: Sequence[str],
+    info: ObjectInfo | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Found | None:
-    """As `read_symbols`, for symbols that are sorted and different, with the rows as runs."""
+    """As `read_symbols`, for symbols that are sorted and different, with the rows as runs; of them `columns`, symbol
+    and date among them, or all."""
     info = info or store.head(key)
     if info is None:
         return None
     footer = footers.get(store, info)
     groups = footer.groups_of(wanted)
     if len(groups) > max(_FEW_GROUPS, footer.metadata.num_row_groups // 2):
-        return Found(_filtered(store, info, wanted), footer.facts)
-    return Found(_decoded(footer, groups, footer.fetch(store, groups), wanted), footer.facts)
+        return Found(_filtered(store, info, wanted, columns), footer.facts)
+    buffer = footer.fetch(store, groups, columns)
+    return Found(_decoded(footer, groups, buffer, wanted, columns), footer.facts)
 
 
-def _filtered(store: ObjectStore, info: ObjectInfo, wanted: Sequence[str]) -> Runs:
+def _filtered(
+    store: ObjectStore, info: ObjectInfo, wanted: Sequence[str], columns: Sequence[str] | None
+) -> Runs:
     """The rows of symbols of which most row groups hold one: the whole object is read, and the rest passed over."""
     blob = store.get(info.key)
     uri = store.uri(info.key)
@@ -291,14 +323,22 @@ def _filtered(store: ObjectStore, info: ObjectInfo, wanted: Sequence[str]) -> Ru
     # something is done with the answer.
     mine = pl.col("symbol").is_in(wanted).fill_null(False)
     rows = pl.scan_parquet(blob.data, use_statistics=False).filter(mine)
-    return Runs.of(with_flags(rows.collect()))
+    there = rows.collect_schema().names() if columns is not None else ()
+    return Runs.of(_columns_of(rows, there, columns))
 
 
-def _decoded(footer: Footer, groups: list[int], buffer: Any, wanted: Sequence[str]) -> Runs:
+def _decoded(
+    footer: Footer, groups: list[int], buffer: Any, wanted: Sequence[str], columns: Sequence[str] | None
+) -> Runs:
     arrow: Any = importlib.import_module("pyarrow")
     pq: Any = importlib.import_module("pyarrow.parquet")
     names: list[str] = footer.metadata.schema.names
-    said = {name: text for name in _TEXTS if (text := footer.said(name, groups)) is not None}
+    flagged = FLAGS in names
+    if columns is not None:
+        names = [name for name in names if name in columns]
+    said = {
+        name: text for name in _TEXTS if name in names and (text := footer.said(name, groups)) is not None
+    }
     file = pq.ParquetFile(
         arrow.BufferReader(arrow.py_buffer(buffer)),
         metadata=footer.metadata,
@@ -324,9 +364,12 @@ def _decoded(footer: Footer, groups: list[int], buffer: Any, wanted: Sequence[st
     for name, text in said.items():
         repeated = arrow.repeat(arrow.scalar(text, arrow.large_string()), rest.num_rows)
         rest = rest.add_column(names.index(name) - 1, name, repeated)
-    if "flags" not in names:
+    if not flagged and columns is None:
         # An earlier release wrote none.
         rest = with_flags(pl.DataFrame(rest).select(pl.lit("").alias("symbol"), pl.all())).drop("symbol")
+    elif not flagged and columns is not None and FLAGS in columns:
+        silent = pl.DataFrame(rest).with_columns(pl.lit(NONE).alias(FLAGS))
+        rest = silent.select(name for name in columns if name != "symbol")
     return Runs(symbols, np.array(counts, dtype=np.int64), rest)
 
 

@@ -49,6 +49,12 @@ class Group:
         end = max(start + one[2] for start, one in zip(starts, chunks, strict=True))
         return cls(min(starts), end - min(starts), group.num_rows, chunks)
 
+    def stretches(self, columns: Sequence[int] | None) -> list[tuple[int, int]]:
+        """Offset and length of some columns, by their place; None: of the group as a whole."""
+        if columns is None:
+            return [(self.offset, self.length)]
+        return [(_start(chunk), chunk[2]) for chunk in map(self.chunks.__getitem__, columns)]
+
 
 def _start(chunk: tuple[int, int, int, int, int]) -> int:
     _, _, _, data, dictionary = chunk
