@@ -35,6 +35,7 @@ QuantAssetsError
 ├── UnusableAnswer                     resources.yahoo_events: a body that is no answer, with the reason
 ├── NoCrumb (OSError)                  resources.yahoo_session: what came for a crumb is none
 ├── UnknownSymbol (ValueError)         tables.catalog_reads: no catalog lists it; names near ones
+├── ApiProblem                         resources.remote_api: an API of ours refuses, or answers no table
 ├── QuarantineError (ValueError)       tables.quarantine: a decision that cannot be taken
 ├── UndecidableCase (ValueError)       catalog.company_review: a decision about a case that is not open
 ├── SnapshotImpossible                 ingest.valuations: no snapshot of that session can be taken, or nothing came

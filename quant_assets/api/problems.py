@@ -68,6 +68,14 @@ class Problem(QuantAssetsError):
 
 def problem_of(error: Exception) -> Problem | None:
     """The problem that an error of ours is to a client; None: it is a fault of this program."""
+    found = _problem_of(error)
+    if found is not None and not isinstance(error, Problem):
+        # By which a client that knows the family of errors raises the same again.
+        found.extra.setdefault("error", type(error).__name__)
+    return found
+
+
+def _problem_of(error: Exception) -> Problem | None:
     detail = str(error)
     match error:
         case Problem():

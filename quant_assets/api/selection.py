@@ -16,6 +16,8 @@ from quant_assets.resources.settings import Settings
 from quant_assets.tables.catalog_reads import ReadCatalog, current_catalog
 
 _MOST_NAMED = 20
+_ERRORS = {"symbol": "UnknownSymbol", "exchange": "UnknownExchange"}
+"""What the reader raises of them, for clients that raise the same."""
 _MOST_LOOKED_UP = 5
 """Unknown symbols that near ones are looked for of: each is compared with the whole catalog."""
 _SESSIONS_A_YEAR = 262
@@ -97,7 +99,7 @@ def unknown(what: str, names: Sequence[str], among: Iterable[str]) -> Problem:
         404,
         f"No such {what}",
         f"no {what} {listed}: GET {where} lists those there are",
-        **{f"{what}s": list(names[:_MOST_NAMED]), "near": close},
+        **{f"{what}s": list(names[:_MOST_NAMED]), "near": close, "error": _ERRORS.get(what, "ValueError")},
     )
 
 

@@ -19,7 +19,8 @@ from quant_assets.tables.catalog_reads import ByExchange, ReadCatalog, exchanges
 from quant_assets.tables.universe_reads import refuse_unknown
 
 Store = ObjectStore | str | os.PathLike[str] | None
-"""Where the tables are: a folder or `gs://…`, an opened store; None: as the settings say."""
+"""Where the tables are: a folder, `gs://…`, the address of an API (`quant-assets serve`; its key is taken from
+QUANT_ASSETS_API_KEY), or an opened store; None: as the settings say."""
 
 Symbols = str | Iterable[str] | pl.Series | pl.DataFrame | pl.LazyFrame | None
 """One symbol or several ("AAPL MSFT", "AAPL,MSFT", ["AAPL", "MSFT"]), or a frame with a column `symbol`, such as

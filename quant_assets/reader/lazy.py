@@ -8,6 +8,7 @@ is_between, str.starts_with, …). What cannot narrow is applied to the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
@@ -15,7 +16,7 @@ from functools import lru_cache
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from quant_assets.tables.user_warnings import Line, asked_at, line_of_user
+from quant_assets.tables.user_warnings import here
 
 _FIRST, _LAST = date(1900, 1, 1), date(2100, 12, 31)
 """Days on which a filter is tried; what passes on the first or the last of them is not bounded there."""
@@ -94,13 +95,9 @@ def conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
     yield predicate
 
 
-def _told_at(line: Line, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    rest = iter(frames)
-    while True:
-        with asked_at(line):
-            frame = next(rest, None)
-        if frame is None:
-            return
+def _within(context: Context, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    rest, own = iter(frames), context.copy()
+    while (frame := own.run(next, rest, None)) is not None:
         yield frame
 
 
@@ -115,7 +112,7 @@ def lazily(
         read: gives frames with the columns that are pushed down, at least; more rows than pass are cut here.
     """
 
-    line = line_of_user()
+    context = here()
 
     def frames(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _batch: int | None
@@ -127,7 +124,7 @@ def lazily(
         )
         left = n_rows
         nothing = True
-        for frame in _told_at(line, read(Pushed(used, filters))):
+        for frame in _within(context, read(Pushed(used, filters))):
             rows = frame if predicate is None else frame.filter(predicate)
             rows = rows.select(names) if rows.columns != names else rows
             if left is not None:

@@ -19,6 +19,7 @@ from quant_assets.reader.arguments import (
     universes_of,
 )
 from quant_assets.reader.lazy import Pushed, lazily
+from quant_assets.reader.over_http import refuse_api, served, universe_path
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.catalog_reads import exchanges_of, read_catalog
 from quant_assets.tables.company_reads import COMPANIES_SCHEMA, read_companies
@@ -56,14 +57,21 @@ def universe(name: str | None = None, on: date | str | None = None, *, store: St
         if day > today:
             raise ValueError(f"on={day} is in the future: today is {today} (UTC)")
 
-    def members(_: Pushed) -> Iterator[pl.DataFrame]:
+    def members(pushed: Pushed) -> Iterator[pl.DataFrame]:
         assert name is not None
         assert day is not None
+        if (api := served(store)) is not None:
+            yield from api.read(universe_path(name), {"on": day}, MEMBERS_SCHEMA, pushed)
+            return
         home = opened(store)
         # What is known of a universe does not wait for a catalog.
         yield read_members(home, name, day, today, listed_universes(home))
 
-    def catalog(_: Pushed) -> Iterator[pl.DataFrame]:
+    def catalog(pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if (api := served(store)) is not None:
+            path = "catalog" if name is None else universe_path(name)
+            yield from api.read(path, {}, CATALOG_SCHEMA, pushed)
+            return
         home = opened(store)
         found = read_catalog(home)
         # What an earlier release did not write is not known.
@@ -91,6 +99,7 @@ def listing_events(exchange: str, *, store: Store = None) -> pl.LazyFrame:
     """
 
     def read(_: Pushed) -> Iterator[pl.DataFrame]:
+        refuse_api(store, "listing_events")
         events = read_events(opened(store), exchange)
         if events.is_empty() and known_exchange(exchange) is None:
             raise ValueError(f"unknown exchange: {exchange} (universe() names the exchange of each symbol)")
@@ -119,6 +128,7 @@ def companies(symbols: Symbols = None, *, store: Store = None) -> pl.LazyFrame:
     wanted = Wanted.of(symbols)
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
+        refuse_api(store, "companies")
         home = opened(store)
         catalog, listed = read_catalog(home), wanted.listed()
         names = None if listed is None else {catalog.spelled(name) or name for name in listed}

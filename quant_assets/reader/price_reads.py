@@ -24,6 +24,7 @@ from quant_assets.reader.arguments import (
     opened,
 )
 from quant_assets.reader.lazy import Pushed, lazily
+from quant_assets.reader.over_http import Served, served
 from quant_assets.reader.snapshots import SnapshotMismatch, Used, parse_snapshot
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.catalog_reads import (
@@ -90,7 +91,8 @@ def prices(
             with a warning. "company": the rows of the companies that have the symbols now, through all their symbols,
             each day once and adjusted as one series; `symbols` may hold ids of companies (`companies()`), too.
         snapshot: the id of an earlier read with the same arguments (`snapshot_id`): read the same again, or fail.
-        store: where the tables are: a folder or an opened store; None: as the settings say.
+        store: where the tables are: a folder, `gs://…`, the address of an API (`quant-assets serve`; a key that it
+            asks for is taken from QUANT_ASSETS_API_KEY), or an opened store; None: as the settings say.
 
     Returns:
         symbol, date, open, high, low, close, volume, dividend, split_ratio, currency, flags, fetched_at (UTC),
@@ -107,6 +109,7 @@ def prices(
         SnapshotMismatch: the store no longer gives what the snapshot read.
         ObjectNotFound: there is no catalog yet.
         ObjectDamaged, StoreUnavailable: naming the object.
+        ApiProblem: an API refuses, e.g. for want of a key.
     """
     asked = _asked(symbols, start, end, adjust, as_of, universe, by)
     refuse_unknown_ways(adjust, reinvest)
@@ -115,7 +118,8 @@ def prices(
     if snapshot is not None:
         if asked.moment is not None:
             raise ValueError("a snapshot has its moment: leave as_of out")
-        parse_snapshot(snapshot)
+        if served(store) is None:
+            parse_snapshot(snapshot)
     reading = _Reading(asked, reinvest, envelope, snapshot, store)
     return lazily("prices", reading.schema, reading.frames, asked.told)
 
@@ -137,6 +141,8 @@ def snapshot_id(
     Raises as collected `prices` do.
     """
     asked = _asked(symbols, start, end, adjust, as_of, universe, by)
+    if (api := served(store)) is not None:
+        return api.snapshot("prices", asked.parameters(Pushed()), asked.wanted)
     return asked.used(opened(store), Pushed()).id(None)
 
 
@@ -208,6 +214,17 @@ class _Asked:
             which = " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         days = f"{self.first or '…'} to {self.last or '…'}" if self.first or self.last else "all days"
         return f"{which or 'all symbols'}, {days}, adjust={self.adjust}"
+
+    def parameters(self, pushed: Pushed) -> dict[str, object]:
+        """As an API takes them, the symbols left out."""
+        begin, end = pushed.days("date")
+        return {
+            "start": max((day for day in (self.first, begin) if day is not None), default=None),
+            "end": min((day for day in (self.last, end) if day is not None), default=None),
+            "adjust": self.adjust,
+            "as_of": None if self.moment is None else self.moment.isoformat().replace("+00:00", "Z"),
+            "by": self.by,
+        }
 
     def used(self, store: ObjectStore, pushed: Pushed) -> Used:
         """The rows at once, however many they are."""
@@ -340,6 +357,9 @@ class _Reading:
         return price_schema(self.asked.adjust, self.asked.by)
 
     def frames(self, pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if (api := served(self.store)) is not None:
+            yield from self._over_http(api, pushed)
+            return
         store = opened(self.store)
         if self.envelope == "widened" and (pushed.needs("high") or pushed.needs("low")):
             pushed = replace(pushed, columns=pushed.columns and pushed.columns.union(PRICES))
@@ -350,6 +370,17 @@ class _Reading:
         else:
             for used in self.asked.batches(store, pushed):
                 yield self.made(used)
+
+    def _over_http(self, api: Served, pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if self.snapshot is not None or self.asked.by == "company":
+            # What a snapshot is of must be asked for as it was; a filter on the symbol is none on the company.
+            pushed = replace(pushed, filters=())
+        told = {"reinvest": self.reinvest, "envelope": self.envelope, "snapshot": self.snapshot}
+        parameters = self.asked.parameters(pushed) | told
+        first, last = parameters["start"], parameters["end"]
+        if isinstance(first, date) and isinstance(last, date) and first > last:
+            return
+        yield from api.read_symbols("prices", parameters, self.schema, pushed, self.asked.wanted)
 
     def of_snapshot(self, store: ObjectStore, snapshot: str) -> Used:
         """The rows that an earlier read rests on. Raises SnapshotMismatch."""

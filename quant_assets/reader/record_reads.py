@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 import polars as pl
@@ -12,6 +12,7 @@ from quant_assets.exchanges import exchange as exchange_named
 from quant_assets.market.gaps import GAPS_SCHEMA
 from quant_assets.reader.arguments import Store, Symbols, Wanted, day_of, days_of, opened
 from quant_assets.reader.lazy import Pushed, lazily
+from quant_assets.reader.over_http import Served, served
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.catalog_reads import read_catalog
@@ -49,6 +50,10 @@ def gaps(
     schema = pl.Schema({**GAPS_SCHEMA, "exchange": pl.String()})
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if (api := served(store)) is not None:
+            asked = {"exchange": exchange, "settled": "true"}
+            yield from _over_http(api, "gaps", asked, schema, pushed, wanted)
+            return
         home, settings = opened(store), load_settings()
         for code, names in _places(home, wanted, only, pushed):
             one = exchange_named(code, settings.exchanges_file)
@@ -80,6 +85,9 @@ def restatements(
     schema = pl.Schema({**LEDGER_SCHEMA, "exchange": pl.String()})
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if (api := served(store)) is not None:
+            yield from _over_http(api, "restatements", {"exchange": exchange}, schema, pushed, wanted)
+            return
         home = opened(store)
         for code, names in _places(home, wanted, only, pushed):
             rows = Ledger(home, code).restatements()
@@ -116,6 +124,23 @@ def sessions(exchange: str, start: date | str | None = None, end: date | str | N
         yield found.with_columns(exchange=pl.lit(exchange))
 
     return lazily("sessions", SESSIONS_SCHEMA, read, exchange)
+
+
+def _over_http(
+    api: Served,
+    path: str,
+    asked: Mapping[str, object],
+    schema: pl.Schema,
+    pushed: Pushed,
+    wanted: Wanted,
+) -> Iterator[pl.DataFrame]:
+    names = wanted.listed()
+    if wanted.universe is not None:
+        names = api.symbols_of(wanted.universe)
+    if names is None:
+        yield from api.read(path, asked, schema, pushed)
+    elif names:
+        yield from api.read(path, {**asked, "symbols": ",".join(names)}, schema, pushed)
 
 
 def _known(exchange: str | None) -> str | None:

@@ -12,6 +12,7 @@ from quant_assets.market.valuations import VALUATION_SCHEMA
 from quant_assets.market.weekly import WEEKLY_SCHEMA
 from quant_assets.reader.arguments import Store, Symbols, Wanted, days_of, known_exchange, opened
 from quant_assets.reader.lazy import Pushed, lazily
+from quant_assets.reader.over_http import Served, served
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.tables.catalog_reads import ByExchange, read_catalog
 from quant_assets.tables.layout import PROFILES, exchange_of, object_key
@@ -39,8 +40,11 @@ def weekly(
     schema = pl.Schema({**WEEKLY_SCHEMA, **_EXCHANGE})
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
-        home = opened(store)
         begin, until = _narrowed(pushed, "week", first, last)
+        if (api := served(store)) is not None:
+            yield from _over_http(api, "weekly", begin, until, schema, pushed, wanted)
+            return
+        home = opened(store)
         frames = [
             read_weekly(
                 home, known_exchange(code), code, names, begin or date.min, until or date.max
@@ -79,8 +83,11 @@ def valuations(
     schema = pl.Schema({**VALUATION_SCHEMA, **_EXCHANGE})
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
-        home = opened(store)
         begin, until = _narrowed(pushed, "date", first, last)
+        if (api := served(store)) is not None:
+            yield from _over_http(api, "valuations", begin, until, schema, pushed, wanted)
+            return
+        home = opened(store)
         frames = [
             read_valuations(home, code, names, begin, until).with_columns(exchange=pl.lit(code))
             for code, names in _chosen(home, wanted, pushed).items()
@@ -99,6 +106,9 @@ def profiles(exchange: str | None = None, *, store: Store = None) -> pl.LazyFram
     schema = pl.Schema({**SYMBOL_PROFILE_SCHEMA, **_EXCHANGE})
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if (api := served(store)) is not None:
+            yield from api.read("profiles", {"exchange": exchange}, schema, pushed)
+            return
         home = opened(store)
         made = sorted(filter(None, (exchange_of(found.key) for found in home.list(f"{PROFILES}/"))))
         if not made or (exchange is not None and exchange not in made):
@@ -111,6 +121,19 @@ def profiles(exchange: str | None = None, *, store: Store = None) -> pl.LazyFram
                 yield _conformed(read_table(home, object_key(PROFILES, code)), code, schema)
 
     return lazily("profiles", schema, read, exchange or "all exchanges")
+
+
+def _over_http(
+    api: Served,
+    path: str,
+    first: date | None,
+    last: date | None,
+    schema: pl.Schema,
+    pushed: Pushed,
+    wanted: Wanted,
+) -> Iterator[pl.DataFrame]:
+    if first is None or last is None or first <= last:
+        yield from api.read_symbols(path, {"start": first, "end": last}, schema, pushed, wanted)
 
 
 def _conformed(rows: pl.DataFrame, code: str, schema: pl.Schema) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,12 @@ def line_of_user() -> Line:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-@contextmanager
-def asked_at(line: Line) -> Generator[None]:
-    """Has warnings name a line: a query is run by threads of polars, whose stack has none of the user's."""
-    before = _asked.set(line)
-    try:
-        yield
-    finally:
-        _asked.reset(before)
+def here() -> Context:
+    """A context in which warnings name the line that asks now, or go to who collects them now: a query is run by
+    threads of polars, which know neither."""
+    context = copy_context()
+    context.run(_asked.set, line_of_user())
+    return context
 
 
 @contextmanager
