@@ -31,7 +31,7 @@ from quant_assets import (
 from quant_assets.market.bars import DAILY_SCHEMA
 from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import WEEKLY_SCHEMA
-from quant_assets.reader import price_reads
+from quant_assets.reader import price_rows
 from quant_assets.reader.lazy import Pushed, conjuncts
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import Blob, ObjectDamaged
@@ -261,8 +261,8 @@ def test_rows_come_in_batches_that_make_up_the_whole(
     for how in HOW[:5]:
         whole = prices(store=store, **how).collect()
         with monkeypatch.context() as patch:
-            patch.setattr(price_reads, "_BATCH_ROWS", most)
-            patch.setattr(price_reads._Asked, "_longest", lambda *_: 4)
+            patch.setattr(price_rows, "BATCH_ROWS", most)
+            patch.setattr(price_rows.Asked, "_longest", lambda *_: 4)
             assert prices(store=store, **how).collect().equals(whole)
             assert (
                 prices(store=store, **how).filter(SYMBOL > "H").collect().equals(whole.filter(SYMBOL > "H"))
@@ -344,14 +344,14 @@ def test_columns_of_some_symbols_are_read_as_they_are(many: Counting) -> None:
 def test_a_query_that_is_content_with_few_rows_reads_few_symbols(
     many: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(price_reads, "_BATCH_ROWS", 20_000)
+    monkeypatch.setattr(price_rows, "BATCH_ROWS", 20_000)
     prices("S0000", store=many).collect()
     many.reset()
     assert prices(store=many).head(300).collect()["symbol"].unique().sort().to_list() == ["S0000", "S0001"]
     history = many.bytes[HISTORY]
     many.reset()
     prices(store=many).collect()
-    assert history < 0.1 * many.bytes[HISTORY]
+    assert history < 0.05 * many.bytes[HISTORY]
 
 
 # --- the other tables
