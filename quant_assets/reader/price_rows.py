@@ -25,8 +25,8 @@ from quant_assets.tables.company_reads import changes_of, exchanges_of_ids, pric
 from quant_assets.tables.daily import read_daily
 from quant_assets.tables.price_warnings import warn_of_absent_sessions, warn_of_nothing_known
 
-BATCH_ROWS = 1_000_000
-"""About so many rows of many symbols are read at once: some 300 MB with what is made of them."""
+BATCH_ROWS = 500_000
+"""About so many rows of many symbols are read at once: some 150 MB with what is made of them."""
 _YEARS, _SESSIONS = 30, 252
 """How long a series is taken to be where no range says it."""
 
