@@ -130,6 +130,19 @@ engines: .venv/.dev  ## Weekly bars and total returns by DuckDB and Spark on our
 		$$(command -v java > /dev/null && echo --spark .venv-spark/bin/python)
 
 # The extras qlib and zipline are left out: see constraints-export.txt.
+# The image's file system is kept in IMAGE (2 GB). Where no registry of images is reached its base is made of Debian's packages.
+IMAGE := $(or $(WORK),/var/tmp/quant-assets-image)
+image-test:  ## Builds the image with buildah, measures it, and runs the demo in it: nobody's user, read-only, no network (root).
+	BASE=debian $(if $(SSL_CERT_FILE),CA_FILE=$(SSL_CERT_FILE)) sh deploy/containers/build.sh $(IMAGE)
+	test $$(du -sm $(IMAGE)/rootfs | cut -f1) -lt 900
+	NETWORK=none sh deploy/containers/run.sh $(IMAGE) quant-assets demo
+
+compose-test: .venv/.dev  ## The compose file's services as processes on Debian's PostgreSQL, Redis and Prometheus, and a job through all of them (root).
+	$(BIN)/python -m benchmarks.compose_services
+
+cloud-run-limits: .venv/.dev  ## The daily job of ten symbols under one CPU and a hard limit of 512 MB: peak and seconds (root).
+	$(BIN)/python -m benchmarks.cloud_run_limits
+
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
 	uv pip compile -q --no-emit-index-url --no-header --no-annotate --extra demo --extra bench --extra dev \
 		--extra duckdb pyproject.toml -o constraints.txt --upgrade
