@@ -144,7 +144,7 @@ cloud-run-limits: .venv/.dev  ## The daily job of ten symbols under one CPU and 
 	$(BIN)/python -m benchmarks.cloud_run_limits
 
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
-	uv pip compile -q --no-emit-index-url --no-header --no-annotate --extra demo --extra bench --extra dev \
+	uv pip compile -q --no-emit-index-url --no-header --no-annotate --extra demo --extra bench --extra dev --extra container \
 		--extra duckdb pyproject.toml -o constraints.txt --upgrade
 
 clean:  ## Removes the virtual environment and everything the demo wrote.
