@@ -20,6 +20,7 @@ _ERRORS = {"symbol": "UnknownSymbol", "exchange": "UnknownExchange"}
 """What the reader raises of them, for clients that raise the same."""
 _MOST_LOOKED_UP = 5
 """Unknown symbols that near ones are looked for of: each is compared with the whole catalog."""
+_MANY = 500
 _SESSIONS_A_YEAR = 262
 
 
@@ -44,6 +45,9 @@ class Selection:
 def near(name: str, among: Iterable[str]) -> list[str]:
     """Those that are spelled most like a name; few, or none."""
     by_upper = {one.upper(): one for one in among}
+    if len(by_upper) > _MANY:
+        # Of those that begin with another letter none can be meant, and each takes its time.
+        by_upper = {upper: one for upper, one in by_upper.items() if upper[:1] == name[:1].upper()}
     return [by_upper[one] for one in difflib.get_close_matches(name.upper()[:40], by_upper, 3, 0.6)]
 
 

@@ -34,6 +34,7 @@ def serve(
     import uvicorn
 
     from quant_assets.api.app import create_app
+    from quant_assets.api.serving import OPTIONS
     from quant_assets.operations.keys import KeyRing
 
     settings = load()
@@ -49,17 +50,7 @@ def serve(
         file=sys.stderr,
     )
     Thread(target=_warm_up, args=(settings,), daemon=True).start()
-    # Who speaks for others by a header is no caller of this machine: `access` looks for such headers itself.
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        proxy_headers=False,
-        server_header=False,
-        # Longer than the pauses of most clients: a new connection costs more than an answer of the cache.
-        timeout_keep_alive=75,
-    )
+    uvicorn.run(app, host=host, port=port, log_level="warning", **OPTIONS)
 
 
 def _warm_up(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import json
 from datetime import date
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 from quant_assets import prices
 from quant_assets.api.negotiation import encoding_for, format_for, weights
 from quant_assets.api.problems import Problem
+from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectStore
 
 ALL = "/v1/prices?symbols=IBM"
@@ -129,6 +131,47 @@ def test_who_has_the_answer_gets_304_until_a_cell_changes(
     # What the change is not in is still what it was.
     same = client.get(f"{ALL}&end=2011-12-30", headers={"if-none-match": early.headers["etag"]})
     assert same.status_code == 304
+
+
+def test_what_the_client_or_the_cache_has_costs_no_read(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [ALL, "/v1/weekly?symbols=IBM&format=csv", "/v1/restatements", "/v1/cells?exchange=US"]
+    first = [client.get(url) for url in urls]
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("an object was read")
+
+    for name in ("get", "get_ranges"):
+        monkeypatch.setattr(LocalObjectStore, name, read)
+    for url, answer in zip(urls, first, strict=True):
+        same = client.get(url, headers={"if-none-match": answer.headers["etag"]})
+        assert same.status_code == 304, same.text
+        again = client.get(url)
+        assert (again.headers["x-cache"], again.content) == ("memory", answer.content)
+
+
+def test_what_a_read_warns_of_is_said_with_the_answer(client: TestClient) -> None:
+    early = f"{ALL}&as_of=2012-03-31"
+    (said,) = client.get(early).json()["warnings"]
+    assert "nothing was known yet of IBM" in said
+    assert json.loads(client.get(f"{early}&format=csv").headers["x-warnings"]) == [said]
+    table = pa_schema(client.get(f"{early}&format=arrow").content)
+    assert json.loads(table[b"quant_assets.warnings"]) == [said]
+    assert "x-warnings" not in client.get(ALL).headers
+
+
+def pa_schema(body: bytes) -> dict[bytes, bytes]:
+    """What rides in the schema of an Arrow stream."""
+    ipc: Any = importlib.import_module("pyarrow.ipc")
+    return ipc.open_stream(body).schema.metadata
+
+
+def test_a_form_that_there_is_not_is_refused_with_those_there_are(client: TestClient) -> None:
+    for headers, named in (({"accept": "image/png"}, "text/csv"), ({"accept-encoding": "*;q=0"}, "zstd")):
+        refused = client.get(ALL, headers=headers)
+        assert refused.status_code == 406
+        assert named in refused.json()["detail"]
 
 
 def test_pages_follow_each_other_and_end(client: TestClient, store: ObjectStore) -> None:

@@ -44,6 +44,14 @@ def test_symbols_of_a_universe_and_of_an_exchange(client: TestClient) -> None:
     assert [row["pe"] for row in rows(client, "/v1/valuations?universe=desk&exchange=US")] == [12.5]
 
 
+def test_by_company_each_row_says_whose_it_is(client: TestClient, store: ObjectStore) -> None:
+    found = rows(client, "/v1/prices?symbols=IBM&by=company")
+    assert [row["close"] for row in found] == prices("IBM", store=store).collect()["close"].to_list()
+    assert "company_id" in found[0]
+    refused = client.get("/v1/prices?symbols=IMB&by=company")
+    assert (refused.status_code, "IBM" in refused.json()["detail"]) == (404, True)
+
+
 def test_weeks_are_those_of_the_reader(client: TestClient, store: ObjectStore) -> None:
     expected = weekly(["AAPL"], "2012-02-13", "2012-02-13", store=store).collect()
     found = rows(client, "/v1/weekly?symbols=AAPL&start=2012-02-13&end=2012-02-13")
@@ -151,6 +159,7 @@ def test_the_examples_of_openapi_run(client: TestClient) -> None:
         ("/v1/prices?symbols=IBM&columns=date,clse", 422, "close"),
         ("/v1/prices?symbols=IBM&columns=", 422, "close"),
         ("/v1/prices?symbol=IBM", 422, "symbols"),
+        ("/v1/prices?symbols=IBM&symbols=AAPL", 422, "symbols"),
         ("/v1/prices?symbols=IBM&start=2012-03-01&end=2012-02-01", 422, "2012-03-01"),
         ("/v1/prices?symbols=IBM&start=20120301", 422, "YYYY-MM-DD"),
         ("/v1/prices?symbols=IBM&as_of=2012-03-01T00:00:00", 422, "time zone"),
