@@ -22,6 +22,7 @@ from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.rebuilding import rebuild_job
 from quant_assets.defs.requested_jobs import requested_jobs_sensor
+from quant_assets.defs.run_audit import run_audit
 from quant_assets.defs.run_marks import marking_executor
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
 from quant_assets.defs.sensors import (
@@ -121,7 +122,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             "io_manager": ParquetIOManager(store=store),
         },
         # A run is one step: a process for the step beside the run's would load everything once more, for nothing.
-        executor=marking_executor(settings.locks_folder),
+        executor=marking_executor(settings.locks_folder, run_audit(settings.store_location)),
     )
 
 

@@ -67,11 +67,12 @@ def recorded(symbol: str) -> pl.DataFrame:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder with the hash of its bytes; left out are lock files and the reports of runs."""
+    """Every file below a folder with the hash of its bytes; left out are lock files, the reports of runs, and
+    the audit record."""
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and not {".locks", "fetch_reports"} & set(file.parts)
+        if file.is_file() and not {".locks", "fetch_reports", "audit"} & set(file.parts)
     }
 
 

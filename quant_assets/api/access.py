@@ -25,6 +25,8 @@ _header = APIKeyHeader(
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _IN_PROCESS = "testclient"
 """What a client of the application that is called without a network gives for its address."""
+OPERATING = "operating_key"
+"""In the state of a request for more than reading: the name of the key that it came with."""
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -64,6 +66,9 @@ class Access:
         key = matching(given, keys)
         if key is None:
             raise _unknown(request, "the key given is none of this service", error="invalid_token")
+        if scope != "read":
+            # For the audit record, whatever comes of it.
+            setattr(request.state, OPERATING, key.name)
         self._count(key, scope)
         if not key.may(scope):
             raise Problem(

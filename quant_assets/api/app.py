@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from quant_assets._version import __version__
 from quant_assets.api import (
     access,
+    audit,
     cache,
     health,
     jobs,
@@ -59,9 +60,10 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     problems.register(app)
     health.register(app)
     warm.register(app)
-    for part in (prices, listings, records, jobs, cache, health, metrics, page):
+    for part in (prices, listings, records, jobs, audit, cache, health, metrics, page):
         app.include_router(part.router)
     access.refuse_open_routes(app)
+    app.add_middleware(audit.Recording)
     app.add_middleware(Guards)
     if state.settings.api_cors:
         app.add_middleware(

@@ -15,11 +15,13 @@ import typer
 
 from quant_assets._version import __version__
 from quant_assets.cli import (
+    audit,
     cache,
     doctor,
     export,
     fetch,
     instance,
+    jobs,
     keys,
     quarantine,
     review,
@@ -205,8 +207,11 @@ def ui(
     sys.exit(run_ui(load(), port, demo=demo))
 
 
-for part in (fetch, universes, review, quarantine, store, export, serve, keys, cache, runs, instance, doctor):
+for part in (
+    fetch, universes, review, quarantine, store, export, serve, keys, jobs, audit, cache, runs, instance, doctor,
+):  # fmt: skip
     part.register(app)
+audit.record_operations(app)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import dagster as dg
 import orjson
 
 from quant_assets.defs.fill_run import RESULT_TAG
+from quant_assets.defs.run_audit import failure_of, one_line
 from quant_assets.defs.run_progress import JOB_TAG, PROGRESS_TAG
 from quant_assets.resources.object_store import ObjectDamaged, ObjectStore
 from quant_assets.resources.source import Outcome
@@ -90,8 +91,8 @@ def end_of(
     ended = [_outcome(part, runs[part.name], instance, store) for part in record.parts if part.name in runs]
     words = {word for word, _, _, _ in ended} | ({CANCELLED} if lacking else set())
     reasons = [reason for _, reason, _, _ in ended if reason]
-    if lacking:
-        reasons.append(f"cancelled by {record.cancelled_by}")
+    if CANCELLED in words:
+        reasons.append(f"cancelled by {record.cancelled_by or 'somebody in Dagster'}")
     return End(
         status=_together(words),
         at=moment(),
@@ -132,7 +133,8 @@ def _outcome(
         facts["result"] = result
     reason = "" if run.is_success else _reason(instance, run)
     if run.status is dg.DagsterRunStatus.CANCELED:
-        return CANCELLED, reason or "cancelled", warnings, facts
+        # What the run itself says of it is how it was interrupted.
+        return CANCELLED, "", warnings, facts
     limited = report["failed"].get(Outcome.RATE_LIMITED.value, 0) if report else 0
     if limited:
         warnings.append(_NOT_ASKED.format(n=limited))
@@ -160,21 +162,13 @@ def _reason(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
         event = entry.dagster_event
         if event is None:
             continue
-        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return _line(data.user_failure_data.description)
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            fallback = fallback or (_line(error.message) if error is not None else "")
+        if event.is_step_failure:
+            if event.step_failure_data.user_failure_data:
+                return failure_of(event)
+            fallback = fallback or failure_of(event)
         else:
-            fallback = fallback or _line(event.message or "")
+            fallback = fallback or one_line(event.message or "")
     return fallback or f"run {run.run_id[:8]}: {run.status.value.lower()}; its log says why"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:1000]
 
 
 def _counts(run: dg.DagsterRun) -> dict[str, int]:

@@ -23,6 +23,7 @@ from quant_assets.defs.fill_run import (
 )
 from quant_assets.defs.handover import handed_over
 from quant_assets.defs.progress import listener
+from quant_assets.defs.run_audit import scheduled_by
 from quant_assets.defs.run_progress import RunProgress
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.context import FillContext, FillRules
@@ -169,7 +170,8 @@ def _run(
     with orderly_stop():
         prices = source.open()
         listen = listeners(exchange.code, RunProgress.of_run(context, exchange.code))
-        run = FillContext(exchange, home, prices, now, rules, run_id, listen)
+        by = scheduled_by(context.run.tags)
+        run = FillContext(exchange, home, prices, now, rules, run_id, listen, by)
         alone = one_fill_at_a_time(context.log, rules.spill_folder, exchange.code)
         try:
             # A verification writes nothing, and has no need to wait.

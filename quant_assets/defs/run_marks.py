@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 
+from quant_assets.defs.run_audit import failure_of
 from quant_assets.resources.locks import one_at_a_time
 
 _FRESH = 5.0
@@ -73,27 +74,39 @@ def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
     return [run.run_id for run in dead]
 
 
-def marking_executor(folder: Path) -> dg.ExecutorDefinition:
-    """Executes a run's steps in the run's own process, and marks it as long as it does."""
+Ended = Callable[[dg.DagsterInstance, str, str], None]
+"""What is told of a run whose steps are over: the instance, its id, and why its first failed step failed."""
+
+
+def marking_executor(folder: Path, ended: Ended = lambda _, __, ___: None) -> dg.ExecutorDefinition:
+    """Executes a run's steps in the run's own process, marks it as long as it does, and tells `ended`."""
 
     @dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
     def in_process(context: dg.InitExecutorContext) -> InProcessExecutor:
         config: Any = context.executor_config
-        return _MarkingExecutor(RetryMode.from_config(config["retries"]) or RetryMode.ENABLED, folder)
+        retries = RetryMode.from_config(config["retries"]) or RetryMode.ENABLED
+        return _MarkingExecutor(retries, folder, ended)
 
     return in_process
 
 
 class _MarkingExecutor(InProcessExecutor):
-    def __init__(self, retries: RetryMode, folder: Path) -> None:
+    def __init__(self, retries: RetryMode, folder: Path, ended: Ended) -> None:
         super().__init__(retries)
-        self._folder = folder
+        self._folder, self._ended = folder, ended
 
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
+        why = ""
         with run_mark(self._folder, plan_context.run_id):
-            yield from super().execute(plan_context, execution_plan)
+            try:
+                for event in super().execute(plan_context, execution_plan):
+                    if event.is_step_failure and not why:
+                        why = failure_of(event)
+                    yield event
+            finally:
+                self._ended(plan_context.instance, plan_context.run_id, why)
 
 
 def _file(folder: Path, run_id: str) -> Path:

@@ -57,6 +57,8 @@ class FillContext:
     rules: FillRules
     run: str = field(default_factory=_new_run)
     listeners: Listeners = Listeners()
+    scheduled_by: str = ""
+    """The schedule or sensor that has asked for the run, for the audit record; empty where somebody else has."""
 
     @property
     def code(self) -> str:

@@ -98,6 +98,8 @@ def _write_report(filling: _Filling, context: FillContext, request: FillRequest,
     """Keeps the report, as JSON with its Markdown in it, of a run that has asked, written or broken off."""
     if request.mode is not Mode.VERIFY and (report.requests or report.written or report.error):
         facts = {"run": context.run, "started": filling.started.isoformat(), **report.facts()}
+        if context.scheduled_by:
+            facts["scheduled_by"] = context.scheduled_by
         facts["markdown"] = as_markdown(facts)
         write_report(context.store, context.code, filling.started, context.run, facts)
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import contextlib
+from collections.abc import Iterator
+from datetime import date, datetime
 from typing import Any, cast
 
 import orjson
 
-from quant_assets.resources.object_store import ABSENT, FORMAT, ObjectDamaged, ObjectStore, refuse_newer
+from quant_assets.resources.object_store import (
+    ABSENT,
+    FORMAT,
+    NewerFormat,
+    ObjectDamaged,
+    ObjectStore,
+    refuse_newer,
+)
 from quant_assets.tables.layout import FETCH_REPORTS, report_key, reports_prefix, run_in, table_of
 
 
@@ -32,6 +41,17 @@ def reports_of(store: ObjectStore, exchange: str, run: str) -> list[dict[str, An
     keys = [i.key for i in store.list(reports_prefix(exchange)) if table_of(i.key) == FETCH_REPORTS]
     found = [_report(store, key) for key in keys if run_in(key).startswith(run[:8])]
     return [report for report in found if str(report.get("run", "")).startswith(run)]
+
+
+def reports_since(store: ObjectStore, exchange: str, since: date) -> Iterator[dict[str, Any]]:
+    """The reports of an exchange's runs that were started since a day (UTC), the latest first; damaged ones are left
+    out. Reads as it goes. Raises StoreUnavailable."""
+    keys = [i.key for i in store.list(reports_prefix(exchange)) if table_of(i.key) == FETCH_REPORTS]
+    for key in reversed(keys):
+        if key.removeprefix(reports_prefix(exchange)) < since.isoformat():
+            return
+        with contextlib.suppress(ObjectDamaged, NewerFormat):
+            yield _report(store, key)
 
 
 def _report(store: ObjectStore, key: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from quant_assets.defs.io_manager import failure_text
 from quant_assets.defs.jobs import EXCHANGE_TAG, daily_job_name
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.partitions import Grids
+from quant_assets.defs.run_audit import scheduled_by
 from quant_assets.defs.run_progress import RunProgress
 from quant_assets.defs.table_pages import page
 from quant_assets.exchanges import Exchange
@@ -108,7 +109,16 @@ def make_daily_prices(
                     given = handed_over(run_id)
                     with one_fill_at_a_time(context.log, rules[code].spill_folder, code) as turn:
                         report = fill_cells(
-                            FillContext(by_code[code], home, prices, clock.now, rules[code], run_id, listen),
+                            FillContext(
+                                by_code[code],
+                                home,
+                                prices,
+                                clock.now,
+                                rules[code],
+                                run_id,
+                                listen,
+                                scheduled_by(context.run.tags),
+                            ),
                             FillRequest(wanted, symbols, config.symbols or None, Mode(config.mode)),
                             given.plan_for(wanted, turn, home),
                         )
