@@ -272,13 +272,13 @@ def test_rows_come_in_batches_that_make_up_the_whole(
 # --- bytes
 
 
-MANY = [f"S{n:04d}" for n in range(1500)]
+MANY = [f"S{n:04d}" for n in range(2000)]
 KNOWN = datetime(2023, 12, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
-    """A year of 1,500 symbols, compacted."""
+    """A year of 2,000 symbols, compacted."""
     store = Counting(tmp_path_factory.mktemp("many"))
     days = [date(2023, 1, 2) + timedelta(days=n) for n in range(365) if n % 7 < 5]
     size, chance = len(MANY) * len(days), np.random.default_rng(5)

@@ -35,11 +35,11 @@ _FAMILY = {
 
 def served(store: Store) -> Served | None:
     """The API that a store is behind; None where the store is read itself. Raises SettingsError."""
+    if store is not None and not is_address(store):
+        return None
     settings = load_settings()
     location = settings.store_location if store is None else store
-    if not is_address(location):
-        return None
-    return Served(RemoteApi(str(location), settings))
+    return Served(RemoteApi(str(location), settings)) if is_address(location) else None
 
 
 def refuse_api(store: Store, what: str) -> None:

@@ -306,7 +306,7 @@ def _cells(look: _Look, days: Sequence[str]) -> Iterator[pl.DataFrame]:
         if (cell["date"] != date.fromisoformat(day)).any():
             raise ObjectDamaged(f"{store.uri(key)}: holds rows of another day; remove it and backfill {day}")
         mine = cell if look.wanted is None else cell.filter(pl.col("symbol").is_in(look.wanted))
-        yield mine.select(look.columns)
+        yield mine if look.some is None else mine.select(look.columns)
 
 
 def _history(look: _Look, info: ObjectInfo | None) -> tuple[Runs, dict[str, str]]:
