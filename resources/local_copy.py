@@ -352,7 +352,15 @@ class CopyView:
             self._copies.confirmed([info] if info is not None else [])
             return info
 
-        return self._copies.answer(("head", key), look, self._use)
+        try:
+            return self._copies.answer(("head", key), look, self._use)
+        except StoreUnavailable:
+            # Never looked at, and read: a copy tells as much.
+            kept = self._copies.find(key)
+            if kept is None:
+                raise
+            self._use(kept[1])
+            return kept[0].info
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         def look() -> List[ObjectInfo]:
