@@ -146,6 +146,9 @@ compose-test: .venv/.dev  ## The compose file's services as processes on Debian'
 cloud-run-limits: .venv/.dev  ## The daily job of ten symbols under one CPU and a hard limit of 512 MB: peak and seconds (root).
 	$(BIN)/python -m benchmarks.cloud_run_limits
 
+deploy-check: .venv/.dev  ## Deployment files against hadolint, checkov, Helm and the schemas of Kubernetes (tools kept in the cache).
+	sh deploy/checks/check.sh
+
 constraints: .venv/.dev  ## Renews constraints.txt (needs uv).
 	uv pip compile -q --no-emit-index-url --no-header --no-annotate --extra demo --extra bench --extra dev --extra container \
 		--extra duckdb pyproject.toml -o constraints.txt --upgrade

@@ -264,8 +264,8 @@ def _work(key: str) -> list[str]:
     print(f"job {job['id']}: {state['status']}")
     if state["status"] not in ("completed", "partial"):
         wrong.append(f"the job: {json.dumps(state)[:1500]}")
-    table = _ask(f"http://api:8000/v1/prices?start={_FIRST}&end={_LAST}&format=json&layout=records", key)
-    rows = next(value for value in table.values() if isinstance(value, list))
+    table = _ask(f"http://api:8000/v1/prices?start={_FIRST}&end={_LAST}&format=json&orient=records", key)
+    rows = table["data"]
     print(f"prices over the API: {len(rows)} rows")
     if len(rows) < 100:
         wrong.append("the API does not have the month's prices")

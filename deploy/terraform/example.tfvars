@@ -1,0 +1,14 @@
+# Copy this, and name your own: terraform apply -var-file=mine.tfvars
+project                    = "my-project"
+region                     = "us-central1"
+bucket                     = "my-project-prices"
+image                      = "us-central1-docker.pkg.dev/my-project/quant-assets/quant-assets@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+exchanges                  = ["ASX", "US"]
+alert_email                = "quants@example.com"
+billing_account            = "000000-000000-000000"
+budget_usd                 = 25
+api_callers                = ["group:quants@example.com"]
+github_deploys             = true
+github_owner               = "example"
+github_name                = "quant-assets"
+kubernetes_service_account = "quant-assets/dagster"
