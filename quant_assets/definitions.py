@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from quant_assets.defs.alerts.sensor import alerts_sensor
 from quant_assets.defs.assets.daily_prices import make_daily_prices
 from quant_assets.defs.assets.exchange_profiles import make_exchange_profiles
 from quant_assets.defs.assets.price_history import make_price_history
@@ -22,6 +23,7 @@ from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.rebuilding import rebuild_job
 from quant_assets.defs.requested_jobs import requested_jobs_sensor
+from quant_assets.defs.retention import prune_job, prune_schedule
 from quant_assets.defs.run_audit import run_audit
 from quant_assets.defs.run_marks import marking_executor
 from quant_assets.defs.schedules import daily_schedule, sweep_schedule, universes_schedule
@@ -69,6 +71,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     discovery = discovery_job(universes, discovery_rules_of(settings), owner)
     verifications = verify_jobs(exchanges, rules, owner)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days, owner)
+    pruning = [prune_job(settings.keep_runs_days, owner)] if settings.keep_runs_days else []
     store = StoreResource(
         location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
     )
@@ -91,6 +94,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             refresh,
             discovery,
             rebuild_job(exchanges, owner),
+            *pruning,
         ],
         schedules=[
             *(
@@ -100,6 +104,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *(sweep_schedule(exchange, sweeps[exchange.code], owner) for exchange in exchanges),
             universes_schedule(refresh, owner),
             discovery_schedule(discovery, settings),
+            *(prune_schedule(job, owner) for job in pruning),
         ],
         sensors=[
             universe_sensor(exchanges, settings.universe, owner),
@@ -113,6 +118,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 owner,
                 remote="://" in settings.store_location,
             ),
+            alerts_sensor(settings, exchanges),
             *([missing_valuations_sensor(exchanges, tables[VALUATIONS], start, owner)] * settings.valuations),
         ],
         resources={

@@ -28,6 +28,13 @@ storage:
       base_dir:
         env: DAGSTER_HOME
 """
+_POSTGRES = """\
+storage:
+  # The address with its password is that of the environment, and stands nowhere else.
+  postgres:
+    postgres_url:
+      env: QUANT_ASSETS_DAGSTER_DB
+"""
 _REST = """\
 telemetry:
   enabled: false
@@ -41,8 +48,9 @@ concurrency:
     max_concurrent_runs: 2
 """
 INSTANCE_FILE = _BEGIN + _STORAGE + _REST
-_FORMER_FILES = frozenset({_BEGIN + _REST})
-"""What earlier versions wrote; a file that somebody has changed since stays as it is."""
+POSTGRES_FILE = _BEGIN + _POSTGRES + _REST
+_OUR_FILES = frozenset({_BEGIN + _REST, INSTANCE_FILE, POSTGRES_FILE})
+"""What this and earlier versions write; a file that somebody has changed since stays as it is."""
 
 
 class HomeUnavailable(QuantAssetsError):
@@ -66,8 +74,12 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     # On an empty home every process creates and stamps the databases, and all but the first to do so fail.
     with one_at_a_time(home / ".first-start.lock"), databases_of(settings):
         file = home / "dagster.yaml"
-        if not file.exists() or file.read_text(encoding="utf-8") in _FORMER_FILES:
-            file.write_text(INSTANCE_FILE, encoding="utf-8")
+        database = settings.dagster_db.get_secret_value()
+        if database:
+            os.environ["QUANT_ASSETS_DAGSTER_DB"] = database
+        wanted = POSTGRES_FILE if database else INSTANCE_FILE
+        if not file.exists() or ((text := file.read_text(encoding="utf-8")) != wanted and text in _OUR_FILES):
+            file.write_text(wanted, encoding="utf-8")
         return dg.DagsterInstance.from_config(str(home))
 
 
@@ -76,11 +88,23 @@ def databases_of(settings: Settings) -> Generator[None]:
     """Has what SQLite cannot do be said in one line. Raises HomeUnavailable."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        if settings.dagster_db.get_secret_value() and error.name in ("dagster_postgres", "psycopg2"):
+            raise HomeUnavailable(
+                "QUANT_ASSETS_DAGSTER_DB names PostgreSQL, which needs an extra: pip install 'quant-assets[postgres]'"
+            ) from error
+        raise
     except OperationalError as error:
+        if settings.dagster_db.get_secret_value():
+            raise _no_database(error.orig or error) from None
         raise HomeUnavailable(
             f"Dagster's databases in {settings.dagster_home} cannot be used: {error.orig} "
             "(check the folder's permissions and free space, or point QUANT_ASSETS_HOME elsewhere)"
         ) from error
+    except Exception as error:
+        if type(error).__name__ != "DagsterPostgresException":
+            raise
+        raise _no_database(error) from None
 
 
 _watched: dict[Path, dg.DagsterInstance] = {}
@@ -111,3 +135,12 @@ def newest_heartbeat(settings: Settings) -> float | None:
         instance = watched_instance(settings)
         beats = instance.get_daemon_heartbeats() if instance is not None else {}
     return max((beat.timestamp for beat in beats.values()), default=None)
+
+
+def _no_database(error: BaseException) -> HomeUnavailable:
+    # What the driver says names host and user, and no password.
+    why = " ".join(str(error.__cause__ or error).split())
+    return HomeUnavailable(
+        f"Dagster's PostgreSQL (QUANT_ASSETS_DAGSTER_DB) cannot be used: {why} (is it running, and are host, user, "
+        "password and database right? The store is as it was)"
+    )

@@ -12,14 +12,15 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from quant_assets.errors import QuantAssetsError
+from quant_assets.resources.alert_settings import AlertSettings
 
 PREFIX = "QUANT_ASSETS_"
 TRIAL_RUNS = "trial-runs"
 """The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
-_NOT_SHOWN = ("source_url", "cache", "api_keys")
+_NOT_SHOWN = ("source_url", "cache", "api_keys", "alert_urls", "dagster_db")
 _CACHES = "write memory, off, redis://[user:password@]host[:port][/db], or rediss://… for TLS"
 _ADDRESS = "write http://host[:port] or https://host[:port], with a path if need be, and nothing after it"
 
@@ -28,8 +29,9 @@ class SettingsError(QuantAssetsError, ValueError):
     """A setting cannot be used; the message names its environment variable, the value and the remedy."""
 
 
-class Settings(BaseSettings):
-    """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; only `cache` may hold a secret."""
+class Settings(AlertSettings):
+    """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; only `cache`,
+    `alert_urls` and `dagster_db` may hold a secret."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -117,6 +119,10 @@ class Settings(BaseSettings):
     """How long the HTTP API lets one read take, its waiting included, before it answers that it took too long."""
     api_streams: int = Field(default=16, ge=1)
     """How many large answers the HTTP API sends at a time, each with a batch of rows in memory."""
+    dagster_db: SecretStr = SecretStr("")
+    """Where Dagster keeps runs and events: postgresql://user:password@host[:port]/database. Empty: SQLite."""
+    keep_runs_days: int = Field(default=90, ge=0)
+    """How long Dagster keeps runs, their logs and ticks, in days; 0: for ever."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
@@ -226,6 +232,14 @@ class Settings(BaseSettings):
             raise ValueError(_ADDRESS)
         return value
 
+    @field_validator("dagster_db")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+        address = value.get_secret_value()
+        if address and not re.fullmatch(r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S*)?", address):
+            raise ValueError("write postgresql://user:password@host[:port]/database; it is not shown here")
+        return value
+
     @field_validator("now", mode="before")
     @classmethod
     def _now_is_no_number(cls, value: object) -> object:
@@ -256,7 +270,7 @@ class Settings(BaseSettings):
         Dagster's folder and that of runs are apart, so that no cell of the trial shows as made in the home's own
         store. The pace is one for both: the source sees them as one.
         """
-        trial = self.model_copy(update={"store": store})
+        trial = self.model_copy(update={"store": store, "dagster_db": SecretStr("")})
         trial._trial = hashlib.sha256(store.encode()).hexdigest()[:12]
         return trial
 

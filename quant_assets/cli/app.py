@@ -15,6 +15,7 @@ import typer
 
 from quant_assets._version import __version__
 from quant_assets.cli import (
+    alerts,
     audit,
     cache,
     doctor,
@@ -209,6 +210,7 @@ def ui(
 
 for part in (
     fetch, universes, review, quarantine, store, export, serve, keys, jobs, audit, cache, runs, instance, doctor,
+    alerts,
 ):  # fmt: skip
     part.register(app)
 audit.record_operations(app)

@@ -29,6 +29,9 @@ DISCOVERY_JOB = "discover_listings"
 REBUILD_JOB = "rebuild_instance"
 """The name of the job that tells an empty instance what the store holds (`rebuilding`)."""
 
+PRUNE_JOB = "prune_instance"
+"""The name of the job that removes what is old from Dagster's instance (`retention`)."""
+
 PRICES_ALONE = [dg.AssetKey(DAILY)]
 """What runs of an exchange's daily job select that are about prices of the past: a snapshot is of now."""
 

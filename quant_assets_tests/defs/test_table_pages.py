@@ -84,7 +84,7 @@ def test_every_job_schedule_and_sensor_has_the_same_owner(tmp_path: Path) -> Non
     found = build_definitions(settings).get_repository_def()
     # Dagster makes the one over all assets itself.
     jobs = [job for job in found.get_all_jobs() if not job.name.startswith("__")]
-    assert (len(jobs), len(found.schedule_defs), len(found.sensor_defs)) == (12, 4, 5)
+    assert (len(jobs), len(found.schedule_defs), len(found.sensor_defs)) == (13, 5, 7)
     for one in (*jobs, *found.schedule_defs, *found.sensor_defs):
         assert one.owners == ["prices@example.com"], one.name
 

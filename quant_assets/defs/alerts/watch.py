@@ -1,0 +1,248 @@
+"""A look at the store and at Dagster's runs: finds what there is to alert about, tells it, and keeps what was told.
+
+What is kept lies in the instance, so that the sensor and the command line tell nothing twice. An instance that was
+lost tells once more what is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import dagster as dg
+import orjson
+
+from quant_assets.defs.alerts import found
+from quant_assets.defs.alerts.alert import Alert, Kind, Memory
+from quant_assets.defs.alerts.decisions import decide, digest, digest_is_due, is_quiet, message
+from quant_assets.defs.rebuilding import REBUILT_TAG
+from quant_assets.defs.run_outcomes import FAILED, RunOutcome, reason, told
+from quant_assets.exchanges import Exchange
+from quant_assets.resources.notify import Channel
+from quant_assets.resources.object_store import ObjectStore, ObjectStoreError
+from quant_assets.resources.settings import Settings
+from quant_assets.tables.layout import DAILY
+from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.quarantine import items, pending, read_quarantine
+
+_CURSOR = "quant_assets/alerts"
+_DAYS = 30
+"""So far back cells are looked at: beyond that a gap is no news."""
+_MOST_UNDELIVERED = 50
+_MOST_RUNS = 500
+_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+_GOING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is watched, and who is told when."""
+
+    exchanges: Sequence[Exchange]
+    locks: Path
+    limits: found.Limits
+    least_coverage: Callable[[str], float]
+    """By exchange code: the share (0 to 1) of expected symbols that a cell should have."""
+    quiet: Mapping[str, tuple[time, time]]
+    """Quiet hours by exchange code, in its zone; `*` is for all others, and in UTC for what concerns none."""
+    digest_at: time | None
+    """When the daily digest is told, UTC."""
+
+
+def rules_of(settings: Settings, exchanges: Sequence[Exchange]) -> Rules:
+    """What the settings say of alerts."""
+    limits = found.Limits(settings.alert_run_minutes, settings.alert_waiting_runs, settings.alert_held)
+    return Rules(
+        exchanges,
+        settings.locks_folder,
+        limits,
+        settings.least_coverage,
+        settings.alert_quiet,
+        settings.alert_digest,
+    )
+
+
+@dataclass(slots=True)
+class Looked:
+    """What a look came to."""
+
+    found: list[Alert] = field(default_factory=list[Alert])
+    told: list[Alert] = field(default_factory=list[Alert])
+    digest: bool = False
+    dead: dict[str, str] = field(default_factory=dict[str, str])
+    """Channels that took nothing, with the reason."""
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.found)} found, {len(self.told)} told"]
+        parts += [alert.title.removeprefix("quant-assets: ") for alert in self.told]
+        parts += ["the daily digest"] * self.digest
+        parts += [f"channel {name} takes no messages: {why}" for name, why in self.dead.items()]
+        return "; ".join(parts)
+
+
+def look(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    rules: Rules,
+    channels: Sequence[Channel],
+    now: datetime,
+    real_now: datetime | None = None,
+) -> Looked:
+    """Finds, tells and keeps. Whatever a channel does wrong is in the answer, and raises nothing.
+
+    Args:
+        now: the platform's moment, UTC; `real_now` is that of the clock by which runs are timed.
+    """
+    real_now = real_now or datetime.now(UTC)
+    memory = remembered(instance)
+    looked = Looked()
+    cells: dict[str, dict[date, Entry]] = {}
+    held, unseen = 0, set[str]()
+    for exchange in rules.exchanges:
+        try:
+            some, waiting = _of_store(store, exchange, rules, now, cells)
+            looked.found += some
+            held += waiting
+        except ObjectStoreError as error:
+            unseen.add(exchange.code)
+            # Of a store that is away each exchange would say the same.
+            looked.found.append(Alert(Kind.UNREADABLE, store.location, " ".join(str(error).split())))
+    looked.found += _of_runs(instance, rules, memory, real_now)
+    looked.found += [
+        Alert(
+            Kind.CHANNEL,
+            name,
+            f"channel {name} takes no messages: {why}; they are kept and sent once it does",
+        )
+        for name, why in memory.dead.items()
+    ]
+    quiet = _quiet(rules, now)
+    looked.told = decide(memory, looked.found, now, quiet, unseen)
+    messages = [message(looked.told)] if looked.told else []
+    if digest_is_due(memory, rules.digest_at, now):
+        day = str(now.astimezone(UTC).date())
+        # The first look of all has no day to sum up.
+        looked.digest, memory.digest = bool(memory.digest), day
+        if looked.digest:
+            lines = {code: _standing(of_exchange) for code, of_exchange in cells.items()}
+            messages.append(digest(memory, now, lines, _counts(instance, rules, real_now), held))
+    deliver(memory, channels, messages)
+    looked.dead = dict(memory.dead)
+    _keep(instance, memory)
+    return looked
+
+
+def deliver(memory: Memory, channels: Sequence[Channel], messages: Sequence[tuple[str, str]]) -> None:
+    """Sends messages, and first what channels have not taken before; what they do not take now is kept for them."""
+    names = {channel.name for channel in channels}
+    memory.undelivered = {name: some for name, some in memory.undelivered.items() if name in names}
+    memory.dead = {name: why for name, why in memory.dead.items() if name in names}
+    for channel in channels:
+        waiting = [*memory.undelivered.pop(channel.name, []), *messages]
+        while waiting:
+            if why := channel.send(*waiting[0]):
+                memory.dead[channel.name] = why
+                memory.undelivered[channel.name] = waiting[-_MOST_UNDELIVERED:]
+                break
+            memory.dead.pop(channel.name, None)
+            waiting.pop(0)
+
+
+def remembered(instance: dg.DagsterInstance) -> Memory:
+    """What is kept of alerts in an instance."""
+    kept = instance.daemon_cursor_storage.get_cursor_values({_CURSOR}).get(_CURSOR)
+    with contextlib.suppress(orjson.JSONDecodeError):
+        return Memory.from_json(orjson.loads(kept)) if kept else Memory()
+    return Memory()
+
+
+def _keep(instance: dg.DagsterInstance, memory: Memory) -> None:
+    instance.daemon_cursor_storage.set_cursor_values({_CURSOR: orjson.dumps(memory.to_json()).decode()})
+
+
+def _of_store(
+    store: ObjectStore,
+    exchange: Exchange,
+    rules: Rules,
+    now: datetime,
+    cells: dict[str, dict[date, Entry]],
+) -> tuple[list[Alert], int]:
+    """The alerts of an exchange's cells and claims, and how many claims wait; puts its cells into `cells`."""
+    code, today = exchange.code, now.astimezone(UTC).date()
+    entries = Manifest(store, DAILY).between(code, today - timedelta(days=_DAYS), today + timedelta(days=1))
+    of_exchange = {date.fromisoformat(partition): entry for partition, entry in entries.items()}
+    if not of_exchange and not any(True for _ in Manifest(store, DAILY).all(code)):
+        return [], 0
+    cells[code] = of_exchange
+    held = items(pending(read_quarantine(store, code)))
+    return [
+        *found.stale(exchange, of_exchange, now),
+        *found.low_coverage(exchange, of_exchange, rules.least_coverage(code)),
+        *found.more_held(exchange, held, today, rules.limits.held_a_day),
+    ], held.height
+
+
+def _of_runs(instance: dg.DagsterInstance, rules: Rules, memory: Memory, real_now: datetime) -> list[Alert]:
+    going = _told(instance, rules, dg.RunsFilter(statuses=_GOING), real_now)
+    waiting = _told(instance, rules, dg.RunsFilter(statuses=_WAITING), real_now)
+    since, memory.runs_after = memory.runs_after, memory.runs_after or real_now.timestamp()
+    over = [run for run in going if run.outcome == FAILED]
+    if since:
+        after = datetime.fromtimestamp(since, UTC)
+        records = instance.get_run_records(
+            dg.RunsFilter(statuses=_ENDED, updated_after=after),
+            limit=_MOST_RUNS,
+            order_by="update_timestamp",
+            ascending=True,
+        )
+        for record in records:
+            memory.runs_after = max(
+                memory.runs_after, record.update_timestamp.replace(tzinfo=UTC).timestamp()
+            )
+            if REBUILT_TAG not in record.dagster_run.tags:
+                over.append(_with_reason(instance, told(record, rules.locks, real_now)))
+    return [
+        *found.ended(over),
+        *found.too_long([run for run in going if run.outcome != FAILED], rules.limits),
+        *found.backlog(waiting, rules.limits),
+    ]
+
+
+def _told(
+    instance: dg.DagsterInstance, rules: Rules, which: dg.RunsFilter, real_now: datetime
+) -> list[RunOutcome]:
+    return [
+        told(record, rules.locks, real_now) for record in instance.get_run_records(which, limit=_MOST_RUNS)
+    ]
+
+
+def _with_reason(instance: dg.DagsterInstance, run: RunOutcome) -> RunOutcome:
+    return replace(run, error=reason(instance, run.run)) if run.outcome == FAILED and not run.error else run
+
+
+def _quiet(rules: Rules, now: datetime) -> set[str]:
+    """The exchanges that have quiet hours now, "" among them where what concerns none has."""
+    zones = {"": "UTC", **{exchange.code: exchange.zone for exchange in rules.exchanges}}
+    hours = {code: rules.quiet.get(code or "*", rules.quiet.get("*")) for code in zones}
+    return {code for code, zone in zones.items() if is_quiet(hours[code], zone, now)}
+
+
+def _standing(cells: Mapping[date, Entry]) -> str:
+    """How an exchange stands, in a line: its last cells."""
+    if not cells:
+        return f"no cell in {_DAYS} days"
+    last = max(cells)
+    states = Counter(cells[day].state.value for day in sorted(cells)[-5:])
+    counts = " ".join(f"{state}={count}" for state, count in sorted(states.items()))
+    entry = cells[last]
+    return f"{last} {entry.state.value}, {entry.received} of {entry.expected} symbols; last five {counts}"
+
+
+def _counts(instance: dg.DagsterInstance, rules: Rules, real_now: datetime) -> dict[str, int]:
+    records = dg.RunsFilter(created_after=real_now - timedelta(days=1))
+    return Counter(run.outcome for run in _told(instance, rules, records, real_now))
