@@ -122,9 +122,10 @@ def register(app: FastAPI) -> None:
     """Gives the app what `/readyz` asks; `app.state` has its settings, store and cache already."""
     state = app.state
     settings: Settings = state.settings
-    store: ObjectStore = state.store
     cache: AnswerCache = state.cache
     copy: LocalCopy | None = state.copy
+    # That of the copies gives up sooner.
+    store: ObjectStore = state.store if copy is None else copy.store
 
     def ask_store() -> Part:
         if store.head(MARKER) is None and next(iter(store.list("")), None) is None:
