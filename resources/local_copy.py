@@ -8,7 +8,6 @@ through which that is read tells since when nobody has confirmed it. For readers
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import threading
@@ -26,6 +25,7 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from quant_assets.resources.breaker import Breaker
+from quant_assets.resources.copies_folder import CLAIM, answered, own_folder, plain
 from quant_assets.resources.object_store import (
     MARKER,
     Blob,
@@ -89,10 +89,10 @@ class LocalCopy:
         self._bytes = 0
         self._waiting: set[str] = set()
         self._copiers = ThreadPoolExecutor(2, thread_name_prefix="copies")
-        self._folder, self._claim = _own_folder(folder)
+        self._folder, self._claim = own_folder(folder)
         self._saved_at = clock()
         self._id = uuid.uuid4().hex
-        self.breaker = Breaker(lambda: store.head(MARKER), failures=1)
+        self.breaker = Breaker(lambda: store.head(MARKER), failures=1, longest=1.0)
         self._load()
 
     def view(self) -> CopyView:
@@ -141,6 +141,11 @@ class LocalCopy:
                 raise
             used(said.at)
             return said.answer
+        self.remember(name, answer)
+        return answer
+
+    def remember(self, name: tuple[str, ...], answer: Any) -> None:
+        """The bucket says this now."""
         now = self._clock()
         with self._lock:
             self._said[name] = _Said(answer, now)
@@ -149,7 +154,19 @@ class LocalCopy:
                 self._said.popitem(last=False)
             if now - self._saved_at > _SAVE_SECONDS:
                 self._save()
-        return answer
+
+    def absent_at(self, key: str) -> float | None:
+        """When the bucket last said that there is no such object, if that is what it said last."""
+        with self._lock:
+            said = self._said.get(("head", key))
+        return None if said is None or said.answer is not None else said.at
+
+    def drop(self, key: str) -> None:
+        """The object is gone: so is its copy."""
+        with self._lock:
+            copy = self._copies.get(key)
+        if copy is not None:
+            self._forget(key, copy)
 
     def confirmed(self, infos: Iterable[ObjectInfo]) -> None:
         """The bucket has these versions now."""
@@ -260,7 +277,7 @@ class LocalCopy:
         index = {
             "location": self.store.location,
             "said": [
-                [list_name, _plain(said.answer), said.at]
+                [list_name, plain(said.answer), said.at]
                 for list_name, said in ((cast("tuple[str, ...]", n), s) for n, s in self._said.items())
             ],
             "copies": [[key, *asdict(copy).values()][:5] for key, copy in self._copies.items()],
@@ -275,14 +292,14 @@ class LocalCopy:
             index = orjson.loads((self._folder / _INDEX).read_bytes())
             if index["location"] == self.store.location:
                 for name, answer, at in index["said"]:
-                    self._said[tuple(name)] = _Said(_answered(name[0], answer), at)
+                    self._said[tuple(name)] = _Said(answered(name[0], answer), at)
                 for key, version, size, crc32c, at in index["copies"]:
                     self._copies[key] = _Copy(version, size, crc32c, at)
         except (OSError, ValueError, LookupError, TypeError):
             self._said.clear()
             self._copies.clear()
         self._bytes = sum(copy.size for copy in self._copies.values())
-        ours = {self._file(key, copy.version).name for key, copy in self._copies.items()} | {_INDEX, _CLAIM}
+        ours = {self._file(key, copy.version).name for key, copy in self._copies.items()} | {_INDEX, CLAIM}
         for file in self._folder.iterdir():
             if file.name not in ours:
                 file.unlink(missing_ok=True)
@@ -321,20 +338,29 @@ class CopyView:
         return None if self._oldest is None else datetime.fromtimestamp(self._oldest, UTC)
 
     def get(self, key: str) -> Blob:
-        kept = self._copies.find(key)
+        copies, kept = self._copies, self._copies.find(key)
         try:
-            if kept is not None:
-                info = self._copies.asked(lambda: self._store.head(key))
-                if info is not None and info.version == kept[0].info.version:
-                    self._copies.confirmed([info])
-                    return kept[0]
-            blob = self._copies.asked(lambda: self._store.get(key))
+            # A copy saves the download where it is of the version that stands.
+            info = None if kept is None else copies.asked(lambda: self._store.head(key))
+            if kept is not None and info is not None and info.version == kept[0].info.version:
+                blob = kept[0]
+                copies.confirmed([info])
+            else:
+                blob = copies.asked(lambda: self._store.get(key))
+                copies.keep(blob)
+        except ObjectNotFound:
+            copies.drop(key)
+            copies.remember(("head", key), None)
+            raise
         except StoreUnavailable:
             if kept is None:
-                raise
+                if (absent := copies.absent_at(key)) is None:
+                    raise
+                self._use(absent)
+                raise ObjectNotFound(f"{self.uri(key)}: no such object") from None
             self._use(kept[1])
             return kept[0]
-        self._copies.keep(blob)
+        copies.remember(("head", key), blob.info)
         return blob
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]], version: str) -> List[bytes]:
@@ -402,34 +428,3 @@ class CopyView:
                 self._copies.breaker.reason or f"{self.location} went away during the answer"
             )
         self._oldest = at if self._oldest is None else min(self._oldest, at)
-
-
-_CLAIM = "claim"
-
-
-def _own_folder(folder: Path) -> tuple[Path, int]:
-    """The first part of a folder that no other process has, and what holds it."""
-    number = 0
-    while True:
-        own = folder / str(number)
-        own.mkdir(parents=True, exist_ok=True)
-        claim = os.open(own / _CLAIM, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(claim)
-            number += 1
-        else:
-            return own, claim
-
-
-def _plain(answer: Any) -> Any:
-    if isinstance(answer, ObjectInfo):
-        return [answer.key, answer.size, answer.version]
-    return [_plain(one) for one in answer] if isinstance(answer, list) else answer
-
-
-def _answered(kind: str, plain: Any) -> Any:
-    if kind == "list":
-        return [ObjectInfo(*one) for one in plain]
-    return ObjectInfo(*plain) if kind == "head" and plain is not None else plain

@@ -13,7 +13,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from quant_assets.api.app import create_app
-from quant_assets.resources.local_copy import LocalCopy
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY, object_key
@@ -38,7 +37,7 @@ def client(
 ) -> Iterator[TestClient]:
     location = f"gs://{bucket}"
     fill_store(open_store(location), 30, ("US",))
-    monkeypatch.setattr("quant_assets.resources.open_store._READERS_PATIENCE", 0.3)
+    monkeypatch.setattr("quant_assets.resources.open_store._READERS_PATIENCE", 2.0)
     with TestClient(create_app(Settings(home=tmp_path, store=location, local_copy_mb=50))) as made:
         yield made
 
@@ -65,7 +64,7 @@ def test_answers_while_the_bucket_is_away_say_so_and_those_before_and_after_do_n
     line.faults = [Fault("reset")]
     for asked, found in ((ASKED, "made"), (ASKED, "memory")):
         stale = client.get(asked)
-        assert stale.status_code == 200
+        assert stale.status_code == 200, stale.text
         assert stale.headers["x-cache"] == found
         assert stale.headers["warning"].startswith("110 ")
         assert datetime.fromisoformat(stale.headers["x-stale-since"]) <= before
@@ -88,13 +87,10 @@ def test_answers_while_the_bucket_is_away_say_so_and_those_before_and_after_do_n
 
     line.faults = []
     restate(f"gs://{bucket}")
-    copies: LocalCopy = client.app.state.copy  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
-    deadline = time.monotonic() + 20
-    while copies.breaker.reason is not None:
+    deadline = time.monotonic() + 60
+    while "x-stale-since" in (back := client.get(ASKED)).headers:
         assert time.monotonic() < deadline
-        time.sleep(0.02)
-    back = client.get(ASKED)
-    assert "x-stale-since" not in back.headers
+        time.sleep(0.05)
     assert "stale_since" not in back.json()
     assert 77.0 in [row["close"] for row in back.json()["data"]]
 

@@ -36,7 +36,7 @@ def line(bucket: str, emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def store(bucket: str, line: FaultProxy) -> GcsObjectStore:
-    made = GcsObjectStore(bucket, "", patience=0.3)
+    made = GcsObjectStore(bucket, "", patience=1.5)
     made.put(MARKER, b"{}")
     return made
 
@@ -140,6 +140,9 @@ def test_nothing_stale_is_read_while_the_bucket_answers(
         view.get("t/a")
     cut(line)
     assert list(view.list("t/")) == []
+    assert view.head("t/a") is None
+    with pytest.raises(ObjectNotFound):
+        view.get("t/a")
 
 
 def test_an_object_that_was_read_in_parts_is_copied_whole(
@@ -150,8 +153,11 @@ def test_an_object_that_was_read_in_parts_is_copied_whole(
     info = store.put("t/a", data)
     assert copies.view().get_ranges("t/a", [(10, 5), (0, 2)], info.version) == [data[10:15], data[:2]]
     copied(copies, 1)
+    store.put("t/b", b"other")
+    copies.view().get("t/b")
     cut(line)
     view = copies.view()
+    assert view.head("t/b") is not None, "what was read is known to be there"
     assert view.get_ranges("t/a", [(1000, 9)], info.version) == [data[1000:1009]]
     with pytest.raises(StoreUnavailable):
         view.get_ranges("t/a", [(0, 1)], f"{int(info.version) + 1:020d}")
