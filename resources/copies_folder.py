@@ -1,4 +1,4 @@
-"""Where local copies lie: a folder that each process has for itself, and what it keeps there of a bucket's answers."""
+"""Where local copies lie: a folder that each process has to itself, with what it keeps of a bucket's answers."""
 
 from __future__ import annotations
 
