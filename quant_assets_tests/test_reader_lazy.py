@@ -389,3 +389,13 @@ def test_profiles_and_ledgers_of_exchanges_that_cannot_pass_are_not_read(store: 
 
 def test_days_before_the_last_year_are_in_reach_of_a_filter(store: Counting) -> None:
     assert prices(store=store).filter(DATE == LAST_YEAR).collect().height == 2
+
+
+@pytest.mark.filterwarnings("ignore::polars.exceptions.PolarsInefficientMapWarning")
+def test_a_filter_may_hold_a_python_function(store: Counting) -> None:
+    def is_odd(day: date) -> bool:
+        return day.day % 2 == 1
+
+    odd = DATE.map_elements(is_odd, return_dtype=pl.Boolean)
+    found = prices(store=store).filter(odd, SYMBOL == "IBM").collect()
+    assert found["date"].to_list() == [LAST_YEAR, TUE]

@@ -39,6 +39,13 @@ def _ours(count: int, **how: Any) -> Prepare:
     return prepare
 
 
+def _one_of_all(laid: Laid) -> Prepared:
+    """Two columns of one symbol, by a filter on all of them."""
+    every = prices(store=open_store(str(laid.store)))
+    query = every.filter(pl.col("symbol") == symbols(laid, 1)[0]).select("date", "close")
+    return query.collect
+
+
 def _history(laid: Laid) -> str:
     return str(laid.store / "price_history" / f"exchange={_CODE}" / "*.parquet")
 
@@ -144,6 +151,7 @@ _one = partial(Work, limit="its rows in a file of their own")
 
 READS = [
     _one("one_symbol", {OURS: _ours(1), LIMIT: _own_file, **_peers(1)}, (Goal("seconds", 0.015),)),
+    _one("one_symbol_of_all", {OURS: _one_of_all, LIMIT: _own_file}, (Goal("seconds", 0.020),)),
     _one("one_symbol_split", {OURS: _ours(1, adjust="split"), LIMIT: _own_file}, (Goal("seconds", 0.020),)),
     _one("one_symbol_as_of", {OURS: _ours(1, as_of=_AS_OF), LIMIT: _own_file}, (Goal("seconds", 0.030),)),
     Work("one_symbol_weekly", {OURS: _weekly}, (Goal("seconds", 0.020),)),

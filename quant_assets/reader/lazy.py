@@ -137,4 +137,6 @@ def lazily(
         if nothing:
             yield pl.DataFrame(schema={name: schema[name] for name in names})
 
-    return register_io_source(frames, schema=schema, explain_name=name, explain_detail=detail)
+    return register_io_source(
+        frames, schema=schema, validate_schema=True, explain_name=name, explain_detail=detail
+    )
