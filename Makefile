@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies determinism new-symbols new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -84,6 +84,12 @@ simulate-year: .venv/.dev  ## A year lived day by day under faults, splits and c
 
 simulate-listings: .venv/.dev  ## Five years of listings, delistings, renames, suspensions and reuse, against the truth (SEED=n YEARS=n SYMBOLS=n).
 	$(BIN)/python -m benchmarks.simulated_listings --seed $(or $(SEED),1) --years $(or $(YEARS),5) --symbols $(or $(SYMBOLS),40)
+
+postgres-test: .venv/.dev  ## Dagster's instance in a real PostgreSQL: filled, pruned, restarted, lost and rebuilt.
+	$(BIN)/python -W ignore -m benchmarks.postgres_instance
+
+bench-instance: .venv/.dev  ## What cells cost in Dagster's instance, and what pruning gives back (CELLS=n).
+	$(BIN)/python -W ignore -m benchmarks.instance_growth $(or $(CELLS),100000)
 
 lies: .venv/.dev  ## A source that lies and stops: what is stored of it, every evening and after (SEED=n, KIND=…).
 	$(BIN)/python -m benchmarks.lies --seed $(or $(SEED),1) $(if $(KIND),--kind $(KIND))

@@ -31,9 +31,12 @@ storage:
 _POSTGRES = """\
 storage:
   # The address with its password is that of the environment, and stands nowhere else.
-  postgres:
-    postgres_url:
-      env: QUANT_ASSETS_DAGSTER_DB
+  custom:
+    module: quant_assets.defs.postgres_storage
+    class: PostgresStorage
+    config:
+      postgres_url:
+        env: QUANT_ASSETS_DAGSTER_DB
 """
 _REST = """\
 telemetry:
@@ -139,7 +142,8 @@ def newest_heartbeat(settings: Settings) -> float | None:
 
 def _no_database(error: BaseException) -> HomeUnavailable:
     # What the driver says names host and user, and no password.
-    why = " ".join(str(error.__cause__ or error).split())
+    cause = error.__cause__ or error
+    why = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return HomeUnavailable(
         f"Dagster's PostgreSQL (QUANT_ASSETS_DAGSTER_DB) cannot be used: {why} (is it running, and are host, user, "
         "password and database right? The store is as it was)"

@@ -8,8 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from quant_assets.instance import HomeUnavailable, open_instance
-from quant_assets.resources.settings import Settings
+from quant_assets.defs.postgres_storage import with_driver
+from quant_assets.instance import POSTGRES_FILE, HomeUnavailable, open_instance
+from quant_assets.resources.settings import Settings, SettingsError, load_settings
 
 
 def _first_start(settings: Settings, barrier: object, failures: object) -> None:
@@ -46,3 +47,34 @@ def test_databases_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch:
     (settings.dagster_home / "history" / "runs.db").mkdir(parents=True)
     with pytest.raises(HomeUnavailable, match=rf"{settings.dagster_home}.*QUANT_ASSETS_HOME"):
         open_instance(settings)
+
+
+def test_postgresql_is_one_setting_and_its_password_stands_in_no_file_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setenv("QUANT_ASSETS_DAGSTER_DB", "postgresql://quant:s3cret@127.0.0.1:9/dagster")
+    settings = load_settings()
+    monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda **_: 0.0)
+    with pytest.raises(
+        HomeUnavailable, match=r"PostgreSQL \(QUANT_ASSETS_DAGSTER_DB\).*Connection refused"
+    ) as refused:
+        open_instance(settings)
+    file = settings.dagster_home / "dagster.yaml"
+    assert file.read_text() == POSTGRES_FILE
+    assert "s3cret" not in f"{refused.value} {settings!r} {file.read_text()}"
+    # A trial has its own folder and no database of others; without the setting a home is back at SQLite.
+    assert settings.for_trial("/elsewhere").dagster_db.get_secret_value() == ""
+    monkeypatch.delenv("QUANT_ASSETS_DAGSTER_DB")
+    with open_instance(load_settings()) as instance:
+        assert instance.get_runs() == []
+    for wrong in ("mysql://quant:s3cret@host/dagster", "postgresql://host", "s3cret"):
+        monkeypatch.setenv("QUANT_ASSETS_DAGSTER_DB", wrong)
+        with pytest.raises(SettingsError, match="write postgresql://") as refusal:
+            load_settings()
+        assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("address", ["postgres://h/d", "postgresql://h/d", "postgresql+psycopg2://h/d"])
+def test_an_address_of_postgresql_gets_the_driver_that_dagster_brings(address: str) -> None:
+    assert with_driver(address) == "postgresql+psycopg2://h/d"

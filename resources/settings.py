@@ -236,7 +236,7 @@ class Settings(AlertSettings):
     @classmethod
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:
         address = value.get_secret_value()
-        if address and not re.fullmatch(r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S*)?", address):
+        if address and not re.fullmatch(r"postgres(ql)?(\+psycopg2)?://[^\s/]+/[^\s/?]+(\?\S*)?", address):
             raise ValueError("write postgresql://user:password@host[:port]/database; it is not shown here")
         return value
 

@@ -1,0 +1,32 @@
+"""Dagster's storages in PostgreSQL, through the driver that they bring.
+
+SQLAlchemy 2.1 takes psycopg for `postgresql://`, and dagster-postgres 0.29 installs psycopg2: without a word on the
+driver an address that is right fails with a missing module. Named in the instance file (`instance.POSTGRES_FILE`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import pg_url_from_config
+
+
+class PostgresStorage(DagsterPostgresStorage):
+    """Dagster's own, at an address as everybody writes it."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> PostgresStorage:
+        """The storages that an instance file describes."""
+        return cls(
+            with_driver(pg_url_from_config(config_value)),
+            config_value.get("should_autocreate_tables", True),
+            inst_data,
+        )
+
+
+def with_driver(address: str) -> str:
+    """An address with the driver in it; one that names a driver stays as it is."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", address)
