@@ -41,13 +41,13 @@ def main() -> None:
         for number, (scope, (app, key)) in enumerate(apps.items()):
             found = fuzz(app, examples, key=key, number=asked.seed * 100 + number)
             _tell(scope or "no key", found, time.perf_counter() - began)
+            for wrong in [*found.opened, *found.failures][:_MOST_SHOWN]:
+                print(f"  {wrong}", flush=True)
             all_of_them.cases += found.cases
             all_of_them.statuses += found.statuses
             all_of_them.failures += found.failures
             all_of_them.opened += found.opened
     _tell("all", all_of_them, time.perf_counter() - began)
-    for wrong in [*all_of_them.opened, *all_of_them.failures][:_MOST_SHOWN]:
-        print(f"  {wrong}")
     if all_of_them.failures or all_of_them.opened or any(s >= 500 for s in all_of_them.statuses):
         sys.exit(1)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -135,7 +134,6 @@ class Shape:
 
 async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepared]) -> Response:
     """The answer to a request: `prepare` and all reading happen in a worker's thread."""
-    _refuse_repeated(request)
     state = request.app.state
     shape = Shape.of(request, asked)
 
@@ -150,16 +148,6 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
         return made
     pieces, headers = made
     return StreamedResponse(pieces, headers, state.workers, state.streams)
-
-
-def _refuse_repeated(request: Request) -> None:
-    counts = Counter(name for name, _ in request.query_params.multi_items())
-    if repeated := [name for name, count in counts.items() if count > 1]:
-        raise Problem(
-            422,
-            "The request cannot be used",
-            f"{repeated[0][:80]} is said {counts[repeated[0]]} times: say it once, a list with commas between",
-        )
 
 
 _Made = Response | tuple[Iterator[bytes], dict[str, str]]

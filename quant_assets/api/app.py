@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
         description="Daily stock prices as they were traded, with every hole named.",
         docs_url="/docs",
         responses=problems.documented(400, 401, 403, 404, 406, 409, 413, 414, 422, 429, 500, 503),
+        dependencies=[Depends(problems.refuse_repeated)],
         lifespan=_lifespan,
     )
     state = app.state

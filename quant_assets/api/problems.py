@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -137,6 +138,20 @@ def _parameters(request: Request) -> list[str]:
         model = getattr(field.field_info, "annotation", None)
         names += list(getattr(model, "model_fields", None) or [field.alias])
     return names
+
+
+async def refuse_repeated(request: Request) -> None:
+    """A dependency of all routes: no parameter is said twice, since only one of the two would count.
+
+    Raises Problem 422.
+    """
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise Problem(
+            422,
+            "The request cannot be used",
+            f"{repeated[0][:80]} is said {counts[repeated[0]]} times: say it once, a list with commas between",
+        )
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

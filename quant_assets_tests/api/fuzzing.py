@@ -43,6 +43,12 @@ REAL: dict[str, list[Any]] = {
 DAMP = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
 
+_PATIENCE = 120
+"""Seconds for one answer, on a machine that does other things as well."""
+_REFUSED = (400, 401, 404, 405, 413, 414, 422)
+"""A body that cannot be parsed is refused before anybody asks for a key."""
+
+
 @dataclass(slots=True)
 class Fuzzed:
     """What came of it."""
@@ -116,12 +122,12 @@ def _with_real(case: Any, data: st.DataObject) -> None:
 
 
 def _ask(case: Any, headers: dict[str, str], found: Fuzzed) -> None:
-    response = case.call(headers=headers)
+    response = case.call(headers=headers, timeout=_PATIENCE)
     found.cases += 1
     found.statuses[response.status_code] += 1
     told = f"{case.method} {response.request.url}"
     changing = case.method not in ("GET", "HEAD") and not case.path.endswith("/query")
-    if changing and not headers and response.status_code not in (401, 404, 405, 413, 414, 422):
+    if changing and not headers and response.status_code not in _REFUSED:
         found.opened.append(f"{told}: {response.status_code}")
     # What is too long is refused, whatever else is wrong with it.
     checks = CHECKS[:-1] if response.status_code in (413, 414) else CHECKS
