@@ -8,6 +8,7 @@ and Prometheus has scraped it with its key. What is compared, and the seconds, a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +43,8 @@ class Services:
     folder: Path
     variables: Mapping[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
+    most: dict[str, float] = field(default_factory=dict[str, float])
+    over: threading.Event = field(default_factory=threading.Event)
     said: dict[str, str] = field(default_factory=dict[str, str])
     """What each health check printed last."""
 
@@ -90,7 +94,27 @@ class Services:
         self.said[name] = done.stdout[-600:] + done.stderr[-600:]
         return done.returncode == 0
 
+    def watch(self) -> None:
+        """Notes, until the services end, the most memory that each held with all it has started."""
+        while not self.over.wait(1.0):
+            children: dict[int, list[int]] = {}
+            resident: dict[int, int] = {}
+            for folder in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError, IndexError, ValueError):
+                    facts = (folder / "stat").read_text().rpartition(")")[2].split()
+                    children.setdefault(int(facts[1]), []).append(int(folder.name))
+                    # Pages that processes share are counted once, in parts.
+                    rollup = (folder / "smaps_rollup").read_text()
+                    resident[int(folder.name)] = int(rollup.split("Pss:")[1].split()[0])
+            for name, process in list(self.running.items()):
+                tree = [process.pid]
+                for pid in tree:
+                    tree += children.get(pid, [])
+                held = sum(resident.get(pid, 0) for pid in tree) / 1024
+                self.most[name] = max(self.most.get(name, 0.0), held)
+
     def stop(self) -> None:
+        self.over.set()
         for process in reversed(self.running.values()):
             process.terminate()
         for process in self.running.values():
@@ -228,6 +252,7 @@ def main() -> int:
             f"QUANT_ASSETS_NOW={NOW:%Y-%m-%dT%H:%M:%SZ}\nQUANT_ASSETS_UNIVERSE={HOME}/universe.yaml\n",
             encoding="utf-8",
         )
+        threading.Thread(target=services.watch, daemon=True).start()
         try:
             _postgres(services)
             services.start("redis", services.services["redis"]["command"])
@@ -235,6 +260,11 @@ def main() -> int:
                 services.start(name, services.services[name]["command"])
             services.start("prometheus", _prometheus(services))
             wrong = _work(operate)
+            time.sleep(1.5)
+            print(
+                "most memory held, MB:",
+                ", ".join(f"{name} {held:.0f}" for name, held in services.most.items()),
+            )
         finally:
             services.stop()
     print(f"compose: {'ok' if not wrong else 'NOT ok'} seconds={time.monotonic() - started:.0f}")
