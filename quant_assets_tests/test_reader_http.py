@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ from quant_assets.resources.remote_api import ApiProblem
 from quant_assets.resources.settings import Settings, SettingsError
 from quant_assets.tables.catalog_reads import read_catalog
 from quant_assets.tables.layout import CATALOG, DAILY, PROFILES, object_key
+from quant_assets.tables.listing_events import Confidence, Event, ListingEvent, append_events
 from quant_assets.tables.parquet import encode
+from quant_assets_tests.company_desk import Desk
 from quant_assets_tests.test_reader import (
     BHP,
     IBM,
@@ -179,9 +181,6 @@ def test_the_other_tables_are_those_of_the_store(store: LocalObjectStore, api: S
     missing = gaps(store=api.url).collect()
     assert_frame_equal(missing.filter(exchange="US"), gaps(exchange="US", store=store).collect())
     assert gaps("IBM", store=api.url).collect().equals(gaps("IBM", store=store).collect())
-    for nowhere in (companies("IBM", store=api.url), listing_events("US", store=api.url)):
-        with pytest.raises(ValueError, match="not answered by an API"):
-            nowhere.collect()
 
 
 def test_a_snapshot_is_one_over_http_too(store: LocalObjectStore, api: Served) -> None:
@@ -285,3 +284,32 @@ def test_an_answer_that_ends_early_is_no_answer(web: Web, api: Served) -> None:
             prices("IBM", store=web.url).collect()
     web.pages["/v1/prices"] = [Page(whole, headers=kind)]
     assert prices("IBM", store=web.url).collect().height == len(IBM)
+
+
+def test_companies_and_their_listings_are_those_of_the_store(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    renamed_at = date(2024, 3, 11)
+    known = [(date(2024, 1, 2), "FB", "Facebook, Inc."), (renamed_at, "META", "Meta Platforms, Inc.")]
+    for day, symbol, name in known:
+        desk.make(day, symbol)
+        desk.learn(day, symbol, date(2012, 5, 18), name)
+        desk.make(day + timedelta(days=1), symbol)
+    home = desk.store
+    told = ListingEvent("META", Event.DELISTED, date(2024, 3, 1), "no bar", Confidence.TWO_KINDS)
+    append_events(home, "US", [told], LEARNED)
+    served = Served(Settings(store=home.location))
+    for read in (
+        lambda where: companies(store=where), lambda where: companies("meta", store=where),
+        lambda where: companies("FB", store=where).select("symbol", "company_id"),
+        lambda where: listing_events("US", store=where),
+    ):  # fmt: skip
+        ours, theirs = read(home).collect(), read(served.url).collect()
+        assert ours.height
+        assert_frame_equal(theirs, ours, check_exact=True)
+    nothing = [(companies("FBX", store=served.url), "FBX"), (listing_events("USA", store=served.url), "USA")]
+    for wrong, named in nothing:
+        with pytest.raises(ValueError, match=named):
+            wrong.collect()
+    with pytest.raises(UnknownSymbol):
+        companies("FBX", store=served.url).collect()
+    served.close()

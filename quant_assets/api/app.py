@@ -15,6 +15,7 @@ from quant_assets.api import (
     access,
     audit,
     cache,
+    companies,
     health,
     jobs,
     listings,
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     problems.register(app)
     health.register(app)
     warm.register(app)
-    for part in (prices, listings, records, jobs, audit, cache, health, metrics, page):
+    for part in (prices, listings, companies, records, jobs, audit, cache, health, metrics, page):
         app.include_router(part.router)
     access.refuse_open_routes(app)
     app.add_middleware(audit.Recording)

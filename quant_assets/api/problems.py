@@ -81,6 +81,9 @@ def _problem_of(error: Exception) -> Problem | None:
     match error:
         case Problem():
             return error
+        case UnknownSymbol():
+            told = {"symbols": list(error.symbols[:_MOST_TOLD]), "near": error.near}
+            return Problem(404, "No such symbol", detail, **told)
         case SnapshotMismatch():
             return Problem(409, "The snapshot no longer holds", detail)
         case UnknownSymbol():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from urllib.parse import quote
 
 import polars as pl
 
@@ -19,7 +20,7 @@ from quant_assets.reader.arguments import (
     universes_of,
 )
 from quant_assets.reader.lazy import Pushed, lazily
-from quant_assets.reader.over_http import refuse_api, served, universe_path
+from quant_assets.reader.over_http import served, universe_path
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.catalog_reads import exchanges_of, read_catalog
 from quant_assets.tables.company_reads import COMPANIES_SCHEMA, read_companies
@@ -98,8 +99,11 @@ def listing_events(exchange: str, *, store: Store = None) -> pl.LazyFrame:
         ObjectDamaged, StoreUnavailable: naming the object.
     """
 
-    def read(_: Pushed) -> Iterator[pl.DataFrame]:
-        refuse_api(store, "listing_events")
+    def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
+        if (api := served(store)) is not None:
+            path = f"exchanges/{quote(exchange, safe='')}/listing-events"
+            yield from api.read(path, {}, LISTING_EVENTS_SCHEMA, pushed)
+            return
         events = read_events(opened(store), exchange)
         if events.is_empty() and known_exchange(exchange) is None:
             raise ValueError(f"unknown exchange: {exchange} (universe() names the exchange of each symbol)")
@@ -128,7 +132,11 @@ def companies(symbols: Symbols = None, *, store: Store = None) -> pl.LazyFrame:
     wanted = Wanted.of(symbols)
 
     def read(pushed: Pushed) -> Iterator[pl.DataFrame]:
-        refuse_api(store, "companies")
+        if (api := served(store)) is not None:
+            names = wanted.listed()
+            asked = None if names is None else ",".join(names)
+            yield from api.read("companies", {"symbols": asked}, COMPANIES_SCHEMA, pushed)
+            return
         home = opened(store)
         catalog, listed = read_catalog(home), wanted.listed()
         names = None if listed is None else {catalog.spelled(name) or name for name in listed}

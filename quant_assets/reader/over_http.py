@@ -42,12 +42,6 @@ def served(store: Store) -> Served | None:
     return Served(RemoteApi(str(location), settings)) if is_address(location) else None
 
 
-def refuse_api(store: Store, what: str) -> None:
-    """Raises ValueError where a store is behind an API."""
-    if served(store) is not None:
-        raise ValueError(f"{what} is not answered by an API: read it from the store itself")
-
-
 def universe_path(name: str) -> str:
     """That of a universe's table."""
     return f"universes/{quote(name, safe='')}"
