@@ -103,8 +103,8 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> JobList:
     """The jobs that were asked for, the latest first."""
-    found = desk.list(status=status, kind=kind, exchange=exchange, before=before, limit=limit)
-    return JobList(jobs=found, next=found[-1].id if len(found) == limit else None)
+    found, following = desk.list(status=status, kind=kind, exchange=exchange, before=before, limit=limit)
+    return JobList(jobs=found, next=following)
 
 
 @router.get("/{job}", dependencies=[Depends(require("read"))])

@@ -94,7 +94,7 @@ def list_jobs(
     for option, value, known in (("--status", status, get_args(Status)), ("--kind", kind, KINDS)):
         if value is not None and value not in known:
             raise UsageProblem(f"{option} {value!r}: write {', '.join(known)}")
-    found = _desk().list(status=status, kind=kind, exchange=exchange, limit=limit)
+    found, _ = _desk().list(status=status, kind=kind, exchange=exchange, limit=limit)
     if as_json:
         print(json.dumps([state.model_dump() for state in found], indent=2))
         return

@@ -23,6 +23,7 @@ from quant_assets.defs.dagster_internals import RANGE_END_TAG, RANGE_START_TAG
 from quant_assets.defs.jobs import PRICES_ALONE, Job
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.retries import Retries, doubling
+from quant_assets.defs.run_audit import run_audit
 from quant_assets.defs.run_marks import end_dead_runs
 from quant_assets.defs.run_progress import ASKED_TAG
 from quant_assets.defs.under_way import UNDER_WAY, UnderWay, under_way
@@ -84,6 +85,8 @@ def new_symbols_sensor(
     ) -> dg.SensorResult | dg.SkipReason:
         if dead := end_dead_runs(context.instance, locks):
             context.log.warning(f"ended, since their processes are no more: runs {', '.join(dead)}")
+            for run_id in dead:
+                run_audit(store.location)(context.instance, run_id, "its process has ended without a word")
         home = store.open()
         try:
             catalog = read_table(home, object_key(CATALOG))

@@ -36,6 +36,7 @@ ENDED: frozenset[Status] = frozenset({"completed", "partial", "failed", "cancell
 _HEARTBEAT_SECONDS = 120.0
 """A daemon that is alive leaves a heartbeat every half minute."""
 _SENSOR = "requested_jobs"
+_MOST_LOOKED_AT = 1000
 _AT_ONCE = 100
 """Jobs whose runs Dagster is asked for in one question."""
 _log = logging.getLogger(__name__)
@@ -133,12 +134,17 @@ class JobDesk:
         exchange: str | None = None,
         before: str = "",
         limit: int = 50,
-    ) -> list[JobState]:
+    ) -> tuple[list[JobState], str | None]:
         """The jobs, the latest first, `limit` at most. `before`: those requested before the job with this id.
+
+        Returns:
+            The jobs, and the id before which to go on; None where there are none. A filter that few jobs pass ends a
+            look after 1,000 jobs, with what it has found.
 
         Raises StoreUnavailable, HomeUnavailable.
         """
         found: list[JobState] = []
+        looked = 0
         for batch in _batches(latest_jobs(self._store, before), min(limit, _AT_ONCE)):
             chosen = [
                 record
@@ -147,9 +153,12 @@ class JobDesk:
                 and (exchange is None or exchange.upper() in {part.exchange for part in record.parts})
             ]
             found += [state for state in self._states(chosen) if status in (None, state.status)]
+            looked += len(batch)
             if len(found) >= limit:
-                break
-        return found[:limit]
+                return found[:limit], found[:limit][-1].id
+            if looked >= _MOST_LOOKED_AT:
+                return found, batch[-1].id
+        return found, None
 
     def cancel(self, job: str, who: str) -> JobState:
         """Cancels a job: one that nobody has taken on is over at once; of another the runs are asked to stop.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
+from dagster._core.test_utils import create_run_for_test
 
 from quant_assets.defs.run_audit import is_asked_for, scheduled_by
 from quant_assets.operations.audit import audit_trail
@@ -63,3 +65,19 @@ def test_a_run_from_the_pages_is_written_down_once_and_a_schedules_fill_rides_in
     assert trail[failed].detail
     assert {one.via for one in trail.values()} == {"dagster"}
     assert isinstance(platform.instance.get_run_by_id(failed), dg.DagsterRun)
+
+
+def test_a_run_that_was_killed_is_written_down_when_that_is_noticed(platform: Platform) -> None:
+    platform.follow(US=["AAPL"])
+    run = create_run_for_test(
+        platform.instance, "symbol_catalog_job", status=dg.DagsterRunStatus.STARTED, tags={"user": "ann"}
+    )
+    mark = platform.settings.locks_folder / f"run-{run.run_id}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    os.utime(mark, (0, 0))
+    platform.sense("new_symbols", None)
+    (killed,) = [one for one in audit_trail(platform.store, date(2013, 1, 1)) if one.ref == run.run_id]
+    assert (killed.who, killed.result, killed.detail) == (
+        "ann", "failed", "its process has ended without a word",
+    )  # fmt: skip
