@@ -27,8 +27,15 @@ def open_copy(settings: Settings) -> LocalCopy | None:
         return None
     from quant_assets.resources.local_copy import LocalCopy
 
-    store = open_store(location, patience=_READERS_PATIENCE)
+    store = shared_by_readers(open_store(location, patience=_READERS_PATIENCE))
     return LocalCopy(store, settings.copies_folder, settings.local_copy_mb * 1_000_000)
+
+
+def shared_by_readers(store: ObjectStore) -> ObjectStore:
+    """The store for many readers at once: of a bucket they share the looks; a folder's cost less than to wait."""
+    from quant_assets.resources.shared_looks import SharedLooks
+
+    return SharedLooks(store) if store.remote else store
 
 
 def open_store(location: str, *, patience: float | None = None) -> ObjectStore:

@@ -30,7 +30,7 @@ from quant_assets.api.guards import Guards
 from quant_assets.api.streams import Streams
 from quant_assets.api.workers import Workers
 from quant_assets.resources.open_cache import open_cache
-from quant_assets.resources.open_store import open_copy, open_store
+from quant_assets.resources.open_store import open_copy, open_store, shared_by_readers
 from quant_assets.resources.settings import Settings, load_settings
 
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     state = app.state
     state.settings = settings or load_settings()
     state.access = access.Access(state.settings, open_reading=open_reading)
-    state.store = open_store(state.settings.store_location)
+    state.store = shared_by_readers(open_store(state.settings.store_location))
     state.copy = open_copy(state.settings)
     state.cache = open_cache(state.settings)
     state.workers = Workers(state.settings.api_threads, state.settings.api_timeout_seconds)
