@@ -91,7 +91,7 @@ def choose(
             )
         chosen = chosen.filter(pl.col("symbol").is_in(wanted))
     if exchange is not None:
-        chosen = chosen.filter(pl.col("exchange") == exchange)
+        chosen = chosen.filter(pl.col("exchange") == exchange.upper())
     if chosen.is_empty():
         known = ", ".join(sorted(catalog["exchange"].unique())) or "none"
         raise ExportError(f"the catalog has no symbol of what was asked for (its exchanges: {known})")

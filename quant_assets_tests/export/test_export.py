@@ -14,12 +14,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from quant_assets import prices
+from quant_assets.dev.sample_store import make_sample_store
 from quant_assets.export.chosen import COLUMNS, ExportError
 from quant_assets.export.run import export
 from quant_assets.reader import universe, weekly
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets_tests.cli.test_cli import Shell, refused
-from quant_assets_tests.export.tools import run_there
+from quant_assets_tests.export.tools import interpreter, run_there
 from quant_assets_tests.test_reader import bar, compact, put_cells, with_catalog
 
 MON, TUE, WED, THU, FRI, NEXT = (date(2024, 1, day) for day in (8, 9, 10, 11, 12, 16))
@@ -149,6 +150,17 @@ def test_qlib(store: LocalObjectStore, tmp_path: Path, adjust: Any) -> None:
     assert all(value is None or math.isnan(value) for values in found.values() for value in values[:5])
 
 
+INGEST = """
+import json, sys
+from zipline.__main__ import main
+sys.argv = ["zipline", "ingest", "-b", {!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps(1))
+"""
+
 ZIPLINE = """
 import json, os, sys
 import pandas as pd
@@ -192,12 +204,8 @@ def test_zipline(store: LocalObjectStore, tmp_path: Path) -> None:
     done = export("zipline", tmp_path / "root", store=store)
     assert done.notes == ["1 bars have prices with more than three decimals; zipline rounds them to three"]
     root = {"ZIPLINE_ROOT": str(tmp_path / "root")}
-    ingest = (
-        "import sys, json; from zipline.__main__ import main; sys.argv = ['zipline', 'ingest', '-b', {!r}]\n"
-    )
-    ingest += "try: main()\nexcept SystemExit as end: assert not end.code, end.code\nprint(json.dumps(1))"
     for name in ("quant-assets-us", "quant-assets-asx"):
-        run_there("zipline", ingest.format(name), tmp_path, **root)
+        run_there("zipline", INGEST.format(name), tmp_path, **root)
     told = run_there("zipline", ZIPLINE, tmp_path, **root)
     assert told["quant-assets-us"]["exchanges"] == [["US", "US"]]
     assert told["quant-assets-asx"]["exchanges"] == [["ASX", "AU"]]
@@ -219,6 +227,75 @@ def test_zipline(store: LocalObjectStore, tmp_path: Path) -> None:
     window = {day: close for day, close in told["window"] if not math.isnan(close)}
     last = adjusted[str(NEXT)] / window[str(NEXT)]
     assert {day: close * last for day, close in window.items()} == pytest.approx(adjusted, abs=0.0005)
+
+
+ZIPLINE_WINDOW = """
+import json, os, sys
+import pandas as pd
+from zipline.data import bundles
+from zipline.data.data_portal import DataPortal
+from zipline.utils.calendar_utils import get_calendar
+from zipline.utils.run_algo import load_extensions
+load_extensions(True, (), True, os.environ)
+data = bundles.load("quant-assets-asx")
+bars = data.equity_daily_bar_reader
+portal = DataPortal(data.asset_finder, get_calendar("XASX"), bars.first_trading_day,
+                    equity_daily_reader=bars, adjustment_reader=data.adjustment_reader)
+assets = data.asset_finder.retrieve_all(data.asset_finder.sids)
+end = get_calendar("XASX").session_close(bars.sessions[-1])
+windows = {"close": portal.get_history_window(assets, end, len(bars.sessions), "1d", "close", "daily")}
+out = {field: {asset.symbol: {str(day.date()): float(v) for day, v in frame[asset].items() if v == v}
+               for asset in assets} for field, frame in windows.items()}
+print(json.dumps(out))
+"""
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> LocalObjectStore:
+    """Sixteen symbols, fourteen months: splits, reverse splits, dividends, suspensions, delistings."""
+    return make_sample_store(tmp_path_factory.mktemp("year"))
+
+
+def test_a_year_in_qlib(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    interpreter("qlib")
+    year: LocalObjectStore = request.getfixturevalue("year")
+    done = export("qlib", tmp_path / "qlib", store=year)
+    told = run_there("qlib", QLIB.replace('D.instruments("us")', 'D.instruments("asx")'), tmp_path)
+    rows = prices(done_symbols(year), adjust="total_return", store=year).collect()
+    mine = {(s, str(d)): c for s, d, c in rows.select("symbol", "date", "close").drop_nulls().iter_rows()}
+    found = {
+        (s, d[:10]): values[3] for s, d, *values in told["rows"] if not math.isnan(values[3] or math.nan)
+    }
+    assert len(mine) == done.rows > 4000
+    assert found == pytest.approx(mine, rel=2.0**-24)
+
+
+def test_a_year_in_zipline(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    interpreter("zipline")
+    year: LocalObjectStore = request.getfixturevalue("year")
+    done = export("zipline", tmp_path / "root", store=year)
+    root = {"ZIPLINE_ROOT": str(tmp_path / "root")}
+    run_there("zipline", INGEST.format("quant-assets-asx"), tmp_path, **root)
+    told = run_there("zipline", ZIPLINE_WINDOW, tmp_path, **root)
+    rows = prices(done_symbols(year), adjust="total_return", store=year).collect()
+    assert (rows["split_ratio"] != 1.0).sum() >= 2
+    assert (rows["dividend"] > 0).sum() >= 10
+    compared = 0
+    for (symbol,), part in rows.drop_nulls("close").partition_by("symbol", as_dict=True).items():
+        traded = prices(str(symbol), store=year).collect().drop_nulls("close")
+        mine = {str(day): close for day, close in part.select("date", "close").iter_rows()}
+        window = told["close"][symbol]
+        assert window.keys() == mine.keys(), symbol
+        # Three decimals of what was traded, on both sides of a quotient.
+        least = float(traded["close"].min() or 0)
+        scale = next(reversed(mine.values())) / window[next(reversed(mine))]
+        assert {day: close * scale for day, close in window.items()} == pytest.approx(mine, rel=0.001 / least)
+        compared += len(mine)
+    assert compared == done.rows > 4000
+
+
+def done_symbols(store: LocalObjectStore) -> list[str]:
+    return universe(store=store).collect()["symbol"].to_list()
 
 
 def test_which_rows(store: LocalObjectStore, tmp_path: Path) -> None:
