@@ -6,8 +6,6 @@ Cells are recorded as a run does it (`cell_materialization`, in batches), 5,000 
 everything had been fetched again, so that the first half of the events is what pruning removes.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile
