@@ -15,6 +15,7 @@ from quant_assets.defs.assets.weekly_prices import make_weekly_prices
 from quant_assets.defs.discovery import discovery_job, discovery_schedule
 from quant_assets.defs.discovery import rules_of as discovery_rules_of
 from quant_assets.defs.fill_run import rules_of
+from quant_assets.defs.freshness import due_specs, freshness_sensor
 from quant_assets.defs.io_manager import ParquetIOManager
 from quant_assets.defs.jobs import daily_jobs, table_jobs
 from quant_assets.defs.maintenance_jobs import sweep_jobs, verify_jobs
@@ -85,7 +86,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         make_exchange_profiles(exchanges),
     ]
     return dg.Definitions(
-        assets=with_places(assets, settings.store_location, owner, settings.code_url or None),
+        assets=[
+            *with_places(assets, settings.store_location, owner, settings.code_url or None),
+            *due_specs(exchanges, owner),
+        ],
         jobs=[
             *jobs.values(),
             *tables.values(),
@@ -119,6 +123,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 remote="://" in settings.store_location,
             ),
             alerts_sensor(settings, exchanges),
+            freshness_sensor(exchanges, owner, settings.now),
             *([missing_valuations_sensor(exchanges, tables[VALUATIONS], start, owner)] * settings.valuations),
         ],
         resources={

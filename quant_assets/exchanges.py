@@ -104,9 +104,11 @@ class Exchange:
         """The sessions of the trading week that a Monday names, in order. ValueError for another day."""
         return self.calendar().week_sessions(week, self.first_weekday)
 
-    def cron(self) -> str:
-        """The cron line, in the exchange's time zone, of the moment when a usual session's bar is final."""
-        minutes = self.close.hour * 60 + self.close.minute + int(self.delay.total_seconds()) // 60
+    def cron(self, after: timedelta | None = None) -> str:
+        """The cron line, in the exchange's time zone, of the moment so long after a usual session's close; by default
+        when its bar is final."""
+        delay = self.delay if after is None else after
+        minutes = self.close.hour * 60 + self.close.minute + int(delay.total_seconds()) // 60
         later, minutes = divmod(minutes, 24 * 60)
         days = cron_of_weekdays({(day + later) % 7 for day in self.session_weekdays()})
         return f"{minutes % 60} {minutes // 60} * * {days}"

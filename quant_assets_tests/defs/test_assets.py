@@ -29,7 +29,7 @@ def test_the_definitions_hold_every_table_job_schedule_and_sensor(platform: Plat
     repository = platform.defs.get_repository_def()
     assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
         "symbol_catalog", "daily_prices", "price_history", "weekly_prices", "symbol_profiles",
-        "symbol_valuations", "exchange_profiles",
+        "symbol_valuations", "exchange_profiles", "daily_prices_due/us", "daily_prices_due/asx",
     }  # fmt: skip
     assert {
         "daily_prices_us",
@@ -40,9 +40,11 @@ def test_the_definitions_hold_every_table_job_schedule_and_sensor(platform: Plat
     } <= set(repository.job_names)
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "daily_prices_us_after_close", "daily_prices_asx_after_close", "sweep_us_nightly", "sweep_asx_nightly",
-        "refresh_universes_weekly", "discover_listings_weekly",
+        "refresh_universes_weekly", "discover_listings_weekly", "prune_instance_nightly",
     }  # fmt: skip
-    assert {sensor.name for sensor in repository.sensor_defs} >= {"new_symbols", "derived_tables"}
+    assert {sensor.name for sensor in repository.sensor_defs} >= {
+        "new_symbols", "derived_tables", "alerts", "prices_in_time",
+    }  # fmt: skip
 
 
 def test_the_grids_have_every_weekday_through_today_and_nothing_after() -> None:

@@ -19,7 +19,7 @@ ONE_A_ZONE = sorted({one.zone: code for code, one in known().items() if one.zone
 def test_the_sweep_ticks_once_a_day_in_the_exchanges_own_night(code: str) -> None:
     exchange = known()[code]
     defs = build_definitions(Settings(exchanges=(code,), start=date(2024, 1, 1)))
-    (schedule,) = [s for s in defs.schedules or [] if s.name.endswith("_nightly")]
+    (schedule,) = [s for s in defs.schedules or [] if s.name.startswith("sweep_")]
     begun = datetime(2024, 1, 1, tzinfo=UTC)
     ticks = schedule_execution_time_iterator(
         begun.timestamp(), schedule.cron_schedule, schedule.execution_timezone
