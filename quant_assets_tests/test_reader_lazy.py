@@ -262,6 +262,7 @@ def test_rows_come_in_batches_that_make_up_the_whole(
         whole = prices(store=store, **how).collect()
         with monkeypatch.context() as patch:
             patch.setattr(price_rows, "BATCH_ROWS", most)
+            patch.setattr(price_rows, "AT_ONCE", 0)
             patch.setattr(price_rows.Asked, "_longest", lambda *_: 4)
             assert prices(store=store, **how).collect().equals(whole)
             assert (

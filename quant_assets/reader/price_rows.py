@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -27,6 +27,8 @@ from quant_assets.tables.price_warnings import warn_of_absent_sessions, warn_of_
 
 BATCH_ROWS = 500_000
 """About so many rows of many symbols are read at once: some 150 MB with what is made of them."""
+AT_ONCE = 3
+"""So many batches are read in one go where there are no more: reading in parts takes longer."""
 _YEARS, _SESSIONS = 30, 252
 """How long a series is taken to be where no range says it."""
 
@@ -88,7 +90,10 @@ class Asked:
             ]
 
         def read_first(chosen: ByExchange) -> tuple[ByExchange, list[pl.DataFrame]]:
-            some = chosen if most is None else _some(chosen, 0, most // self._longest(first, until))
+            each, count = self._longest(first, until), sum(map(len, chosen.values()))
+            if most is None or each * count <= AT_ONCE * most:
+                return chosen, read(chosen)
+            some = _some(chosen, 0, most // each)
             return some, read(some)
 
         catalog, chosen, (some, frames) = read_by_catalog(store, choose, read_first)
@@ -154,9 +159,8 @@ class Asked:
         """Rows that a symbol may have."""
         if first is None:
             return _YEARS * _SESSIONS
-        return max(
-            1, min(_YEARS * _SESSIONS, ((until or datetime.now(UTC).date()) - first) // timedelta(days=1))
-        )
+        days = ((until or datetime.now(UTC).date()) - first).days + 1
+        return max(1, min(_YEARS * _SESSIONS, days * _SESSIONS // 365 + 1))
 
 
 def _some(chosen: ByExchange, first: int, count: int) -> ByExchange:
