@@ -118,7 +118,7 @@ def _redis(laid: Laid, folder: Path, options: argparse.Namespace) -> None:
             load.during(options.fill)
         with _load(server, paths, options.connections, options.rate or 100) as load:
             during_redis_faults(redis, load, options.seconds)
-            changes_seen(changing, server, load)
+            changes_seen(changing, server, load, options.seconds)
 
 
 def _load(

@@ -50,17 +50,15 @@ def during_redis_faults(redis: RedisServer, load: Loading, seconds: float) -> No
         _say("Redis back", load.came())
 
 
-def changes_seen(laid: Laid, server: Server, load: Loading, times: int = 20) -> None:
-    """Changes a cell again and again, and asks for it at once."""
+def changes_seen(laid: Laid, server: Server, load: Loading, pause: float, times: int = 5) -> None:
+    """Changes a cell, asks for it at once, and again after a pause: each time all answers of its exchange are new."""
     load.came()
     store, seen = open_store(str(laid.store)), 0
     for number in range(times):
         seen += _change_and_ask(store, server, LAST, 100.0 + number)
+        time.sleep(pause)
     came = load.came()
-    print(
-        f"api: {times} cells changed under load, seen by the next request: {seen}; errors {came.errors} {came.kinds}",
-        flush=True,
-    )
+    _say(f"{times} cells changed under load, seen by the next request: {seen}", came)
 
 
 def _change_and_ask(store: ObjectStore, server: Server, day: date, close: float) -> bool:
