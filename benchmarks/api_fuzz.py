@@ -61,7 +61,7 @@ def _apps(home: Path) -> dict[Scope | None, tuple[FastAPI, str | None]]:
         text, key = new_key(scope or "nobody", scope or "read")
         settings = Settings(
             home=home, store=store.location, now=NOW, start=FIRST, api_keys=key.entry(), api_rate=0,
-            api_operating_rate=0,
+            api_operating_rate=0, api_timeout_seconds=120,
         )  # fmt: skip
         found[scope] = create_app(settings), text if scope else None
     return found

@@ -34,7 +34,7 @@ def store(desk: Path, tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture
 def settings(store: ObjectStore, tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path, store=store.location, now=NOW, start=FIRST)
+    return Settings(home=tmp_path, store=store.location, now=NOW, start=FIRST, api_timeout_seconds=120)
 
 
 @pytest.fixture
