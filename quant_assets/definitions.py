@@ -119,6 +119,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             ),
             requested_jobs_sensor(
                 [*jobs.values(), *sweeps.values(), *verifications, refresh],
+                grids.daily,
                 owner,
                 remote="://" in settings.store_location,
             ),

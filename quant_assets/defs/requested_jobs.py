@@ -6,7 +6,7 @@ on; in a home a run is launched once for each of its parts, also after a restart
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,19 +14,21 @@ from typing import Any
 import dagster as dg
 
 from quant_assets.defs.cursors import dumped, range_tags, read_cursor, texts
-from quant_assets.defs.dagster_internals import instance_id
-from quant_assets.defs.job_runs import PART_TAG, end_of, runs_of
+from quant_assets.defs.dagster_internals import RANGE_END_TAG, RANGE_START_TAG, instance_id
+from quant_assets.defs.job_runs import FAILED, PART_TAG, end_of, runs_of
 from quant_assets.defs.jobs import PRICES_ALONE, REFRESH_JOB, REFRESH_OP, daily_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.run_progress import JOB_TAG
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectStore, ObjectStoreError
 from quant_assets.tables.jobs import (
+    End,
     JobRecord,
     Part,
     change_job,
     days_with_jobs,
     jobs_of_day,
+    moment,
     read_jobs,
     taken,
 )
@@ -39,11 +41,14 @@ _GOING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRu
 """What can be stopped; a run that has only been made is about to be queued."""
 
 
-def requested_jobs_sensor(jobs: Sequence[Any], owner: str, *, remote: bool) -> dg.SensorDefinition:
+def requested_jobs_sensor(
+    jobs: Sequence[Any], grid: dg.PartitionsDefinition[Any], owner: str, *, remote: bool
+) -> dg.SensorDefinition:
     """Launches the runs of jobs that were asked for, and records how they ended.
 
     Args:
         jobs: Dagster's jobs that may be asked for.
+        grid: the partitions of daily cells.
         remote: whether the store is a bucket, which is asked less often.
     """
 
@@ -64,7 +69,7 @@ def requested_jobs_sensor(jobs: Sequence[Any], owner: str, *, remote: bool) -> d
         try:
             days = [day for day in days_with_jobs(home) if day >= since]
             ids = [job for day in days for job in jobs_of_day(home, day) if job not in ended]
-            tick = _Tick(context.instance, home, ids)
+            tick = _Tick(context.instance, home, ids, {job.name for job in jobs}, grid)
             tick.look()
         except ObjectStoreError as error:
             return dg.SkipReason(str(error))
@@ -84,8 +89,16 @@ def requested_jobs_sensor(jobs: Sequence[Any], owner: str, *, remote: bool) -> d
 class _Tick:
     """One look at the jobs that may be open."""
 
-    def __init__(self, instance: dg.DagsterInstance, store: ObjectStore, ids: Sequence[str]) -> None:
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        store: ObjectStore,
+        ids: Sequence[str],
+        jobs: Collection[str],
+        grid: dg.PartitionsDefinition[Any],
+    ) -> None:
         self._instance, self._store, self._ids = instance, store, ids
+        self._jobs, self._grid = jobs, grid
         self.requests: list[dg.RunRequest] = []
         self.notes: list[str] = []
         self.ended: set[str] = set()
@@ -128,14 +141,33 @@ class _Tick:
 
     def _go_on(self, record: JobRecord, runs: dict[str, dg.DagsterRun]) -> None:
         if end := end_of(record, runs, self._instance, self._store):
-            change_job(self._store, record.id, lambda now: replace(now, end=end))
-            self.notes.append(f"{record.id}: {end.status}")
-            self.ended.add(record.id)
+            self._settle(record, end)
         elif record.cancelled_at:
             stop_runs(self._instance, list(runs.values()))
         else:
-            lacking = [part for part in record.parts if part.name not in runs]
-            self.requests += [run_request(record, part) for part in lacking]
+            lacking = [run_request(record, part) for part in record.parts if part.name not in runs]
+            # One request that Dagster cannot launch would hold up all the others, tick after tick.
+            if wrong := next(filter(None, map(self._why_not, lacking)), None):
+                self._settle(record, End(FAILED, moment(), reason=wrong))
+            else:
+                self.requests += lacking
+
+    def _settle(self, record: JobRecord, end: End) -> None:
+        change_job(self._store, record.id, lambda now: replace(now, end=end))
+        self.notes.append(f"{record.id}: {end.status}")
+        self.ended.add(record.id)
+
+    def _why_not(self, request: dg.RunRequest) -> str:
+        """Why a run cannot be launched with the settings of this home; empty where it can."""
+        if request.job_name not in self._jobs:
+            return (
+                f"{request.job_name}: this home has no such job (QUANT_ASSETS_EXCHANGES names its exchanges)"
+            )
+        keys = [request.partition_key, *(request.tags.get(tag) for tag in (RANGE_START_TAG, RANGE_END_TAG))]
+        for key in filter(None, keys):
+            if not self._grid.has_partition_key(key):
+                return f"{key}: not on the grid of this home (QUANT_ASSETS_START and the exchanges make it)"
+        return ""
 
 
 def stop_runs(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> None:

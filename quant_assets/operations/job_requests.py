@@ -188,6 +188,11 @@ class _Planner:
             self._refuse_no_session(exchange, session)
             self._refuse_before_grid(session, "date")
             self._refuse_future(exchange, session, "date")
+            if not grid_days(session, session, self._exchanges(None)):
+                raise JobRefused(
+                    f"date {session}: a {session:%A}, on which no exchange in use has sessions "
+                    "(QUANT_ASSETS_EXCHANGES_FILE can name its weekdays)"
+                )
             snapshot = update and not symbols and self._settings.valuations and session == last
             mode = "incremental" if update else "force"
             parts.append(Part("daily", exchange.code, str(session), str(session), symbols, mode, snapshot))

@@ -17,7 +17,7 @@ from quant_assets.defs.jobs import PRICES_ALONE
 from quant_assets.operations.job_requests import parse_request
 from quant_assets.operations.jobs import JobDesk, JobState
 from quant_assets.replay.launch import ReplayHandle
-from quant_assets.tables.jobs import change_job, read_job, taken
+from quant_assets.tables.jobs import Part, change_job, read_job, taken
 from quant_assets.tables.layout import CATALOG, object_key
 from quant_assets_tests.defs.platform import Platform
 
@@ -229,3 +229,22 @@ def test_the_days_of_the_cursor_pass_and_open_jobs_stay(desk: Desk) -> None:
     assert str(date.today().year) in str(desk.cursor)  # noqa: DTZ011
     assert "20130301" not in str(desk.cursor)
     assert len(desk.tick()) == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (Part("daily", "LSE", "2013-02-11", "2013-02-11"), "daily_prices_lse: this home has no such job"),
+        (Part("daily", "US", "2013-02-16", "2013-02-16"), "2013-02-16|US: not on the grid"),
+        (Part("daily", "US", "1999-12-01", "2013-02-15"), "1999-12-01|US: not on the grid"),
+    ],
+)
+def test_a_job_that_this_home_cannot_launch_fails_and_holds_up_no_other(
+    desk: Desk, part: Part, words: str
+) -> None:
+    store, good = desk.platform.store, desk.ask("backfill", **BACKFILL)
+    bad = replace(read_job(store, good), id="20130301-230000-0a1b2c3d4e5f", parts=[part])
+    store.put(f"jobs/{bad.id}.json", bad.dump())
+    assert [request.tags["quant_assets/job"] for request in desk.tick()] == [good]
+    state = desk.state(bad.id)
+    assert (state.status, words in state.note) == ("failed", True)
