@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1", tags=["data"], dependencies=[Depends(require("r
 
 T = TypeVar("T", bound=OfSymbols)
 
-_MOST_ROWS_AT_ONCE = 2_000_000
+_MOST_ROWS_AT_ONCE = 500_000
 """Rows up to which companies, and what a snapshot names, are read: both only in one piece."""
 _SESSIONS_A_WEEK = 5
 
