@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -311,10 +312,25 @@ def _work(key: str) -> list[str]:
     print(f"/readyz: {ready['status']} cache={ready['cache']['state']} dagster={ready['dagster']['state']}")
     if ready["status"] != "ok":
         wrong.append(f"/readyz: {ready}")
-    query = "http://prometheus:9090/api/v1/query?query=quant_assets_requests_total"
-    _until(lambda: bool(_ask(query)["data"]["result"]), 60, "Prometheus has scraped the API")
-    print(f"series in Prometheus: {len(_ask(query)['data']['result'])}")
+    _until(
+        lambda: bool(_samples("rate(process_cpu_seconds_total[5m])")),
+        90,
+        "two scrapes",
+    )
+    dashboard = json.loads((COMPOSE.parent / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    empty = [query for query in queries if not _samples(query)]
+    wrong += [f"the dashboard's query has no data: {query}" for query in empty]
+    rules = _ask("http://prometheus:9090/api/v1/rules")["data"]["groups"]
+    states = {rule["name"]: rule["state"] for group in rules for rule in group["rules"]}
+    print(f"dashboard: {len(queries)} queries, {len(empty)} without data; alerts: {states}")
+    wrong += [f"{name} is {state}" for name, state in states.items() if state != "inactive"]
     return wrong
+
+
+def _samples(query: str) -> list[Any]:
+    """What Prometheus answers to a query now."""
+    return _ask(f"http://prometheus:9090/api/v1/query?query={quote(query)}")["data"]["result"]
 
 
 def _in_namespaces() -> int:

@@ -29,4 +29,11 @@ else
     echo "no terraform here: its format was not looked at"
 fi
 
-if [ -e deploy/kubernetes/check.py ]; then "$tools/bin/python" deploy/kubernetes/check.py; fi
+"$tools/bin/python" deploy/kubernetes/check.py
+
+if command -v promtool >/dev/null 2>&1; then
+    promtool check rules deploy/monitoring/rules.yml
+    promtool test rules deploy/monitoring/rules.test.yml
+else
+    echo "no promtool here (Debian's package prometheus): the alert rules were not looked at"
+fi
