@@ -5,7 +5,9 @@ import { MONTHS, byId, compact, count, day, el, moment, plural, say } from "./do
 
 const STATES = {
   complete: ["complete", "every symbol that was listed has its row"],
-  partial: ["partial", "some symbols have no row; the cell names them"],
+  "partial-3": ["partial, 99 % and more", "few symbols have no row; the cell names them"],
+  "partial-2": ["95 to 99 %", "some symbols have no row; the cell names them"],
+  "partial-1": ["below 95 %", "many symbols have no row; the cell names them"],
   failed: ["failed", "nothing usable came"],
   closed: ["closed", "the exchange did not trade"],
   absent: ["not asked", "a session without a cell"],
@@ -19,6 +21,8 @@ const MOST_NAMED = 60;
 const CELL = "date,state,rows,bytes,expected,received,reason,source,recorded_at";
 const DAY = 86_400_000;
 
+const plain = (state) => state.split("-")[0];
+const nameOf = (state) => (plain(state) === "partial" ? "partial" : STATES[state][0]);
 const narrow = window.matchMedia("(max-width: 720px)");
 const atNoon = (text) => new Date(`${text}T12:00:00Z`);
 const weekday = (date) => (date.getUTCDay() + 6) % 7;
@@ -28,6 +32,7 @@ export class CellsView {
   constructor(navigate) {
     this.cells = new Map();
     this.gaps = [];
+    this.absent = new Set();
     byId("cells-exchange").addEventListener("change", (event) => navigate(`#/cells/${event.target.value}`));
     byId("states").replaceChildren(
       ...Object.entries(STATES).map(([state, [name, says]]) =>
@@ -63,8 +68,10 @@ export class CellsView {
         table("/v1/gaps", { exchange: code, settled: true }),
       ]);
       if (this.code !== code) return;
-      this.cells = new Map(cells.rows.map((row) => [day(row.date), row]));
-      this.gaps = gaps.rows;
+      const known = new Map(cells.rows.map((row) => [day(row.date), row]));
+      const absent = await this.sessionsWithout(code, known, gaps.rows);
+      if (this.code !== code) return;
+      Object.assign(this, { cells: known, gaps: gaps.rows, absent });
       this.draw();
       const days = [...this.cells.keys()].sort();
       byId("cells-facts").textContent = days.length
@@ -77,15 +84,28 @@ export class CellsView {
     }
   }
 
-  /** The state of a day; undefined where there is nothing to show. */
+  /** The sessions that have no cell at all. */
+  async sessionsWithout(code, known, gaps) {
+    const ranges = gaps.filter((gap) => gap.kind === "market").map((gap) => [day(gap.first), day(gap.last)]);
+    const open = ranges.filter(([first, last]) => first !== last || !known.has(first));
+    if (!open.length) return new Set();
+    const range = { start: open.map(([first]) => first).sort()[0], end: open.map(([, last]) => last).sort().at(-1) };
+    const { rows } = await table(`/v1/exchanges/${encodeURIComponent(code)}/sessions`, { ...range, columns: "session" });
+    const sessions = rows.map((row) => day(row.session));
+    return new Set(sessions.filter((date) => !known.has(date) && open.some(([first, last]) => first <= date && date <= last)));
+  }
+
+  /** The state of a day, and of a partial one how much came; undefined where there is nothing to show. */
   stateOf(date) {
     const cell = this.cells.get(date);
-    if (cell) return cell.state;
-    return this.gaps.some((gap) => gap.kind === "market" && day(gap.first) <= date && date <= day(gap.last)) ? "absent" : undefined;
+    if (!cell) return this.absent.has(date) ? "absent" : undefined;
+    if (cell.state !== "partial") return cell.state;
+    const share = cell.expected ? cell.received / cell.expected : 0;
+    return share >= 0.99 ? "partial-3" : share >= 0.95 ? "partial-2" : "partial-1";
   }
 
   draw() {
-    const days = [...this.cells.keys()].sort();
+    const days = [...this.cells.keys(), ...this.absent].sort();
     const years = [];
     if (days.length) {
       for (let year = Number(days.at(-1).slice(0, 4)); year >= Number(days[0].slice(0, 4)); year -= 1) years.push(year);
@@ -101,9 +121,9 @@ export class CellsView {
     // On a phone half a year is as wide as fingers need it.
     const parts = narrow.matches ? [[`${year}-01-01`, `${year}-07-01`], [`${year}-07-01`, `${year + 1}-01-01`]] : [[`${year}-01-01`, `${year + 1}-01-01`]];
     const drawings = parts.map(([first, end]) => this.part(year, first, end, counts));
-    const told = Object.entries(STATES)
-      .filter(([state]) => counts[state])
-      .map(([state, [name]]) => `${count(counts[state])} ${name}`)
+    const told = ["complete", "partial", "failed", "closed", "absent"]
+      .filter((state) => counts[state])
+      .map((state) => `${count(counts[state])} ${nameOf(state)}`)
       .join(", ");
     drawings.forEach((one) => one.setAttribute("aria-label", `${this.code} ${year}: ${told || "no cells"}. Arrow keys move by day and week.`));
     return el("figure", { class: "year", "data-year": year }, el("figcaption", {}, el("b", {}, String(year)), " ", told), ...drawings);
@@ -124,7 +144,7 @@ export class CellsView {
       const state = this.stateOf(date);
       if (!this.rows.includes(row)) continue;
       columns = column + 1;
-      if (state) counts[state] = (counts[state] ?? 0) + 1;
+      if (state) counts[plain(state)] = (counts[plain(state)] ?? 0) + 1;
       squares.push(...this.square(date, state, LEFT + column * STEP, TOP + row * STEP));
     }
     const names = this.rows
@@ -142,8 +162,10 @@ export class CellsView {
     ];
     if (state === "failed") {
       made.push(el("svg:path", { d: `M${x + 3} ${y + 3}l5 5m0-5l-5 5`, class: "day-sign" }));
-    } else if (state === "partial") {
-      made.push(el("svg:path", { d: `M${x + SIZE} ${y + 2}v9h-9z`, class: "day-sign partial" }));
+    } else if (state?.startsWith("partial")) {
+      // The larger the corner, the more is missing.
+      const corner = { "partial-3": 4, "partial-2": 6, "partial-1": 9 }[state];
+      made.push(el("svg:path", { d: `M${x + SIZE} ${y + SIZE - corner}v${corner}h-${corner}z`, class: "day-sign partial" }));
     }
     return made;
   }
@@ -158,7 +180,7 @@ export class CellsView {
   summary(date) {
     const cell = this.cells.get(date);
     const state = this.stateOf(date);
-    const lines = [`${WEEKDAYS[weekday(atNoon(date))]} ${date}: ${STATES[state]?.[0] ?? "no session"}`];
+    const lines = [`${WEEKDAYS[weekday(atNoon(date))]} ${date}: ${state ? nameOf(state) : "no session"}`];
     if (cell && cell.expected) lines.push(`${count(cell.received)} of ${plural(cell.expected, "symbol")}`);
     if (cell?.reason) lines.push(cell.reason);
     if (state === "absent") lines.push("A session that has no cell: it was never asked for.");
@@ -218,7 +240,7 @@ export class CellsView {
         {},
         date,
         " ",
-        el("span", { class: `badge state-${state}` }, STATES[state]?.[0] ?? ""),
+        el("span", { class: `badge state-${plain(state ?? "")}` }, state ? nameOf(state) : ""),
         el("button", { type: "button", class: "quiet close", "aria-label": "Close", click: () => this.tell(null) }, "×"),
       ),
       el("dl", {}, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),

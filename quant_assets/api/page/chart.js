@@ -70,9 +70,11 @@ export class PriceChart {
     this.paint();
   }
 
-  /** Rows (symbol's bars by date), sessions that have none, and events. `keep`: the range that is seen now. */
+  /** Rows (bars by date), sessions that have none, and events. `keep`: the days that are seen, and the one chosen. */
   show(rows, absent, events, keep = false) {
     const seen = keep ? this.chart.timeScale().getVisibleLogicalRange() : null;
+    const chosen = keep ? this.times[this.selected] : undefined;
+    const before = this.times;
     this.rows = new Map(rows.map((row) => [day(row.date), row]));
     this.times = [...new Set([...this.rows.keys(), ...absent, ...events.map((event) => event.date)])].sort();
     this.at = new Map(this.times.map((time, index) => [time, index]));
@@ -92,8 +94,14 @@ export class PriceChart {
     this.paintVolume();
     this.lane.setData(this.times.map((time) => ({ time, value: 0 })));
     this.paintMarkers();
-    if (seen) this.chart.timeScale().setVisibleLogicalRange(seen);
-    this.select(null);
+    if (seen) this.chart.timeScale().setVisibleLogicalRange({ from: this.moved(before, seen.from), to: this.moved(before, seen.to) });
+    this.select(chosen ?? null);
+  }
+
+  /** Where a place among the days of before is now. */
+  moved(before, place) {
+    const near = Math.max(0, Math.min(before.length - 1, Math.round(place)));
+    return (this.at.get(before[near]) ?? near) + place - near;
   }
 
   /** Which events are marked. */

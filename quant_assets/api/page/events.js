@@ -96,6 +96,28 @@ export function holes(gaps) {
   });
 }
 
+/** The sessions that have no bar: all that are in `found` holes or in none, and a hole for those that are in none. */
+export function withoutBar(sessions, rows, found) {
+  const there = new Set(rows.filter((row) => row.close !== null && row.close !== undefined).map((row) => day(row.date)));
+  const absent = sessions.filter((date) => !there.has(date));
+  const runs = [];
+  let last = -2;
+  sessions.forEach((date, place) => {
+    if (there.has(date) || found.some((hole) => hole.date <= date && date <= hole.last)) return;
+    if (place === last + 1) runs.at(-1).push(date);
+    else runs.push([date]);
+    last = place;
+  });
+  const unexplained = runs.map((dates) => ({
+    kind: "hole",
+    date: dates[0],
+    last: dates.at(-1),
+    line: `No bar: ${plural(dates.length, "session")}${dates.length > 1 ? ` to ${dates.at(-1)}` : ""}`,
+    more: ["No gap of this symbol is on record: the whole exchange lacks it, or it was never asked for. The cell of the day says which."],
+  }));
+  return { absent, unexplained };
+}
+
 /** Answers that contradict the evidence and are not stored, and what became of earlier ones. */
 export function held(claims) {
   return claims.map((claim) => {

@@ -8,7 +8,7 @@ const FEW = 12;
 
 /** A card with a heading; `fill` makes its content, and what goes wrong in it stays in it. */
 function card(title, fill, link) {
-  const body = el("div", { class: "card-body busy" });
+  const body = el("div", { class: "card-body busy" }, el("p", { class: "note" }, "Loading …"));
   const made = el("section", { class: "card", "aria-label": title }, el("div", { class: "card-head" }, el("h2", {}, title), link ?? ""), body);
   fill()
     .then((content) => body.replaceChildren(...[content].flat()))
@@ -103,7 +103,7 @@ export class Overview {
       [
         ["Exchange", (row) => el("a", { href: `#/cells/${row.exchange}`, title: row.name }, row.exchange)],
         ["Last complete", (row) => day(row.last_complete) || "–"],
-        ["", (row) => freshness(row)],
+        ["State", (row) => freshness(row)],
         ["Complete", (row) => count(row.cells_complete), "number wide"],
         ["Partial", (row) => count(row.cells_partial), "number"],
         ["Failed", (row) => count(row.cells_failed), "number"],

@@ -3,7 +3,7 @@
 import { dagster, hideProblem, showProblem, table } from "./api.js";
 import { PriceChart, RANGE_NAMES } from "./chart.js";
 import { byId, count, day, el, plural, price, say } from "./dom.js";
-import { KINDS, actions, held, holes, restatements } from "./events.js";
+import { KINDS, actions, held, holes, restatements, withoutBar } from "./events.js";
 
 const ADJUST = {
   none: ["As traded", "Prices and volumes as they stood on the day; nothing is rescaled."],
@@ -89,23 +89,22 @@ export class PricesView {
       const entries = await this.catalog();
       const entry = entries.find((one) => one.symbol === symbol) ?? { symbol };
       if (!same) this.title(entry);
-      const [known, shown] = await Promise.all([this.known(entry, stop.signal), this.bars(symbol, adjust, stop.signal)]);
+      const asked = this.bars(symbol, adjust, stop.signal);
+      const traded = adjust === "none" ? asked : this.kept.get(symbol)?.traded ?? this.bars(symbol, "none", stop.signal);
+      const [shown, { rows }] = await Promise.all([asked, traded]);
       if (stop.signal.aborted) return;
-      this.all = known.events;
-      this.chart.show(shown.rows, known.absent, this.visible(), same);
       this.warn(shown.warnings);
-      if (!same) this.chart.setRange(this.state.range);
-      this.drawn = symbol;
-      this.facts(entry, known.traded);
-      this.list();
+      this.facts(entry, rows);
+      const before = this.kept.get(symbol);
+      // What happened beside the prices may take longer: there is a chart until then.
+      this.draw(shown.rows, before ?? { events: actions(rows), absent: [] }, same, !before);
+      if (!before) this.draw(shown.rows, await this.beside(entry, await traded, stop.signal), true);
       say(`${symbol}, ${ADJUST[adjust][0]}: ${plural(shown.rows.length, "session")}`);
     } catch (error) {
       if (error.name === "AbortError") return;
       if (!same) {
+        this.draw([], { events: [], absent: [] }, false);
         this.drawn = null;
-        this.all = [];
-        this.chart.show([], [], []);
-        this.list();
       }
       showProblem(error, () => this.load(same));
     } finally {
@@ -113,54 +112,55 @@ export class PricesView {
     }
   }
 
+  draw(rows, { events, absent }, keep, more = false) {
+    this.all = events;
+    this.chart.show(rows, absent, this.visible(), keep);
+    if (!keep) this.chart.setRange(this.state.range);
+    this.drawn = this.state.symbol;
+    this.more = more;
+    this.list();
+  }
+
   bars(symbol, adjust, signal) {
     return table("/v1/prices", { symbols: symbol, adjust, columns: COLUMNS }, { signal });
   }
 
-  /** What does not depend on how prices are adjusted: as-traded rows, events, sessions without a bar. */
-  async known(entry, signal) {
-    if (this.kept.has(entry.symbol)) return this.kept.get(entry.symbol);
-    const of = { symbols: entry.symbol };
+  /** What does not depend on how prices are adjusted: events, and sessions without a bar. */
+  async beside(entry, traded, signal) {
     // What goes wrong beside the prices leaves a chart with fewer marks, and says so.
-    const beside = (path, parameters = of) =>
+    const missing = [];
+    const ask = (path, parameters) =>
       table(path, parameters, { signal }).then(
         ({ rows }) => rows,
         (error) => {
           if (error.name === "AbortError") throw error;
-          this.missing.push(`${path}: ${error.message}`);
+          missing.push(`${path}: ${error.message}`);
           return [];
         },
       );
-    this.missing = [];
-    const [traded, gaps, claims, ledger] = await Promise.all([
-      this.bars(entry.symbol, "none", signal).then(({ rows }) => rows),
-      beside("/v1/gaps", { ...of, settled: true }),
-      beside("/v1/quarantine", { ...of, decision: "any" }),
-      beside("/v1/restatements"),
+    const of = { symbols: entry.symbol };
+    const [gaps, claims, ledger, sessions] = await Promise.all([
+      ask("/v1/gaps", { ...of, settled: true }),
+      ask("/v1/quarantine", { ...of, decision: "any" }),
+      ask("/v1/restatements", of),
+      this.sessions(entry, traded.rows, ask),
     ]);
-    const own = (row) => !row.symbol || row.symbol === entry.symbol;
-    const found = holes(gaps.filter(own));
-    const absent = await this.absent(entry, traded, found, beside);
-    const events = [...actions(traded), ...found, ...held(claims.filter(own)), ...restatements(ledger.filter(own))];
+    const found = holes(gaps);
+    const { absent, unexplained } = withoutBar(sessions, traded.rows, found);
+    const events = [...actions(traded.rows), ...found, ...unexplained, ...held(claims), ...restatements(ledger)];
     events.sort((a, b) => (a.date < b.date ? 1 : a.date > b.date ? -1 : 0));
+    this.missing = missing;
+    this.kept.clear();
     const known = { traded, events, absent };
-    if (!this.missing.length) {
-      this.kept.clear();
-      this.kept.set(entry.symbol, known);
-    }
+    if (!missing.length) this.kept.set(entry.symbol, known);
     return known;
   }
 
-  /** The sessions of holes, which have a place on the chart though they have no bar. */
-  async absent(entry, traded, found, beside) {
-    if (!found.length || !entry.exchange) return [];
-    const start = found.map((hole) => hole.date).sort()[0];
-    const end = found.map((hole) => hole.last).sort().at(-1);
-    const sessions = await beside(`/v1/exchanges/${encodeURIComponent(entry.exchange)}/sessions`, { start, end, columns: "session" });
-    const there = new Set(traded.map((row) => day(row.date)));
-    return sessions
-      .map((row) => day(row.session))
-      .filter((date) => !there.has(date) && found.some((hole) => hole.date <= date && date <= hole.last));
+  /** The sessions from the first bar to the last: whether each has its bar is not for the gaps alone to say. */
+  async sessions(entry, rows, ask) {
+    if (!rows.length || !entry.exchange) return [];
+    const range = { start: day(rows[0].date), end: day(rows.at(-1).date), columns: "session" };
+    return (await ask(`/v1/exchanges/${encodeURIComponent(entry.exchange)}/sessions`, range)).map((row) => day(row.session));
   }
 
   /** What the API warns of, e.g. sessions never asked for, on which a split would not be known. */
@@ -246,9 +246,10 @@ export class PricesView {
         ),
       ),
     );
-    if (!shown.length) rows.push(el("li", { class: "none" }, this.all.length ? "No event of these kinds." : "Nothing happened: no action, no hole, nothing held or restated."));
+    if (!shown.length && !this.more) rows.push(el("li", { class: "none" }, this.all.length ? "No event of these kinds." : "Nothing happened: no action, no hole, nothing held or restated."));
     if (shown.length > MOST_EVENTS) rows.push(el("li", { class: "none" }, `and ${count(shown.length - MOST_EVENTS)} earlier ones, marked on the chart`));
-    if (this.missing?.length) rows.unshift(el("li", { class: "none warn" }, `Not all could be read: ${this.missing.join("; ")}`));
+    if (this.more) rows.unshift(el("li", { class: "none" }, "Looking for holes, held answers and restatements …"));
+    else if (this.missing?.length) rows.unshift(el("li", { class: "none warn" }, `Not all could be read: ${this.missing.join("; ")}`));
     byId("events").replaceChildren(...rows);
   }
 

@@ -3,6 +3,8 @@
 import { byId, el } from "./dom.js";
 
 const MOST = 12;
+/** Near misses of a text that is long enough, where fewer entries than that have it in them. */
+const NEAR = { from: 3, below: 4, rank: 5 };
 
 const folded = (text) => (text ?? "").normalize("NFD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
 
@@ -32,10 +34,10 @@ function rank(entry, asked) {
   if (name.startsWith(asked)) return 2;
   if (words.some((word) => word.startsWith(asked))) return 3;
   if (symbol.includes(asked) || name.includes(asked)) return 4;
-  if (asked.length < 3) return null;
+  if (asked.length < NEAR.from) return null;
   const most = asked.length > 5 ? 2 : 1;
   const near = Math.min(distance(bare, asked, most), ...words.map((word) => distance(word, asked, most)));
-  return near <= most ? 5 + near : null;
+  return near <= most ? NEAR.rank + near : null;
 }
 
 /** The entries of the catalog that answer `text`, best first. */
@@ -53,12 +55,14 @@ export function matches(catalog, text) {
     const place = rank(entry, asked);
     if (place !== null) found.push([place, entry]);
   }
+  const sure = found.filter(([place]) => place < NEAR.rank);
+  const shown = sure.length < NEAR.below ? found : sure;
   const listed = (entry) => (entry.is_active === false ? 1 : 0);
-  found.sort(
+  shown.sort(
     ([a, one], [b, other]) =>
       a - b || listed(one) - listed(other) || one.symbol.length - other.symbol.length || (one.symbol < other.symbol ? -1 : 1),
   );
-  return found.slice(0, MOST).map(([, entry]) => entry);
+  return shown.slice(0, MOST).map(([, entry]) => entry);
 }
 
 /** Binds the search box; `catalog` promises the entries, `choose` gets a symbol. */
