@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -96,6 +97,8 @@ def _recorded(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
         except QuantAssetsError:
             # What is wrong is for the command to say.
             return command(**given)
+        # Standard error is for what the command itself has to say.
+        logging.getLogger("quant_assets.tables.audit").addHandler(logging.NullHandler())
         shown = {key: _plain(value) for key, value in given.items() if value not in (None, False, "")}
         with operation(store, this_user(), "cli", name, shown) as attempt:
             try:

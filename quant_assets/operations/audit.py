@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from quant_assets.errors import QuantAssetsError
-from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.object_store import ObjectStore, StoreUnavailable
 from quant_assets.tables.audit import Operation, now, operations, write_down
 from quant_assets.tables.fetch_reports import reports_since
 from quant_assets.tables.jobs import JobRecord, latest_jobs
@@ -62,6 +62,10 @@ def operation(
         raise
     except SystemExit as left:
         result = word_of(left.code)
+        raise
+    except (StoreUnavailable, OSError):
+        # A store that takes nothing takes no record either, and to find out once more may take a minute.
+        attempt.kept = False
         raise
     except QuantAssetsError as error:
         result, detail = "failed", _line(str(error))
