@@ -32,7 +32,7 @@ def rendered(chart: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Answers the exit code."""
-    charts = [(HERE / "chart", {}), (HERE / "chart", {"image": {"digest": f"sha256:{'0' * 64}"}})]
+    charts = [(HERE / "chart", {}), (HERE / "chart", {"image": {"digest": f"sha256:{'0' * 64}"}, "dagster": {"instanceConfigMap": ""}})]
     if given := os.environ.get("DAGSTER_CHART"):
         charts.append((Path(given), yaml.safe_load((HERE / "dagster-values.yaml").read_text(encoding="utf-8"))))
     else:

@@ -50,7 +50,10 @@ def test_a_pod_is_bounded_and_can_change_nothing_but_its_volumes(name: str) -> N
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert [mount["mountPath"] for mount in pod["volumeMounts"]] == ["/var/lib/quant-assets", "/tmp"]
+    home = "/var/lib/quant-assets"
+    assert [mount["mountPath"] for mount in pod["volumeMounts"]] == [home, f"{home}/dagster", "/tmp"]
+    assert VALUES["global"]["dagsterHome"] == f"{home}/dagster"
+    assert {mount["name"] for mount in pod["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     assert pod["image"]["tag"] != "latest"
 
 
