@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,17 +22,20 @@ import quant_assets.yfinance as ours
 from quant_assets.catalog.build import build_catalog
 from quant_assets.catalog.configured import ConfiguredSymbol
 from quant_assets.exchanges import enabled, exchange
+from quant_assets.export.run import export
 from quant_assets.ingest.context import FillContext, FillRules
 from quant_assets.ingest.fill import fill_cells
 from quant_assets.ingest.plan import FillRequest
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.settings import Settings
 from quant_assets.resources.yahoo import YahooSource
 from quant_assets.tables.layout import CATALOG, object_key
 from quant_assets.tables.parquet import encode
 from quant_assets_tests.replay.support import LoopbackSession
 from quant_assets_tests.support import days_between, listings, quick_settings
 from quant_assets_tests.test_reader import compact
+from quant_assets_tests.test_reader_http import Served
 
 NOW = datetime(2005, 12, 30, 23, 0, tzinfo=UTC)
 FIRST, LAST = date(2004, 12, 1), date(2005, 12, 30)
@@ -216,6 +220,23 @@ def test_repaired_weeks_and_months_are_of_adjusted_days(
         assert len(within) >= 3
         assert (off[within] < -1e-3).all()
         assert off.drop(within).abs().max() < 1e-12
+
+
+def test_an_api_in_place_of_the_store(
+    store: LocalObjectStore, session: LoopbackSession, tmp_path: Path
+) -> None:
+    api = Served(Settings(store=store.location, exchanges=("ASX", "US"), now=NOW))
+    try:
+        asked: Span = {"start": "2005-02-14", "end": "2005-04-01", "progress": False, "actions": True}
+        over, directly = (ours.download(SYMBOLS, store=at, **asked) for at in (api.url, store))
+        assert_frame_equal(over, directly)
+        one, other = (ours.Ticker("AAB.AX", store=at).actions for at in (api.url, store))
+        assert_frame_equal(one, other)
+        for name, at in (("over.csv", api.url), ("directly.csv", store)):
+            export("csv", tmp_path / name, symbols=["IBM"], adjust="total_return", store=at)
+        assert (tmp_path / "over.csv").read_bytes() == (tmp_path / "directly.csv").read_bytes()
+    finally:
+        api.close()
 
 
 def test_what_is_not_there(

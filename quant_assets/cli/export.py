@@ -37,7 +37,10 @@ def export(
         str | None, typer.Option("--as-of", help="What was known at this moment: a date or an instant.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(help="A folder or gs://bucket/prefix, instead of the settings' store.")
+        str | None,
+        typer.Option(
+            help="A folder, gs://bucket/prefix or an API's address, instead of the settings' store."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what an earlier export left there.")
