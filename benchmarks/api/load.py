@@ -107,7 +107,7 @@ class _Connection(asyncio.Protocol):
         # uvloop's are no subclasses.
         self.transport = cast("asyncio.Transport", transport)
         pause = self.driver.pause
-        self.due = time.perf_counter() + (self.driver.draws.random() * pause if pause else 0.0)
+        self.due = time.perf_counter() + (self.driver.draws.expovariate(1 / pause) if pause else 0.0)
         self.wait()
 
     def wait(self) -> None:
