@@ -13,7 +13,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from starlette.routing import BaseRoute
 
 from quant_assets.api.problems import Problem
-from quant_assets.operations.keys import Key, KeyProblem, KeyRing, Scope, matching
+from quant_assets.operations.keys import SCOPES, Key, KeyProblem, KeyRing, Scope, matching
 from quant_assets.resources.cache import warming
 from quant_assets.resources.rate_limits import RateLimits
 from quant_assets.resources.settings import Settings
@@ -123,6 +123,16 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return allowed
 
 
+def admit_to_route(request: Request) -> None:
+    """As the dependencies of the route that was asked for would. Raises Problem."""
+    access: Access = request.app.state.access
+    kind, _, text = request.headers.get("Authorization", "").partition(" ")
+    given = text if kind.lower() == "bearer" else request.headers.get("X-API-Key")
+    for scope in _scopes(request.scope.get("route")):
+        if scope in SCOPES:
+            access.admit(request, given or None, scope)
+
+
 async def asks_only() -> None:
     """A dependency of routes whose POST changes nothing: its body is a question too long for an address."""
 
@@ -150,13 +160,14 @@ def _routes(routes: Iterable[BaseRoute]) -> Iterable[tuple[str, str, Iterable[st
             yield from _routes(inner)
             continue
         methods: Iterable[str] = getattr(route, "methods", None) or ()
-        dependant = getattr(route, "dependant", None)
-        scopes = [
-            getattr(one.call, _MARK)
-            for one in (dependant.dependencies if dependant is not None else ())
-            if hasattr(one.call, _MARK)
-        ]
-        yield type(route).__name__, getattr(route, "path", ""), methods, scopes
+        yield type(route).__name__, getattr(route, "path", ""), methods, _scopes(route)
+
+
+def _scopes(route: object) -> list[str]:
+    """The scopes that a route's dependencies require."""
+    dependant = getattr(route, "dependant", None)
+    asked = dependant.dependencies if dependant is not None else ()
+    return [getattr(one.call, _MARK) for one in asked if hasattr(one.call, _MARK)]
 
 
 def _unknown(request: Request, detail: str, error: str = "") -> Problem:

@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     state.cache = open_cache(state.settings)
     state.workers = Workers(state.settings.api_threads, state.settings.api_timeout_seconds)
     state.streams = Streams(state.settings.api_streams)
-    problems.register(app)
+    problems.register(app, access.admit_to_route)
     health.register(app)
     warm.register(app)
     for part in (prices, listings, companies, records, jobs, audit, cache, health, metrics, page):

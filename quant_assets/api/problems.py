@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -166,8 +166,19 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def register(app: FastAPI) -> None:
-    """Has the app answer every error with a problem document."""
+def register(app: FastAPI, admit: Callable[[Request], None]) -> None:
+    """Has the app answer every error with a problem document.
+
+    `admit`: raises Problem for who may not ask. A body that cannot be parsed is refused before the route's own
+    dependencies are asked, and who has no key should be told of that first.
+    """
+
+    def refusal(request: Request) -> Problem | None:
+        try:
+            admit(request)
+        except Problem as refused:
+            return refused
+        return None
 
     async def answer(_: Request, error: Exception) -> Response:
         found = problem_of(error)
@@ -177,10 +188,14 @@ def register(app: FastAPI) -> None:
 
     async def answer_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        if any(one["type"] == "json_invalid" for one in error.errors()) and (refused := refusal(request)):
+            return refused.response()
         return _invalid(request, error).response()
 
-    async def answer_status(_: Request, error: Exception) -> Response:
+    async def answer_status(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400 and (refused := refusal(request)):
+            return refused.response()
         title = "Not found" if error.status_code == 404 else "The request cannot be used"
         return Problem(error.status_code, title, str(error.detail), headers=error.headers).response()
 

@@ -45,8 +45,8 @@ DAMP = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_
 
 _PATIENCE = 120
 """Seconds for one answer, on a machine that does other things as well."""
-_REFUSED = (400, 401, 404, 405, 413, 414, 422)
-"""A body that cannot be parsed is refused before anybody asks for a key."""
+_REFUSED = (401, 404, 405, 413, 414, 422)
+"""Without a key. 413, 414 and 422: too long, or a parameter said twice, which is looked at first."""
 
 
 @dataclass(slots=True)

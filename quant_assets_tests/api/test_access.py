@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from fastapi import Depends, FastAPI, Request
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from quant_assets.api.access import Access, Caller, refuse_open_routes, require
+from quant_assets.api.access import Access, Caller, admit_to_route, refuse_open_routes, require
 from quant_assets.api.app import create_app
 from quant_assets.api.problems import register
 from quant_assets.operations.keys import KeyRing, Scope, add_key, new_key, revoke_key
@@ -23,10 +24,16 @@ MADE: dict[Scope, tuple[str, str]] = {
 KEYS = ",".join(entry for _, entry in MADE.values())
 
 
+class Order(BaseModel):
+    """A body."""
+
+    what: str
+
+
 def app_with(settings: Settings, *, open_reading: bool = True) -> FastAPI:
     """Routes of each scope, and one that breaks."""
     app = FastAPI()
-    register(app)
+    register(app, admit_to_route)
     app.state.access = Access(settings, open_reading=open_reading)
 
     @app.get("/read", dependencies=[Depends(require("read"))])
@@ -36,6 +43,10 @@ def app_with(settings: Settings, *, open_reading: bool = True) -> FastAPI:
     @app.post("/operate")
     def operate(caller: Caller = Depends(require("operate"))) -> str:  # noqa: B008
         return caller.name
+
+    @app.post("/order")
+    def order(body: Order, caller: Caller = Depends(require("operate"))) -> str:  # noqa: B008
+        return f"{caller.name} {body.what}"
 
     @app.delete("/admin")
     def admin(caller: Caller = Depends(require("admin"))) -> str:  # noqa: B008
@@ -88,6 +99,16 @@ def test_each_scope_may_what_it_says(
     if scope:
         same = client.request(method, path, headers={"X-API-Key": MADE[scope][0]})
         assert same.status_code == status
+
+
+@pytest.mark.parametrize("body", [b'{"what"', b"\xff\xfe", b"[]", b'{"what": "all"}'])
+def test_who_may_not_is_told_so_before_what_is_wrong_with_the_body(client: TestClient, body: bytes) -> None:
+    def status(scope: Scope | None) -> int:
+        headers = {"Content-Type": "application/json", **(bearer(scope) if scope else {})}
+        return client.post("/order", content=body, headers=headers).status_code
+
+    assert (status(None), status("read")) == (401, 403)
+    assert status("operate") in ((200,) if body.endswith(b"}") else (400, 422))
 
 
 def test_an_unknown_key_is_refused_even_where_none_is_needed(client: TestClient) -> None:
