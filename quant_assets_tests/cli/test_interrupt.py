@@ -65,7 +65,7 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_asks_only_for_the_rest(
     with dg.DagsterInstance.from_config(str(shell.home / "dagster")) as instance:
         states = {run.job_name: run.status for run in instance.get_runs()}
     assert states["daily_prices_asx"] is dg.DagsterRunStatus.CANCELED
-    again = shell(*BACKFILL, **settings)
+    again = shell.process(*BACKFILL, **settings)
     assert f" requests={10 - len(first)} " in again.stdout.splitlines()[-1], again.stdout + again.stderr
     assert market.stats()["chart_data"] == dict.fromkeys(symbols, 1)
 

@@ -16,7 +16,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from quant_assets.resources import gcs_store
 from quant_assets.resources.counters import WRITES, counted
 from quant_assets.resources.gcs_store import GcsObjectStore
 from quant_assets.resources.object_store import (
@@ -337,10 +336,8 @@ def test_bytes_that_change_on_the_way_are_never_taken_for_the_object(
     assert shaky.get("k").data == DATA
 
 
-def test_a_server_that_stays_away_is_told_once_the_budget_is_spent(
-    shaky: GcsObjectStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gcs_store, "_RETRY_FOR", 2.0)
+def test_a_server_that_stays_away_is_told_once_the_budget_is_spent(bucket: str, proxy: FaultProxy) -> None:
+    shaky = GcsObjectStore(bucket, "tables", patience=2.0)
     proxy.faults = [Fault("status", status=503)]
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="check the network"):

@@ -20,6 +20,7 @@ from quant_assets.resources.object_store import ObjectChanged, ObjectDamaged
 from quant_assets.tables.daily import (
     _conformed,  # pyright: ignore[reportPrivateUsage]
     _Here,  # pyright: ignore[reportPrivateUsage]
+    _Look,  # pyright: ignore[reportPrivateUsage]
     _of_few_cells,  # pyright: ignore[reportPrivateUsage]
     read_cells,
     read_daily,
@@ -57,7 +58,7 @@ def close(store: LocalObjectStore, *some: date) -> None:
 
 def of_cells(store: LocalObjectStore, first: date, last: date, wanted: Sequence[str] | None = None) -> bool:
     """Whether a range is read from its cells."""
-    rows = _of_few_cells(store, "US", wanted, (first, last))
+    rows = _of_few_cells(_Look(store, "US", wanted, (first, last)))
     if rows is not None:
         assert rows.equals(read_daily(store, "US", first, last, symbols=wanted))
         assert rows.schema == DAILY_SCHEMA
@@ -150,16 +151,17 @@ def test_a_cell_that_is_not_as_the_manifest_says_is_left_to_the_years(
 
 def test_rows_of_a_cell_are_put_in_order(store: LocalObjectStore) -> None:
     rows = bars(MONDAY, ["A", "B", "C", "D"])
+    look = _Look(store, "US", None, (MONDAY, MONDAY))
     for order in ([3, 2, 1, 0], [1, 0, 2, 3], [0, 1, 3, 2], [0, 2, 1, 3]):
-        assert _conformed(rows[order]).equals(rows)
+        assert _conformed(look, rows[order]).equals(rows)
     twice = pl.concat([rows[:2], rows[:1].with_columns(date=MONDAY + timedelta(days=1))])
-    assert _conformed(twice).equals(twice.sort("symbol", "date"))
+    assert _conformed(look, twice).equals(twice.sort("symbol", "date"))
     two_days = pl.concat([rows.with_columns(date=MONDAY + timedelta(days=1)), rows])
-    assert _conformed(two_days).equals(two_days.sort("symbol", "date"))
-    assert _conformed(rows.select(sorted(rows.columns))).equals(rows)
-    assert _conformed(rows.with_columns(pl.col("volume").cast(pl.Int32))).equals(rows)
-    assert _conformed(rows[:1]).equals(rows[:1])
-    assert _conformed(rows[:0]).equals(rows[:0])
+    assert _conformed(look, two_days).equals(two_days.sort("symbol", "date"))
+    assert _conformed(look, rows.select(sorted(rows.columns))).equals(rows)
+    assert _conformed(look, rows.with_columns(pl.col("volume").cast(pl.Int32))).equals(rows)
+    assert _conformed(look, rows[:1]).equals(rows[:1])
+    assert _conformed(look, rows[:0]).equals(rows[:0])
     # Read alone, or with another day.
     put_cell(store, MONDAY, 4, rows[[2, 0, 3, 1]])
     put_cell(store, MONDAY + timedelta(days=1), 1)
