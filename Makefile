@@ -35,7 +35,7 @@ test: .venv/.dev browser redis  ## All tests, with the branch coverage of market
 	$(if $(MEMORY),export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d $(MEMORY)/tests-XXXXXX); \
 	trap 'rm -rf "$$PYTEST_DEBUG_TEMPROOT"' EXIT INT TERM;) \
 	$(BIN)/python -m pytest quant_assets_tests -n 3 --dist loadfile --no-loadscope-reorder --durations=15 \
-		--cov --cov-tests=market,resources --cov-report=term:skip-covered --cov-fail-under=95
+		--cov --cov-tests=market/,resources/,defs/alerts/,api/,test_doctor.py,test_reader_http.py --cov-report=term:skip-covered --cov-fail-under=95
 
 # Compiling every assert takes a quarter of a minute, which else each of the workers spends. What fails here fails in
 # `test` as well, and there with its reason.

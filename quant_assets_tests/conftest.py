@@ -41,8 +41,8 @@ LONGEST = tuple(
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cov-tests",
-        metavar="FOLDERS",
-        help="With --cov: the folders (a,b,...) whose tests are measured; Dagster's code takes half as long again",
+        metavar="PLACES",
+        help="With --cov: the folders and files (a/,b.py,...) whose tests are measured; Dagster's code takes half as long again",
     )
 
 
@@ -63,7 +63,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     measured = item.config.getoption("cov_tests")
     controller = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
     drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-    inside = measured is None or item.path.relative_to(HERE).parts[0] in measured.split(",")
+    inside = measured is None or item.path.relative_to(HERE).as_posix().startswith(tuple(measured.split(",")))
     if controller is None or (inside and not drawn):
         return (yield)
     controller.pause()
