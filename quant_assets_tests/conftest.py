@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cov-tests",
         metavar="PLACES",
-        help="With --cov: the folders and files (a/,b.py,...) whose tests are measured; Dagster's code takes half as long again",
+        help="With --cov: the places (a/,b.py,...) whose tests are measured; Dagster takes half as long again",
     )
 
 
