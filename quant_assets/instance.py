@@ -105,6 +105,7 @@ def databases_of(settings: Settings) -> Generator[None]:
             "(check the folder's permissions and free space, or point QUANT_ASSETS_HOME elsewhere)"
         ) from error
     except Exception as error:
+        # By its name: the class comes with an extra that SQLite does without. All others go on as they are.
         if type(error).__name__ != "DagsterPostgresException":
             raise
         raise _no_database(error) from None

@@ -226,6 +226,7 @@ class AnswerCache:
             if mine is not None and isinstance(answer, Encoded):
                 self.put(key, answer)
         except BaseException as error:
+            # Those who wait for this answer would else wait until they give up.
             if mine is not None:
                 self._end(key)
                 mine.set_exception(error)

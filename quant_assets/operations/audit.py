@@ -71,6 +71,7 @@ def operation(
         result, detail = "failed", _line(str(error))
         raise
     except BaseException as error:
+        # A fault of the program, or an end by force, is on record as well, and goes on as it is.
         result, detail = "failed", _line(f"{type(error).__name__}: {error}")
         raise
     finally:

@@ -176,6 +176,7 @@ def _replace(file: Path, text: str) -> None:
             os.fsync(output.fileno())
         Path(temporary).replace(file)
     except BaseException:
+        # Whatever ended it, the file of keys is the old one, and no half of a new one is left beside it.
         Path(temporary).unlink(missing_ok=True)
         raise
 
