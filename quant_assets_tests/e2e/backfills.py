@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from quant_assets.definitions import build_definitions
 from quant_assets.dev.demo import as_environment
 from quant_assets.local_runs import Runner
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
@@ -155,31 +156,16 @@ def running_platform(home: Path) -> Iterator[Platform]:
         patch.setenv("DAGSTER_HOME", "")
         with Runner(settings) as runner:
             runner.catalog()
+        sensors = build_definitions(settings).get_repository_def().sensor_defs
         with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-            # What rests on cells is asked for by the tests themselves.
-            turn_off_sensors(instance, "derived_tables")
+            # Nothing is to run but what a test asks for: before the daemon starts, which records states too.
+            turn_off_sensors(instance, *(sensor.name for sensor in sensors))
         quick = os.pathsep.join([str(QUICK_BACKFILLS), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**as_environment(settings), "PYTHONPATH": quick}
         url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", environment))
-        stop_sensors(url)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(settings.dagster_home)))
         yield Platform(url, source, instance, symbols, Path(settings.store_location), settings)
     assert processes_of(home) == []
-
-
-def stop_sensors(url: str) -> None:
-    """Nothing is to run but what a test asks for."""
-    query = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
-        sensors { name sensorState { id status } } } } } }"""
-    for node in graphql(url, query)["repositoriesOrError"]["nodes"]:
-        for sensor in node["sensors"]:
-            mutation = """mutation($id: String!) { stopSensor(id: $id) {
-                ... on StopSensorMutationResult { instigationState { status } } ... on PythonError { message } } }"""
-            answer = graphql(url, mutation, id=sensor["sensorState"]["id"])["stopSensor"]
-            if "instigationState" not in answer:
-                # The daemon has recorded the sensor's first state at the same moment.
-                answer = graphql(url, mutation, id=sensor["sensorState"]["id"])["stopSensor"]
-            assert answer["instigationState"]["status"] == "STOPPED", answer
 
 
 def _without_gaps(source: ReplayHandle, home: Path) -> list[str]:
