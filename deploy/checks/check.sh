@@ -7,8 +7,13 @@ python=${PYTHON:-.venv/bin/python}
 wanted=$(cksum deploy/checks/requirements.txt | cut -d' ' -f1)
 tools=${DEPLOY_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/quant-assets/deploy-tools-$wanted}
 if ! [ -e "$tools/.done" ]; then
-    "$python" -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check -r deploy/checks/requirements.txt
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --clear --python "$python" "$tools"
+        uv pip install --quiet --python "$tools/bin/python" -r deploy/checks/requirements.txt
+    else
+        "$python" -m venv "$tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check -r deploy/checks/requirements.txt
+    fi
     touch "$tools/.done"
 fi
 
