@@ -101,8 +101,8 @@ def test_a_daily_update_of_three_symbols_asks_the_store_for_little_and_again_for
     assert len(planned) == 1
     assert counts["reads"] <= 30
     assert counts["listings"] <= 8
-    # Catalog, cell, report, history, week, profiles and their sums, inventory; and three manifest shards.
-    assert counts["puts"] <= 11
+    # Catalog, cell, report, history, week, profiles, inventory; and three manifest shards.
+    assert counts["puts"] <= 10
 
     before = tree(tmp_path / "store")
     asked.keys.clear()

@@ -33,6 +33,9 @@ RULE = "profile_sums 1"
 _FEW_DAYS = 25
 """New days up to which they are added to a year's sums; more of them are quicker read with their year."""
 
+_UNKEPT_DAYS = 5
+"""New days up to which the last year's sums are not put again: adding them anew is cheaper."""
+
 _ROW_BYTES = 2048
 """What a row takes: it and those that are summed or read meanwhile, and the bytes that they come from."""
 
@@ -40,7 +43,9 @@ _ROW_BYTES = 2048
 def sums_of_years(
     store: ObjectStore, exchange: str, cells: Mapping[str, Entry], *, memory_mb: int
 ) -> dict[int, pl.DataFrame]:
-    """The sums (`SUMS_SCHEMA`) of every year that has rows, by year; what was not there, or stale, has been put.
+    """The sums (`SUMS_SCHEMA`) of every year that has rows, by year.
+
+    What was not there, or is stale by more than a few of the newest sessions, has been put.
 
     Args:
         cells: the exchange's cells by day.
@@ -56,7 +61,7 @@ def sums_of_years(
     at_once = memory_mb * 2**20 // _ROW_BYTES
     years: dict[int, pl.DataFrame] = {}
     sums = no_sums()
-    left = ""
+    left, last = "", max(days, default=0)
     for year, (key, blob) in zip(days, list(get_many(store, keys)), strict=True):
         before = left
         wanted = {day: entry.content_sha256 for day, entry in days[year].items()}
@@ -68,11 +73,12 @@ def sums_of_years(
             left = facts["after"]
             continue
         if kept is not None and _goes_on(in_kept, wanted) and len(later) <= _FEW_DAYS:
-            sums = advanced(kept, [cell_rows(store, exchange, list(later), ROWS)])
+            sums = years[year] = advanced(kept, [cell_rows(store, exchange, list(later), ROWS)])
+            if year == last and len(later) <= _UNKEPT_DAYS:
+                break
         else:
             parts = year_rows(store, exchange, year, days[year], ROWS, at_once=at_once)
-            sums = advanced(carried(sums), parts, each=side_by_side)
-        years[year] = sums
+            sums = years[year] = advanced(carried(sums), parts, each=side_by_side)
         left = content_sha256(left_over(sums))
         made = {"partition": f"{year:04d}", "rule": RULE, "cells": wanted, "before": before, "after": left}
         store.put(key, encode(sums, made))

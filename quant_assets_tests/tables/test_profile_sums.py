@@ -29,7 +29,7 @@ from quant_assets.tables.layout import (
 )
 from quant_assets.tables.lineage import RULES, Inputs, week_inputs
 from quant_assets.tables.manifest import Entry
-from quant_assets.tables.parquet import encode
+from quant_assets.tables.parquet import decode_with_facts, encode
 from quant_assets.tables.profile_sums import sums_of_years
 from quant_assets.tables.weeks_of_history import expectations, weeks_of_history
 from quant_assets.tables.year_rows import side_by_side, year_rows
@@ -129,6 +129,17 @@ def test_a_new_session_is_added_to_the_last_year(cells: Cells, read: list[str]) 
     found = cells.sums()
     assert read == [str(day) for day in days]
     assert found[2023]["symbol"].to_list() == ["A", "B", "C", "NEW"]
+    assert same(found, cells.anew())
+
+
+def test_new_sessions_are_put_a_few_at_a_time(cells: Cells, read: list[str]) -> None:
+    cells.sums()
+    key, kept = profile_sums_key("US", 2023), []
+    for day in US.calendar().sessions(date(2023, 4, 3), date(2023, 4, 13)):
+        cells.put(day, bars(day, SYMBOLS))
+        found = cells.sums()
+        kept.append(max(decode_with_facts(cells.store.get(key).data, key)[1]["cells"]))
+    assert kept == ["2023-03-17"] * 5 + ["2023-04-11"] * 3
     assert same(found, cells.anew())
 
 
