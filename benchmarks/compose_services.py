@@ -312,8 +312,7 @@ def _work(key: str) -> list[str]:
     print(f"/readyz: {ready['status']} cache={ready['cache']['state']} dagster={ready['dagster']['state']}")
     if ready["status"] != "ok":
         wrong.append(f"/readyz: {ready}")
-    dashboard = json.loads((COMPOSE.parent / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries = dashboard_queries()
     # A rate takes two scrapes, and what was asked for just now is in the next one.
     until = time.monotonic() + 90
     while (empty := [query for query in queries if not _samples(query)]) and time.monotonic() < until:
@@ -321,9 +320,16 @@ def _work(key: str) -> list[str]:
     wrong += [f"the dashboard's query has no data: {query}" for query in empty]
     rules = _ask("http://prometheus:9090/api/v1/rules")["data"]["groups"]
     states = {rule["name"]: rule["state"] for group in rules for rule in group["rules"]}
-    print(f"dashboard: {len(queries)} queries, {len(empty)} without data; alerts: {states}")
+    print(f"dashboards: {len(queries)} queries, {len(empty)} without data; alerts: {states}")
     wrong += [f"{name} is {state}" for name, state in states.items() if state != "inactive"]
     return wrong
+
+
+def dashboard_queries() -> list[str]:
+    """What the panels of all dashboards ask Prometheus."""
+    files = sorted((COMPOSE.parent / "monitoring").glob("dashboard*.json"))
+    boards = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]]
 
 
 def _samples(query: str) -> list[Any]:

@@ -96,7 +96,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with warm.warmed(app):
         yield
     state = app.state
-    for part in (state.workers, state.checks, state.cache, state.copy):
+    for part in (state.workers, state.checks, state.cache, state.copy, state.metrics.platform):
         if part is not None:
             part.close()
 

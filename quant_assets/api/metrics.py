@@ -1,4 +1,5 @@
-"""What the API counts of itself, for Prometheus: requests by route and status, their seconds, and the cache."""
+"""What the API counts of itself, for Prometheus: requests by route and status, their seconds, and the cache; beside
+what the store holds and what Dagster's runs came to (`operations.metrics`)."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from quant_assets.operations.metrics import Platform
 from quant_assets.resources.cache import AnswerCache, warming
 from quant_assets.resources.local_copy import LocalCopy
 
@@ -41,7 +43,7 @@ def metrics(request: Request) -> Response:
 class Metrics:
     """The metrics of one application, in a registry of its own."""
 
-    def __init__(self, cache: AnswerCache, copy: LocalCopy | None) -> None:
+    def __init__(self, cache: AnswerCache, copy: LocalCopy | None, platform: Platform) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "quant_assets_requests",
@@ -64,6 +66,8 @@ class Metrics:
         self.registry.register(_OfCache(cache))
         if copy is not None:
             self.registry.register(_OfCopies(copy))
+        self.platform = platform
+        self.registry.register(platform)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -163,5 +167,6 @@ class Measured:
 
 def register(app: FastAPI) -> None:
     """Has the app count its requests; `app.state.cache` and `copy` are there already."""
-    app.state.metrics = Metrics(app.state.cache, app.state.copy)
+    state = app.state
+    state.metrics = Metrics(state.cache, state.copy, Platform(state.settings, state.store))
     app.add_middleware(Measured, metrics=app.state.metrics)

@@ -24,6 +24,7 @@ from quant_assets.cli import (
     instance,
     jobs,
     keys,
+    metrics,
     quarantine,
     review,
     runs,
@@ -210,7 +211,7 @@ def ui(
 
 for part in (
     fetch, universes, review, quarantine, store, export, serve, keys, jobs, audit, cache, runs, instance, doctor,
-    alerts,
+    alerts, metrics,
 ):  # fmt: skip
     part.register(app)
 audit.record_operations(app)

@@ -13,10 +13,11 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from quant_assets.defs.alerts.found import due_after, stale
+from quant_assets.defs.alerts.found import stale
 from quant_assets.defs.cursors import dumped, read_cursor
 from quant_assets.defs.dagster_internals import cron_ticks
 from quant_assets.exchanges import Exchange
+from quant_assets.maintenance.freshness import due_after
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectStore, ObjectStoreError

@@ -83,7 +83,7 @@ def read_quarantine(store: ObjectStore, exchange: str) -> pl.DataFrame:
     """All claims ever held back (QUARANTINE_SCHEMA), by symbol and date. Raises ObjectDamaged, StoreUnavailable."""
     key = quarantine_key(exchange)
     try:
-        return _upgraded(decode(store.get(key).data, store.uri(key)))
+        return upgraded(decode(store.get(key).data, store.uri(key)))
     except ObjectNotFound:
         return pl.DataFrame(schema=QUARANTINE_SCHEMA)
 
@@ -356,10 +356,10 @@ def _same_answer(rows: pl.DataFrame, waiting: pl.DataFrame) -> str:
 def _stored(store: ObjectStore, exchange: str, present: Blob | None) -> pl.DataFrame:
     if present is None:
         return pl.DataFrame(schema=QUARANTINE_SCHEMA)
-    return _upgraded(decode(present.data, store.uri(quarantine_key(exchange))))
+    return upgraded(decode(present.data, store.uri(quarantine_key(exchange))))
 
 
-def _upgraded(rows: pl.DataFrame) -> pl.DataFrame:
+def upgraded(rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` with the columns of today."""
     missing: dict[str, pl.Expr] = {name: pl.lit(value) for name, value in _DEFAULTS.items()}
     missing["last_claimed"] = pl.col("fetched_at").dt.date()

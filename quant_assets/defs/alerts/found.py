@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -12,16 +12,12 @@ import polars as pl
 from quant_assets.defs.alerts.alert import Alert, Kind
 from quant_assets.defs.run_outcomes import FAILED, PARTIAL, RunOutcome
 from quant_assets.exchanges import Exchange
+from quant_assets.maintenance.freshness import due_after, freshness
 from quant_assets.market.coverage import CellState
 from quant_assets.tables.manifest import Entry
 
-DUE = timedelta(minutes=60)
-"""After its close a session's prices are due, in every exchange's own time, holidays and early closes included."""
-_AFTER_FINAL = timedelta(minutes=30)
-"""But not before an exchange's bars have been final for so long."""
 _RECENT = 5
 """Sessions whose coverage is looked at."""
-_WHOLE = {CellState.COMPLETE, CellState.PARTIAL, CellState.CLOSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +30,18 @@ class Limits:
     held_a_day: int
 
 
-def due_after(exchange: Exchange) -> timedelta:
-    """How long after its close a session's prices are due."""
-    return max(DUE, exchange.delay + _AFTER_FINAL)
-
-
 def stale(exchange: Exchange, cells: Mapping[date, Entry], now: datetime) -> list[Alert]:
     """Whether the prices of the last session that are due at `now` are not there.
 
     `cells`: those of the exchange's last weeks; without any, nobody follows the exchange, and nothing is due. One
     alert for each session that is missed, so that a new one comes with the next.
     """
-    calendar = exchange.calendar()
-    due = calendar.last_session_over(now, due_after(exchange))
-    if due is None or not cells:
+    found = freshness(exchange, {day: entry.state for day, entry in cells.items()}, now)
+    if found is None or not found.late:
         return []
-    there = [day for day, entry in cells.items() if entry.state in _WHOLE and day <= due]
-    if there and max(there) >= due:
-        return []
-    last = max(there, default=None)
-    behind = calendar.sessions(last + timedelta(days=1), due) if last else [due]
+    due, last, behind = found.due, found.last, found.late
     zone = ZoneInfo(exchange.zone)
-    was_due = (calendar.closes_at(due) + due_after(exchange)).astimezone(zone)
+    was_due = (exchange.calendar().closes_at(due) + due_after(exchange)).astimezone(zone)
     text = (
         f"{exchange.code}: no usable prices of {due}, due {was_due:%Y-%m-%d %H:%M} ({exchange.zone}); the last ones "
         f"are of {last or 'no session of late'}, {len(behind)} session(s) behind. `quant-assets runs` tells what the "

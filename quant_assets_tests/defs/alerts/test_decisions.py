@@ -12,7 +12,6 @@ from quant_assets.defs.alerts.decisions import decide, digest_is_due, is_quiet, 
 from quant_assets.defs.alerts.found import (
     Limits,
     backlog,
-    due_after,
     ended,
     low_coverage,
     more_held,
@@ -21,6 +20,7 @@ from quant_assets.defs.alerts.found import (
 )
 from quant_assets.defs.run_outcomes import RunOutcome
 from quant_assets.exchanges import exchange
+from quant_assets.maintenance.freshness import due_after
 from quant_assets.market.coverage import CellState
 from quant_assets.tables.manifest import Entry
 from quant_assets.tables.quarantine import ITEMS_SCHEMA
