@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
+.PHONY: help demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -102,6 +102,9 @@ new-symbols: .venv/.dev  ## 300 new symbols on a two-year grid, left to the real
 
 jobs-on-daemon: .venv/.dev  ## Jobs asked of the API on the real daemon: every status, cancelling, a killed API.
 	$(BIN)/python -m benchmarks.jobs_on_daemon
+
+two-daemons: .venv/.dev  ## Two daemons on one instance by mistake, one of them killed later: what is run and asked for.
+	$(BIN)/python -W ignore -m benchmarks.two_daemons
 
 new-universe: .venv/.dev  ## 3,000 symbols enabled on a running instance whose daemon is killed twice (SYMBOLS=n YEARS=n KILLS=n PACE=n).
 	$(BIN)/python -m benchmarks.new_universe --symbols $(or $(SYMBOLS),3000) --years $(or $(YEARS),2) \
