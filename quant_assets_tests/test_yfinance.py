@@ -171,6 +171,23 @@ def test_the_actions(session: LoopbackSession, store: LocalObjectStore) -> None:
         assert {known[name] for name in ("currency", "exchangeTimezoneName")} == {"AUD", "Australia/Sydney"}
 
 
+def test_several_tickers(session: LoopbackSession, store: LocalObjectStore) -> None:
+    span: Span = {"start": "2005-02-14", "end": "2005-09-01", "progress": False}
+    mine, theirs = ours.Tickers("aapl ibm", store=store), yf.Tickers("aapl ibm", session=session)
+    assert (mine.symbols, list(mine.tickers)) == (theirs.symbols, list(theirs.tickers)) == (US, US)
+    same(mine.history(**span), theirs.history(threads=False, session=session, **span), ADJUSTED)
+    assert_series_equal(mine.tickers["IBM"].splits, ours.Ticker("IBM", store=store).splits)
+
+
+def test_what_else_scripts_name_of_yfinance_works_or_says_why_not() -> None:
+    assert ours.__version__ == yf.__version__
+    assert ours.enable_debug_mode is yf.enable_debug_mode
+    with pytest.raises(AttributeError, match="has no Search: a store has prices"):
+        _ = ours.Search
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        _ = ours.nosuch
+
+
 DOWNLOADS: list[Span] = [
     {},
     {"group_by": "ticker", "actions": True, "auto_adjust": False},

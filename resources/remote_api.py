@@ -120,7 +120,8 @@ class RemoteApi:
         body: dict[str, Any] = {}
         if symbols is not None:
             listed = ",".join(symbols)
-            if len(listed) <= _LONGEST_ADDRESS:
+            # No symbol at all has no place in an address, either.
+            if symbols and len(listed) <= _LONGEST_ADDRESS:
                 wanted["symbols"] = listed
             else:
                 method, path, body = "POST", f"{path}/query", {"json": {"symbols": list(symbols)}}

@@ -13,7 +13,7 @@ from quant_assets.api import versions
 from quant_assets.api.access import require
 from quant_assets.api.answers import Prepared, answered
 from quant_assets.api.described import of_table
-from quant_assets.api.parameters import Shaping, parts_of
+from quant_assets.api.parameters import Shaping, Symbols, parts_of
 from quant_assets.api.small import exchanges_for, prepared
 from quant_assets.api.stores import store_of
 from quant_assets.tables.catalog_reads import read_catalog
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["listings"], dependencies=[Depends(requir
 class OfCompanies(Shaping):
     """Some companies."""
 
-    symbols: str | None = Field(
+    symbols: Symbols | None = Field(
         None,
         description="Of those that ever had one of these symbols, or have one of these ids. Nothing: all.",
         max_length=20_000,

@@ -17,7 +17,7 @@ from quant_assets.api import versions
 from quant_assets.api.access import require
 from quant_assets.api.answers import Prepared, answered
 from quant_assets.api.described import of_table
-from quant_assets.api.parameters import Choosing, Day, Ranged, Shaping
+from quant_assets.api.parameters import Choosing, Day, Ranged, Shaping, Symbols
 from quant_assets.api.selection import chosen, unknown
 from quant_assets.api.small import exchanges_for, prepared, symbols_for
 from quant_assets.api.stores import settings_of, store_of
@@ -112,7 +112,7 @@ class OfProfiles(Shaping):
     exchange: str | None = Field(
         None, description="Of this exchange alone. Nothing: of all that have profiles.", max_length=20
     )
-    symbols: str | None = Field(None, description="Of these symbols alone.", max_length=20_000)
+    symbols: Symbols | None = Field(None, description="Of these symbols alone.", max_length=20_000)
 
 
 class OfExchanges(Shaping):

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from quant_assets.api.encoding import Orient
 from quant_assets.api.negotiation import Format
@@ -28,6 +28,16 @@ def _iso_day(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_iso_day)]
+
+
+def _names_some(value: str) -> str:
+    if not parts_of(value):
+        raise ValueError("names no symbol; leave it out for all")
+    return value
+
+
+Symbols = Annotated[str, AfterValidator(_names_some)]
+"""A list of symbols. An empty one is refused: a script whose variable is not set means neither all nor none."""
 
 
 class Shaping(BaseModel):
@@ -73,7 +83,7 @@ class Ranged(Shaping):
 class Choosing(Shaping):
     """Which symbols: some, those of a universe, those of an exchange, or all."""
 
-    symbols: str | None = Field(None, description=_SYMBOLS, examples=["AAPL,IBM"])
+    symbols: Symbols | None = Field(None, description=_SYMBOLS, examples=["AAPL,IBM"])
     universe: str | None = Field(None, description="Those that are in this universe now.", max_length=200)
     exchange: str | None = Field(None, description="Those of this exchange, by its code.", max_length=20)
 

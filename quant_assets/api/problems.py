@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from quant_assets.errors import QuantAssetsError
+from quant_assets.operations.job_requests import KINDS, in_words
 from quant_assets.reader import SnapshotMismatch
 from quant_assets.resources.cache import CacheUnavailable
 from quant_assets.resources.object_store import (
@@ -86,9 +87,6 @@ def _problem_of(error: Exception) -> Problem | None:
             return Problem(404, "No such symbol", detail, **told)
         case SnapshotMismatch():
             return Problem(409, "The snapshot no longer holds", detail)
-        case UnknownSymbol():
-            near = {symbol: list(names) for symbol, names in error.near.items()}
-            return Problem(404, "No such symbol", detail, symbols=list(error.symbols[:_MOST_TOLD]), near=near)
         case ObjectNotFound() | MembershipUnknown() | JobUnknown():
             return Problem(404, "Not found", detail)
         case ObjectDamaged():
@@ -114,16 +112,17 @@ def _invalid(request: Request, error: RequestValidationError) -> Problem:
     """What is wrong with which parameter; of one that there is not, what may have been meant."""
     parts: list[str] = []
     for one in error.errors()[:_MOST_TOLD]:
-        *within, name = [str(part) for part in one["loc"]] or [""]
-        if one["type"] == "extra_forbidden":
+        *within, name = [str(part) for part in one["loc"] if part not in KINDS] or [""]
+        if one["type"] == "extra_forbidden" and within == ["query"]:
             known = _parameters(request)
-            close = difflib.get_close_matches(name, known, 1) if within == ["query"] else []
-            meant = f", did you mean {close[0]}" if close else ""
-            there = f" (there are {', '.join(known)})" if within == ["query"] and not close else ""
-            parts.append(f"{'.'.join([*within, name[:80]])}: there is no such parameter{meant}{there}")
+            close = difflib.get_close_matches(name, known, 1)
+            meant = f", did you mean {close[0]}" if close else f" (there are {', '.join(known)})"
+            parts.append(f"query.{name[:80]}: there is no such parameter{meant}")
+        elif one["type"] == "json_invalid":
+            parts.append(f"body, at character {name}: {in_words(one)}")
         else:
             where = ".".join([*within, name[:80]])
-            parts.append(f"{where}: {one['msg'].removeprefix('Value error, ')}{_given(one.get('input'))}")
+            parts.append(f"{where}: {in_words(one)}{_given(one.get('input'))}")
     return Problem(422, "The request cannot be used", "; ".join(parts))
 
 
@@ -196,8 +195,14 @@ def register(app: FastAPI, admit: Callable[[Request], None]) -> None:
         assert isinstance(error, HTTPException)
         if error.status_code == 400 and (refused := refusal(request)):
             return refused.response()
-        title = "Not found" if error.status_code == 404 else "The request cannot be used"
-        return Problem(error.status_code, title, str(error.detail), headers=error.headers).response()
+        title, detail = "The request cannot be used", str(error.detail)
+        path = request.url.path[:80]
+        if error.status_code == 404:
+            title, detail = "Not found", f"there is no {path}: /docs and /openapi.json list what there is"
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            detail = f"{path} takes {allowed}, not {request.method[:20]}"
+        return Problem(error.status_code, title, detail, headers=error.headers).response()
 
     async def answer_fault(_: Request, error: Exception) -> Response:
         detail = "a fault of this program; the log has its traceback"

@@ -14,7 +14,7 @@ from quant_assets.api import versions
 from quant_assets.api.access import require
 from quant_assets.api.answers import Prepared, answered
 from quant_assets.api.described import of_table
-from quant_assets.api.small import OfExchange, OfExchangeSymbols, exchanges_for, prepared, symbols_for
+from quant_assets.api.small import OfExchange, OfExchangeSymbols, exchanges_for, places_for, prepared
 from quant_assets.api.stores import settings_of, store_of
 from quant_assets.catalog.gaps import exchange_gaps
 from quant_assets.exchanges import Exchange
@@ -163,7 +163,7 @@ def _cells_of(store: ObjectStore, code: str, asked: OfCells) -> pl.DataFrame:
 
 def _gaps(request: Request, asked: OfGaps) -> Prepared:
     store, now = store_of(request), settings_of(request).clock()
-    exchanges, symbols = exchanges_for(request, asked.exchange), symbols_for(request, asked.symbols)
+    exchanges, symbols = places_for(request, asked)
     looks = [versions.of_object(store, object_key(CATALOG))]
     for one in exchanges:
         looks.append(versions.of_partitions(store, DAILY, one.code))
@@ -190,7 +190,7 @@ def _gaps(request: Request, asked: OfGaps) -> Prepared:
 
 def _restatements(request: Request, asked: OfExchangeSymbols) -> Prepared:
     store = store_of(request)
-    exchanges, symbols = exchanges_for(request, asked.exchange), symbols_for(request, asked.symbols)
+    exchanges, symbols = places_for(request, asked)
     looks = [versions.of_prefix(store, ledger_prefix(RESTATEMENTS, one.code)) for one in exchanges]
 
     def of(code: str) -> pl.DataFrame:
@@ -205,7 +205,7 @@ def _restatements(request: Request, asked: OfExchangeSymbols) -> Prepared:
 
 def _quarantine(request: Request, asked: OfQuarantine) -> Prepared:
     store = store_of(request)
-    exchanges, symbols = exchanges_for(request, asked.exchange), symbols_for(request, asked.symbols)
+    exchanges, symbols = places_for(request, asked)
     looks = [versions.of_object(store, quarantine_key(one.code)) for one in exchanges]
 
     def of(code: str) -> pl.DataFrame:

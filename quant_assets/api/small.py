@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import Field
 
 from quant_assets.api.answers import Batch, Notes, Prepared, Read
-from quant_assets.api.parameters import Ranged, Shaping, canonical, parts_of
+from quant_assets.api.parameters import Ranged, Shaping, Symbols, canonical, parts_of
 from quant_assets.api.selection import checked_columns, unknown
 from quant_assets.api.stores import settings_of, store_of
 from quant_assets.api.versions import Look, digest, looked
@@ -34,7 +34,7 @@ class OfExchange(Ranged):
 class OfExchangeSymbols(OfExchange):
     """And of some symbols."""
 
-    symbols: str | None = Field(
+    symbols: Symbols | None = Field(
         None,
         description="Of these symbols alone, with commas or spaces between; lower case will do.",
         max_length=20_000,
@@ -61,6 +61,19 @@ def symbols_for(request: Request, text: str | None) -> list[str] | None:
     if lacking := [name for name in names if name not in catalog]:
         raise unknown("symbol", lacking, catalog)
     return names
+
+
+def places_for(request: Request, asked: OfExchangeSymbols) -> tuple[list[Exchange], list[str] | None]:
+    """The exchanges to look at and the symbols (None: all): of symbols their own exchanges, and no others.
+
+    Raises Problem 404, naming near ones.
+    """
+    exchanges, symbols = exchanges_for(request, asked.exchange), symbols_for(request, asked.symbols)
+    if symbols is None:
+        return exchanges, None
+    of = current_catalog(store_of(request)).exchange_of
+    theirs = {of[symbol] for symbol in symbols}
+    return [one for one in exchanges if one.code in theirs], symbols
 
 
 def prepared(

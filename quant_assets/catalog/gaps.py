@@ -45,7 +45,7 @@ def exchange_gaps(
         sessions,
         [*unanswered, *(day for day, entry in entries.items() if entry.state is not CellState.CLOSED)],
         [*unanswered, *(day for day, entry in entries.items() if entry.expected and not entry.received)],
-        holes_of(entries.values()).select(list(MISSING_SCHEMA)),
+        holes_of(entries.values(), symbols).select(list(MISSING_SCHEMA)),
         listings,
     )
     return gaps.filter(pl.col("symbol").is_in(sorted(symbols))) if symbols else gaps

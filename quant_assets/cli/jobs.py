@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +19,7 @@ jobs = typer.Typer(
 )
 _JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 _LOOK_SECONDS = 1.0
+_FEW = 3
 _CODES = {"completed": 0, "partial": 2, "cancelled": 1, "failed": 1}
 
 
@@ -101,13 +102,23 @@ def list_jobs(
     if not found:
         print("no such job was asked for")
         return
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("id", "kind", "exchanges", "status", "by", "note")
+    # An id is there to be copied: it is never cut.
+    table = Table(
+        Column("id", min_width=28, no_wrap=True), "kind", "exchanges", "asked for", "status", "by", "note"
+    )
     for state in found:
         note = state.note or "; ".join(state.warnings)
+        asked = " ".join(f"{n}={_short(v)}" for n, v in state.parameters.items() if n != "exchange")
         table.add_row(
-            state.id, state.kind, " ".join(state.exchanges), state.status, state.requested_by, note[:200]
+            state.id,
+            state.kind,
+            " ".join(state.exchanges),
+            asked,
+            state.status,
+            state.requested_by,
+            note[:200],
         )
     console.print(table, markup=False)
 
@@ -161,11 +172,13 @@ def _print(state: JobState, as_json: bool) -> None:
     for warning in state.warnings:
         print(f"warning: {warning}")
     for part in state.result.get("parts", []):
-        cells = " ".join(f"{name}={count}" for name, count in part.get("cells", {}).items())
-        counts = " ".join(f"{n}={part[n]}" for n in ("requested", "succeeded", "requests") if n in part)
-        print(f"{part.get('exchange') or 'run'}: {cells} {counts}".rstrip())
+        cells = [f"{name}={count}" for name, count in part.get("cells", {}).items()]
+        counts = [f"{n}={part[n]}" for n in ("requested", "succeeded", "requests") if n in part]
+        # Of a refresh of universes, and of what had nothing to ask for, there is no more than its run.
+        if cells or counts:
+            print(f"{part.get('exchange') or 'run'}: {' '.join([*cells, *counts])}")
     for run in state.runs:
-        print(f"run {run.part} {run.status}: {run.url}".replace(" :", ":"))
+        print(f"{' '.join(word for word in ('run', run.part, run.status) if word)}: {run.url}")
 
 
 def _line(state: JobState) -> str:
@@ -176,6 +189,13 @@ def _line(state: JobState) -> str:
         else ""
     )
     return f"{state.id} {state.kind} {state.status}{done}" + (f": {state.note}" if state.note else "")
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    names = cast("list[str]", value)
+    return ",".join(names) if len(names) <= _FEW else f"{len(names)} of them"
 
 
 def _errors(text: str) -> None:

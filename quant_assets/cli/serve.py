@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
+import socket
 import sys
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated
@@ -44,13 +46,55 @@ def serve(
             f"--host {host}: whoever reaches this address could read everything, and there is no key: make one "
             "(quant-assets keys create --name me --scope read), or listen on 127.0.0.1"
         )
+    # Before anything is said of it: whether the address can be had, and which port that is.
+    listening = _listen(host, port)
     app = create_app(settings, open_reading=near)
-    print(
-        f"serving {settings.store_location} on http://{f'[{host}]' if ':' in host else host}:{port}",
-        file=sys.stderr,
-    )
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listening[0].getsockname()[1]}"
+    print(f"serving {settings.store_location} on {address} (the API: {address}/docs)", file=sys.stderr)
     Thread(target=_warm_up, args=(settings,), daemon=True).start()
-    uvicorn.run(app, host=host, port=port, log_level="warning", **OPTIONS)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **OPTIONS))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=listening)
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of a name, all with one port. Raises UsageProblem."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UsageProblem(f"--host {host}: no address that there is ({error})") from None
+    made: list[socket.socket] = []
+    for family, kind, protocol, _, address in found:
+        one = socket.socket(family, kind, protocol)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            one.bind((address[0], port or (made[0].getsockname()[1] if made else 0), *address[2:]))
+        except OSError as error:
+            one.close()
+            if made and error.errno == errno.EADDRNOTAVAIL:
+                # localhost may have an address of a protocol that this machine does not speak.
+                continue
+            for other in made:
+                other.close()
+            raise UsageProblem(_why_not(host, port, error)) from None
+        made.append(one)
+    return made
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"--port {port}: another program listens there already; end it, or choose another one (0: any)"
+        case errno.EACCES:
+            return f"--port {port}: this user may not listen there; choose a port from 1024 on"
+        case errno.EADDRNOTAVAIL:
+            return f"--host {host}: no address of this machine; 127.0.0.1 and 0.0.0.0 always are"
+        case _:
+            return f"--host {host} --port {port}: {error.strerror}"
 
 
 def _warm_up(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -140,10 +140,28 @@ def parse_request(kind: str, parameters: dict[str, Any]) -> JobRequest:
         return _adapter.validate_python({"kind": kind, **given})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(one) for one in first["loc"] if one != kind)
-        raise JobRefused(
-            f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from None
+        where = ".".join(str(one) for one in first["loc"] if one not in KINDS)
+        raise JobRefused(f"{where + ': ' if where else ''}{in_words(first, kind)}") from None
+
+
+def in_words(fault: Mapping[str, Any], kind: str = "") -> str:
+    """What is wrong with a value and what to write, of one of pydantic's errors. `kind`: of the job asked for."""
+    match str(fault["type"]):
+        case "union_tag_not_found":
+            return f"kind is missing: write {', '.join(KINDS)}"
+        case "union_tag_invalid":
+            return f"kind={str(fault['ctx']['tag'])[:80]!r}: write {', '.join(KINDS)}"
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            of = kind or next((str(one) for one in fault["loc"] if one in KINDS), "")
+            return f"{of} takes no such parameter" if of else "there is no such parameter"
+        case "json_invalid":
+            return f"no JSON: {fault.get('ctx', {}).get('error', fault['msg'])}"
+        case "date_parsing" | "date_from_datetime_parsing" | "date_type" | "date_from_datetime_inexact":
+            return "write YYYY-MM-DD"
+        case _:
+            return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def parts_of(request: JobRequest, settings: Settings, store: ObjectStore) -> list[Part]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -132,11 +132,12 @@ def from_text(text: str) -> tuple[Missing, ...]:
     return tuple(Missing.from_json(dict(zip(HOLES_SCHEMA, row, strict=True))) for row in rows)
 
 
-def holes_of(entries: Iterable[Entry]) -> pl.DataFrame:
-    """What daily cells name as missing: `date` and the columns of HOLES_SCHEMA, in no order.
+def holes_of(entries: Iterable[Entry], symbols: Collection[str] = ()) -> pl.DataFrame:
+    """What daily cells name as missing: `date` and the columns of HOLES_SCHEMA, in no order. Empty `symbols`: of all.
 
     Made from the packed tables as they are: of ten thousand symbols and twenty years there may be a million holes.
     """
+    wanted = pl.col("symbol").is_in(sorted(symbols)) if symbols else pl.lit(value=True)
     packed: dict[bytes, list[tuple[date, int, int]]] = {}
     plain: list[tuple[object, ...]] = []
     for entry in entries:
@@ -150,12 +151,15 @@ def holes_of(entries: Iterable[Entry]) -> pl.DataFrame:
             plain += [(day, *_row(hole)) for hole in entry.missing]
     frames = [pl.DataFrame(plain, schema={"date": pl.Date(), **HOLES_SCHEMA}, orient="row")]
     for data, places in packed.items():
-        rows = pl.DataFrame(
+        cells = pl.DataFrame(
             places, schema={"date": pl.Date, "first": pl.Int64, "count": pl.Int64}, orient="row"
         )
-        rows = rows.select("date", at=pl.int_ranges("first", pl.col("first") + pl.col("count"))).explode("at")
-        frames.append(decode(data, "")[rows["at"]].insert_column(0, rows["date"]))
-    return pl.concat(frames)
+        # A hole is of the cell whose rows begin last before it.
+        holes = decode(data, "").with_row_index("at").cast({"at": pl.Int64}).filter(wanted)
+        placed = holes.join_asof(cells.sort("first"), left_on="at", right_on="first")
+        inside = placed.filter(pl.col("at") < pl.col("first") + pl.col("count"))
+        frames.append(inside.select("date", *HOLES_SCHEMA))
+    return pl.concat(frames).filter(wanted)
 
 
 def _row(hole: Missing) -> tuple[object, ...]:

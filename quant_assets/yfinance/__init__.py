@@ -1,4 +1,4 @@
-"""yfinance's `download(…)` and `Ticker(…)`, served from a store instead of from Yahoo.
+"""yfinance's `download(…)`, `Ticker(…)` and `Tickers(…)`, served from a store instead of from Yahoo.
 
     import quant_assets.yfinance as yf
 
@@ -11,8 +11,27 @@ Yahoo.
 
 from __future__ import annotations
 
+from typing import Any
+
 from quant_assets.yfinance.charts import NotServed
 from quant_assets.yfinance.download import download
 from quant_assets.yfinance.ticker import Ticker
+from quant_assets.yfinance.tickers import Tickers
 
-__all__ = ["NotServed", "Ticker", "download"]
+__all__ = ["NotServed", "Ticker", "Tickers", "download"]
+
+_SETTINGS = ("__version__", "config", "enable_debug_mode", "set_config", "set_tz_cache_location")
+"""What scripts set of yfinance itself before they ask: it does no harm here, where nothing is asked."""
+
+
+def __getattr__(name: str) -> Any:
+    import yfinance
+
+    if name in _SETTINGS:
+        return getattr(yfinance, name)
+    if not name.startswith("_") and hasattr(yfinance, name):
+        raise AttributeError(
+            f"quant_assets.yfinance has no {name}: a store has prices, dividends and splits; "
+            f"yfinance.{name} asks Yahoo"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,3 +32,15 @@ def test_errors_are_problem_documents(client: TestClient, path: str, status: int
     document = answer.json()
     assert document["status"] == status
     assert named in document["detail"]
+
+
+@pytest.mark.parametrize("path", ["prices", "gaps", "companies", "profiles"])
+def test_a_list_of_symbols_that_names_none_is_neither_all_nor_none(client: TestClient, path: str) -> None:
+    answer = client.get(f"/v1/{path}?symbols=")
+    assert answer.status_code == 422
+    assert "query.symbols: names no symbol; leave it out for all" in answer.json()["detail"]
+
+
+def test_a_wrong_address_and_a_wrong_method_are_told_what_there_is(client: TestClient) -> None:
+    assert "/docs" in client.get("/v1/price").json()["detail"]
+    assert client.put("/v1/prices").json()["detail"] == "/v1/prices takes GET, not PUT"

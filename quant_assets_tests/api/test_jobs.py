@@ -54,6 +54,26 @@ def ask(client: TestClient, body: Mapping[str, Any], headers: Mapping[str, str] 
     return answer.json()
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("{}", "kind is missing: write update_daily, backfill"),
+        ('{"kind": "bakfill"}', "kind='bakfill': write update_daily, backfill"),
+        ('{"kind": "backfill", "start": "2013-01-02"}', "body.exchange: is missing"),
+        (
+            '{"kind": "backfill", "exchange": "US", "start": "soon"}',
+            "body.start: write YYYY-MM-DD, not 'soon'",
+        ),
+        ('{"kind": "sweep", "start": "2013-01-02"}', "body.start: sweep takes no such parameter"),
+        ("{kind", "at character 1: no JSON"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_in_words(client: TestClient, body: str, words: str) -> None:
+    answer = client.post("/v1/jobs", content=body, headers={**AS_CI, "Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+
+
 def ids(store: LocalObjectStore) -> list[str]:
     return [job for day in days_with_jobs(store) for job in jobs_of_day(store, day)]
 

@@ -103,6 +103,9 @@ def test_cells_gaps_restatements_and_claims(client: TestClient) -> None:
     assert cell["missing_symbols"] == ["AAPL: no bar between two others"]
     gaps = rows(client, "/v1/gaps?symbols=AAPL&exchange=US")
     assert ("hole", HOLE.isoformat()) in [(gap["kind"], gap["first"]) for gap in gaps]
+    assert gaps == [gap for gap in rows(client, "/v1/gaps?exchange=US") if gap["symbol"] == "AAPL"]
+    assert gaps == rows(client, "/v1/gaps?symbols=aapl")
+    assert rows(client, "/v1/gaps?symbols=AAPL&exchange=ASX") == []
     assert rows(client, "/v1/gaps?symbols=AAPL&end=2012-02-01") == []
     (change,) = rows(client, "/v1/restatements")
     assert (change["symbol"], change["field"], change["new"]) == ("IBM", "close", "150.0")

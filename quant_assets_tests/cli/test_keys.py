@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,17 @@ def test_what_cannot_be_done_is_told_in_a_line(
 ) -> None:
     assert run(monkeypatch, *arguments) in (1, 2)
     assert words in capsys.readouterr().err
+
+
+def test_an_address_that_cannot_be_had_is_told_before_anything_is_served(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(monkeypatch, "serve", "--port", str(port)) != 0
+    told = capsys.readouterr().err
+    assert f"--port {port}: another program listens there already" in told
+    assert "serving" not in told
 
 
 def test_what_stands_in_place_of_an_entry_is_not_shown(

@@ -115,7 +115,7 @@ def test_a_symbol_is_found_looked_at_and_its_events_are_explained(
     page = watched.page
     page.goto("/")
     expect(page.get_by_role("link", name="US", exact=True)).to_be_visible()
-    expect(page.locator("#overview")).to_contain_text("1 gap, of 2 sessions")
+    expect(page.locator("#overview")).to_contain_text("1 gap, 2 sessions in all")
     watched.keep(f"page-{size}-{theme}-overview")
 
     # A near miss of the name, by keyboard alone; what a catalog says is text, not HTML.
@@ -228,9 +228,9 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, settings:
         expect(dialog).to_contain_text("none of this service")
         dialog.get_by_label("Key").fill(text)
         dialog.get_by_role("button", name="Use this key").click()
-        expect(page.locator("#overview")).to_contain_text("1 gap, of 2 sessions")
+        expect(page.locator("#overview")).to_contain_text("1 gap, 2 sessions in all")
         page.reload()
-        expect(page.locator("#overview")).to_contain_text("1 gap, of 2 sessions")
+        expect(page.locator("#overview")).to_contain_text("1 gap, 2 sessions in all")
         expect(dialog).to_have_count(0)
         assert page.evaluate("JSON.stringify(localStorage)").find(text) == -1
         page.close()

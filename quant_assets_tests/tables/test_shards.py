@@ -134,6 +134,9 @@ def test_what_cells_name_as_missing_is_gathered_from_packed_and_plain_entries(ye
         found = holes_of(told)
         assert found.schema == {"date": pl.Date, **HOLES_SCHEMA}
         assert sorted(((row[0], Missing(*row[1:])) for row in found.iter_rows()), key=repr) == expected
+        for symbol in {hole.symbol for _, hole in expected}:
+            mine = holes_of(told, [symbol])
+            assert mine.sort(mine.columns).equals(found.filter(pl.col("symbol") == symbol).sort(mine.columns))
 
 
 def test_a_year_with_sixty_of_two_thousand_symbols_suspended_daily_is_small() -> None:

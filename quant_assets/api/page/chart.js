@@ -9,7 +9,7 @@ import {
   createChart,
   createSeriesMarkers,
 } from "./vendor/lightweight-charts.mjs";
-import { MONTHS, byId, compact, day, el, price } from "./dom.js";
+import { MONTHS, byId, compact, day, digitsOf, el, price } from "./dom.js";
 import { KINDS } from "./events.js";
 import { colour, onTheme } from "./theme.js";
 
@@ -27,6 +27,7 @@ export class PriceChart {
     this.times = [];
     this.at = new Map();
     this.rows = new Map();
+    this.digits = 2;
     this.events = [];
     this.lanes = [];
     this.selected = null;
@@ -82,8 +83,9 @@ export class PriceChart {
     const bars = this.times.map((time) => ({ time, ...(this.rows.get(time) ?? {}) }));
     const traded = (bar) => bar.open !== null && bar.open !== undefined && bar.close !== null && bar.close !== undefined;
     this.smallest = Math.min(...bars.filter(traded).map((bar) => bar.low ?? bar.close));
-    const digits = this.smallest >= 1 ? 2 : Math.min(8, 3 - Math.floor(Math.log10(this.smallest || 1)));
-    this.candles.applyOptions({ priceFormat: { type: "custom", formatter: price, minMove: 10 ** -digits } });
+    this.digits = digitsOf(rows);
+    const digits = this.smallest >= 1 ? this.digits : Math.min(8, Math.max(this.digits, 3 - Math.floor(Math.log10(this.smallest || 1))));
+    this.candles.applyOptions({ priceFormat: { type: "custom", formatter: (value) => price(value, this.digits), minMove: 10 ** -digits } });
     this.candles.setData(
       bars.map(({ time, ...bar }) =>
         traded(bar)
@@ -264,7 +266,7 @@ export class PriceChart {
     if (!row || row.close === null || row.close === undefined) parts.push(el("span", {}, "no bar"));
     else {
       for (const [letter, name] of [["O", "open"], ["H", "high"], ["L", "low"], ["C", "close"]]) {
-        parts.push(el("span", {}, el("i", {}, letter), price(row[name])));
+        parts.push(el("span", {}, el("i", {}, letter), price(row[name], this.digits)));
       }
       parts.push(el("span", {}, el("i", {}, "V"), compact(row.volume)));
       if (row.flags) parts.push(el("span", { class: "flag" }, String(row.flags).replaceAll("_", " ")));
@@ -305,7 +307,7 @@ export class PriceChart {
       this.tell(time);
       const here = this.eventsNear(index);
       this.tip(here, scale.timeToCoordinate(time) ?? this.place.clientWidth / 2);
-      if (spoken) byId("readout").textContent = spokenBar(time, row, here);
+      if (spoken) byId("readout").textContent = spokenBar(time, row, here, this.digits);
     });
     return undefined;
   }
@@ -362,7 +364,8 @@ function explained(event) {
   );
 }
 
-function spokenBar(time, row, events) {
-  const bar = row?.close ? `open ${price(row.open)}, high ${price(row.high)}, low ${price(row.low)}, close ${price(row.close)}, volume ${compact(row.volume)}` : "no bar";
+function spokenBar(time, row, events, digits) {
+  const said = (name) => `${name} ${price(row[name], digits)}`;
+  const bar = row?.close ? `${["open", "high", "low", "close"].map(said).join(", ")}, volume ${compact(row.volume)}` : "no bar";
   return [`${time}: ${bar}`, ...events.map((event) => `${event.line}. ${event.more.join(" ")}`)].join(". ");
 }

@@ -29,11 +29,12 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 export const count = (value) => (value === null || value === undefined ? "–" : plain.format(value));
 export const compact = (value) => (value === null || value === undefined ? "–" : short.format(value));
 
-/** A price with as many digits as it needs. */
-export function price(value) {
+/** A price with as many digits as it needs, two at least and four (below 1: four significant ones) at most: exchanges
+ * trade in half cents and tenths of them. */
+export function price(value, most = 4) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  const digits = size >= 1 || size === 0 ? 2 : Math.min(8, 3 - Math.floor(Math.log10(size)));
+  const digits = size >= 1 || size === 0 ? most : Math.min(8, Math.max(most, 3 - Math.floor(Math.log10(size))));
   return value.toLocaleString("en", { minimumFractionDigits: Math.min(2, digits), maximumFractionDigits: digits });
 }
 
@@ -43,6 +44,16 @@ export const exact = (value) => Number(value).toLocaleString("en", { maximumSign
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
 export const day = (value) => (value ? String(value).slice(0, 10) : "");
+
+/** How many digits the prices of rows have behind the point: two to four; of adjusted ones, which have no end, few. */
+export function digitsOf(rows, names = ["open", "high", "low", "close"]) {
+  const values = rows.flatMap((row) => names.map((name) => row[name])).filter((value) => value !== null && value !== undefined);
+  for (const digits of [2, 3, 4]) {
+    const scale = 10 ** digits;
+    if (values.every((value) => Math.abs(value * scale - Math.round(value * scale)) < 1e-6 * Math.max(1, Math.abs(value)))) return digits;
+  }
+  return values.every((value) => Math.abs(value) >= 10) ? 2 : 3;
+}
 
 /** A moment in UTC, to the minute. */
 export const moment = (value) => (value ? String(value).replace("T", " ").slice(0, 16) + " UTC" : "");

@@ -35,7 +35,7 @@ export function actions(rows) {
         date,
         last: date,
         line: `Dividend ${exact(row.dividend)} ${row.currency ?? ""}`.trim(),
-        more: ["Ex-date: who holds the share from this session on does not get it.", "Per share, as declared."],
+        more: ["Ex-date: who buys the share in this session or later does not get it.", "Per share, as declared."],
       });
     } else if (row.dividend === null && row.close !== null) {
       found.push({

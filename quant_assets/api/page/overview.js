@@ -5,6 +5,9 @@ import { byId, count, day, el, moment, plural } from "./dom.js";
 import { gapSays, stated } from "./events.js";
 
 const FEW = 12;
+/** Milliseconds after which jobs that are under way are looked at again. */
+const LOOK_AGAIN = 3_000;
+const ENDED = new Set(["completed", "partial", "failed", "cancelled"]);
 
 /** A card with a heading; `fill` makes its content, and what goes wrong in it stays in it. */
 function card(title, fill, link) {
@@ -30,6 +33,44 @@ function freshness(row) {
   return el("span", { class: `badge ${late ? "job-partial" : "job-completed"}`, title }, late ? `behind ${day(row.last_session_over)}` : "up to date");
 }
 
+/** What a job was asked for, in a line. */
+function asked({ parameters: of, exchanges }) {
+  const range = of.start_year ?? of.start ?? of.date;
+  return [
+    exchanges.join(", "),
+    range === undefined ? "" : `${range}${of.end ? ` to ${of.end}` : of.date ? "" : " on"}`,
+    of.symbols?.length ? (of.symbols.length > 3 ? plural(of.symbols.length, "symbol") : of.symbols.join(", ")) : "",
+    (of.universes ?? []).join(", "),
+    of.mode ?? "",
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+function jobsTable(jobs) {
+  if (!jobs.length) return nothing("None was asked for over the API or by quant-assets jobs. What schedules start stands in Dagster.");
+  const runs = (job) =>
+    job.runs.filter(() => dagster.home()).map((run) => el("a", { class: "run", href: dagster.run(run.id), rel: "noopener" }, run.part || run.id.slice(0, 8)));
+  const said = (job) => [job.note, ...job.warnings].filter(Boolean).join("; ");
+  const progress = ({ progress: of, status }) =>
+    status === "downloading_data" && of.symbols
+      ? [`${count(of.symbols_done)} / ${count(of.symbols)}`, el("small", {}, " symbols")]
+      : of.cells
+        ? [`${count(of.cells_done)} / ${count(of.cells)}`, el("small", {}, " cells")]
+        : "";
+  return rowsTable(
+    "Last jobs",
+    [
+      ["Job", (job) => [el("b", {}, job.kind.replaceAll("_", " ")), el("small", {}, asked(job)), said(job) ? el("small", { class: ENDED.has(job.status) ? "warn" : null }, said(job)) : ""], "job"],
+      ["Status", (job) => el("span", { class: `badge job-${job.status}` }, job.status.replaceAll("_", " "))],
+      ["Done", progress, "number"],
+      ["Asked (UTC)", (job) => el("time", { datetime: job.requested_at, title: `by ${job.requested_by}` }, moment(job.requested_at).slice(5, 16)), "wide"],
+      ["Runs", runs],
+    ],
+    jobs,
+  );
+}
+
 const nothing = (text) => el("p", { class: "note" }, text);
 
 /** A table of some rows. `columns`: a heading, and what makes the cell's content of a row. */
@@ -44,7 +85,7 @@ function rowsTable(caption, columns, rows) {
       el(
         "tbody",
         {},
-        ...rows.map((row) => el("tr", {}, ...columns.map(([, content, kind]) => el("td", { class: kind ?? null }, content(row) ?? "")))),
+        ...rows.map((row) => el("tr", {}, ...columns.map(([, content, kind]) => el("td", { class: kind ?? null }, ...[content(row) ?? ""].flat())))),
       ),
     ),
   );
@@ -113,23 +154,21 @@ export class Overview {
     );
   }
 
-  async jobs() {
-    const { body } = await get("/v1/jobs", { limit: FEW });
-    if (!body.jobs.length) return nothing("None was asked for over the API or by quant-assets jobs. What schedules start stands in Dagster.");
-    const runs = (job) =>
-      job.runs.filter(() => dagster.home()).flatMap((run, at) => [at ? " " : "", el("a", { href: dagster.run(run.id), rel: "noopener" }, run.id.slice(0, 8))]);
-    return rowsTable(
-      "Last jobs",
-      [
-        ["Job", (job) => job.kind.replaceAll("_", " ")],
-        ["Exchanges", (job) => job.exchanges.join(", ")],
-        ["Status", (job) => el("span", { class: `badge job-${job.status}`, title: job.note }, job.status.replaceAll("_", " "))],
-        ["Cells", (job) => (job.progress.cells ? `${count(job.progress.cells_done)} / ${count(job.progress.cells)}` : ""), "number"],
-        ["Asked", (job) => moment(job.requested_at), "wide"],
-        ["Run", runs],
-      ],
-      body.jobs,
-    );
+  /** The last jobs; while one is under way they are looked at again, and once it has ended so is all else. */
+  async jobs(place = el("div", {}), before = null) {
+    const { body } = await get("/v1/jobs", { limit: FEW }, { quiet: before !== null });
+    const text = JSON.stringify(body.jobs);
+    if (text !== before) place.replaceChildren(jobsTable(body.jobs));
+    const ended = new Set(body.jobs.filter((job) => ENDED.has(job.status)).map((job) => job.id));
+    const was = before ? JSON.parse(before).filter((job) => !ENDED.has(job.status)) : [];
+    if (was.some((job) => ended.has(job.id))) this.open();
+    else if (ended.size < body.jobs.length) {
+      setTimeout(() => {
+        const seen = place.isConnected && !byId("overview").hidden;
+        if (seen) this.jobs(place, text).catch((error) => place.prepend(el("p", { class: "note warn" }, told(error))));
+      }, LOOK_AGAIN);
+    }
+    return place;
   }
 
   async gaps() {
@@ -137,7 +176,7 @@ export class Overview {
     open.sort((a, b) => (day(a.last) < day(b.last) ? 1 : -1));
     if (!open.length) return nothing("Nothing is missing: every session has its rows.");
     return [
-      nothing(`${plural(open.length, "gap")}, of ${plural(open.reduce((sum, row) => sum + (row.sessions ?? 0), 0), "session")}. quant-assets backfill --missing asks again.`),
+      nothing(`${plural(open.length, "gap")}, ${plural(open.reduce((sum, row) => sum + (row.sessions ?? 0), 0), "session")} in all. quant-assets backfill --missing asks again.`),
       rowsTable(
         "Gaps",
         [
