@@ -207,10 +207,14 @@ class LocalCopy:
             return None
         try:
             with self._file(key, version).open("rb") as file:
-                return [os.pread(file.fileno(), length, offset) for offset, length in ranges], copy.at
+                found = [os.pread(file.fileno(), length, offset) for offset, length in ranges]
         except OSError:
+            found = None
+        # Somebody may have cut it off since it was checked; what asks for more than there is, the store tells.
+        if found is None or any(len(data) < length for data, (_, length) in zip(found, ranges, strict=True)):
             self._forget(key, copy)
             return None
+        return found, copy.at
 
     def keep(self, blob: Blob) -> None:
         """Copies an object that was read; one that takes too large a part of all is not."""
@@ -223,8 +227,8 @@ class LocalCopy:
             temp.write_bytes(blob.data)
             temp.replace(file)
         except OSError:
-            # A full disk: reads go on without copies.
-            temp.unlink(missing_ok=True)
+            # A full disk, one that takes no more writes: reads go on without copies.
+            _remove(temp)
             return
         with self._lock:
             former = self._copies.get(info.key)
@@ -270,7 +274,7 @@ class LocalCopy:
             if self._copies.get(key) is copy:
                 del self._copies[key]
                 self._bytes -= copy.size
-        self._file(key, copy.version).unlink(missing_ok=True)
+        _remove(self._file(key, copy.version))
 
     def _save(self) -> None:
         self._saved_at = self._clock()
@@ -302,10 +306,15 @@ class LocalCopy:
         ours = {self._file(key, copy.version).name for key, copy in self._copies.items()} | {_INDEX, CLAIM}
         for file in self._folder.iterdir():
             if file.name not in ours:
-                file.unlink(missing_ok=True)
+                _remove(file)
         while self._bytes > self._limit:
             oldest = next(iter(self._copies))
             self._forget(oldest, self._copies[oldest])
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()
 
 
 class CopyView:

@@ -39,6 +39,10 @@ BATCH_ROWS = 100_000
 _SMALL = 600
 """Bytes below which compressing gains nothing."""
 _MOST_WARNINGS = 20
+_NEXT = "next"
+"""Among the headers that are kept with an answer: the cursor of the next page. The header that is sent is made of the
+address by which each one asked: that of another may lead to another host."""
+_MOST_SKIPPED = 2**62
 
 
 @dataclass(slots=True)
@@ -139,7 +143,8 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
 
     def work() -> _Made:
         prepared = prepare()
-        return _respond(prepared, shape, asked.snapshot, state.cache, view_of(request))
+        same = _Same(prepared, prepare) if _of_a_state(shape, asked.snapshot) else None
+        return _respond(prepared, shape, asked.snapshot, state.cache, view_of(request), same)
 
     made = await state.workers.run(work)
     if isinstance(made, Response):
@@ -153,8 +158,35 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
 _Made = Response | tuple[Iterator[bytes], dict[str, str]]
 
 
+def _of_a_state(shape: Shape, snapshot: str | None) -> bool:
+    """Whether an answer is to be of a state that the client has seen."""
+    later = shape.form == "json" and shape.cursor is not None
+    return later or (snapshot is not None and snapshot.startswith("state-"))
+
+
+class _Same:
+    """Looks once more, after the rows were read, whether they are of the state that was looked up before."""
+
+    def __init__(self, prepared: Prepared, prepare: Callable[[], Prepared]) -> None:
+        self._key, self._prepare = prepared.key, prepare
+
+    def check(self) -> None:
+        """Raises Problem 409."""
+        if self._prepare().key != self._key:
+            raise Problem(
+                409,
+                "The store has changed meanwhile",
+                "what was asked for changed while it was read: begin again, without cursor and snapshot",
+            )
+
+
 def _respond(
-    prepared: Prepared, shape: Shape, snapshot: str | None, cache: AnswerCache, view: CopyView | None
+    prepared: Prepared,
+    shape: Shape,
+    snapshot: str | None,
+    cache: AnswerCache,
+    view: CopyView | None,
+    same: _Same | None,
 ) -> _Made:
     since = view.stale_since if view is not None else None
     tag = shape.tag(prepared, view.outage if view is not None and since is not None else None)
@@ -172,19 +204,24 @@ def _respond(
     if shape.form in ("csv", "parquet"):
         headers["Content-Disposition"] = f'inline; filename="{prepared.table}.{shape.form}"'
     if shape.form != "json" and prepared.rows > BATCH_ROWS:
-        return _streamed(prepared, shape, headers, view)
+        return _streamed(prepared, shape, headers, view, same)
 
     def make() -> Encoded | _GoneMeanwhile:
         answer = _whole(prepared, shape, view)
+        if same is not None:
+            same.check()
         gone = view is not None and since is None and view.stale_since is not None
         return _GoneMeanwhile() if gone else answer
 
     answer, found = cache.get_or_make(f"{prepared.table}/{tag[1:-1]}", make)
     if isinstance(answer, _GoneMeanwhile):
         # The bucket went away after the versions were looked up: what is made of copies must not stand under them.
-        return _respond(prepared, shape, snapshot, cache, view)
+        return _respond(prepared, shape, snapshot, cache, view, same)
+    headers |= answer.headers
     headers["X-Cache"] = found
-    return Response(answer.body, 200, headers | dict(answer.headers))
+    if (cursor := headers.pop(_NEXT, None)) is not None and shape.url is not None:
+        headers["Link"] = _link(shape.url, cursor)
+    return Response(answer.body, 200, headers)
 
 
 class _GoneMeanwhile:
@@ -214,12 +251,14 @@ def _whole(prepared: Prepared, shape: Shape, view: CopyView | None) -> Encoded:
     headers = _told(notes) | _age(view.stale_since if view is not None else None)
     if encoding != "identity":
         headers["Content-Encoding"] = encoding
-    if shape.url is not None and notes.next is not None:
-        headers["Link"] = _link(shape.url, notes.next)
+    if notes.next is not None:
+        headers[_NEXT] = notes.next
     return Encoded(b"".join(compressed(pieces, encoding)), headers)
 
 
-def _streamed(prepared: Prepared, shape: Shape, headers: dict[str, str], view: CopyView | None) -> _Made:
+def _streamed(
+    prepared: Prepared, shape: Shape, headers: dict[str, str], view: CopyView | None, same: _Same | None
+) -> _Made:
     notes = Notes(prepared.snapshot)
     frames = _frames(prepared, notes)
     # What can go wrong mostly does so at the first batch, while there is still a status to say it with.
@@ -233,8 +272,15 @@ def _streamed(prepared: Prepared, shape: Shape, headers: dict[str, str], view: C
         headers["Content-Encoding"] = shape.encoding
     if shape.head:
         return Response(None, 200, headers)
-    pieces = in_format(chain([first], frames), shape.form, _facts(notes))
+    pieces = in_format(_ending_so(chain([first], frames), same), shape.form, _facts(notes))
     return compressed(pieces, shape.encoding), headers
+
+
+def _ending_so(frames: Iterable[pl.DataFrame], same: _Same | None) -> Iterator[pl.DataFrame]:
+    """The frames; what is not of one state ends before its end."""
+    yield from frames
+    if same is not None:
+        same.check()
 
 
 def _frames(prepared: Prepared, notes: Notes) -> Iterator[pl.DataFrame]:
@@ -306,7 +352,7 @@ def _place(prepared: Prepared, cursor: str | None) -> tuple[int, int]:
             "what was asked for has changed since the page with this cursor, or the parameters have: begin again "
             "without cursor, or read it in one go with format=arrow, csv or parquet",
         )
-    return max(0, unit), max(0, skip)
+    return min(max(0, unit), _MOST_SKIPPED), min(max(0, skip), _MOST_SKIPPED)
 
 
 def _told(notes: Notes) -> dict[str, str]:

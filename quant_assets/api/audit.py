@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quant_assets.api.access import OPERATING, require
 from quant_assets.operations.audit import audit_trail
+from quant_assets.operations.keys import without_keys
 from quant_assets.tables.audit import Operation, now, write_down
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[Depends(require("admin"))])
@@ -66,12 +67,12 @@ class Recording:
 
 def _operation(scope: Any, began: str, who: str, status: int) -> Operation:
     result = "ok" if status < 400 else "refused" if status < 500 else "failed"
-    query = scope["query_string"].decode("latin-1")
+    query = without_keys(scope["query_string"].decode("latin-1"))
     return Operation(
         at=began,
         who=who,
         via="api",
-        what=f"{scope['method']} {scope['path'][:200]}",
+        what=without_keys(f"{scope['method']} {scope['path'][:200]}"),
         result=result,
         parameters={"query": query[:500]} if query else {},
         ended_at=now(),

@@ -64,11 +64,14 @@ def _companies(request: Request, asked: OfCompanies) -> Prepared:
     codes = sorted(set(catalog.exchange_of.values()))
     looks = [versions.of_object(store, company_events_key(code)) for code in codes]
 
+    # As they are written: of ids, capitals and small letters are not the same.
+    names = None if asked.symbols is None else sorted(parts_of(asked.symbols))
+
     def part() -> pl.DataFrame:
-        names = None if asked.symbols is None else parts_of(asked.symbols)
         return reader.companies(names, store=store).collect()
 
-    return prepared(request, "companies", asked, COMPANIES_SCHEMA, looks, [part], [catalog.info.version])
+    told = [catalog.info.version, *(names or ())]
+    return prepared(request, "companies", asked, COMPANIES_SCHEMA, looks, [part], told)
 
 
 def _listing_events(request: Request, code: str, asked: Shaping) -> Prepared:

@@ -280,7 +280,7 @@ def _profiles(request: Request, asked: OfProfiles) -> Prepared:
         rows = reader.profiles(code, store=store).with_columns(exchange=pl.lit(code)).collect()
         return rows if symbols is None else rows.filter(pl.col("symbol").is_in(symbols))
 
-    told = [f"{code} {info.version}" for code, info in made.items()]
+    told = [*(f"{code} {info.version}" for code, info in made.items()), *(symbols or ())]
     return prepared(
         request, "profiles", asked, _PROFILES_SCHEMA, [], [partial(of, code) for code in sorted(made)], told
     )

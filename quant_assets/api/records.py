@@ -170,6 +170,8 @@ def _gaps(request: Request, asked: OfGaps) -> Prepared:
         looks += [versions.of_object(store, key(one.code)) for key in (requested_key, events_key)]
 
     def of(one: Exchange) -> pl.DataFrame:
+        if symbols == []:
+            return pl.DataFrame(schema=_GAPS_SCHEMA)
         found = exchange_gaps(store, one, now, symbols=symbols or ())
         if not asked.settled:
             found = found.filter(~pl.col("settled"))
@@ -183,9 +185,8 @@ def _gaps(request: Request, asked: OfGaps) -> Prepared:
     told = [
         f"{one.code} {one.rules!r} {one.calendar().last_session_over(now, one.delay)}" for one in exchanges
     ]
-    return prepared(
-        request, "gaps", asked, _GAPS_SCHEMA, looks, [partial(of, one) for one in exchanges], told
-    )
+    parts = [partial(of, one) for one in exchanges]
+    return prepared(request, "gaps", asked, _GAPS_SCHEMA, looks, parts, [*told, *(symbols or ())])
 
 
 def _restatements(request: Request, asked: OfExchangeSymbols) -> Prepared:
@@ -198,9 +199,8 @@ def _restatements(request: Request, asked: OfExchangeSymbols) -> Prepared:
         return found.with_columns(exchange=pl.lit(code))
 
     parts = [partial(of, one.code) for one in exchanges]
-    return prepared(
-        request, "restatements", asked, _LEDGER_SCHEMA, looks, parts, [one.code for one in exchanges]
-    )
+    told = [*(one.code for one in exchanges), *(symbols or ())]
+    return prepared(request, "restatements", asked, _LEDGER_SCHEMA, looks, parts, told)
 
 
 def _quarantine(request: Request, asked: OfQuarantine) -> Prepared:
@@ -216,9 +216,8 @@ def _quarantine(request: Request, asked: OfQuarantine) -> Prepared:
         return found.with_columns(exchange=pl.lit(code))
 
     parts = [partial(of, one.code) for one in exchanges]
-    return prepared(
-        request, "quarantine", asked, _ITEMS_SCHEMA, looks, parts, [one.code for one in exchanges]
-    )
+    told = [*(one.code for one in exchanges), *(symbols or ())]
+    return prepared(request, "quarantine", asked, _ITEMS_SCHEMA, looks, parts, told)
 
 
 def _between(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 OPTIONS: dict[str, Any] = {
+    "http": "quant_assets.api.connections:Bounded",
+    # There are no sockets of that kind here.
+    "ws": "none",
     # Who speaks for others by a header is no caller of this machine: `access` looks for such headers itself.
     "proxy_headers": False,
     "server_header": False,

@@ -60,7 +60,7 @@ def symbols_for(request: Request, text: str | None) -> list[str] | None:
     names = [name if name in catalog else name.upper() for name in parts_of(text)]
     if lacking := [name for name in names if name not in catalog]:
         raise unknown("symbol", lacking, catalog)
-    return names
+    return sorted(names)
 
 
 def places_for(request: Request, asked: OfExchangeSymbols) -> tuple[list[Exchange], list[str] | None]:

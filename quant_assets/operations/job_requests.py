@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -49,6 +51,16 @@ _Code = Annotated[
 ]
 
 
+def _iso_day(value: object) -> object:
+    # pydantic takes a number for seconds since 1970.
+    if isinstance(value, date) or (isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
+        return value
+    raise ValueError("write YYYY-MM-DD")
+
+
+_Day = Annotated[date, BeforeValidator(_iso_day)]
+
+
 class _OfSymbols(_Request):
     symbols: Symbols
 
@@ -69,7 +81,7 @@ class UpdateDaily(_OfSymbols):
     kind: Literal["update_daily"] = "update_daily"
     exchange: _Code
     date: Annotated[
-        date | None, Field(default=None, description="The session; the last one that is over by default.")
+        _Day | None, Field(default=None, description="The session; the last one that is over by default.")
     ]
 
 
@@ -79,13 +91,13 @@ class Backfill(_OfSymbols):
 
     kind: Literal["backfill"] = "backfill"
     exchange: Annotated[str, Field(max_length=12, description="The exchange.")]
-    start: Annotated[date | None, Field(default=None, description="The first day.")]
+    start: Annotated[_Day | None, Field(default=None, description="The first day.")]
     start_year: Annotated[
         int | None,
         Field(default=None, ge=1900, le=2200, description="In place of `start`: from this year on."),
     ]
     end: Annotated[
-        date | None, Field(default=None, description="The last day; the last session over by default.")
+        _Day | None, Field(default=None, description="The last day; the last session over by default.")
     ]
     mode: Literal["incremental", "force", "verify"] = "incremental"
 
@@ -121,7 +133,7 @@ class ForceUpdate(_OfSymbols):
     kind: Literal["force_update"] = "force_update"
     exchange: _Code
     date: Annotated[
-        date | None, Field(default=None, description="The session; the last one that is over by default.")
+        _Day | None, Field(default=None, description="The session; the last one that is over by default.")
     ]
 
 

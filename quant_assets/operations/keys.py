@@ -30,6 +30,7 @@ _BYTES = 32
 _PREFIX = "qa_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_IN_TEXT = re.compile(r"qa_[A-Za-z0-9_-]{20,}")
 _HEAD = "# Keys of the API, one a line: name:scope:sha256 of the key. Made by: quant-assets keys create\n"
 
 
@@ -70,6 +71,11 @@ def matching(text: str, keys: Sequence[Key]) -> Key | None:
         if hmac.compare_digest(given, key.sha256):
             found = key
     return found
+
+
+def without_keys(text: str) -> str:
+    """A text with nothing in place of what may be a key: somebody may have put one where none belongs."""
+    return _IN_TEXT.sub(f"{_PREFIX}…", text)
 
 
 def parse_keys(text: str, place: str) -> list[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import importlib
 import io
@@ -9,12 +10,14 @@ import json
 from datetime import date
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 import zstandard
 from starlette.testclient import TestClient
 
-from quant_assets import prices
+from quant_assets import prices, reader
+from quant_assets.api import prices as price_routes
 from quant_assets.api.negotiation import encoding_for, format_for, weights
 from quant_assets.api.problems import Problem
 from quant_assets.resources.local_store import LocalObjectStore
@@ -196,6 +199,27 @@ def test_pages_of_two_states_are_not_mixed(client: TestClient, changed: Any) -> 
     assert client.get(f"{ALL}&cursor=W10").status_code == 422
 
 
+def test_a_change_between_the_look_and_the_read_is_seen(
+    client: TestClient, changed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = f"{ALL}&limit=100000"
+    state = client.get("/v1/weekly?symbols=IBM").json()["snapshot"]
+    last = f"{whole}&cursor={client.get(f'{ALL}&limit=3').json()['next']}"
+    for module, name, asked in (
+        (price_routes, "read_prices", last),
+        (reader, "weekly", f"/v1/weekly?symbols=IBM&snapshot={state}"),
+    ):
+        read = getattr(module, name)
+
+        def late(*args: Any, read: Any = read, **named: Any) -> Any:
+            changed()
+            return read(*args, **named)
+
+        monkeypatch.setattr(module, name, late)
+        assert client.get(asked).status_code == 409
+        monkeypatch.undo()
+
+
 def test_a_snapshot_is_read_again_or_refused(client: TestClient, changed: Any) -> None:
     first, weeks = client.get(ALL), client.get("/v1/weekly?symbols=IBM")
     url = f"{ALL}&snapshot={first.headers['x-snapshot-id']}"
@@ -224,3 +248,28 @@ def test_columns_and_lists_by_column(client: TestClient) -> None:
     assert list(page["data"]) == ["close", "date"]
     assert page["columns"] == {"close": "Float64", "date": "Date"}
     assert len(page["data"]["date"]) == 2
+
+
+def test_the_next_page_is_at_the_address_by_which_each_one_asked(client: TestClient) -> None:
+    # The answer is kept: who asks by another name must not lead others there, who may send a key along.
+    first = client.get(f"{ALL}&limit=3", headers={"Host": "elsewhere.example"})
+    second = client.get(f"{ALL}&limit=3")
+    assert second.headers["x-cache"] == "memory"
+    assert "elsewhere.example" in first.headers["link"]
+    assert "elsewhere.example" not in second.headers["link"]
+    assert client.get(second.links["next"]["url"]).status_code == 200
+    assert "next" not in second.headers
+
+
+def test_a_cursor_that_was_tampered_with_has_no_rows(client: TestClient) -> None:
+    cursor = client.get(f"{ALL}&limit=3").json()["next"]
+    key, *_ = orjson.loads(base64.urlsafe_b64decode(cursor + "=="))
+    for place in ([0, 2**63], [2**63, 0], [2**40, 2**40], [-1, -(2**63)]):
+        forged = base64.urlsafe_b64encode(orjson.dumps([key, *place])).decode()
+        assert client.get(f"{ALL}&limit=3&cursor={forged}").status_code == 200
+
+
+@pytest.mark.parametrize("table", ["prices", "weekly", "gaps", "restatements", "quarantine", "profiles"])
+def test_a_list_of_no_symbols_has_no_rows(client: TestClient, table: str) -> None:
+    assert client.get(f"/v1/{table}").json()["rows"]
+    assert client.get(f"/v1/{table}?symbols=,").json()["rows"] == 0

@@ -137,6 +137,7 @@ def test_a_request_comes_to_a_run_an_exchange(
         ({"kind": "tidy_up"}, "update_daily"),
         ({"kind": "backfill", "exchange": "US"}, "give start or start_year"),
         ({"kind": "backfill", "exchange": "US", "start": "last week"}, "start"),
+        ({"kind": "force_update", "exchange": "US", "date": 1360195200}, "write YYYY-MM-DD"),
         ({"kind": "backfill", "exchange": "US", "start": "2013-02-10", "end": "2013-02-01"}, "after end 2013-02-01"),
         ({"kind": "backfill", "exchange": "US", "start": "1990-01-02"}, "before the first day of the grid"),
         ({"kind": "backfill", "exchange": "US", "start_year": 1999}, "before the first day of the grid"),

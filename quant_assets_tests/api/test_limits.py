@@ -17,9 +17,10 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 from starlette.types import Message
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from quant_assets import prices
-from quant_assets.api import answers, serving, streams
+from quant_assets.api import answers, connections, serving, streams
 from quant_assets.api.app import create_app
 from quant_assets.api.problems import Problem
 from quant_assets.api.streams import StreamedResponse, Streams
@@ -30,12 +31,15 @@ from quant_assets.resources.settings import Settings
 STREAMED = "/v1/prices?start=2012-03-12&format={}"
 
 
+class OverH11(connections.Bounds, H11Protocol):
+    """As it is served where there is no httptools."""
+
+
 @pytest.fixture(params=["h11"])
 def server(settings: Settings, request: pytest.FixtureRequest) -> Iterator[int]:
     """The API behind a real server; its port."""
-    config = uvicorn.Config(
-        create_app(settings), port=0, log_level="error", http=request.param, **serving.OPTIONS
-    )
+    options = serving.OPTIONS if request.param == "auto" else {**serving.OPTIONS, "http": OverH11}
+    config = uvicorn.Config(create_app(settings), port=0, log_level="error", **options)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
@@ -79,6 +83,48 @@ def test_an_address_that_is_too_long_is_refused_with_what_to_do_instead(server: 
     answer = raw(server, f"GET /v1/prices?symbols={long} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 414 ")
     assert b"POST /v1/prices/query" in answer
+
+
+@pytest.mark.parametrize("server", ["auto", "h11"], indirect=True)
+def test_a_head_without_an_end_is_cut_off_before_it_holds_up_others(server: int) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server), timeout=10) as line:
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            line.sendall(b"x" * 2**25)
+    answer = raw(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("server", ["auto", "h11"], indirect=True)
+def test_who_never_ends_a_head_is_given_up_and_who_has_asked_is_not(
+    server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server), timeout=5) as line:
+        line.sendall(whole[:-2])
+        assert line.recv(1000) == b""
+    with socket.create_connection(("127.0.0.1", server), timeout=5) as line:
+        for _ in range(3):
+            line.sendall(whole)
+            found = b""
+            while b'"ok"' not in found:
+                found += line.recv(1000)
+            time.sleep(0.4)
+
+
+def test_more_connections_than_there_may_be_are_told_to_come_again(
+    server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "most_connections", lambda: 1)
+    with socket.create_connection(("127.0.0.1", server), timeout=5) as first:
+        first.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert first.recv(1000).startswith(b"HTTP/1.1 200 ")
+        answer = raw(server, b"")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"application/problem+json" in answer
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -217,3 +218,33 @@ def test_nothing_is_written_through_a_view(open_copies: Callable[..., LocalCopy]
 def test_only_a_bucket_is_copied_and_only_when_it_is_said(tmp_path: Path) -> None:
     assert open_copy(Settings(home=tmp_path, local_copy_mb=10)) is None
     assert open_copy(Settings(home=tmp_path, store="gs://bucket")) is None
+
+
+def test_a_copy_that_somebody_cuts_off_is_taken_from_the_bucket_again(
+    store: GcsObjectStore, open_copies: Callable[..., LocalCopy], tmp_path: Path
+) -> None:
+    copies = open_copies()
+    info = store.put("a", bytes(range(200)))
+    view = copies.view()
+    assert view.get("a").data == bytes(range(200))
+    (file,) = (
+        one for one in (tmp_path / "copies" / "0").iterdir() if one.name not in ("claim", "index.json")
+    )
+    os.truncate(file, 50)
+    assert view.get_ranges("a", [(0, 10), (40, 20)], info.version) == [bytes(range(10)), bytes(range(40, 60))]
+
+
+def test_a_folder_that_takes_no_copies_any_more_is_no_error(
+    store: GcsObjectStore, open_copies: Callable[..., LocalCopy], tmp_path: Path
+) -> None:
+    copies = open_copies()
+    store.put("a", b"1")
+    assert copies.view().get("a").data == b"1"
+    # Read-only for everybody, root too: in place of each file stands a folder, which can be neither read nor removed.
+    for file in [
+        one for one in (tmp_path / "copies" / "0").iterdir() if one.name not in ("claim", "index.json")
+    ]:
+        file.unlink()
+        (file / "x").mkdir(parents=True)
+    for _ in range(2):
+        assert copies.view().get("a").data == b"1"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -62,6 +65,32 @@ def test_answers_are_shared_and_end_with_their_time(server: RedisServer, cache: 
     of_another_store = RedisCache(server.url, 60, "/another/store")
     assert of_another_store.get("a") is None
     of_another_store.close()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"$abc\r\n", b":5\r\n", b"*-1\r\n", b"$99999999999999999999\r\nx", b"HTTP/1.1 400\r\n\r\n", b"\xff\r\n"],
+)
+def test_what_speaks_no_redis_is_a_cache_that_has_nothing(reply: bytes) -> None:
+    class Garbage(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                while self.request.recv(65536):
+                    self.request.sendall(reply)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Garbage) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cache = RedisCache(f"redis://127.0.0.1:{server.server_address[1]}", 60)
+        answers = AnswerCache(None, cache)
+        try:
+            assert [answers.get_or_make("a", lambda: Encoded(b"x"))[1] for _ in range(4)] == ["made"] * 4
+            with pytest.raises(CacheUnavailable):
+                cache.clear()
+            assert cache.facts()["location"] == cache.location
+        finally:
+            cache.close()
+            server.shutdown()
 
 
 def test_clearing_forgets_ours_and_nothing_else(server: RedisServer, cache: RedisCache) -> None:
