@@ -32,6 +32,7 @@ from quant_assets.api.versions import digest
 from quant_assets.api.warm import popular_of
 from quant_assets.resources.cache import AnswerCache, Encoded
 from quant_assets.resources.local_copy import CopyView
+from quant_assets.tables.daily import noting_unrecorded
 from quant_assets.tables.user_warnings import collected
 
 BATCH_ROWS = 100_000
@@ -206,17 +207,23 @@ def _respond(
     if shape.form != "json" and prepared.rows > BATCH_ROWS:
         return _streamed(prepared, shape, headers, view, same)
 
-    def make() -> Encoded | _GoneMeanwhile:
-        answer = _whole(prepared, shape, view)
+    def make() -> Encoded | _GoneMeanwhile | _Unrecorded:
+        unrecorded: list[str] = []
+        with noting_unrecorded(unrecorded):
+            answer = _whole(prepared, shape, view)
         if same is not None:
             same.check()
         gone = view is not None and since is None and view.stale_since is not None
-        return _GoneMeanwhile() if gone else answer
+        return _GoneMeanwhile() if gone else _Unrecorded(answer) if unrecorded else answer
 
     answer, found = cache.get_or_make(f"{prepared.table}/{tag[1:-1]}", make)
     if isinstance(answer, _GoneMeanwhile):
         # The bucket went away after the versions were looked up: what is made of copies must not stand under them.
         return _respond(prepared, shape, snapshot, cache, view, same)
+    if isinstance(answer, _Unrecorded):
+        # Of a state that has no name yet: the next one may be another under the same versions.
+        answer = answer.made
+        del headers["ETag"]
     headers |= answer.headers
     headers["X-Cache"] = found
     if (cursor := headers.pop(_NEXT, None)) is not None and shape.url is not None:
@@ -226,6 +233,13 @@ def _respond(
 
 class _GoneMeanwhile:
     """In place of an answer of which it could not be said that it is stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unrecorded:
+    """An answer with rows of cells that the manifest does not have as they are: not kept for others."""
+
+    made: Encoded
 
 
 def _age(since: datetime | None) -> dict[str, str]:

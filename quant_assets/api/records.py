@@ -170,8 +170,6 @@ def _gaps(request: Request, asked: OfGaps) -> Prepared:
         looks += [versions.of_object(store, key(one.code)) for key in (requested_key, events_key)]
 
     def of(one: Exchange) -> pl.DataFrame:
-        if symbols == []:
-            return pl.DataFrame(schema=_GAPS_SCHEMA)
         found = exchange_gaps(store, one, now, symbols=symbols or ())
         if not asked.settled:
             found = found.filter(~pl.col("settled"))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ import polars as pl
 
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS, conform
 from quant_assets.resources.object_store import (
+    Blob,
     ObjectChanged,
     ObjectDamaged,
     ObjectInfo,
@@ -28,7 +30,7 @@ from quant_assets.resources.object_store import (
 )
 from quant_assets.tables.layout import DAILY, HISTORY, object_key, partition_of, partitions_prefix
 from quant_assets.tables.manifest import Entry, Manifest
-from quant_assets.tables.parquet import decode, decode_with_facts
+from quant_assets.tables.parquet import decode, decode_with_facts, read_facts
 from quant_assets.tables.ranged import Found, Part, decode_parts, read_part, read_runs
 from quant_assets.tables.restatements import Ledger
 from quant_assets.tables.runs import Form, Runs, together
@@ -47,6 +49,8 @@ class _Look:
     wanted: Sequence[str] | None
     span: tuple[date, date]
     columns: tuple[str, ...] = tuple(DAILY_SCHEMA)
+    unrecorded: list[str] = field(default_factory=list[str], compare=False)
+    """Gets the keys of cells that have been put and are not recorded yet."""
 
     @property
     def some(self) -> tuple[str, ...] | None:
@@ -78,6 +82,20 @@ def _form(columns: tuple[str, ...]) -> Form:
 @lru_cache(maxsize=64)
 def _no_rows(columns: tuple[str, ...]) -> Runs:
     return Runs.of(pl.DataFrame(schema=_schema(columns)))
+
+
+_noted: ContextVar[list[str] | None] = ContextVar("_noted", default=None)
+
+
+@contextlib.contextmanager
+def noting_unrecorded(into: list[str]) -> Generator[None]:
+    """Within it, `into` gets the keys of cells that are read and not recorded in the manifest as they are: a run is
+    writing them, or was ended before it recorded them."""
+    token = _noted.set(into)
+    try:
+        yield
+    finally:
+        _noted.reset(token)
 
 
 _RETRIES = 20
@@ -137,6 +155,8 @@ def read_daily(
     rows = _of_few_cells(look)
     if rows is None:
         rows = _of_years(look)
+    if look.unrecorded and (noted := _noted.get()) is not None:
+        noted += look.unrecorded
     if as_of is not None:
         rows = _as_of(Ledger(store, exchange), rows, as_of, look)
         rows = rows if columns is None else rows.select(columns)
@@ -225,7 +245,7 @@ def _of_few_cells(look: _Look) -> pl.DataFrame | None:
     if in_cells + len(cells) * _OBJECT_COSTS > in_years + 2 * len(years) * _OBJECT_COSTS:
         return None
     try:
-        frames = list(_cells(look, [entry.partition for entry in cells]))
+        frames = list(_cells(look, cells))
     except (ObjectDamaged, ObjectNotFound):
         return None
     return _conformed(look, pl.concat([look.nothing().frame(), *frames]) if len(frames) != 1 else frames[0])
@@ -285,7 +305,7 @@ def _year(look: _Look, year: int, history: tuple[Runs, dict[str, str]], entries:
         frame = rows.frame()
         if stale := [date.fromisoformat(p) for p in newer if p in in_history]:
             frame = frame.filter(~pl.col("date").is_in(stale))
-        rows = Runs.of(look.frame(pl.concat([frame, *_cells(look, newer)])))
+        rows = Runs.of(look.frame(pl.concat([frame, *_cells(look, [entries[day] for day in newer])])))
     return rows if span[0] <= date(year, 1, 1) and date(year, 12, 31) <= span[1] else rows.between(*span)
 
 
@@ -298,13 +318,20 @@ def _newer(entries: Mapping[str, Entry], in_history: Mapping[str, str], span: tu
     return sorted(p for p, content in cells.items() if in_history.get(p) != content and first <= p <= last)
 
 
-def _cells(look: _Look, days: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _cells(look: _Look, entries: Sequence[Entry]) -> Iterator[pl.DataFrame]:
     """The rows of cells as they stand, by day."""
     store = look.store
-    keys = [object_key(DAILY, look.exchange, day) for day in days]
-    for day, key, cell in zip(days, keys, read_all(store, keys), strict=True):
+    keys = [object_key(DAILY, look.exchange, entry.partition) for entry in entries]
+    for entry, key, blob in zip(entries, keys, _blobs(store, keys), strict=True):
+        day = entry.partition
+        cell = decode(blob.data, store.uri(key))
         if (cell["date"] != date.fromisoformat(day)).any():
             raise ObjectDamaged(f"{store.uri(key)}: holds rows of another day; remove it and backfill {day}")
+        # Of a store that was copied versions differ and contents do not.
+        if blob.info.version != entry.version and (
+            read_facts(blob.data, store.uri(key)).get("content_sha256") != entry.content_sha256
+        ):
+            look.unrecorded.append(key)
         mine = cell if look.wanted is None else cell.filter(pl.col("symbol").is_in(look.wanted))
         yield mine if look.some is None else mine.select(look.columns)
 
@@ -365,6 +392,11 @@ def _of_its_year(found: P, store: ObjectStore, key: str) -> P:
 
 def read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]:
     """Whole tables, several read at once, in the order of `keys`. Raises ObjectNotFound, ObjectDamaged."""
+    for key, blob in zip(keys, _blobs(store, keys), strict=True):
+        yield decode(blob.data, store.uri(key))
+
+
+def _blobs(store: ObjectStore, keys: Sequence[str]) -> Iterator[Blob]:
     for key, blob in get_many(store, keys):
         if isinstance(blob, ObjectNotFound):
             raise ObjectNotFound(
@@ -373,4 +405,4 @@ def read_all(store: ObjectStore, keys: Sequence[str]) -> Iterable[pl.DataFrame]:
             ) from blob
         if isinstance(blob, Exception):
             raise blob
-        yield decode(blob.data, store.uri(key))
+        yield blob

@@ -22,6 +22,7 @@ from quant_assets.api.negotiation import encoding_for, format_for, weights
 from quant_assets.api.problems import Problem
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectStore
+from quant_assets_tests.api.desk import bars, cell
 
 ALL = "/v1/prices?symbols=IBM"
 
@@ -220,6 +221,21 @@ def test_a_change_between_the_look_and_the_read_is_seen(
         monkeypatch.undo()
 
 
+def test_what_a_run_has_put_and_not_recorded_yet_is_answered_and_not_kept(
+    client: TestClient, store: ObjectStore
+) -> None:
+    days = [date(2012, 3, 5), date(2012, 3, 6)]
+    for number, day in enumerate(days):
+        doubled = bars(day, ["AAPL", "IBM"]).with_columns(pl.col("close") * 2)
+        cell(store, "US", day, doubled)
+        answer = client.get(f"{ALL}&start=2012-03-05&end=2012-03-06")
+        expected = prices("IBM", "2012-03-05", "2012-03-06", store=store).collect()["close"].to_list()
+        assert [row["close"] for row in answer.json()["data"]] == expected
+        assert expected[number] > 200
+        assert (answer.headers["x-cache"], "etag" in answer.headers) == ("made", False)
+    assert "etag" in client.get(f"{ALL}&start=2012-03-07&end=2012-03-08").headers
+
+
 def test_a_snapshot_is_read_again_or_refused(client: TestClient, changed: Any) -> None:
     first, weeks = client.get(ALL), client.get("/v1/weekly?symbols=IBM")
     url = f"{ALL}&snapshot={first.headers['x-snapshot-id']}"
@@ -267,9 +283,3 @@ def test_a_cursor_that_was_tampered_with_has_no_rows(client: TestClient) -> None
     for place in ([0, 2**63], [2**63, 0], [2**40, 2**40], [-1, -(2**63)]):
         forged = base64.urlsafe_b64encode(orjson.dumps([key, *place])).decode()
         assert client.get(f"{ALL}&limit=3&cursor={forged}").status_code == 200
-
-
-@pytest.mark.parametrize("table", ["prices", "weekly", "gaps", "restatements", "quarantine", "profiles"])
-def test_a_list_of_no_symbols_has_no_rows(client: TestClient, table: str) -> None:
-    assert client.get(f"/v1/{table}").json()["rows"]
-    assert client.get(f"/v1/{table}?symbols=,").json()["rows"] == 0
