@@ -46,7 +46,9 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
         title="quant-assets",
         version=__version__,
         description="Daily stock prices as they were traded, with every hole named.",
-        docs_url="/docs",
+        # The page has its own, which asks nothing of another server.
+        docs_url=None,
+        redoc_url=None,
         responses=problems.documented(400, 401, 403, 404, 406, 409, 413, 414, 422, 429, 500, 503),
         dependencies=[Depends(problems.refuse_repeated)],
         lifespan=_lifespan,

@@ -1,7 +1,8 @@
-"""The page at `/`: charts, cells and the state of the store, for people. It asks the API as any client does.
+"""The page at `/` (charts, cells and the state of the store, for people) and the API's description at `/docs`.
 
-Everything that it needs is shipped in `page/`: plain modules, no build, nothing of another server. The page itself
-holds no data, so it is open to all; an API with keys asks for one where the data is.
+Both ask the API as any client does. Everything that they need is shipped in `page/`: plain modules, no build, nothing
+of another server. The pages themselves hold no data, so they are open to all; an API with keys asks for one where the
+data is.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ _KINDS = {
     ".mjs": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".md": "text/plain; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
     "": "text/plain; charset=utf-8",
 }
 """By the endings of what is shipped."""
 
+_FRAMES = ("index.html", "docs.html")
 _CHART_STYLE = "sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY="
 """The one style element that the chart library adds, for the mark that links to its makers."""
 
@@ -66,6 +69,12 @@ def page(request: Request) -> Response:
     return _answer(request, _index(settings.dagster_url))
 
 
+@router.api_route("/docs", methods=["GET", "HEAD"])
+def docs(request: Request) -> Response:
+    """The description of the API, by Swagger UI, which is shipped as well."""
+    return _answer(request, _docs())
+
+
 @router.api_route("/static/{path:path}", methods=["GET", "HEAD"])
 def static(request: Request, path: str) -> Response:
     """A file of the page. Nothing but what is shipped has a path."""
@@ -95,12 +104,17 @@ def _index(dagster_url: str) -> _File:
 
 
 @lru_cache(maxsize=1)
+def _docs() -> _File:
+    return _file(_folder().joinpath("docs.html").read_bytes(), ".html")
+
+
+@lru_cache(maxsize=1)
 def _shipped() -> Mapping[str, _File]:
-    """All files of the page but its frame, by their path below /static."""
+    """All files of the pages but their frames, by their path below /static."""
     return {
         name: _file(one.read_bytes(), PurePosixPath(name).suffix)
         for name, one in _walk(_folder())
-        if name != "index.html" and PurePosixPath(name).suffix in _KINDS
+        if name not in _FRAMES and PurePosixPath(name).suffix in _KINDS
     }
 
 

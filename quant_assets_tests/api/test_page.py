@@ -30,6 +30,18 @@ def test_all_that_the_page_names_is_shipped(client: TestClient) -> None:
         assert client.head(path).headers["content-length"] == answer.headers["content-length"]
 
 
+def test_the_description_of_the_api_is_shipped_and_guarded_like_the_page(client: TestClient) -> None:
+    described = client.get("/docs")
+    assert described.headers["content-security-policy"] == client.get("/").headers["content-security-policy"]
+    named = re.findall(r'(?:href|src)="(/[^"]+)"', described.text)
+    assert "/static/swagger/swagger-ui-bundle.js" in named
+    assert {client.get(path).status_code for path in named} == {200}
+    told = (FOLDER / "swagger" / "README.md").read_text("utf-8")
+    bundle = (FOLDER / "swagger" / "swagger-ui-bundle.js").read_bytes()
+    assert f"`{hashlib.sha256(bundle).hexdigest()}`" in told
+    assert client.get("/redoc").status_code == 404
+
+
 def test_nothing_of_another_server_and_nothing_inline_is_run(client: TestClient) -> None:
     page = client.get("/")
     policy = page.headers["content-security-policy"]

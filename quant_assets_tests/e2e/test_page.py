@@ -145,7 +145,7 @@ def test_a_symbol_is_found_looked_at_and_its_events_are_explained(
     watched.keep(f"page-{size}-{theme}-split")
     # The list below the chart does the same without a pointer.
     page.locator(f".event-row:has(time:text-is('{SPLIT}'))").focus()
-    expect(page.locator("#tip")).to_contain_text("a share is 2 of the old ones")
+    expect(page.locator("#tip")).to_contain_text("a share of before is 2 shares")
     expect(page.locator("#legend")).to_contain_text(SPLIT)
     page.get_by_text("Split", exact=True).click()
     expect(page).to_have_url(f"{site.url}/#/prices/AAPL?adjust=split&range=All")
@@ -214,6 +214,18 @@ def test_what_goes_wrong_is_said_in_words(browser: Browser, settings: Settings, 
         expect(page.get_by_role("heading", name="This store is empty")).to_be_visible()
         expect(page.get_by_text("quant-assets backfill --exchange US")).to_be_visible()
         page.close()
+
+
+def test_the_api_is_described_without_another_server(browser: Browser, site: Served) -> None:
+    watched = _opened(browser, site.url)
+    page = watched.page
+    page.goto("/docs")
+    expect(page.locator(".opblock-summary-path").filter(has_text="/v1/jobs").first).to_be_visible()
+    page.locator(".opblock-summary-path").get_by_text("/exchanges", exact=False).first.click()
+    page.get_by_role("button", name="Execute").first.click()
+    expect(page.locator(".live-responses-table")).to_contain_text("last_session_over")
+    assert (watched.complaints, watched.elsewhere) == ([], [])
+    page.close()
 
 
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, settings: Settings) -> None:

@@ -24,7 +24,9 @@ export function actions(rows) {
         last: date,
         line: `Split ${ratio(row.split_ratio)}`,
         more: [
-          `From this session on a share is ${exact(row.split_ratio)} of the old ones.`,
+          row.split_ratio >= 1
+            ? `From this session on a share of before is ${exact(row.split_ratio)} shares.`
+            : `From this session on ${exact(1 / row.split_ratio)} shares of before are one.`,
           "As traded, the price steps here; split-adjusted, it does not.",
         ],
       });

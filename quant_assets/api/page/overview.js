@@ -146,7 +146,7 @@ export class Overview {
         ["Last complete", (row) => day(row.last_complete) || "–"],
         ["State", (row) => freshness(row)],
         ["Complete", (row) => count(row.cells_complete), "number wide"],
-        ["Partial", (row) => count(row.cells_partial), "number"],
+        ["Partial", (row) => count(row.cells_partial), "number wide"],
         ["Failed", (row) => count(row.cells_failed), "number"],
         ["Rows", (row) => count(row.rows), "number wide"],
       ],
