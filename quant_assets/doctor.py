@@ -153,6 +153,30 @@ def cache(settings: Settings) -> Iterator[Finding]:
         opened.close()
 
 
+def shared(settings: Settings) -> Iterator[Finding]:
+    """Whether the Redis that several machines share answers, lets requests through, and forgets nothing."""
+    from quant_assets.resources.shared_pace import SharedPace
+    from quant_assets.resources.shared_redis import LEASE_SECONDS, open_shared
+
+    opened = open_shared(settings)
+    if opened is None:
+        yield Finding("shared", "ok", "none: all work is done on one machine")
+        return
+    facts = opened.check()
+    # At a pace of its own, so that nobody is held up.
+    pace = SharedPace(opened, "doctor", 1000.0)
+    pace.ask()
+    pace.close()
+    detail = f"{opened.location} answers (Redis {facts['version']})"
+    if facts["policy"] != "noeviction":
+        remedy = "set maxmemory-policy noeviction, or name another one than the cache's: runs and turns would be lost"
+        yield Finding(
+            "shared", "warning", f"{detail}, and forgets when it is full ({facts['policy']})", remedy
+        )
+    else:
+        yield Finding("shared", "ok", f"{detail}; leases of {LEASE_SECONDS:g} s")
+
+
 def source(settings: Settings) -> Iterator[Finding]:
     """Whether the price source answers, and its clock agrees with ours."""
     from quant_assets.resources.yahoo_client import YAHOO, base_url
@@ -238,6 +262,7 @@ PARTS: dict[str, Examination] = {
     "calendars": calendars,
     "universe": universe,
     "cache": cache,
+    "shared": shared,
     "keys": keys,
     "limits": limits,
 }

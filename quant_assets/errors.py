@@ -23,6 +23,7 @@ QuantAssetsError
 │   ├── NewerFormat                    written by a later version of this package
 │   └── StoreUnavailable               out of reach, not writable, or full
 ├── CacheUnavailable                   resources.cache: Redis does not answer when it is cleared
+├── SharedRedisAway                    resources.shared_redis: the Redis that workers share does not answer
 ├── DocumentUnavailable                resources.documents: a file, page or object with a list of constituents
 ├── Unreachable                        resources.reachability: a server gives no answer
 ├── ScreenFailed                       resources.yahoo_screener: no whole answer, or a query that cannot be asked

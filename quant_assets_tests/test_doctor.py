@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import redis
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from quant_assets import doctor
 from quant_assets.cli.app import app
+from quant_assets.dev.redis_server import redis_server
 from quant_assets.doctor import PARTS, Finding, examine
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.reachability import Reached
@@ -42,6 +46,22 @@ def test_all_is_well_on_a_new_machine_and_nothing_is_left_behind(
     assert result.exit_code == 2
     assert "warning  clock      held at 2013-03-01T23:00:00+00:00 (" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("doctor: warning ok=")
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server here")
+def test_the_redis_that_machines_share_answers_and_forgets_nothing(tmp_path: Path) -> None:
+    with redis_server("S3CRET") as server:
+        settings = Settings(home=tmp_path, shared_redis=SecretStr(server.url))
+        told = found(settings, "shared")["shared"]
+        assert told.state == "ok"
+        assert " answers (Redis " in told.detail
+        redis.Redis.from_url(server.url).config_set("maxmemory-policy", "allkeys-lfu")
+        told = found(settings, "shared")["shared"]
+        assert (told.state, "noeviction" in told.remedy) == ("warning", True)
+    told = found(settings, "shared")["shared"]
+    assert told.state == "failed"
+    assert "QUANT_ASSETS_SHARED_REDIS" in told.detail
+    assert "S3CRET" not in str(told)
 
 
 def test_what_is_away_or_wrong_is_named_with_its_remedy(tmp_path: Path) -> None:

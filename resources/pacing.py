@@ -1,13 +1,17 @@
-"""Pacing of requests to a source: one rate for all threads and processes, and a common cool-down."""
+"""Pacing of requests to a source: one rate for all threads, processes and (with Redis) machines, and cool-downs."""
 
 from __future__ import annotations
 
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.interrupts import Interrupted, interrupted, wait_unless_interrupted
+
+if TYPE_CHECKING:
+    from quant_assets.resources.shared_pace import SharedPace
 
 _LOOK_UP_SECONDS = 0.25
 """How long a thread waits in the queue before it sees whether the run was interrupted."""
@@ -18,13 +22,20 @@ class RateBudgetSpent(QuantAssetsError):
 
 
 class Pacer:
-    """Lets requests through at a steady rate, shared by every process that names the same file.
+    """Lets requests through at a steady rate, shared by every process that names the same file, or the same Redis.
 
     A rate-limited answer cools the whole process down (`cool_down`), and the seconds so waited count against
     `budget_seconds`; when they are spent, `wait` raises RateBudgetSpent instead of asking a source that refuses.
+    With `over_machines` every worker cools down; the others' cool-downs do not count against this one's budget.
     """
 
-    def __init__(self, requests_per_second: float, budget_seconds: float, shared_file: Path | None) -> None:
+    def __init__(
+        self,
+        requests_per_second: float,
+        budget_seconds: float,
+        shared_file: Path | None,
+        over_machines: SharedPace | None = None,
+    ) -> None:
         self._budget = budget_seconds
         self._until = 0.0
         self._cooled = 0.0
@@ -32,7 +43,8 @@ class Pacer:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._limiter = None
-        if requests_per_second > 0:
+        self._over_machines = over_machines
+        if requests_per_second > 0 and over_machines is None:
             from pyrate_limiter import limiter_factory
 
             # An interval per request, not a burst per second: Yahoo counts bursts.
@@ -62,7 +74,12 @@ class Pacer:
 
     def _acquire(self) -> None:
         while not interrupted():
-            if self._limiter is None or self._limiter.try_acquire("source", timeout=_LOOK_UP_SECONDS):
+            if self._over_machines is not None:
+                pause = self._over_machines.take()
+                if not pause:
+                    return
+                wait_unless_interrupted(min(pause, _LOOK_UP_SECONDS))
+            elif self._limiter is None or self._limiter.try_acquire("source", timeout=_LOOK_UP_SECONDS):
                 return
         raise Interrupted
 
@@ -90,8 +107,12 @@ class Pacer:
                 return
             self._cooled += extension
             self._until = max(self._until, now + seconds)
+        if self._over_machines is not None:
+            self._over_machines.cool_down(seconds)
 
     def close(self) -> None:
-        """Gives the shared file back."""
+        """Gives the shared file, or the place in Redis, back."""
+        if self._over_machines is not None:
+            self._over_machines.close()
         if self._limiter is not None:
             self._limiter.close()

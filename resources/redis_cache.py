@@ -40,9 +40,9 @@ class RedisCache:
         self._seconds = max(1, int(seconds))
         # Calls are few at once, so that waiting for a connection is told from waiting for Redis.
         self._turns = threading.BoundedSemaphore(_CONNECTIONS)
-        self._client = _client(url, _TIMEOUT)
+        self._client = client_of(url, _TIMEOUT)
         # Questions of people and of the breaker: outside of requests, so they may take longer.
-        self._patient = _client(url, _PROBE_TIMEOUT)
+        self._patient = client_of(url, _PROBE_TIMEOUT)
         self._errors: Any = importlib.import_module("redis.exceptions")
         self.breaker = Breaker(self._patient.ping)
         self._full_until = 0.0
@@ -136,7 +136,8 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
-def _client(url: str, timeout: float) -> Any:
+def client_of(url: str, timeout: float) -> Any:
+    """A client that asks once, and waits for `timeout` seconds at most."""
     redis: Any = importlib.import_module("redis")
     retry: Any = importlib.import_module("redis.retry")
     backoff: Any = importlib.import_module("redis.backoff")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from quant_assets.errors import QuantAssetsError
@@ -20,8 +20,9 @@ from quant_assets.resources.alert_settings import AlertSettings
 PREFIX = "QUANT_ASSETS_"
 TRIAL_RUNS = "trial-runs"
 """The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
-_NOT_SHOWN = ("source_url", "cache", "api_keys", "alert_urls", "dagster_db")
+_NOT_SHOWN = ("source_url", "cache", "api_keys", "alert_urls", "dagster_db", "shared_redis")
 _CACHES = "write memory, off, redis://[user:password@]host[:port][/db], or rediss://… for TLS"
+_SHARED = "write redis://[user:password@]host[:port][/db], or rediss://… for TLS; it is not shown here"
 _ADDRESS = "write http://host[:port] or https://host[:port], with a path if need be, and nothing after it"
 
 
@@ -31,7 +32,7 @@ class SettingsError(QuantAssetsError, ValueError):
 
 class Settings(AlertSettings):
     """Everything that can be set. Each field is read from QUANT_ASSETS_<NAME>; only `cache`,
-    `alert_urls` and `dagster_db` may hold a secret."""
+    `alert_urls`, `dagster_db` and `shared_redis` may hold a secret."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -121,6 +122,12 @@ class Settings(AlertSettings):
     """How many large answers the HTTP API sends at a time, each with a batch of rows in memory."""
     dagster_db: SecretStr = SecretStr("")
     """Where Dagster keeps runs and events: postgresql://user:password@host[:port]/database. Empty: SQLite."""
+    shared_redis: SecretStr = SecretStr("")
+    """The Redis that workers on several machines share: pace, turns, marks and the queue of runs; may hold a
+    password. Empty: all run on one machine, and files of the home do."""
+    workers: int = Field(default=0, ge=0, le=64)
+    """How many celery workers (`quant-assets worker`) take Dagster's runs, one run each; 0: runs are processes of the
+    machine of the code server."""
     keep_runs_days: int = Field(default=90, ge=0)
     """How long Dagster keeps runs, their logs and ticks, in days; 0: for ever."""
     now: datetime | None = None
@@ -187,13 +194,7 @@ class Settings(AlertSettings):
     @classmethod
     def _kind_of_cache(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value().strip()
-        try:
-            parts = urlsplit(text)
-            redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
-            known = redis and re.fullmatch(r"/?\d*", parts.path) is not None
-        except ValueError:
-            known = False
-        if not known and text not in ("memory", "off"):
+        if text not in ("memory", "off") and not _is_redis(text):
             # Not the cause: it holds the value.
             raise ValueError(_CACHES) from None
         return SecretStr(text)
@@ -240,6 +241,24 @@ class Settings(AlertSettings):
             raise ValueError("write postgresql://user:password@host[:port]/database; it is not shown here")
         return value
 
+    @field_validator("shared_redis")
+    @classmethod
+    def _is_a_redis(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().strip()
+        if text and not _is_redis(text):
+            raise ValueError(_SHARED) from None
+        return SecretStr(text)
+
+    @field_validator("workers")
+    @classmethod
+    def _workers_share_a_redis(cls, value: int, info: ValidationInfo) -> int:
+        shared = info.data.get("shared_redis")
+        if value and shared is not None and not shared.get_secret_value():
+            raise ValueError(
+                "workers have their runs from the Redis that QUANT_ASSETS_SHARED_REDIS names: set it"
+            )
+        return value
+
     @field_validator("now", mode="before")
     @classmethod
     def _now_is_no_number(cls, value: object) -> object:
@@ -270,7 +289,7 @@ class Settings(AlertSettings):
         Dagster's folder and that of runs are apart, so that no cell of the trial shows as made in the home's own
         store. The pace is one for both: the source sees them as one.
         """
-        trial = self.model_copy(update={"store": store, "dagster_db": SecretStr("")})
+        trial = self.model_copy(update={"store": store, "dagster_db": SecretStr(""), "workers": 0})
         trial._trial = hashlib.sha256(store.encode()).hexdigest()[:12]
         return trial
 
@@ -310,6 +329,15 @@ class Settings(AlertSettings):
     def clock(self) -> datetime:
         """The present moment, UTC."""
         return self.now.astimezone(UTC) if self.now else datetime.now(UTC)
+
+
+def _is_redis(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return redis and re.fullmatch(r"/?\d*", parts.path) is not None
 
 
 def load_settings() -> Settings:

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 from quant_assets.resources.asking_again import Passing
 from quant_assets.resources.pacing import Pacer
 from quant_assets.resources.settings import Settings
+from quant_assets.resources.shared_redis import open_shared
 
 if TYPE_CHECKING:
+    from quant_assets.resources.shared_pace import SharedPace
     from quant_assets.resources.yahoo_session import ObservingSession
 
 YAHOO = "https://query2.finance.yahoo.com"
@@ -63,7 +65,12 @@ def open_client(settings: Settings) -> YahooClient:
     # host's: a cookie belongs to the host that set it.
     yfinance_cache: Any = importlib.import_module("yfinance.cache")
     yfinance_cache._CookieCacheManager._Cookie_cache = None
-    pacer = Pacer(settings.requests_per_second, settings.rate_limit_budget_seconds, cache / "pace.sqlite")
+    pacer = Pacer(
+        settings.requests_per_second,
+        settings.rate_limit_budget_seconds,
+        cache / "pace.sqlite",
+        _over_machines(settings, cache.name),
+    )
     session = ObservingSession(base_url(settings), settings.timeout_seconds, pacer)
     # YfData makes itself one per process, whose session the last source to open would replace: this
     # one's questions would then go to another address. So each source gets an instance of its own.
@@ -71,6 +78,15 @@ def open_client(settings: Settings) -> YahooClient:
     # What failed is in the results; by itself it prints that as well.
     logging.getLogger("yfinance").setLevel(logging.CRITICAL)
     return YahooClient(session, pacer, data)
+
+
+def _over_machines(settings: Settings, source: str) -> SharedPace | None:
+    """The pace of all machines; None where there is one machine, or no pace."""
+    if not settings.requests_per_second or (shared := open_shared(settings)) is None:
+        return None
+    from quant_assets.resources.shared_pace import SharedPace
+
+    return SharedPace(shared, source, settings.requests_per_second, settings.workers)
 
 
 def answer_of(settings: Settings, send: Callable[[], Any]) -> tuple[int, bytes]:

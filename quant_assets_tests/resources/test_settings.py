@@ -384,6 +384,32 @@ def test_another_cache_is_refused_without_showing_it(monkeypatch: pytest.MonkeyP
     assert "S3CRET" not in shown
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["memory", "http://me:S3CRET@host", "redis://", "redis://me:S3CRET@host:0", "redis://me:S3CRET@host/a"],
+)
+def test_the_redis_that_machines_share_is_one_and_shown_nowhere(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", written)
+    with pytest.raises(SettingsError, match=r"^QUANT_ASSETS_SHARED_REDIS: write redis://") as refused:
+        load_settings()
+    assert "S3CRET" not in "".join(traceback.format_exception(refused.value))
+    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", "rediss://me:S3CRET@host:6380/1")
+    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
+    assert load_settings().workers == 2
+    assert "S3CRET" not in str(load_settings().model_dump())
+    # A trial's runs are not those of the workers, and the pace is one for both.
+    trial = load_settings().for_trial("/elsewhere")
+    assert (trial.workers, trial.shared_redis) == (0, load_settings().shared_redis)
+
+
+def test_workers_without_a_redis_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
+    with pytest.raises(SettingsError, match=r"QUANT_ASSETS_WORKERS='2': .*QUANT_ASSETS_SHARED_REDIS"):
+        load_settings()
+
+
 def test_the_readme_lists_every_setting_with_its_default() -> None:
     lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
     rows = [line.split("|")[1:4] for line in lines if line.startswith("| `QUANT_ASSETS_")]

@@ -127,5 +127,22 @@ def ask(pace_file: str, rate: str, times: str) -> None:
     print(json.dumps(moments))
 
 
+def ask_over_machines(url: str, rate: str, times: str, ahead: str) -> None:
+    """As `ask`, at a pace that Redis keeps, on a machine whose clock is `ahead` seconds ahead."""
+    from quant_assets.resources.pacing import Pacer
+    from quant_assets.resources.shared_pace import SharedPace
+    from quant_assets.resources.shared_redis import SharedRedis
+
+    now = time.time
+    time.time = lambda: now() + float(ahead)
+    pacer = Pacer(float(rate), 60.0, None, SharedPace(SharedRedis(url), "yahoo", float(rate)))
+    moments: list[float] = []
+    for _ in range(int(times)):
+        pacer.wait()
+        moments.append(time.monotonic())
+    pacer.close()
+    print(json.dumps(moments))
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])
