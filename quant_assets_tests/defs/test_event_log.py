@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from quant_assets.defs.event_log import OpenEventLogStorage
 from quant_assets.instance import INSTANCE_FILE, open_instance
@@ -195,6 +197,44 @@ def test_a_database_that_was_removed_meanwhile_is_begun_anew(
         assert len(other.get_records_for_run(second).records) > 12
         instance.event_log_storage.wipe()
         assert instance.get_materialized_partitions(CELLS) == set()
+
+
+def test_the_database_of_a_run_is_begun_as_dagster_begins_it(tmp_path: Path) -> None:
+    def begun(log: SqliteEventLogStorage, run: str) -> tuple[list[Any], ...]:
+        with log.run_connection(run):
+            pass
+        database = sqlite3.connect(log.path_for_shard(run))
+        try:
+            asked = (
+                "SELECT type, name, sql FROM sqlite_master",
+                "SELECT * FROM alembic_version",
+                "PRAGMA journal_mode",
+            )
+            return tuple(sorted(database.execute(one).fetchall()) for one in asked)
+        finally:
+            database.close()
+
+    theirs, ours = (
+        SqliteEventLogStorage(str(tmp_path / "theirs")),
+        OpenEventLogStorage(str(tmp_path / "ours")),
+    )
+    wanted = begun(theirs, "one")
+    assert wanted[1:] != ([], [])
+    assert [begun(ours, run) for run in ("one", "two", "one")] == [wanted] * 3
+    files = {path.name for path in (tmp_path / "ours").iterdir()}
+    assert {name for name in files if not name.endswith(("-shm", "-wal"))} == {"index.db", "one.db", "two.db"}
+
+
+def test_where_files_cannot_be_linked_the_database_of_a_run_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    log = OpenEventLogStorage(str(tmp_path))
+    assert log.get_records_for_run("one").records == []
+    assert {path.name for path in tmp_path.iterdir() if "-" not in path.suffix} == {"index.db", "one.db"}
 
 
 def test_only_so_many_connections_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
