@@ -37,8 +37,9 @@ from quant_assets.resources.settings import Settings, load_settings
 def create_app(settings: Settings | None = None, *, open_reading: bool = True) -> FastAPI:
     """The API on the store that the settings name.
 
-    `app.state` has for the routes: `settings`; `access`; `store`, and a local `copy` of it or None; `cache`, of
-    encoded answers; `workers` and `streams`, which bound what is read and sent at a time.
+    `app.state` has for the routes: `settings`; `access`; `admit`, which refuses who may not ask; `store`, and a local
+    `copy` of it or None; `cache`, of encoded answers; `workers` and `streams`, which bound what is read and sent at a
+    time.
 
     `open_reading`: whether callers of this machine may read without a key. Raises KeyProblem.
     """
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
         docs_url=None,
         redoc_url=None,
         responses=problems.documented(400, 401, 403, 404, 406, 409, 413, 414, 422, 429, 500, 503),
-        dependencies=[Depends(problems.refuse_repeated)],
+        dependencies=[Depends(problems.refuse_unheard)],
         lifespan=_lifespan,
     )
     state = app.state

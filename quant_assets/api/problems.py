@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +33,7 @@ from quant_assets.tables.membership import MembershipUnknown
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 5
 _MOST_TOLD = 10
+_MOST_NAMED = 20
 
 
 class ProblemDocument(BaseModel):
@@ -84,7 +85,7 @@ def _problem_of(error: Exception) -> Problem | None:
             return error
         case UnknownSymbol():
             told = {"symbols": list(error.symbols[:_MOST_TOLD]), "near": error.near}
-            return Problem(404, "No such symbol", detail, **told)
+            return Problem(404, "No such symbol", no_such("symbol", error.symbols, error.near), **told)
         case SnapshotMismatch():
             return Problem(409, "The snapshot no longer holds", detail)
         case ObjectNotFound() | MembershipUnknown() | JobUnknown():
@@ -108,16 +109,24 @@ def _problem_of(error: Exception) -> Problem | None:
             return None
 
 
+_LISTS = {"exchange": "/v1/exchanges", "universe": "/v1/universes", "symbol": "/v1/catalog"}
+
+
+def no_such(what: str, names: Sequence[str], near: Mapping[str, Sequence[str]]) -> str:
+    """The names that there are none of, each with near ones, and which route lists those that there are."""
+    said = [f"{name} (near: {', '.join(found)})" if (found := near.get(name)) else name for name in names]
+    more = len(said) - _MOST_NAMED
+    listed = ", ".join(said[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"no {what} {listed}: GET {_LISTS[what]} lists those there are"
+
+
 def _invalid(request: Request, error: RequestValidationError) -> Problem:
     """What is wrong with which parameter; of one that there is not, what may have been meant."""
     parts: list[str] = []
     for one in error.errors()[:_MOST_TOLD]:
         *within, name = [str(part) for part in one["loc"] if part not in KINDS] or [""]
         if one["type"] == "extra_forbidden" and within == ["query"]:
-            known = _parameters(request)
-            close = difflib.get_close_matches(name, known, 1)
-            meant = f", did you mean {close[0]}" if close else f" (there are {', '.join(known)})"
-            parts.append(f"query.{name[:80]}: there is no such parameter{meant}")
+            parts.append(_no_parameter(name, _parameters(request)))
         elif one["type"] == "json_invalid":
             parts.append(f"body, at character {name}: {in_words(one)}")
         else:
@@ -142,18 +151,32 @@ def _parameters(request: Request) -> list[str]:
     return names
 
 
-async def refuse_repeated(request: Request) -> None:
-    """A dependency of all routes: no parameter is said twice, since only one of the two would count.
+async def refuse_unheard(request: Request) -> None:
+    """A dependency of all routes: no parameter is said that would not count, because it is said twice, or unknown.
 
-    Raises Problem 422.
+    Raises Problem 422; for who may not ask, the one that says so.
     """
     counts = Counter(name for name, _ in request.query_params.multi_items())
-    if repeated := [name for name, count in counts.items() if count > 1]:
-        raise Problem(
-            422,
-            "The request cannot be used",
-            f"{repeated[0][:80]} is said {counts[repeated[0]]} times: say it once, a list with commas between",
-        )
+    wrong = [
+        f"{name[:80]} is said {count} times: say it once, a list with commas between"
+        for name, count in counts.items()
+        if count > 1
+    ]
+    # Elsewhere (the page, /healthz) nothing is asked by parameters.
+    known = _parameters(request) if request.url.path.startswith("/v1/") else list(counts)
+    wrong += [_no_parameter(name, known) for name in counts if name not in known]
+    if wrong:
+        request.app.state.admit(request)
+        raise Problem(422, "The request cannot be used", "; ".join(wrong[:_MOST_TOLD]))
+
+
+def _no_parameter(name: str, known: Sequence[str]) -> str:
+    """That there is no such parameter, and which one may have been meant."""
+    close = difflib.get_close_matches(name, known, 1)
+    there = f" (there are {', '.join(known)})" if known else ": this route takes none"
+    return f"query.{name[:80]}: there is no such parameter" + (
+        f", did you mean {close[0]}" if close else there
+    )
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -178,6 +201,8 @@ def register(app: FastAPI, admit: Callable[[Request], None]) -> None:
         except Problem as refused:
             return refused
         return None
+
+    app.state.admit = admit
 
     async def answer(_: Request, error: Exception) -> Response:
         found = problem_of(error)

@@ -10,7 +10,7 @@ from datetime import date
 import polars as pl
 
 from quant_assets.api.parameters import Choosing, Shaping
-from quant_assets.api.problems import Problem
+from quant_assets.api.problems import Problem, no_such
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.catalog_reads import ReadCatalog, current_catalog
@@ -93,16 +93,10 @@ def unknown(what: str, names: Sequence[str], among: Iterable[str]) -> Problem:
     """Problem 404: the names that there are none of, each with near ones."""
     there = list(among)
     close = {name: near(name, there) for name in names[:_MOST_LOOKED_UP]}
-    said = [f"{name} (near: {', '.join(found)})" if (found := close.get(name)) else name for name in names]
-    more = len(said) - _MOST_NAMED
-    listed = ", ".join(said[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-    where = (
-        "/v1/exchanges" if what == "exchange" else "/v1/universes" if what == "universe" else "/v1/catalog"
-    )
     return Problem(
         404,
         f"No such {what}",
-        f"no {what} {listed}: GET {where} lists those there are",
+        no_such(what, names, close),
         **{f"{what}s": list(names[:_MOST_NAMED]), "near": close, "error": _ERRORS.get(what, "ValueError")},
     )
 

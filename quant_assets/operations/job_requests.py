@@ -170,6 +170,8 @@ def in_words(fault: Mapping[str, Any], kind: str = "") -> str:
             return f"{of} takes no such parameter" if of else "there is no such parameter"
         case "json_invalid":
             return f"no JSON: {fault.get('ctx', {}).get('error', fault['msg'])}"
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return "write a JSON object, with Content-Type: application/json"
         case "date_parsing" | "date_from_datetime_parsing" | "date_type" | "date_from_datetime_inexact":
             return "write YYYY-MM-DD"
         case _:

@@ -44,3 +44,18 @@ def test_a_list_of_symbols_that_names_none_is_neither_all_nor_none(client: TestC
 def test_a_wrong_address_and_a_wrong_method_are_told_what_there_is(client: TestClient) -> None:
     assert "/docs" in client.get("/v1/price").json()["detail"]
     assert client.put("/v1/prices").json()["detail"] == "/v1/prices takes GET, not PUT"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/jobs?stauts=running", "query.stauts: there is no such parameter, did you mean status"),
+        ("/v1/cache?x=1", "query.x: there is no such parameter: this route takes none"),
+        ("/v1/companies?symbols=IBN", "no symbol IBN (near: IBM): GET /v1/catalog lists"),
+    ],
+)
+def test_what_would_not_count_is_refused(client: TestClient, path: str, words: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code in (404, 422)
+    assert words in answer.json()["detail"]
+    assert client.get("/healthz?probe=1").status_code == 200

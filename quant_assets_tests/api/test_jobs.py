@@ -74,6 +74,12 @@ def test_what_is_wrong_with_a_request_is_said_in_words(client: TestClient, body:
     assert words in answer.json()["detail"]
 
 
+def test_who_may_not_ask_is_told_so_before_what_is_wrong_with_the_address(client: TestClient) -> None:
+    assert client.post("/v1/jobs?dry=1", json={}).status_code == 401
+    answer = client.post("/v1/jobs?dry=1", json={"kind": "sweep"}, headers=AS_CI)
+    assert (answer.status_code, "dry" in answer.json()["detail"]) == (422, True)
+
+
 def ids(store: LocalObjectStore) -> list[str]:
     return [job for day in days_with_jobs(store) for job in jobs_of_day(store, day)]
 

@@ -1,7 +1,7 @@
 // How the store stands: exchanges and their freshness, what is missing, what is held, and the last jobs.
 
 import { ApiProblem, dagster, get, table } from "./api.js";
-import { byId, count, day, el, moment, plural } from "./dom.js";
+import { byId, compact, count, day, el, moment, plural } from "./dom.js";
 import { gapSays, stated } from "./events.js";
 
 const FEW = 12;
@@ -26,11 +26,13 @@ function told(error) {
   return error.message;
 }
 
-/** Whether the last session that is over has its complete cell. */
+/** Whether the last session that is over has its complete cell, has one that lacks something, or has none. */
 function freshness(row) {
-  const late = !row.last_complete || day(row.last_complete) < day(row.last_session_over);
-  const title = `The last session whose bars are final: ${day(row.last_session_over) || "none"}`;
-  return el("span", { class: `badge ${late ? "job-partial" : "job-completed"}`, title }, late ? `behind ${day(row.last_session_over)}` : "up to date");
+  const over = day(row.last_session_over);
+  const late = !row.last_complete || day(row.last_complete) < over;
+  const said = !late ? "up to date" : day(row.last_cell) >= over ? "incomplete" : `behind ${over}`;
+  const title = `The last session whose bars are final: ${over || "none"}`;
+  return el("span", { class: `badge ${late ? "job-partial" : "job-completed"}`, title }, said);
 }
 
 /** What a job was asked for, in a line. */
@@ -91,7 +93,7 @@ function rowsTable(caption, columns, rows) {
   );
 }
 
-const symbolLink = (row) => (row.symbol ? el("a", { href: `#/prices/${encodeURIComponent(row.symbol)}?range=All` }, row.symbol) : el("i", {}, "whole market"));
+const symbolLink = (row) => (row.symbol ? el("a", { href: `#/prices/${encodeURIComponent(row.symbol)}?range=All` }, row.symbol) : el("i", {}, `all of ${row.exchange}`));
 
 export class Overview {
   constructor(catalog) {
@@ -148,7 +150,7 @@ export class Overview {
         ["Complete", (row) => count(row.cells_complete), "number wide"],
         ["Partial", (row) => count(row.cells_partial), "number wide"],
         ["Failed", (row) => count(row.cells_failed), "number"],
-        ["Rows", (row) => count(row.rows), "number wide"],
+        ["Rows", (row) => el("span", { title: count(row.rows) }, row.rows < 1e6 ? count(row.rows) : compact(row.rows)), "number wide"],
       ],
       rows,
     );
