@@ -31,6 +31,8 @@ from quant_assets.tables.manifest import Entry
 
 RESULT_TAG = "quant_assets/result"
 HELD_TAG = "quant_assets/held"
+DIFFERS_TAG = "quant_assets/differs"
+"""The tag of a verification: the first values that differ, in words."""
 _MOST_NAMED = 20
 _UNDER_WAY = "under way "
 

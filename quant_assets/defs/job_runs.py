@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import orjson
 
-from quant_assets.defs.fill_run import RESULT_TAG
+from quant_assets.defs.fill_run import DIFFERS_TAG, RESULT_TAG
 from quant_assets.defs.run_audit import failure_of, one_line
 from quant_assets.defs.run_progress import JOB_TAG, PROGRESS_TAG
 from quant_assets.resources.object_store import ObjectDamaged, ObjectStore
@@ -139,7 +139,10 @@ def _outcome(
     if limited:
         warnings.append(_NOT_ASKED.format(n=limited))
     if result == "DIFFERS":
-        warnings.append("values differ from the source; the log of the run lists them")
+        few = run.tags.get(DIFFERS_TAG, "")
+        warnings.append(
+            f"values differ from the source ({few}); nothing was changed, and the run's log lists them"
+        )
     if limited and report and report["cells"]["complete"] and result != "FAILED":
         # Some sessions could be completed; the others say what is missing, and are asked for again.
         return COMPLETED, "", [*warnings, *([reason] if reason else [])], facts

@@ -13,6 +13,7 @@ import polars as pl
 
 from quant_assets.defs.cell_recording import CellRecorder
 from quant_assets.defs.fill_run import (
+    DIFFERS_TAG,
     RESULT_TAG,
     listeners,
     log_report,
@@ -185,9 +186,11 @@ def _run(
         handed.reports.append(report)
         log_report(context, report, exchange)
         listener().differ(report.restatements)
-        differs = verify and not report.restatements.is_empty()
-        result = "DIFFERS" if differs else report.result
-        context.instance.add_run_tags(run_id, {**run_tags([report]), RESULT_TAG: result})
+        tags = run_tags([report])
+        if verify:
+            tags |= {RESULT_TAG: report.verified}
+            tags |= {DIFFERS_TAG: report.differences} if report.differences else {}
+        context.instance.add_run_tags(run_id, tags)
         context.add_output_metadata(report_metadata([report]))
     return report
 

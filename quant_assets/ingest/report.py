@@ -15,6 +15,8 @@ from quant_assets.tables.manifest import Entry
 from quant_assets.tables.quarantine import QUARANTINE_SCHEMA, items
 from quant_assets.tables.restatements import LEDGER_SCHEMA
 
+_FEW = 5
+
 
 @dataclass(slots=True)
 class FillReport:
@@ -90,6 +92,25 @@ class FillReport:
         if self.not_verified or CellState.FAILED in states or CellState.PARTIAL in states:
             return "PARTIAL" if states - {CellState.FAILED, CellState.CLOSED} else "FAILED"
         return "SUCCESS" if self.waiting.is_empty() else "PARTIAL"
+
+    @property
+    def verified(self) -> str:
+        """What a verification comes to: DIFFERS; SUCCESS where nothing does, whatever the cells lack; `result` where
+        not all could be asked."""
+        if not self.restatements.is_empty():
+            return "DIFFERS"
+        return self.result if self.error or self.not_verified or self.claimed else "SUCCESS"
+
+    @property
+    def differences(self) -> str:
+        """The first values that differ from those stored, in a line; "" where there are none."""
+        rows = self.restatements.sort("symbol", "date")
+        few = [
+            f"{row['symbol']} {row['date']} {row['field']} {row['old']} → {row['new']}"
+            for row in rows.head(_FEW).iter_rows(named=True)
+        ]
+        more = [f"and {rows.height - _FEW} more"] if rows.height > _FEW else []
+        return "; ".join([*few, *more])
 
     @property
     def missing(self) -> Counter[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -533,6 +534,8 @@ def test_verifying_says_what_differs_and_changes_nothing(
         ("AAPL", ex_date, "dividend", "correction"),
         ("IBM", gone, "row", "vanished_row"),
     ]
+    assert report.verified == "DIFFERS"
+    assert f"AAPL {ex_date} dividend " in report.differences
     assert any("MSFT" in warning and "low 900 in a bar" in warning for warning in report.warnings)
     assert (counted(WRITES) - writes, tree(harness.home / "store")) == (0, files)
     assert {p: p.stat().st_mtime_ns for p in (harness.home / "store").rglob("*") if p.is_file()} == everything
@@ -551,6 +554,12 @@ def test_verifying_an_unchanged_history_finds_nothing(
 ) -> None:
     report = harness.live(market, DAY, six_weeks, mode=Mode.VERIFY)
     assert (report.requests, report.restatements.height, report.result) == (3, 0, "SUCCESS")
+    # What a cell lacks, or cannot have, is none of what is verified; who could not be asked is.
+    day, entry = next(iter(report.cells.items()))
+    report.cells[day] = replace(entry, state=CellState.PARTIAL)
+    assert (report.result, report.verified, report.differences) == ("PARTIAL", "SUCCESS", "")
+    report.not_verified["IBM"] = "no answer"
+    assert report.verified == "PARTIAL"
 
 
 def test_verifying_a_part_of_a_history_that_is_wrong_before_it_says_what_is_wrong_with_all_of_it(

@@ -61,7 +61,7 @@ export class PricesView {
     this.range.set(range);
     byId("log").checked = this.state.log;
     byId("adjust-says").textContent = ADJUST[adjust][1];
-    if (!symbol) return this.openFirst();
+    if (!symbol) return this.openFirst(before.symbol);
     this.chart ??= new PriceChart();
     this.chart.setLog(this.state.log);
     if (before.symbol === symbol && before.adjust === adjust && this.drawn === symbol) {
@@ -71,10 +71,10 @@ export class PricesView {
     return this.load(before.symbol === symbol && this.drawn === symbol);
   }
 
-  /** Without a symbol: the first of the catalog. */
-  async openFirst() {
-    const [first] = await this.catalog();
-    if (first) this.change({ symbol: first.symbol });
+  /** Without a symbol: the one looked at last, or the first of the catalog. */
+  async openFirst(last) {
+    const symbol = last || (await this.catalog())[0]?.symbol;
+    if (symbol) this.change({ symbol });
   }
 
   async load(same) {
