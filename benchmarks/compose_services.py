@@ -33,7 +33,7 @@ COMPOSE = Path(__file__).parents[1] / "deploy" / "compose"
 HOME = Path("/var/lib/quant-assets")
 BIN = Path(sys.executable).parent
 NOW = datetime(2013, 3, 1, 23, 0, tzinfo=UTC)
-_INSIDE = "QUANT_ASSETS_COMPOSE_INSIDE"
+INSIDE = "QUANT_ASSETS_COMPOSEINSIDE"
 _FIRST, _LAST = "2013-02-01", "2013-02-28"
 
 
@@ -43,6 +43,8 @@ class Services:
 
     folder: Path
     variables: Mapping[str, str]
+    files: Sequence[str] = ("compose.yaml",)
+    """A later one adds to the ones before, as compose has it."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
     most: dict[str, float] = field(default_factory=dict[str, float])
     over: threading.Event = field(default_factory=threading.Event)
@@ -50,8 +52,10 @@ class Services:
     """What each health check printed last."""
 
     def __post_init__(self) -> None:
-        text = (COMPOSE / "compose.yaml").read_text(encoding="utf-8")
-        self.file: dict[str, Any] = yaml.safe_load(_filled(text, self.variables))
+        self.file: dict[str, Any] = {}
+        for name in self.files:
+            text = (COMPOSE / name).read_text(encoding="utf-8")
+            self.file = merged(self.file, yaml.safe_load(filled(text, self.variables)))
         self.services: dict[str, Any] = self.file["services"]
 
     def start(
@@ -79,7 +83,7 @@ class Services:
                 **how,
             )
         if "healthcheck" in service:
-            _until(
+            wait_until(
                 lambda: self.healthy(name) or self._ended(name), 150, f"{name} is healthy", self._log(name)
             )
         print(
@@ -136,7 +140,15 @@ class Services:
         )
 
 
-def _filled(text: str, variables: Mapping[str, str]) -> str:
+def merged(file: Any, over: Any) -> Any:
+    """A compose file with another one over it: mappings are merged, what else there is is replaced."""
+    if not isinstance(file, dict) or not isinstance(over, dict):
+        return over
+    return {name: merged(file[name], over[name]) if name in file and name in over else (over | file)[name]
+            for name in file | over}  # fmt: skip
+
+
+def filled(text: str, variables: Mapping[str, str]) -> str:
     """The text with ${NAME}, ${NAME:-default} and ${NAME:?why} as compose fills them."""
 
     def value(found: re.Match[str]) -> str:
@@ -166,12 +178,12 @@ def _environment(service: Mapping[str, Any]) -> dict[str, str]:
     own |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
     extra: dict[str, str] = {}
     if "env_file" in service:
-        text = Path(os.environ[_INSIDE], "settings.env").read_text(encoding="utf-8")
+        text = Path(os.environ[INSIDE], "settings.env").read_text(encoding="utf-8")
         extra = dict(line.split("=", 1) for line in text.splitlines())
     return own | extra | {name: str(value) for name, value in service.get("environment", {}).items()}
 
 
-def _until(done: Callable[[], bool], seconds: float, what: str, why: Callable[[], str] = str) -> None:
+def wait_until(done: Callable[[], bool], seconds: float, what: str, why: Callable[[], str] = str) -> None:
     until = time.monotonic() + seconds
     while not done():
         if time.monotonic() > until:
@@ -179,7 +191,7 @@ def _until(done: Callable[[], bool], seconds: float, what: str, why: Callable[[]
         time.sleep(0.5)
 
 
-def _ask(url: str, key: str = "", body: object = None) -> Any:
+def ask(url: str, key: str = "", body: object = None) -> Any:
     request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None)
     request.add_header("Content-Type", "application/json")
     if key:
@@ -199,7 +211,7 @@ def _key(name: str, scope: str, folder: Path) -> tuple[str, str]:
     return made.stdout.split()[-1] if made.stdout.split() else "", line
 
 
-def _postgres(services: Services) -> None:
+def postgres(services: Services) -> None:
     """Debian's PostgreSQL in place of the image: the user, password and database are those of the file."""
     given = services.services["postgres"]["environment"]
     bin_ = max(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -225,9 +237,9 @@ def _postgres(services: Services) -> None:
 
 def main() -> int:
     """The whole of it; answers the exit code."""
-    if _INSIDE not in os.environ:
-        return _in_namespaces()
-    folder = Path(os.environ[_INSIDE])
+    if INSIDE not in os.environ:
+        return in_namespaces("benchmarks.compose_services")
+    folder = Path(os.environ[INSIDE])
     from quant_assets.dev.demo import write_universe
     from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
 
@@ -255,7 +267,7 @@ def main() -> int:
         )
         threading.Thread(target=services.watch, daemon=True).start()
         try:
-            _postgres(services)
+            postgres(services)
             services.start("redis", services.services["redis"]["command"])
             for name in ("code", "webserver", "daemon", "api"):
                 services.start(name, services.services[name]["command"])
@@ -284,23 +296,23 @@ def _work(key: str) -> list[str]:
     """Asks for a month over the API, waits for it, reads it, and looks whether every part knows of it."""
     wrong: list[str] = []
     asked = {"kind": "backfill", "exchange": "ASX", "start": _FIRST, "end": _LAST}
-    job = _ask("http://api:8000/v1/jobs", key, asked)
+    job = ask("http://api:8000/v1/jobs", key, asked)
     state: dict[str, Any] = {}
 
     def over() -> bool:
-        state.update(_ask(f"http://api:8000/v1/jobs/{job['id']}", key))
+        state.update(ask(f"http://api:8000/v1/jobs/{job['id']}", key))
         return state["status"] in ("completed", "partial", "failed", "cancelled")
 
-    _until(over, 300, "the job has ended", lambda: json.dumps(state))
+    wait_until(over, 300, "the job has ended", lambda: json.dumps(state))
     print(f"job {job['id']}: {state['status']}")
     if state["status"] not in ("completed", "partial"):
         wrong.append(f"the job: {json.dumps(state)[:1500]}")
-    table = _ask(f"http://api:8000/v1/prices?start={_FIRST}&end={_LAST}&format=json&orient=records", key)
+    table = ask(f"http://api:8000/v1/prices?start={_FIRST}&end={_LAST}&format=json&orient=records", key)
     rows = table["data"]
     print(f"prices over the API: {len(rows)} rows")
     if len(rows) < 100:
         wrong.append("the API does not have the month's prices")
-    answer = _ask(
+    answer = ask(
         "http://webserver:3000/graphql",
         body={"query": "{ runsOrError { ... on Runs { results { status } } } }"},
     )
@@ -308,7 +320,7 @@ def _work(key: str) -> list[str]:
     print(f"runs in PostgreSQL, as the webserver has them: {runs}")
     if "SUCCESS" not in runs:
         wrong.append("no run has succeeded")
-    ready = _ask("http://api:8000/readyz")
+    ready = ask("http://api:8000/readyz")
     print(f"/readyz: {ready['status']} cache={ready['cache']['state']} dagster={ready['dagster']['state']}")
     if ready["status"] != "ok":
         wrong.append(f"/readyz: {ready}")
@@ -318,7 +330,7 @@ def _work(key: str) -> list[str]:
     while (empty := [query for query in queries if not _samples(query)]) and time.monotonic() < until:
         time.sleep(2)
     wrong += [f"the dashboard's query has no data: {query}" for query in empty]
-    rules = _ask("http://prometheus:9090/api/v1/rules")["data"]["groups"]
+    rules = ask("http://prometheus:9090/api/v1/rules")["data"]["groups"]
     states = {rule["name"]: rule["state"] for group in rules for rule in group["rules"]}
     print(f"dashboards: {len(queries)} queries, {len(empty)} without data; alerts: {states}")
     wrong += [f"{name} is {state}" for name, state in states.items() if state != "inactive"]
@@ -334,10 +346,10 @@ def dashboard_queries() -> list[str]:
 
 def _samples(query: str) -> list[Any]:
     """What Prometheus answers to a query now."""
-    return _ask(f"http://prometheus:9090/api/v1/query?query={quote(query)}")["data"]["result"]
+    return ask(f"http://prometheus:9090/api/v1/query?query={quote(query)}")["data"]["result"]
 
 
-def _in_namespaces() -> int:
+def in_namespaces(module: str, files: Sequence[str] = ("compose.yaml",)) -> int:
     """Starts this program again where all of the file's names are this machine, and its folders are our own."""
     missing = [
         tool
@@ -353,7 +365,8 @@ def _in_namespaces() -> int:
     with tempfile.TemporaryDirectory(prefix="compose-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        services = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))["services"]
+        texts = [(COMPOSE / file).read_text(encoding="utf-8") for file in files]
+        services = {service for text in texts for service in yaml.safe_load(text)["services"]}
         for part in ("etc", "etc-work", "lib", "run"):
             (folder / part).mkdir()
         (folder / "etc" / "hosts").write_text(f"127.0.0.1 localhost {' '.join(services)}\n", encoding="utf-8")
@@ -378,8 +391,8 @@ def _in_namespaces() -> int:
             "-euc",
             script,
         ]
-        again = [sys.executable, "-m", "benchmarks.compose_services"]
-        return subprocess.run([*command, "sh", *again], env={**os.environ, _INSIDE: name}).returncode
+        again = [sys.executable, "-m", module, *sys.argv[1:]]
+        return subprocess.run([*command, "sh", *again], env={**os.environ, INSIDE: name}).returncode
 
 
 if __name__ == "__main__":

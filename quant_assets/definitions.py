@@ -39,6 +39,7 @@ from quant_assets.exchanges import calendars_begin_after, enabled
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource, YahooResource
 from quant_assets.resources.settings import Settings, SettingsError, load_settings
+from quant_assets.resources.shared_redis import open_shared
 from quant_assets.tables.layout import (
     EXCHANGES,
     HISTORY,
@@ -112,7 +113,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         sensors=[
             universe_sensor(exchanges, settings.universe, owner),
-            new_symbols_sensor(exchanges, jobs, start, owner, settings.locks_folder),
+            new_symbols_sensor(exchanges, jobs, start, owner, settings.locks_folder, open_shared(settings)),
             missing_sessions_sensor(exchanges, jobs, start, owner),
             derived_tables_sensor(
                 exchanges, [tables[t] for t in (HISTORY, WEEKLY, PROFILES, EXCHANGES)], start, owner

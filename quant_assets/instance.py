@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.locks import one_at_a_time
-from quant_assets.resources.settings import Settings
+from quant_assets.resources.settings import MOST_WORKERS, Settings
 
 _BEGIN = """\
 # Dagster's own settings for a laptop: everything in this folder, nothing sent anywhere.
@@ -38,11 +38,13 @@ storage:
       postgres_url:
         env: QUANT_ASSETS_DAGSTER_DB
 """
-_REST = """\
+_QUIET = """\
 telemetry:
   enabled: false
 nux:
   enabled: false
+"""
+_HERE = """\
 run_monitoring:
   enabled: true
 concurrency:
@@ -50,9 +52,48 @@ concurrency:
     # The source is paced over all processes, so more runs at once would not be faster.
     max_concurrent_runs: 2
 """
+_WORKERS = """\
+run_launcher:
+  # Celery, over the Redis of QUANT_ASSETS_SHARED_REDIS.
+  module: quant_assets.defs.celery_runs
+  class: WorkersRunLauncher
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 15
+  # A run may wait for a worker that is busy.
+  start_timeout_seconds: 21600
+run_retries:
+  enabled: true
+  max_retries: 3
+  # Runs whose worker was killed, and not those that have failed.
+  retry_on_asset_or_op_failure: false
+concurrency:
+  runs:
+    # A run for each worker; a second one of an exchange would only wait for the first.
+    max_concurrent_runs: {workers}
+    tag_concurrency_limits:
+      - key: quant_assets/exchange
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+"""
+_REST = _QUIET + _HERE
 INSTANCE_FILE = _BEGIN + _STORAGE + _REST
 POSTGRES_FILE = _BEGIN + _POSTGRES + _REST
-_OUR_FILES = frozenset({_BEGIN + _REST, INSTANCE_FILE, POSTGRES_FILE})
+
+
+def instance_file(*, postgres: bool, workers: int) -> str:
+    """Dagster's settings: where runs and events lie, and who takes runs (0 workers: processes of this machine)."""
+    rest = _QUIET + _WORKERS.format(workers=workers) if workers else _REST
+    return _BEGIN + (_POSTGRES if postgres else _STORAGE) + rest
+
+
+_OUR_FILES = frozenset(
+    {
+        _BEGIN + _REST,
+        *(instance_file(postgres=db, workers=n) for db in (False, True) for n in range(MOST_WORKERS + 1)),
+    }
+)
 """What this and earlier versions write; a file that somebody has changed since stays as it is."""
 
 
@@ -80,7 +121,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         database = settings.dagster_db.get_secret_value()
         if database:
             os.environ["QUANT_ASSETS_DAGSTER_DB"] = database
-        wanted = POSTGRES_FILE if database else INSTANCE_FILE
+        wanted = instance_file(postgres=bool(database), workers=settings.workers)
         if not file.exists() or ((text := file.read_text(encoding="utf-8")) != wanted and text in _OUR_FILES):
             file.write_text(wanted, encoding="utf-8")
         return dg.DagsterInstance.from_config(str(home))
@@ -92,6 +133,10 @@ def databases_of(settings: Settings) -> Generator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if settings.workers and error.name in ("celery", "dagster_celery"):
+            raise HomeUnavailable(
+                "QUANT_ASSETS_WORKERS says that celery takes the runs: pip install 'quant-assets[celery]'"
+            ) from error
         if settings.dagster_db.get_secret_value() and error.name in ("dagster_postgres", "psycopg2"):
             raise HomeUnavailable(
                 "QUANT_ASSETS_DAGSTER_DB names PostgreSQL, which needs an extra: pip install 'quant-assets[postgres]'"

@@ -38,6 +38,7 @@ from quant_assets.resources.object_store import claim
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.run_view import RunView
 from quant_assets.resources.settings import Settings
+from quant_assets.resources.turns import open_turns
 from quant_assets.tables.layout import (
     CATALOG,
     DAILY,
@@ -127,7 +128,7 @@ class Runner:
         Returns whether there was a run. Raises RunFailed.
         """
         # Before anything is read: what another run changes from here on makes the plan an outdated one.
-        turn = fill_turn(self.settings.spill_folder, exchange.code)
+        turn = fill_turn(open_turns(self.settings), exchange.code)
         self.store.forget()
         catalog = read_table(self.store, object_key(CATALOG))
         listings = with_learned(self.store, exchange.code, followed(catalog, exchange.code))

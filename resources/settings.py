@@ -18,6 +18,7 @@ from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.alert_settings import AlertSettings
 
 PREFIX = "QUANT_ASSETS_"
+MOST_WORKERS = 64
 TRIAL_RUNS = "trial-runs"
 """The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
 _NOT_SHOWN = ("source_url", "cache", "api_keys", "alert_urls", "dagster_db", "shared_redis")
@@ -125,7 +126,7 @@ class Settings(AlertSettings):
     shared_redis: SecretStr = SecretStr("")
     """The Redis that workers on several machines share: pace, turns, marks and the queue of runs; may hold a
     password. Empty: all run on one machine, and files of the home do."""
-    workers: int = Field(default=0, ge=0, le=64)
+    workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
     """How many celery workers (`quant-assets worker`) take Dagster's runs, one run each; 0: runs are processes of the
     machine of the code server."""
     keep_runs_days: int = Field(default=90, ge=0)

@@ -96,6 +96,15 @@ class SharedRedis:
 
         return self.asked(ask)
 
+    def is_silent(self, run_id: str) -> bool:
+        """Whether a worker has taken a run and its mark has not been renewed for a lease. False of one without a
+        mark, where Redis is away, and where it was until just now, so that nobody could renew anything."""
+        try:
+            seen = self.seen(run_id)
+        except SharedRedisAway:
+            return False
+        return seen.ago is not None and seen.ago > LEASE_SECONDS and seen.up > LEASE_SECONDS
+
     def forget(self, run_id: str) -> None:
         """Removes the mark of a run that has died."""
         self.quietly(lambda: self.client.hdel(f"{self.prefix}runs", run_id))

@@ -31,6 +31,7 @@ from quant_assets.cli import (
     serve,
     store,
     universes,
+    worker,
 )
 from quant_assets.cli.usage import UsageProblem, load
 from quant_assets.errors import QuantAssetsError
@@ -211,7 +212,7 @@ def ui(
 
 for part in (
     fetch, universes, review, quarantine, store, export, serve, keys, jobs, audit, cache, runs, instance, doctor,
-    alerts, metrics,
+    alerts, metrics, worker,
 ):  # fmt: skip
     part.register(app)
 audit.record_operations(app)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
-from pathlib import Path
 
 import dagster as dg
 import orjson
@@ -23,9 +22,9 @@ from quant_assets.ingest.context import FillRules, Listeners
 from quant_assets.ingest.plan import Plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.ingest.report_text import as_markdown
-from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.settings import Settings
 from quant_assets.resources.source import FetchResult
+from quant_assets.resources.turns import FileTurns, Turns, open_turns
 from quant_assets.tables.layout import CATALOG
 from quant_assets.tables.manifest import Entry
 
@@ -39,12 +38,14 @@ _UNDER_WAY = "under way "
 
 def rules_of(settings: Settings) -> dict[str, FillRules]:
     """By exchange code: what the settings demand of its fills."""
+    turns = open_turns(settings)
     return {
         code: FillRules(
             settings.spill_folder,
             settings.look_back_sessions,
             settings.least_coverage(code),
             settings.answers_folder,
+            turns,
         )
         for code in settings.exchanges
     }
@@ -75,11 +76,12 @@ def listeners(
 
 
 @contextmanager
-def one_fill_at_a_time(log: dg.DagsterLogManager, spill_folder: Path, code: str) -> Generator[str]:
-    """Waits until no other run or command of this home fills the exchange, and says so.
+def one_fill_at_a_time(log: dg.DagsterLogManager, rules: FillRules, code: str) -> Generator[str]:
+    """Waits until no other run or command fills the exchange (of this home, or on any machine that shares its Redis),
+    and says so.
 
     Two fills that overlap would ask for the same symbols twice: whoever comes second plans once the first has
-    written, finds its cells, and asks for the rest. Other homes on the same store are kept from harm by conditional
+    written, finds its cells, and asks for the rest. Others on the same store are kept from harm by conditional
     puts alone. Answers `fill_turn` as it was when the turn came. Raises Interrupted.
     """
 
@@ -87,31 +89,28 @@ def one_fill_at_a_time(log: dg.DagsterLogManager, spill_folder: Path, code: str)
         log.info(f"another run or command fills {code}; this one goes on when it is done")
         listener().waiting(code)
 
-    locks = spill_folder.parent / "locks"
-    with one_at_a_time(locks / f"fill-{code}", on_wait):
-        before = fill_turn(spill_folder, code)
+    turns, name = _turns_of(rules), f"fill-{code}"
+    with turns.hold(name, on_wait):
+        before = turns.note(name)
         if before.startswith(_UNDER_WAY):
             # That fill was killed: what was planned while it ran knows only part of what it has written.
             before = uuid.uuid4().hex
-        _turn_file(spill_folder, code).write_text(_UNDER_WAY + uuid.uuid4().hex)
+        turns.write_note(name, _UNDER_WAY + uuid.uuid4().hex)
         try:
             yield before
         finally:
             # A full disk has been reported by then, and the next fill plans for itself.
             with suppress(OSError):
-                _turn_file(spill_folder, code).write_text(uuid.uuid4().hex)
+                turns.write_note(name, uuid.uuid4().hex)
 
 
-def fill_turn(spill_folder: Path, code: str) -> str:
-    """A text that is another one whenever a fill of the exchange has begun or ended in this home since."""
-    try:
-        return _turn_file(spill_folder, code).read_text()
-    except FileNotFoundError:
-        return ""
+def fill_turn(turns: Turns, code: str) -> str:
+    """A text that is another one whenever a fill of the exchange has begun or ended since."""
+    return turns.note(f"fill-{code}")
 
 
-def _turn_file(spill_folder: Path, code: str) -> Path:
-    return spill_folder.parent / "locks" / f"fill-{code}.turn"
+def _turns_of(rules: FillRules) -> Turns:
+    return rules.turns or FileTurns(rules.spill_folder.parent / "locks")
 
 
 def symbols_of(catalog: pl.DataFrame, exchange: str, only: Sequence[str]) -> pl.DataFrame:

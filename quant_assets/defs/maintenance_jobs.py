@@ -173,7 +173,7 @@ def _run(
         listen = listeners(exchange.code, RunProgress.of_run(context, exchange.code))
         by = scheduled_by(context.run.tags)
         run = FillContext(exchange, home, prices, now, rules, run_id, listen, by)
-        alone = one_fill_at_a_time(context.log, rules.spill_folder, exchange.code)
+        alone = one_fill_at_a_time(context.log, rules, exchange.code)
         try:
             # A verification writes nothing, and has no need to wait.
             with contextlib.nullcontext("") if verify else alone as turn:

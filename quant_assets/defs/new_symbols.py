@@ -33,6 +33,7 @@ from quant_assets.market.weeks import weekday, weekdays_of_cron
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from quant_assets.resources.shared_redis import SharedRedis
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.parquet import read_table
@@ -58,7 +59,12 @@ class _Known:
 
 
 def new_symbols_sensor(
-    exchanges: Sequence[Exchange], jobs: Mapping[str, Job], start: date, owner: str, locks: Path
+    exchanges: Sequence[Exchange],
+    jobs: Mapping[str, Job],
+    start: date,
+    owner: str,
+    locks: Path,
+    shared: SharedRedis | None = None,
 ) -> dg.SensorDefinition:
     """Requests the whole history of symbols that appear in the catalog.
 
@@ -69,6 +75,7 @@ def new_symbols_sensor(
 
     Args:
         locks: where runs are marked (`run_marks`): those whose process is no more are ended first.
+        shared: where workers on several machines mark theirs.
     """
     weekdays = weekdays_of_cron(grid_weekdays(exchanges))
 
@@ -83,7 +90,7 @@ def new_symbols_sensor(
     def new_symbols(
         context: dg.SensorEvaluationContext, store: StoreResource, clock: ClockResource
     ) -> dg.SensorResult | dg.SkipReason:
-        if dead := end_dead_runs(context.instance, locks):
+        if dead := end_dead_runs(context.instance, locks, shared):
             context.log.warning(f"ended, since their processes are no more: runs {', '.join(dead)}")
             for run_id in dead:
                 run_audit(store.location)(context.instance, run_id, "its process has ended without a word")

@@ -1,7 +1,8 @@
 """Runs whose process has ended without a word: told by a lock, which ends with the process however that ends.
 
 Where runs are processes of one machine Dagster does not notice the end of one, so that it would keep its place among
-those that may run at once, and hold up whoever waits for it.
+those that may run at once, and hold up whoever waits for it. Over several machines no lock tells: there whoever takes
+a run renews a mark in the Redis that they share (`celery_runs`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dagster._core.executor.in_process import InProcessExecutor
 
 from quant_assets.defs.run_audit import failure_of
 from quant_assets.resources.locks import one_at_a_time
+from quant_assets.resources.shared_redis import SharedRedis
 
 _FRESH = 5.0
 """Seconds in which a mark that was just made may not be locked yet."""
@@ -59,10 +61,16 @@ def has_died(folder: Path, run_id: str) -> bool:
         os.close(descriptor)
 
 
-def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
-    """Marks runs that are in progress by the records, and whose process is no more, as ended; answers their ids."""
+def end_dead_runs(instance: dg.DagsterInstance, folder: Path, shared: SharedRedis | None = None) -> list[str]:
+    """Marks runs that are in progress by the records, and whose process is no more, as ended; answers their ids.
+
+    With `shared` also those that a worker on whatever machine has taken and been silent about since.
+    """
+    statuses = _IN_PROGRESS if shared is None else [*_IN_PROGRESS, dg.DagsterRunStatus.STARTING]
     dead = [
-        run for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS)) if has_died(folder, run.run_id)
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=statuses))
+        if has_died(folder, run.run_id) or (shared is not None and shared.is_silent(run.run_id))
     ]
     for run in dead:
         if run.status is dg.DagsterRunStatus.CANCELING:
@@ -71,6 +79,8 @@ def end_dead_runs(instance: dg.DagsterInstance, folder: Path) -> list[str]:
             instance.report_run_failed(run, "the run's process has ended without a word: it was killed")
         with contextlib.suppress(OSError):
             _file(folder, run.run_id).unlink()
+        if shared is not None:
+            shared.forget(run.run_id)
     return [run.run_id for run in dead]
 
 

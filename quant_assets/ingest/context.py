@@ -13,6 +13,7 @@ from quant_assets.ingest.plan import LOOK_BACK_SESSIONS, Plan
 from quant_assets.ingest.report import FillReport
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.source import FetchResult, PriceSource
+from quant_assets.resources.turns import Turns
 from quant_assets.tables.manifest import Entry
 
 
@@ -28,6 +29,8 @@ class FillRules:
     """The share (0 to 1) of expected symbols below which a cell is `failed`."""
     answers_folder: Path | None = None
     """Where answers are kept until their cells are written (`ingest.kept`); None keeps none."""
+    turns: Turns | None = None
+    """Who fills an exchange, one at a time; None: among the processes beside `spill_folder`."""
 
 
 @dataclass(frozen=True, slots=True)

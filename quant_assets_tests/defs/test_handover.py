@@ -11,16 +11,18 @@ import pytest
 
 from quant_assets.defs.fill_run import fill_turn, one_fill_at_a_time
 from quant_assets.defs.handover import Handover
+from quant_assets.ingest.context import FillRules
 from quant_assets.ingest.plan import Days, Plan
 from quant_assets.ingest.wanted import Wanted
 from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.turns import FileTurns
 
 DAY = date(2013, 2, 13)
 
 
 def fill(home: Path, during: Callable[[], object] = lambda: None) -> str:
     """A fill of US: what it finds as its turn."""
-    with one_fill_at_a_time(dg.build_op_context().log, home / "spill", "US") as turn:
+    with one_fill_at_a_time(dg.build_op_context().log, FillRules(home / "spill"), "US") as turn:
         during()
     return turn
 
@@ -28,7 +30,7 @@ def fill(home: Path, during: Callable[[], object] = lambda: None) -> str:
 def killed(home: Path) -> None:
     """A fill that did not get as far as to say that it has ended."""
     left: list[str] = []
-    fill(home, lambda: left.append(fill_turn(home / "spill", "US")))
+    fill(home, lambda: left.append(fill_turn(FileTurns(home / "locks"), "US")))
     (home / "locks" / "fill-US.turn").write_text(left[0])
 
 
@@ -44,7 +46,7 @@ def test_plan_for_takes_a_plan_only_if_no_other_fill_came_between(
     store = LocalObjectStore(tmp_path / "store")
 
     def taken(between: Callable[[Path], object] | None = None) -> bool:
-        handover = Handover(plan, fill_turn(tmp_path / "spill", "US"))
+        handover = Handover(plan, fill_turn(FileTurns(tmp_path / "locks"), "US"))
         if between:
             between(tmp_path)
         return handover.plan_for([DAY], fill(tmp_path), store) is not None
@@ -54,8 +56,8 @@ def test_plan_for_takes_a_plan_only_if_no_other_fill_came_between(
     assert taken()
     assert not taken(fill)
     assert not taken(killed)
-    with one_fill_at_a_time(dg.build_op_context().log, tmp_path / "spill", "US"):
-        handover = Handover(plan, fill_turn(tmp_path / "spill", "US"))
+    with one_fill_at_a_time(dg.build_op_context().log, FillRules(tmp_path / "spill"), "US"):
+        handover = Handover(plan, fill_turn(FileTurns(tmp_path / "locks"), "US"))
     assert handover.plan_for([DAY], fill(tmp_path), store) is None
 
 

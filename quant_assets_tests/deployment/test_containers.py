@@ -18,6 +18,7 @@ import yaml
 from dagster import DagsterInstance
 from dagster._core.instance.config import dagster_instance_config
 
+from quant_assets.instance import instance_file
 from quant_assets.resources.settings import PREFIX, Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -70,10 +71,11 @@ def test_every_setting_of_ours_is_one_that_the_product_knows() -> None:
 
 
 def test_no_secret_has_a_default_and_the_example_names_every_one() -> None:
-    text = (COMPOSE / "compose.yaml").read_text(encoding="utf-8")
+    text = "".join((COMPOSE / name).read_text(encoding="utf-8") for name in ("compose.yaml", "workers.yaml"))
     required = set(re.findall(r"\$\{(\w+):\?", text)) | {"METRICS_KEY"}
     assert required == {
-        "POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD", "QUANT_ASSETS_API_KEYS", "METRICS_KEY",
+        "POSTGRES_PASSWORD", "REDIS_PASSWORD", "QUEUE_PASSWORD", "GRAFANA_PASSWORD", "QUANT_ASSETS_API_KEYS",
+        "METRICS_KEY",
     }  # fmt: skip
     assert not re.search(r"(PASSWORD|KEYS?):-[^}]", text)
     example = (COMPOSE / "example.env").read_text(encoding="utf-8")
@@ -103,6 +105,33 @@ def test_dagster_takes_the_instance_file_of_compose(tmp_path: Path, monkeypatch:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue
         assert queue.max_concurrent_runs == 2
+
+
+def test_workers_know_what_the_others_know_and_dagster_takes_their_instance_file(tmp_path: Path) -> None:
+    whole = yaml.safe_load((COMPOSE / "workers.yaml").read_text(encoding="utf-8"))
+    services, shared = whole["services"], whole["x-shared"]
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {"DAGSTER_POSTGRES_URL"}
+    assert shared.keys() <= known
+    for name in ("code", "webserver", "daemon", "api"):
+        assert services[name]["environment"] == shared
+    for name in ("worker-1", "worker-2"):
+        assert services[name]["environment"].keys() == shared.keys() | {
+            "QUANT_ASSETS_STORE", "QUANT_ASSETS_EXCHANGES", "DAGSTER_POSTGRES_URL",
+        }  # fmt: skip
+        assert services[name]["command"] == ["quant-assets", "worker", "--name", name]
+        assert services[name]["user"] == OURS["code"]["user"]
+        assert services[name]["read_only"]
+    # Runs, turns and marks are kept; a cache forgets.
+    command = " ".join(services["queue"]["command"])
+    assert "--maxmemory-policy noeviction" in command
+    assert "--appendonly yes" in command
+    # What the home's own file says of workers, the mounted one says.
+    mounted = (COMPOSE / whole["configs"]["dagster"]["file"]).read_text(encoding="utf-8")
+    written = instance_file(postgres=True, workers=2)
+    parts = ("run_launcher", "run_monitoring", "run_retries", "concurrency", "telemetry", "nux")
+    assert {part: yaml.safe_load(mounted)[part] for part in parts} == {
+        part: yaml.safe_load(written)[part] for part in parts
+    }
 
 
 def test_the_image_runs_as_nobody_with_what_compose_expects() -> None:

@@ -107,7 +107,7 @@ def make_daily_prices(
                     symbols = symbols_of(symbol_catalog, code, config.symbols)
                     listen = listeners(code, RunProgress.of_run(context, code), recorder.cells)
                     given = handed_over(run_id)
-                    with one_fill_at_a_time(context.log, rules[code].spill_folder, code) as turn:
+                    with one_fill_at_a_time(context.log, rules[code], code) as turn:
                         report = fill_cells(
                             FillContext(
                                 by_code[code],

@@ -1,0 +1,155 @@
+"""Dagster's runs as tasks of celery workers, on whatever machine these are: one run a worker, queued in the Redis
+that they share (`QUANT_ASSETS_SHARED_REDIS`).
+
+A message is taken off the queue when a worker begins with it. From then on the worker renews a mark; of a worker that
+was killed it falls silent, the run is ended as failed (by the sensor `new_symbols` or by Dagster's run monitoring,
+whichever looks first), and Dagster's run retries start another one, which asks for what is missing.
+Needs the extra `celery`. Imports nothing heavy: workers fork, and polars' threads do not survive that.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from celery import Celery
+from celery.signals import worker_process_init
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, unpack_value
+from dagster._utils.interrupts import setup_interrupt_handlers
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.make_app import make_app
+from dagster_celery.tasks import create_execute_job_task
+
+from quant_assets.resources.settings import Settings, load_settings
+from quant_assets.resources.shared_redis import LEASE_SECONDS, SharedRedis, SharedRedisAway, wait_for
+
+_QUEUE = "dagster"
+"""dagster-celery declares no other."""
+_PATIENCE_SECONDS = 900.0
+
+
+def celery_settings(settings: Settings) -> dict[str, Any]:
+    """How dispatcher and workers use celery: one run at a time and a process for each, nothing taken in advance."""
+    shared = SharedRedis(settings.shared_redis.get_secret_value(), settings.store_location)
+    options = {"global_keyprefix": f"{shared.prefix}celery:"}
+    shared.close()
+    return {
+        "broker_url": settings.shared_redis.get_secret_value(),
+        "result_backend": settings.shared_redis.get_secret_value(),
+        "result_expires": 86_400,
+        "broker_transport_options": options,
+        "result_backend_transport_options": options,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "task_default_queue": _QUEUE,
+        # What a worker had taken in advance would wait for its long run, or be lost with it.
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_concurrency": 1,
+        "worker_max_tasks_per_child": 1,
+        "worker_hijack_root_logger": False,
+    }
+
+
+class WorkersRunLauncher(CeleryRunLauncher):
+    """dagster-celery's, on the Redis of the settings, and told by the marks in it when a worker was killed."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        settings = load_settings()
+        self._marks = SharedRedis(settings.shared_redis.get_secret_value(), settings.store_location)
+        self._unmarked: dict[str, float] = {}
+        super().__init__(
+            default_queue=_QUEUE,
+            broker=settings.shared_redis.get_secret_value(),
+            backend=settings.shared_redis.get_secret_value(),
+            config_source=celery_settings(settings),
+            inst_data=inst_data,
+        )
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> WorkersRunLauncher:
+        return cls(inst_data)
+
+    @property
+    def supports_resume_run(self) -> bool:
+        return False
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Queues a run; while Redis is away it waits, since a launch that fails would end the run.
+
+        Raises SharedRedisAway after a quarter of an hour.
+        """
+        run = context.dagster_run
+        wait_for(
+            self._marks,
+            _PATIENCE_SECONDS,
+            lambda why: self._instance.report_engine_event(f"Waits to be queued: {why}", run),
+        )
+        super().launch_run(context)
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        if self._marks.is_silent(run.run_id) or self._never_marked(run.run_id):
+            self._unmarked.pop(run.run_id, None)
+            self._marks.forget(run.run_id)
+            return CheckRunHealthResult(
+                WorkerStatus.FAILED,
+                "its worker is silent: it was killed, or its machine does not reach Redis",
+            )
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def get_run_worker_debug_info(
+        self, run: dg.DagsterRun, include_container_logs: bool | None = True
+    ) -> str | None:
+        return None
+
+    def _never_marked(self, run_id: str) -> bool:
+        """Whether no worker has marked a run that has begun, though it had the time: a Redis that has lost its marks
+        has those again after seconds."""
+        try:
+            seen = self._marks.seen(run_id)
+        except SharedRedisAway:
+            return False
+        if seen.ago is not None or seen.up < 2 * LEASE_SECONDS:
+            self._unmarked.pop(run_id, None)
+            return False
+        return time.monotonic() - self._unmarked.setdefault(run_id, time.monotonic()) > 2 * LEASE_SECONDS
+
+
+def worker_app(settings: Settings) -> Celery:
+    """The application of a worker: it takes runs, and marks each as long as it lasts."""
+    app = make_app({"config_source": celery_settings(settings), "task_default_queue": _QUEUE})
+    execute = create_execute_job_task(app)
+    shared = settings.shared_redis.get_secret_value()
+    run = execute.run
+
+    def marked(execute_job_args_packed: Any) -> int:
+        args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
+        # A connection of this process: it was forked.
+        marks = SharedRedis(shared, settings.store_location)
+        try:
+            with marks.mark(args.run_id):
+                return run(execute_job_args_packed)
+        finally:
+            marks.close()
+
+    app.tasks[TASK_EXECUTE_JOB_NAME].run = marked
+    return app
+
+
+@worker_process_init.connect
+def _interrupts_end_runs_in_order(**_: Any) -> None:
+    """Celery's processes end at once on a SIGTERM, and know no SIGINT: Dagster's runs stop in order on either."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    setup_interrupt_handlers()
