@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 from sqlalchemy.exc import OperationalError
 
 from quant_assets.errors import QuantAssetsError
@@ -78,6 +79,10 @@ concurrency:
         limit: 1
 """
 _REST = _QUIET + _HERE
+_NOT_CAPTURED = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
 INSTANCE_FILE = _BEGIN + _STORAGE + _REST
 POSTGRES_FILE = _BEGIN + _POSTGRES + _REST
 
@@ -110,8 +115,13 @@ def prepare_instance(settings: Settings) -> Path:
     return settings.dagster_home
 
 
-def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance of a home; dispose of it when done. Raises OSError, HomeUnavailable."""
+def open_instance(settings: Settings, *, captured: bool = True) -> dg.DagsterInstance:
+    """The instance of a home; dispose of it when done. Raises OSError, HomeUnavailable.
+
+    Args:
+        captured: whether runs in this process have their output kept, as the instance's file says: four processes a
+            run, of which each output is shown by one and that one watched by another (Dagster 1.13.27).
+    """
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
@@ -124,7 +134,8 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         wanted = instance_file(postgres=bool(database), workers=settings.workers)
         if not file.exists() or ((text := file.read_text(encoding="utf-8")) != wanted and text in _OUR_FILES):
             file.write_text(wanted, encoding="utf-8")
-        return dg.DagsterInstance.from_config(str(home))
+        overrides = {} if captured else {"compute_logs": _NOT_CAPTURED}
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
 
 
 @contextmanager

@@ -101,7 +101,8 @@ class Runner:
         self.store.sweep()
         sweep_spill(self.settings.spill_folder)
         self._definitions = build_definitions(self.settings)
-        self._instance = open_instance(self.settings)
+        # What is written to the terminal is not for the run's page as well.
+        self._instance = open_instance(self.settings, captured=False)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -64,6 +64,9 @@ def test_the_whole_main_job_makes_in_a_bucket_what_it_makes_in_a_folder(
             stores.append(runner.store)
             # A second time there is nothing to do.
             assert not runner.daily(one, days_between(first, last))
+        # What a command prints is not kept a second time for the pages of its runs.
+        assert list(settings.dagster_home.rglob("*.db"))
+        assert not list(settings.dagster_home.rglob("compute_logs"))
     local, far = stores
     assert far.location == f"gs://{bucket}/prices"
     there = Counter(info.key.partition("/")[0].removesuffix(".parquet") for info in far.list(""))
