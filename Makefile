@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help celery-test demo demo-gcs ui test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
+.PHONY: help celery-test demo demo-gcs ui serve test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ demo-gcs: .venv/.dev  ## The demo with its tables on a Google Cloud Storage emul
 
 ui: .venv/.demo  ## Opens Dagster on the demo's data, with the replay server beside it.
 	$(BIN)/quant-assets ui --demo
+
+serve: .venv/.demo  ## The page with charts, and the API, on the demo's data: http://127.0.0.1:8000.
+	$(BIN)/quant-assets serve --demo
 
 # Three workers, one of them mostly waiting, share two cores (four and six took longer): more threads only take turns.
 test: .venv/.dev browser redis  ## All tests, with the branch coverage of market/ and resources/ by the tests of pure code.

@@ -275,7 +275,8 @@ def _print_demo(result: DemoResult, store: Path) -> None:
         soft_wrap=True,
         markup=False,
     )
-    console.print("open Dagster on this data: make ui   (or: quant-assets ui --demo)")
+    console.print("open Dagster on this data: quant-assets ui --demo   (make ui)")
+    console.print("charts, cells and the API: quant-assets serve --demo   (make serve)")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import socket
 import sys
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,15 +32,17 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")
     ] = 8000,
+    demo: Annotated[bool, typer.Option("--demo", help="The demo's data, as they stood on its day.")] = False,
 ) -> None:
-    """Serves the API on this store, until interrupted."""
+    """Serves the page and the API on this store, until interrupted."""
     import uvicorn
 
     from quant_assets.api.app import create_app
     from quant_assets.api.serving import OPTIONS
     from quant_assets.operations.keys import KeyRing
+    from quant_assets.tables.layout import CATALOG, object_key
 
-    settings = load()
+    settings = _of_the_demo(load()) if demo else load()
     near = _is_loopback(host)
     if not near and not KeyRing(settings.api_keys, settings.api_keys_file).all():
         raise UsageProblem(
@@ -51,12 +54,31 @@ def serve(
     app = create_app(settings, open_reading=near)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listening[0].getsockname()[1]}"
     print(f"serving {settings.store_location} on {address} (the API: {address}/docs)", file=sys.stderr)
+    if (
+        "://" not in settings.store_location
+        and not Path(settings.store_location, object_key(CATALOG)).exists()
+    ):
+        print(
+            "this store is empty yet: quant-assets backfill fills it; quant-assets demo fills one to look at, "
+            "which serve --demo serves",
+            file=sys.stderr,
+        )
     Thread(target=_warm_up, args=(settings,), daemon=True).start()
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **OPTIONS))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=listening)
     if not server.started:
         raise typer.Exit(1)
+
+
+def _of_the_demo(settings: Settings) -> Settings:
+    """Raises UsageProblem."""
+    from quant_assets.dev.demo import demo_settings
+
+    found = demo_settings(settings.home, settings.source_url)
+    if not Path(found.store_location).exists():
+        raise UsageProblem(f"--demo: nothing is in {found.store_location} yet: quant-assets demo fills it")
+    return found
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

@@ -61,6 +61,7 @@ def test_without_a_file_the_entry_for_the_environment_is_told(
         (["keys", "create", "--name", "a", "--scope", "root"], "write read, operate, admin"),
         (["keys", "revoke", "a"], "QUANT_ASSETS_API_KEYS_FILE"),
         (["serve", "--host", "0.0.0.0"], "there is no key"),
+        (["serve", "--demo"], "quant-assets demo fills it"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(

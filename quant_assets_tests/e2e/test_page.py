@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +194,19 @@ def test_the_colours_can_be_chosen_and_stay(browser: Browser, site: Served) -> N
     expect(page.locator(".event-row").filter(has_text="Dividend 0.08 USD")).to_contain_text(DIVIDEND)
     page.emulate_media(forced_colors="active")
     assert watched.complaints == []
+    page.close()
+
+
+def test_the_way_back_leads_out_of_the_prices_and_the_symbol_stays(browser: Browser, site: Served) -> None:
+    page = _opened(browser, site.url).page
+    page.goto("/#/prices/msft?adjust=split&range=All")
+    expect(page.locator("#symbol-title")).to_contain_text("MSFT Microsoft")
+    page.get_by_role("link", name="Overview").first.click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    page.get_by_role("link", name="Prices", exact=True).first.click()
+    expect(page).to_have_url(re.compile(r"#/prices/msft\?adjust=split&range=All$", re.IGNORECASE))
+    page.go_back()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     page.close()
 
 

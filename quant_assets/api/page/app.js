@@ -23,7 +23,9 @@ function catalog() {
   return entries;
 }
 
-function navigate(address) {
+/** Goes to an address; `instead` of the one that is there now, so that the way back leads past it. */
+function navigate(address, instead = false) {
+  if (instead) history.replaceState(null, "", address);
   if (location.hash === address) route();
   else location.hash = address;
 }

@@ -132,8 +132,8 @@ export class Overview {
       el("p", {}, "There is no catalog of symbols yet, and so no prices. Either of these fills it:"),
       line("quant-assets backfill --exchange US --start 2012-01-03"),
       el("p", { class: "note" }, "fetches the symbols of your universe (QUANT_ASSETS_UNIVERSE) from that day on."),
-      line("make demo"),
-      el("p", { class: "note" }, "fills a store of its own, offline, in a minute; serve it with QUANT_ASSETS_HOME=.quant-assets/demo."),
+      line("quant-assets demo"),
+      el("p", { class: "note" }, "fills a store of its own, offline, in a minute; which quant-assets serve --demo serves."),
       el("p", {}, el("button", { type: "button", class: "first", click: () => location.reload() }, "Look again")),
     );
   }

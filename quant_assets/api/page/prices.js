@@ -46,10 +46,10 @@ export class PricesView {
     byId("events").addEventListener("keydown", (event) => this.moveInList(event));
   }
 
-  /** The state as it stands in the address. */
-  change(part) {
+  /** The state as it stands in the address. `instead`: of the address that is there now, to which no way leads back. */
+  change(part, instead = false) {
     const { symbol, adjust, range, log } = { ...this.state, ...part };
-    this.navigate(`#/prices/${encodeURIComponent(symbol ?? "")}?adjust=${adjust}&range=${range}${log ? "&log=1" : ""}`);
+    this.navigate(`#/prices/${encodeURIComponent(symbol ?? "")}?adjust=${adjust}&range=${range}${log ? "&log=1" : ""}`, instead);
   }
 
   async open(symbol, query) {
@@ -61,7 +61,7 @@ export class PricesView {
     this.range.set(range);
     byId("log").checked = this.state.log;
     byId("adjust-says").textContent = ADJUST[adjust][1];
-    if (!symbol) return this.openFirst(before.symbol);
+    if (!symbol) return this.openFirst(before);
     this.chart ??= new PriceChart();
     this.chart.setLog(this.state.log);
     if (before.symbol === symbol && before.adjust === adjust && this.drawn === symbol) {
@@ -72,9 +72,9 @@ export class PricesView {
   }
 
   /** Without a symbol: the one looked at last, or the first of the catalog. */
-  async openFirst(last) {
-    const symbol = last || (await this.catalog())[0]?.symbol;
-    if (symbol) this.change({ symbol });
+  async openFirst(before) {
+    const symbol = before.symbol || (await this.catalog())[0]?.symbol;
+    if (symbol) this.change({ ...before, symbol }, true);
   }
 
   async load(same) {
@@ -87,7 +87,8 @@ export class PricesView {
     hideProblem();
     try {
       const entries = await this.catalog();
-      const entry = entries.find((one) => one.symbol === symbol) ?? { symbol };
+      const spelled = symbol.toUpperCase();
+      const entry = entries.find((one) => one.symbol === symbol) ?? entries.find((one) => one.symbol.toUpperCase() === spelled) ?? { symbol };
       if (!same) this.title(entry);
       const asked = this.bars(symbol, adjust, stop.signal);
       const traded = adjust === "none" ? asked : this.kept.get(symbol)?.traded ?? this.bars(symbol, "none", stop.signal);
