@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import orjson
 import polars as pl
 from fastapi import Request, Response
-from starlette.datastructures import URL
+from starlette.datastructures import URL, State
 
 from quant_assets.api.encoding import Orient, compressed, in_format, json_answer
 from quant_assets.api.guards import is_head
@@ -145,7 +145,7 @@ async def answered(request: Request, asked: Shaping, prepare: Callable[[], Prepa
     def work() -> _Made:
         prepared = prepare()
         same = _Same(prepared, prepare) if _of_a_state(shape, asked.snapshot) else None
-        return _respond(prepared, shape, asked.snapshot, state.cache, view_of(request), same)
+        return _respond(prepared, shape, asked.snapshot, state, view_of(request), same)
 
     made = await state.workers.run(work)
     if isinstance(made, Response):
@@ -185,10 +185,11 @@ def _respond(
     prepared: Prepared,
     shape: Shape,
     snapshot: str | None,
-    cache: AnswerCache,
+    state: State,
     view: CopyView | None,
     same: _Same | None,
 ) -> _Made:
+    cache: AnswerCache = state.cache
     since = view.stale_since if view is not None else None
     tag = shape.tag(prepared, view.outage if view is not None and since is not None else None)
     headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding", "Cache-Control": "private, no-cache"}
@@ -205,6 +206,9 @@ def _respond(
     if shape.form in ("csv", "parquet"):
         headers["Content-Disposition"] = f'inline; filename="{prepared.table}.{shape.form}"'
     if shape.form != "json" and prepared.rows > BATCH_ROWS:
+        if not shape.head:
+            # Before anything is read for nobody.
+            state.streams.refuse_more()
         return _streamed(prepared, shape, headers, view, same)
 
     def make() -> Encoded | _GoneMeanwhile | _Unrecorded:
@@ -219,7 +223,7 @@ def _respond(
     answer, found = cache.get_or_make(f"{prepared.table}/{tag[1:-1]}", make)
     if isinstance(answer, _GoneMeanwhile):
         # The bucket went away after the versions were looked up: what is made of copies must not stand under them.
-        return _respond(prepared, shape, snapshot, cache, view, same)
+        return _respond(prepared, shape, snapshot, state, view, same)
     if isinstance(answer, _Unrecorded):
         # Of a state that has no name yet: the next one may be another under the same versions.
         answer = answer.made

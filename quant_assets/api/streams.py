@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 
 from starlette.responses import StreamingResponse
@@ -31,6 +32,11 @@ class Streams:
 
     def enter(self) -> None:
         """Raises Problem 503 when there are as many as there may be."""
+        self.refuse_more()
+        self.open += 1
+
+    def refuse_more(self) -> None:
+        """Raises Problem 503 when there are as many as there may be."""
         if self.open >= self.most:
             raise Problem(
                 503,
@@ -38,7 +44,6 @@ class Streams:
                 f"{self.most} are being sent: ask again in a moment, or for fewer symbols",
                 headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
             )
-        self.open += 1
 
     def leave(self) -> None:
         """One has ended."""
@@ -57,10 +62,11 @@ class StreamedResponse(StreamingResponse):
     ) -> None:
         streams.enter()
         self._pieces, self._workers, self._streams = pieces, workers, streams
+        self._making, self._over = threading.Lock(), False
         super().__init__(self._parts(), 200, headers)
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        while (piece := await self._workers.run(lambda: next(self._pieces, None))) is not None:
+        while (piece := await self._workers.run(self._next)) is not None:
             for start in range(0, len(piece), _PART):
                 yield piece[start : start + _PART]
 
@@ -77,5 +83,24 @@ class StreamedResponse(StreamingResponse):
             log.error("%s: the answer ends early: %s", scope["path"], error)
         finally:
             self._streams.leave()
-            if isinstance(self._pieces, Generator):
-                self._pieces.close()
+            self._end()
+
+    def _next(self) -> bytes | None:
+        with self._making:
+            piece = None if self._over else next(self._pieces, None)
+            if self._over:
+                self._close()
+            return piece
+
+    def _end(self) -> None:
+        """Nobody wants more. A thread that is making a piece closes them itself when it has it."""
+        self._over = True
+        if self._making.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._making.release()
+
+    def _close(self) -> None:
+        if isinstance(self._pieces, Generator):
+            self._pieces.close()

@@ -260,3 +260,33 @@ def test_a_client_that_reads_slowly_has_one_batch_waiting_and_is_given_up(
     assert len(made) <= 4
     assert not any(message.get("more_body") is False for message in sent)
     assert slots.open == 0
+
+
+def test_a_client_that_hangs_up_while_a_piece_is_made_leaves_nothing_open() -> None:
+    slots, workers = Streams(1), Workers(2, 5.0)
+    making, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            making.set()
+            go_on.wait(5)
+            yield b"x"
+        finally:
+            closed.set()
+
+    async def ask() -> None:
+        async def receive() -> Message:
+            while not making.is_set():
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            return None
+
+        scope = {"type": "http", "method": "GET", "path": "/", "asgi": {"spec_version": "2.3"}}
+        await StreamedResponse(pieces(), {}, workers, slots)(scope, receive, send)
+
+    asyncio.run(ask())
+    assert slots.open == 0
+    go_on.set()
+    assert closed.wait(5)
