@@ -168,7 +168,9 @@ def test_more_symbols_than_an_address_has_room_for_are_asked_for(
     assert prices(many, store=api.url).collect().equals(prices(many, store=store).collect())
 
 
-def test_the_other_tables_are_those_of_the_store(store: LocalObjectStore, api: Served) -> None:
+def test_the_other_tables_are_those_of_the_store(
+    store: LocalObjectStore, api: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for read in (
         lambda where: universe(store=where), lambda where: universe("an idx", store=where),
         lambda where: weekly(store=where), lambda where: valuations("IBM", store=where),
@@ -181,6 +183,13 @@ def test_the_other_tables_are_those_of_the_store(store: LocalObjectStore, api: S
     missing = gaps(store=api.url).collect()
     assert_frame_equal(missing.filter(exchange="US"), gaps(exchange="US", store=store).collect())
     assert gaps("IBM", store=api.url).collect().equals(gaps("IBM", store=store).collect())
+    # More symbols than an address has room for.
+    monkeypatch.setattr("quant_assets.reader.record_reads._LONGEST", 2)
+    assert gaps("ibm", store=api.url).collect().equals(gaps("IBM", store=store).collect())
+    kinds = gaps("IBM", store=api.url).select("kind").collect()
+    assert kinds.equals(gaps("IBM", store=store).select("kind").collect())
+    with pytest.raises(UnknownSymbol, match="NOSUCH"):
+        gaps("IBM NOSUCH", store=api.url).collect()
 
 
 def test_a_snapshot_is_one_over_http_too(store: LocalObjectStore, api: Served) -> None:

@@ -99,6 +99,10 @@ class Served:
             "symbol"
         ].to_list()
 
+    def spelled(self, names: Sequence[str]) -> list[str]:
+        """Symbols as the catalog has them. Raises UnknownSymbol."""
+        return [name for some in exchanges_of(self._catalog(), names).values() for name in some]
+
     def _catalog(self) -> ReadCatalog:
         """Which symbols there are, and where."""
         schema = pl.Schema({"symbol": pl.String(), "exchange": pl.String()})

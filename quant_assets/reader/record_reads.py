@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
@@ -17,6 +18,9 @@ from quant_assets.resources.object_store import ObjectStore
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.catalog_reads import read_catalog
 from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
+
+_LONGEST = 8_000
+"""Letters of symbols up to which they are part of a question to an API."""
 
 SESSIONS_SCHEMA = pl.Schema(
     {
@@ -139,8 +143,16 @@ def _over_http(
         names = api.symbols_of(wanted.universe)
     if names is None:
         yield from api.read(path, asked, schema, pushed)
+    elif len(listed := ",".join(names)) > _LONGEST:
+        # More than an address has room for: all are asked for, and these are kept.
+        kept = pl.Series(api.spelled(names), dtype=pl.String).implode()
+        columns = None if pushed.columns is None else pushed.columns | {"symbol"}
+        for frame in api.read(path, asked, schema, replace(pushed, columns=columns)):
+            yield frame.filter(pl.col("symbol").is_in(kept)).select(
+                n for n in frame.columns if pushed.needs(n)
+            )
     elif names:
-        yield from api.read(path, {**asked, "symbols": ",".join(names)}, schema, pushed)
+        yield from api.read(path, {**asked, "symbols": listed}, schema, pushed)
 
 
 def _known(exchange: str | None) -> str | None:
