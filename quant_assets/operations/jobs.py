@@ -200,9 +200,14 @@ class JobDesk:
                 RunState(id=run, part=str(part.get("exchange", "")), url=self._url(run))
                 for run, part in zip(end.runs, facts, strict=False)
             ]
-            cells = sum(sum(part.get("cells", {}).values()) for part in facts)
             asked = sum(part.get("requested", 0) for part in facts)
-            state.progress = Progress(symbols=asked, symbols_done=asked, cells=cells, cells_done=cells)
+            if end.status in ("completed", "partial"):
+                cells = sum(sum(part.get("cells", {}).values()) for part in facts)
+                state.progress = Progress(symbols=asked, symbols_done=asked, cells=cells, cells_done=cells)
+            else:
+                # The cells tell how they stand, not which of them the job got to.
+                came = sum(part.get("succeeded", 0) for part in facts)
+                state.progress = Progress(symbols=asked, symbols_done=came)
             return state
         if not record.taken_by or instance is None:
             return _as_recorded(record, "pending", self._waits_for(instance))

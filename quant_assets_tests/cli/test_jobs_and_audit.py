@@ -78,6 +78,10 @@ def test_jobs_from_the_command_line_are_those_of_the_api(command: Any, store: Lo
     assert (sweep["status"], sweep["progress"]["cells_done"]) == ("partial", 3)
     code, out, _ = command("jobs", "follow", sweep["id"])
     assert (code, "US: complete=2 partial=1" in out) == (2, True)
+    # How the cells stand says nothing of how far a job came that did not get to its end.
+    change_job(store, command("jobs", "start", "sweep")[1].strip(), lambda r: _ended(r, "cancelled"))
+    (sweep,) = json.loads(command("jobs", "list", "--kind", "sweep", "--status", "cancelled", "--json")[1])
+    assert sweep["progress"]["cells_done"] == 0
 
 
 def _ended(job: Any, status: str) -> Any:
@@ -115,8 +119,9 @@ def test_operations_of_all_ways_in_stand_in_one_record(
     assert (
         client.post("/v1/jobs", json={"kind": "sweep", "exchange": "LSE"}, headers=headers).status_code == 422
     )
-    # A key where none belongs is not kept.
-    assert client.delete(f"/v1/jobs/{job}?api_key={text}", headers=headers).status_code == 202
+    # A key where none belongs is refused, and not kept.
+    assert client.delete(f"/v1/jobs/{job}?api_key={text}", headers=headers).status_code == 422
+    assert client.delete(f"/v1/jobs/{job}", headers=headers).status_code == 202
     records = Path(store.location, "audit").rglob("*.json")
     assert not any(text in file.read_text() for file in records)
     assert client.delete(f"/v1/jobs/{job}", headers=read).status_code == 403
@@ -133,6 +138,7 @@ def test_operations_of_all_ways_in_stand_in_one_record(
     assert found == {
         ("boss", "api", "job sweep", "cancelled"),
         ("boss", "api", "POST /v1/jobs", "refused"),
+        ("boss", "api", f"DELETE /v1/jobs/{job}", "refused"),
         ("boss", "api", f"DELETE /v1/jobs/{job}", "ok"),
         ("viewer", "api", f"DELETE /v1/jobs/{job}", "refused"),
         (this_user(), "cli", "rebuild-manifest", "ok"),
