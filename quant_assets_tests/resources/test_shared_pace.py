@@ -9,13 +9,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
+from pydantic import SecretStr
 
 from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.resources.pacing import Pacer
+from quant_assets.resources.settings import Settings
 from quant_assets.resources.shared_pace import SharedPace
 from quant_assets.resources.shared_redis import SharedRedis
+from quant_assets.resources.yahoo_client import cache_folder, open_client
 from quant_assets_tests.resources.workers import answer, ask_over_machines, start
 
 pytestmark = pytest.mark.skipif(
@@ -119,6 +125,27 @@ def test_who_begins_while_redis_is_away_takes_one_share_of_the_workers(server: R
     moments = moments_of([alone], 1.0)
     alone.close()
     assert 5 <= len(moments) <= 12
+
+
+def test_a_source_of_these_settings_asks_at_the_common_pace_of_its_host(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {
+        "home": tmp_path,
+        "shared_redis": SecretStr(server.url),
+        "source_url": "http://127.0.0.1:9",
+    }
+    client = open_client(Settings(**given, requests_per_second=50))
+    unpaced = open_client(Settings(**given, requests_per_second=0))
+    client.pacer.wait()
+    unpaced.pacer.wait()
+    name = cache_folder(Settings(**given)).name
+    kept: Any = redis.Redis.from_url(server.url, decode_responses=True)
+    assert set(kept.scan_iter()) == {f"quant-assets:pace:{name}", f"quant-assets:pace:{name}:askers"}
+    client.close()
+    unpaced.close()
+    # And no file of this machine's own.
+    assert not list(tmp_path.rglob("pace.sqlite"))
 
 
 def test_a_hung_redis_does_not_stop_a_run(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
