@@ -29,7 +29,7 @@ from quant_assets_tests.filled import bars, cell, fill_store
 from quant_assets_tests.gcs_proxy import Fault, fault_proxy
 
 ROOT = Path(__file__).resolve().parents[2]
-OBJECTS = 300
+OBJECTS = 160
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def at(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], Object
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, at: Callable[[str], ObjectStore]) -> ObjectStore:
-    """A store of 300 objects, in a folder where the test does not ask for `EITHER`."""
+    """A store of 160 objects, in a folder where the test does not ask for `EITHER`."""
     store = at(getattr(request, "param", "local:store"))
     fill_store(store, OBJECTS)
     return store
@@ -241,8 +241,8 @@ def kill_at(source: ObjectStore, target: ObjectStore, objects: int) -> int:
 @pytest.mark.parametrize(
     ("source", "target", "kills"),
     [
-        ("local:from", "gcs:to", (60, 130, 210)),
-        ("gcs:from", "local:to", (120,)),
+        ("local:from", "gcs:to", (30, 70, 110)),
+        ("gcs:from", "local:to", (60,)),
     ],
 )
 def test_a_killed_migration_is_continued_to_a_verified_end(
