@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from quant_assets.operations.job_requests import parse_request
+from quant_assets.operations.jobs import JobDesk
 from quant_assets.operations.keys import new_key
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings
+from quant_assets.tables.jobs import End, change_job
 from quant_assets_tests.e2e.page_site import (
     DIVIDEND,
     HOLE,
@@ -194,6 +198,25 @@ def test_the_colours_can_be_chosen_and_stay(browser: Browser, site: Served) -> N
     expect(page.locator(".event-row").filter(has_text="Dividend 0.08 USD")).to_contain_text(DIVIDEND)
     page.emulate_media(forced_colors="active")
     assert watched.complaints == []
+    page.close()
+
+
+def test_a_job_is_followed_until_it_ends(browser: Browser, site: Served, settings: Settings) -> None:
+    store = LocalObjectStore(Path(settings.store_location))
+    request = parse_request("backfill", {"exchange": "US", "start": "2005-01-03", "symbols": "AAPL IBM"})
+    job, _ = JobDesk(settings, store).request(request, "ci", "api")
+    page = _opened(browser, site.url).page
+    page.goto("/")
+    card = page.get_by_role("region", name="Last jobs")
+    expect(card).to_contain_text("US · 2005-01-03 on · AAPL, IBM")
+    expect(card).to_contain_text("pending")
+    result = {"parts": [{"exchange": "US", "requested": 2, "cells": {"complete": 81, "partial": 2}}]}
+    change_job(
+        store, job.id, lambda one: replace(one, end=End("partial", "", ["2 rows are missing"], result, []))
+    )
+    expect(card).to_contain_text("83 / 83 cells")
+    expect(card).to_contain_text("2 rows are missing")
+    expect(page.get_by_role("region", name="Freshness")).to_contain_text("up to date")
     page.close()
 
 

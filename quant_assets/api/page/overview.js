@@ -5,8 +5,9 @@ import { byId, compact, count, day, el, moment, plural } from "./dom.js";
 import { gapSays, stated } from "./events.js";
 
 const FEW = 12;
-/** Milliseconds after which jobs that are under way are looked at again. */
+/** Milliseconds after which jobs that are under way are looked at again; longer and longer where nothing happens. */
 const LOOK_AGAIN = 3_000;
+const LOOK_AT_LEAST = 30_000;
 const ENDED = new Set(["completed", "partial", "failed", "cancelled"]);
 
 /** A card with a heading; `fill` makes its content, and what goes wrong in it stays in it. */
@@ -157,7 +158,7 @@ export class Overview {
   }
 
   /** The last jobs; while one is under way they are looked at again, and once it has ended so is all else. */
-  async jobs(place = el("div", {}), before = null) {
+  async jobs(place = el("div", {}), before = null, wait = LOOK_AGAIN) {
     const { body } = await get("/v1/jobs", { limit: FEW }, { quiet: before !== null });
     const text = JSON.stringify(body.jobs);
     if (text !== before) place.replaceChildren(jobsTable(body.jobs));
@@ -165,10 +166,11 @@ export class Overview {
     const was = before ? JSON.parse(before).filter((job) => !ENDED.has(job.status)) : [];
     if (was.some((job) => ended.has(job.id))) this.open();
     else if (ended.size < body.jobs.length) {
+      const next = text === before ? Math.min(LOOK_AT_LEAST, wait * 1.5) : LOOK_AGAIN;
       setTimeout(() => {
         const seen = place.isConnected && !byId("overview").hidden;
-        if (seen) this.jobs(place, text).catch((error) => place.prepend(el("p", { class: "note warn" }, told(error))));
-      }, LOOK_AGAIN);
+        if (seen) this.jobs(place, text, next).catch((error) => place.prepend(el("p", { class: "note warn" }, told(error))));
+      }, next);
     }
     return place;
   }
