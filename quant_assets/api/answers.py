@@ -24,7 +24,7 @@ from starlette.datastructures import URL, State
 from quant_assets.api.encoding import Orient, compressed, in_format, json_answer
 from quant_assets.api.guards import is_head
 from quant_assets.api.negotiation import MEDIA_TYPES, Encoding, Format, encoding_for, format_for
-from quant_assets.api.parameters import Shaping
+from quant_assets.api.parameters import ROWS, Shaping
 from quant_assets.api.problems import Problem
 from quant_assets.api.stores import view_of
 from quant_assets.api.streams import StreamedResponse
@@ -111,8 +111,15 @@ class Shape:
 
     @classmethod
     def of(cls, request: Request, asked: Shaping) -> Shape:
-        """Raises Problem 406 where the client takes nothing that there is."""
+        """Raises Problem: 406 where the client takes nothing that there is, 422 for a page of what has none."""
         form = format_for(asked.format, request.headers.get("accept"))
+        if form != "json" and (asked.cursor is not None or asked.limit != ROWS):
+            raise Problem(
+                422,
+                "The request cannot be used",
+                f"limit and cursor are for JSON: {form} comes in one piece; leave them out, and choose fewer rows by "
+                "symbols, start and end",
+            )
         among: tuple[Encoding, ...] = ("identity",) if form == "parquet" else ("zstd", "gzip", "identity")
         return cls(
             form,

@@ -15,7 +15,8 @@ from quant_assets.market.corporate_actions import Adjust, Reinvest
 from quant_assets.market.oddities import Envelope
 
 MOST_ROWS = 100_000
-_ROWS = 10_000
+ROWS = 10_000
+"""Rows of a page where nothing is said."""
 
 _SYMBOLS = "Yahoo's symbols, with commas or spaces between; lower case will do. Nothing: all."
 
@@ -52,7 +53,7 @@ class Shaping(BaseModel):
         None, description="Nothing: as the header Accept says; JSON where it says nothing."
     )
     orient: Orient = Field("records", description="JSON only: an object a row, or a list a column.")
-    limit: int = Field(_ROWS, ge=1, le=MOST_ROWS, description="JSON only: the most rows of a page.")
+    limit: int = Field(ROWS, ge=1, le=MOST_ROWS, description="JSON only: the most rows of a page.")
     cursor: str | None = Field(
         None, description="JSON only: `next` of the page before; all else as it was.", max_length=500
     )

@@ -50,6 +50,10 @@ def test_a_wrong_address_and_a_wrong_method_are_told_what_there_is(client: TestC
     ("path", "words"),
     [
         ("/v1/jobs?stauts=running", "query.stauts: there is no such parameter, did you mean status"),
+        (
+            "/v1/prices?symbols=IBM&format=csv&limit=5",
+            "limit and cursor are for JSON: csv comes in one piece",
+        ),
         ("/v1/cache?x=1", "query.x: there is no such parameter: this route takes none"),
         ("/v1/companies?symbols=IBN", "no symbol IBN (near: IBM): GET /v1/catalog lists"),
     ],
