@@ -442,6 +442,23 @@ def test_before_anything_was_known_there_is_nothing_and_a_warning_names_the_firs
         assert prices("IBM", "2030-01-01", as_of=KNOWN, store=store).collect().is_empty()
 
 
+def test_days_that_were_never_asked_for_are_told_from_a_symbol_without_prices(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(
+        UserWarning, match="no session of US from 2024-02-01 on has a cell: nothing was ever asked"
+    ):
+        assert prices("IBM", "2024-02-01", store=store).collect().is_empty()
+    with pytest.warns(UserWarning, match="no session of US from 2020-01-02 through 2020-03-02 has a cell"):
+        assert prices("IBM", "2020-01-02", "2020-03-02", store=store).collect().is_empty()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # There was a session with others; and what is still to come was not to be asked for.
+        assert prices("NEW", MON, WED, store=store).collect().is_empty()
+        monkeypatch.setenv("QUANT_ASSETS_NOW", "2024-02-01T12:00:00Z")
+        assert prices("IBM", "2024-02-01", store=store).collect().is_empty()
+
+
 def test_a_moment_without_its_zone_is_refused(store: LocalObjectStore) -> None:
     for naive in (datetime(2024, 1, 12, 9), "2024-01-12T09:00:00"):  # noqa: DTZ001
         with pytest.raises(ValueError, match=r"as_of=2024-01-12T09:00:00 has no time zone: add one, e.g. Z"):

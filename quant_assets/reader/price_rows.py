@@ -14,6 +14,7 @@ from quant_assets.reader.arguments import By, Wanted, known_exchange
 from quant_assets.reader.lazy import Pushed
 from quant_assets.reader.snapshots import Used
 from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.settings import load_settings
 from quant_assets.tables.catalog_reads import (
     ByExchange,
     ReadCatalog,
@@ -23,7 +24,11 @@ from quant_assets.tables.catalog_reads import (
 )
 from quant_assets.tables.company_reads import changes_of, exchanges_of_ids, prices_of_companies
 from quant_assets.tables.daily import read_daily
-from quant_assets.tables.price_warnings import warn_of_absent_sessions, warn_of_nothing_known
+from quant_assets.tables.price_warnings import (
+    warn_of_absent_sessions,
+    warn_of_days_never_asked,
+    warn_of_nothing_known,
+)
 
 BATCH_ROWS = 500_000
 """About so many rows of many symbols are read at once: some 150 MB with what is made of them."""
@@ -103,10 +108,11 @@ class Asked:
         done = symbols = 0
         total = sum(map(len, chosen.values()))
         while True:
-            if self.moment is not None:
-                for (code, names), rows in zip(some.items(), frames, strict=True):
-                    if rows.is_empty():
-                        warn_of_nothing_known(store, code, names, self.moment)
+            for (code, names), rows in zip(some.items(), frames, strict=True):
+                if rows.is_empty() and self.moment is not None:
+                    warn_of_nothing_known(store, code, names, self.moment)
+                elif rows.is_empty() and not done:
+                    warn_of_days_never_asked(store, code, first, until, load_settings().clock().date())
             changes, known = changes_of(store, some, catalog.shared, self.moment)
             used = Used(_together(some, frames, pushed), changes, known)
             yield used

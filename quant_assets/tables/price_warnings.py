@@ -34,6 +34,27 @@ def warn_of_absent_sessions(
         )
 
 
+def warn_of_days_never_asked(
+    store: ObjectStore, code: str, first: date | None, last: date | None, today: date
+) -> None:
+    """Days of which nothing was ever asked for give nothing, which looks like a symbol without prices. What begins
+    `today` or later has its time to come."""
+    low, high = first or date.min, last or date.max
+    if low >= today:
+        return
+    manifest = Manifest(store, DAILY)
+    years = {*manifest.shards(code), *manifest.object_years(code)}
+    of_years = manifest.years(code, {year for year in years if low.year <= year <= high.year})
+    if any(str(low) <= day <= str(high) for entries in of_years.values() for day in entries):
+        return
+    span = f" from {first}" if first else ""
+    span += f" through {last}" if last else " on" if first else ""
+    warn_user(
+        f"no session of {code}{span} has a cell: nothing was ever asked for "
+        f"(quant-assets backfill --exchange {code}{f' --start {first}' if first else ''})"
+    )
+
+
 def warn_of_held_dividends(used: pl.DataFrame) -> None:
     """A dividend that waits for a decision is applied to no price."""
     held = used.filter(pl.col("dividend").is_null()).select("symbol", "date")
