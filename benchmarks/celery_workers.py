@@ -40,7 +40,7 @@ from benchmarks.compose_services import (
 FILES = ("compose.yaml", "workers.yaml")
 EXCHANGES = ("ASX", "LSE", "TSX")
 FIRST, LAST = date(2011, 1, 3), date(2013, 3, 1)
-SYMBOLS, PACE = 40, 2.0
+SYMBOLS, PACE = 40, 1.0
 OTHER_HOME = Path("/var/lib/another-machine")
 TABLES = (
     "daily_prices/",
@@ -95,6 +95,7 @@ def main() -> int:
             alone.start()
             alone.join()
             compared = _compare(folder)
+            stopped = _cancelled(source)
         except BaseException:
             for name in ("worker-1", "worker-2", "daemon", "code"):
                 file = folder / f"{name}.log"
@@ -103,6 +104,11 @@ def main() -> int:
             raise
         finally:
             services.stop()
+    if stopped[0] != "CANCELED" or stopped[2] > 2:
+        wrong.append(
+            f"a cancelled run ended {stopped[0]} after {stopped[1]:.0f} s and {stopped[2]} more requests"
+        )
+    told |= {"cancelled_s": round(stopped[1])}
     wrong += [f"differs from the single process's: {key}" for key in compared[1][:10]]
     told |= {
         "objects": compared[0],
@@ -284,6 +290,34 @@ def _derived_are_there() -> bool:
     time.sleep(35)
     # The sensor has looked once more, and had nothing to ask for.
     return not _going()
+
+
+def _cancelled(source: Any) -> tuple[str, float, int]:
+    """A run on the worker that is left, cancelled as the page does it: how it ended, in which time, and how many
+    symbols were still asked for meanwhile."""
+    source.reset_stats()
+    (pipeline,) = _graphql(
+        """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+            ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+        params={
+            "selector": {
+                "repositoryLocationName": "quant_assets.definitions", "repositoryName": "__repository__",
+                "jobName": "sweep_lse",
+            },
+            "runConfigData": {}, "mode": "default",
+        },
+    ).values()  # fmt: skip
+    run_id = pipeline["run"]["runId"]
+    wait_until(lambda: len(source.log()) >= 3, 120, "a sweep asks", _told)
+    began, asked = time.monotonic(), len(source.log())
+    terminate = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+    assert _graphql(terminate, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+
+    def status() -> str:
+        return next(run["status"] for run in _runs() if run["runId"] == run_id)
+
+    wait_until(lambda: status() not in ("STARTED", "CANCELING"), 90, "the cancelled run has ended", _told)
+    return status(), time.monotonic() - began, len(source.log()) - asked
 
 
 def _told() -> str:

@@ -24,6 +24,7 @@ from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.make_app import make_app
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
 from quant_assets.resources.settings import Settings, load_settings
@@ -98,6 +99,15 @@ class WorkersRunLauncher(CeleryRunLauncher):
             lambda why: self._instance.report_engine_event(f"Waits to be queued: {why}", run),
         )
         super().launch_run(context)
+
+    def terminate(self, run_id: str) -> bool:
+        """Has the worker of a run interrupt it; one that still waits for a worker is dropped when its turn comes."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return False
+        # dagster-celery does not say so, and the run would count as failed.
+        self._instance.report_run_canceling(run)
+        return super().terminate(run_id)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         if self._marks.is_silent(run.run_id) or self._never_marked(run.run_id):

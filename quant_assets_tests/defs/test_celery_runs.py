@@ -15,6 +15,8 @@ import yaml
 from dagster._core.launcher import WorkerStatus
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 
+from quant_assets.cli.usage import UsageProblem
+from quant_assets.cli.worker import worker
 from quant_assets.defs.run_marks import end_dead_runs
 from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.instance import INSTANCE_FILE, instance_file
@@ -117,6 +119,36 @@ def test_a_launcher_takes_the_silence_of_a_worker_for_its_death(
         assert health() is WorkerStatus.FAILED
         server.kill()
         assert health() is WorkerStatus.RUNNING
+
+
+def test_a_worker_without_a_queue_says_which_settings_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
+    with pytest.raises(UsageProblem, match="QUANT_ASSETS_SHARED_REDIS, and QUANT_ASSETS_WORKERS"):
+        worker()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cancelled_run_is_told_apart_from_a_failed_one(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dagster_celery")
+    from quant_assets.defs import celery_runs
+
+    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", server.url)
+    launcher = celery_runs.WorkersRunLauncher()
+    with instance_for_test() as instance:
+        launcher.register_instance(instance)
+        queued = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
+        # Not with a worker yet.
+        assert not launcher.terminate(queued)
+        instance.add_run_tags(queued, {"dagster-celery/task_id": "1"})
+        assert launcher.terminate(queued)
+        run = instance.get_run_by_id(queued)
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.CANCELING
 
 
 def test_what_forks_has_not_loaded_polars() -> None:
