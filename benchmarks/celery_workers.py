@@ -222,6 +222,8 @@ def _work(services: Services, source: Any) -> tuple[list[str], dict[str, Any]]:
         wrong.append(f"the backfill ended {_status(backfill)}")
     log = source.log()
     wrong += _judged(log, before, dead)
+    # What the bars teach of the listings is in the next catalog; a command of the command line makes one.
+    _launch("symbol_catalog_job")
     wait_until(_derived_are_there, 600, "the derived tables are made", _told)
     runs = _runs()
     retried = [run for run in runs if run["parentRunId"] == dead["runId"]]
@@ -292,22 +294,23 @@ def _derived_are_there() -> bool:
     return not _going()
 
 
+def _launch(job: str) -> str:
+    """Launches a job as the page does; answers the run's id."""
+    place = {"repositoryLocationName": "quant_assets.definitions", "repositoryName": "__repository__"}
+    answer = _graphql(
+        """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+            ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+        params={"selector": {**place, "jobName": job}, "runConfigData": {}, "mode": "default"},
+    )["launchRun"]
+    assert "run" in answer, answer
+    return answer["run"]["runId"]
+
+
 def _cancelled(source: Any) -> tuple[str, float, int]:
     """A run on the worker that is left, cancelled as the page does it: how it ended, in which time, and how many
     symbols were still asked for meanwhile."""
     source.reset_stats()
-    (pipeline,) = _graphql(
-        """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
-            ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-        params={
-            "selector": {
-                "repositoryLocationName": "quant_assets.definitions", "repositoryName": "__repository__",
-                "jobName": "sweep_lse",
-            },
-            "runConfigData": {}, "mode": "default",
-        },
-    ).values()  # fmt: skip
-    run_id = pipeline["run"]["runId"]
+    run_id = _launch("sweep_lse")
     wait_until(lambda: len(source.log()) >= 3, 120, "a sweep asks", _told)
     began, asked = time.monotonic(), len(source.log())
     terminate = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
@@ -335,7 +338,7 @@ def _single_process(folder: Path, common: dict[str, str]) -> None:
         "QUANT_ASSETS_REQUESTS_PER_SECOND": "0",
     }
     environment |= {"QUANT_ASSETS_EXCHANGES": ",".join(EXCHANGES)}
-    for code in EXCHANGES:
+    for code in (*EXCHANGES, EXCHANGES[0]):
         command = [
             BIN / "quant-assets",
             "backfill",

@@ -55,6 +55,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_concurrency": 1,
         "worker_max_tasks_per_child": 1,
         "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
     }
 
 
