@@ -98,8 +98,8 @@ class JobRecord:
 
 
 def new_id(now: datetime) -> str:
-    """An id for a job that is requested now: the moment, and 48 random bits."""
-    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
+    """An id for a job that is requested now: the moment, in steps of 16 µs, by which ids sort, and 32 random bits."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{now.microsecond >> 4:04x}{secrets.token_hex(4)}"
 
 
 def put_job(store: ObjectStore, record: JobRecord, key: str = "") -> tuple[JobRecord, bool]:

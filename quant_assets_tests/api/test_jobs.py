@@ -74,6 +74,11 @@ def test_what_is_wrong_with_a_request_is_said_in_words(client: TestClient, body:
     assert words in answer.json()["detail"]
 
 
+def test_of_jobs_of_one_second_the_latest_comes_first(client: TestClient) -> None:
+    asked = [ask(client, {"kind": "sweep", "exchange": code})["id"] for code in ("US", "ASX", "US", "ASX")]
+    assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == asked[::-1]
+
+
 def test_who_may_not_ask_is_told_so_before_what_is_wrong_with_the_address(client: TestClient) -> None:
     assert client.post("/v1/jobs?dry=1", json={}).status_code == 401
     answer = client.post("/v1/jobs?dry=1", json={"kind": "sweep"}, headers=AS_CI)
