@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from quant_assets.api.access import Caller, require
+from quant_assets.api.guards import is_head
 from quant_assets.api.problems import Problem, problem_of
 from quant_assets.errors import QuantAssetsError
 from quant_assets.operations.job_requests import JobRequest, Kind
@@ -130,9 +131,12 @@ def cancel_job(job: JobId, desk: Desk, caller: Annotated[Caller, Depends(require
         },
     },
 )
-async def follow_job(job: JobId, desk: Desk) -> EventSourceResponse:
+async def follow_job(request: Request, job: JobId, desk: Desk) -> Response:
     """The job's state as server-sent events: `state` whenever something of it changes, `end` as the last one."""
     first = await run_in_threadpool(desk.state, job)
+    if is_head(request):
+        # Whoever wants no body waits for no end.
+        return Response(media_type="text/event-stream")
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         state, sent = first, ""

@@ -235,6 +235,8 @@ def test_a_job_that_has_not_begun_is_cancelled_at_once(client: TestClient, store
     assert (answer.json()["status"], answer.json()["cancelled_by"]) == ("cancelled", "desk")
     # The second time it is over already.
     assert client.delete(f"/v1/jobs/{job}", headers=AS_CI).json()["cancelled_by"] == "desk"
+    # Who wants no body does not wait for its end, either.
+    assert client.head(f"/v1/jobs/{job}/events").headers["content-type"].startswith("text/event-stream")
     with client.stream("GET", f"/v1/jobs/{job}/events") as events:
         assert events.headers["content-type"].startswith("text/event-stream")
         lines = [line for line in events.iter_lines() if line]
