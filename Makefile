@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help celery-test demo demo-gcs ui serve test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test clean
+.PHONY: help celery-test demo demo-gcs ui serve test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test metrics-test clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -158,6 +158,9 @@ compose-test: .venv/.dev  ## The compose file's services as processes on Debian'
 celery-test: .venv/.dev  ## The compose file with two workers, on PostgreSQL and Redis: one is killed within a backfill (root; five minutes).
 	@$(BIN)/python -c "import dagster_celery" 2> /dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e .[celery]
 	$(BIN)/python -W ignore -m benchmarks.celery_workers
+
+metrics-test: .venv/.dev redis  ## Debian's Prometheus scrapes a live run, a killed one and a store that is away; every query of the dashboards.
+	$(BIN)/python -m benchmarks.metrics_live
 
 cloud-run-limits: .venv/.dev  ## The daily job of ten symbols under one CPU and a hard limit of 512 MB: peak and seconds (root).
 	$(BIN)/python -m benchmarks.cloud_run_limits

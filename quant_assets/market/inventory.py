@@ -82,3 +82,16 @@ def bytes_a_year(cells: pl.DataFrame, sessions: int = 20) -> int:
     """What an exchange's cells grow by in a year of 252 sessions, at the mean of its last `sessions` with rows."""
     last = cells.filter(pl.col("rows") > 0).sort("date").tail(sessions)["bytes"]
     return round(252 * sum(last) / len(last)) if len(last) else 0
+
+
+def stored_by_month(cells: pl.DataFrame, months: int = 13) -> pl.DataFrame:
+    """By the month in which cells were put (its first day; the last `months` of them, in order): `cells`, their `bytes`,
+    and the bytes `so_far`. A cell that was replaced counts for the month of its last put."""
+    return (
+        cells.filter(pl.col("recorded").is_not_null() & (pl.col("bytes") > 0))
+        .group_by(pl.col("recorded").dt.truncate("1mo").alias("month"))
+        .agg(pl.len().alias("cells"), pl.col("bytes").sum())
+        .sort("month")
+        .with_columns(so_far=pl.col("bytes").cum_sum())
+        .tail(months)
+    )
