@@ -1,9 +1,10 @@
-"""`make metrics-test`: a real Prometheus scrapes a fill that is under way, one that is killed, and a store that is away.
+"""`make metrics-test`: a real Prometheus scrapes a fill under way, one that is killed, and a store that is away.
 
-`quant-assets metrics` and `quant-assets serve` run beside `quant-assets backfill` on one home, against a replay server,
-with Debian's Prometheus and Redis; rules and dashboards are those of deploy/monitoring. Wanted: every query of the
-dashboards has data, the run is seen while it runs and as FAILED once it is killed, a store that is away is a metric
-and ends no scrape, and a scrape takes less than a second. Prints what is seen; 1 when something is not as wanted.
+`quant-assets metrics` and `quant-assets serve` run beside `quant-assets backfill` on one home, against a replay
+server, with Debian's Prometheus and Redis; rules and dashboards are those of deploy/monitoring. Wanted: every query
+of the dashboards has data, the run is seen while it runs and as FAILED once it is killed, a store that is away is a
+metric and ends no scrape, and a scrape takes less than a second. Prints what is seen; 1 when something is not as
+wanted.
 """
 
 from __future__ import annotations

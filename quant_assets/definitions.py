@@ -23,6 +23,7 @@ from quant_assets.defs.missing_valuations import missing_valuations_sensor
 from quant_assets.defs.new_symbols import new_symbols_sensor
 from quant_assets.defs.partitions import first_day, make_grids
 from quant_assets.defs.rebuilding import rebuild_job
+from quant_assets.defs.report_pages import make_report_pages, report_job, report_schedule
 from quant_assets.defs.requested_jobs import requested_jobs_sensor
 from quant_assets.defs.retention import prune_job, prune_schedule
 from quant_assets.defs.run_audit import run_audit
@@ -74,6 +75,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     verifications = verify_jobs(exchanges, rules, owner)
     sweeps = sweep_jobs(exchanges, rules, settings.sweep_days, owner)
     pruning = [prune_job(settings.keep_runs_days, owner)] if settings.keep_runs_days else []
+    pages = report_job(owner)
     store = StoreResource(
         location=settings.store_location, read_once=list(READ_ONCE), listed_once=list(LISTED_ONCE)
     )
@@ -90,6 +92,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=[
             *with_places(assets, settings.store_location, owner, settings.code_url or None),
             *due_specs(exchanges, owner),
+            make_report_pages(exchanges, settings.locks_folder, owner),
         ],
         jobs=[
             *jobs.values(),
@@ -99,6 +102,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             refresh,
             discovery,
             rebuild_job(exchanges, owner),
+            pages,
             *pruning,
         ],
         schedules=[
@@ -110,6 +114,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             universes_schedule(refresh, owner),
             discovery_schedule(discovery, settings),
             *(prune_schedule(job, owner) for job in pruning),
+            report_schedule(pages, owner),
         ],
         sensors=[
             universe_sensor(exchanges, settings.universe, owner),

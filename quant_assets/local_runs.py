@@ -18,7 +18,7 @@ from quant_assets.defs.assets.symbol_valuations import FAILED, UNANSWERED
 from quant_assets.defs.automation import contiguous
 from quant_assets.defs.fill_run import RESULT_TAG, fill_turn
 from quant_assets.defs.handover import Handover, handing_over
-from quant_assets.defs.jobs import PRICES_ALONE, REBUILD_JOB, daily_job_name, table_job_name
+from quant_assets.defs.jobs import PRICES_ALONE, REBUILD_JOB, REPORT_ASSET, daily_job_name, table_job_name
 from quant_assets.defs.maintenance_jobs import sweep_job_name, verify_job_name
 from quant_assets.defs.partition_keys import daily_key, table_key
 from quant_assets.defs.progress import Watcher
@@ -280,6 +280,16 @@ class Runner:
         self._run(f"{EXCHANGES}_job", EXCHANGES, [])
         if self._facts_learned:
             self.catalog()
+
+    def report_pages(self) -> int:
+        """Makes the report pages anew; answers how many there are. Raises RunFailed."""
+        run_id = self._run(table_job_name(REPORT_ASSET), REPORT_ASSET, [])
+        pages = 0
+        for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+            assert entry.dagster_event is not None
+            metadata = entry.dagster_event.step_materialization_data.materialization.metadata
+            pages = int(str(metadata["pages"].value))
+        return pages
 
     def _shown(self, table: str) -> set[str]:
         """The partitions that Dagster shows as materialized: after a killed run more may be stored than those."""

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from datetime import date
 
 import polars as pl
+from prometheus_client import CollectorRegistry, generate_latest
 
-from benchmarks.scale.laying import size_mb
+from benchmarks.scale.laying import settings_of, size_mb
 from benchmarks.scale.measuring import Prepared
 from benchmarks.scale.scratch import folder_of
 from benchmarks.scale.shape import CODES, NOW, Laid
 from benchmarks.scale.work import OURS, Goal, Work
 from quant_assets.exchanges import exchange
 from quant_assets.ingest.plan import FillRequest, make_plan
+from quant_assets.operations.metrics import Platform
 from quant_assets.resources.open_store import open_store
 
 _PLANNED = 5_000
@@ -51,6 +53,21 @@ def _command(*arguments: str) -> Callable[[Laid], Prepared]:
     return prepare
 
 
+def _scrape(laid: Laid) -> Prepared:
+    """A scrape as Prometheus asks for it, of a process that has looked at the store before."""
+    settings = settings_of(laid)
+    platform = Platform(settings, open_store(str(laid.store)), patience=None)
+    registry = CollectorRegistry()
+    registry.register(platform)
+    generate_latest(registry)
+
+    def run() -> dict[str, float]:
+        platform.store.forget_when()
+        return {"kb": len(generate_latest(registry)) / 1000}
+
+    return run
+
+
 def _plan(laid: Laid) -> Prepared:
     """A first backfill: every symbol, every day, an empty store."""
     shape = laid.shape
@@ -82,6 +99,9 @@ def _stored(laid: Laid) -> Prepared:
 COMMANDS = [
     Work("gaps", {OURS: _command("gaps")}, (Goal("seconds", 2),)),
     Work("show_manifest", {OURS: _command("show-manifest")}, (Goal("seconds", 1),)),
+    Work("report", {OURS: _command("report")}, (Goal("seconds", 30),)),
+    Work("metrics", {OURS: _command("metrics", "--once")}, (Goal("seconds", 10),)),
+    Work("metrics_scrape", {OURS: _scrape}, (Goal("seconds", 1),)),
     Work("plan", {OURS: _plan}, (Goal("more_mb", 200),)),
     Work("size", {OURS: _stored}, (Goal("store_mb", 2000), Goal("manifest_mb", 2)), repeats=1),
 ]

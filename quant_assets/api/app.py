@@ -24,6 +24,7 @@ from quant_assets.api import (
     prices,
     problems,
     records,
+    reports,
     warm,
 )
 from quant_assets.api.guards import Guards
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None, *, open_reading: bool = True) -
     problems.register(app, access.admit_to_route)
     health.register(app)
     warm.register(app)
-    for part in (prices, listings, companies, records, jobs, audit, cache, health, metrics, page):
+    for part in (prices, listings, companies, records, reports, jobs, audit, cache, health, metrics, page):
         app.include_router(part.router)
     access.refuse_open_routes(app)
     app.add_middleware(audit.Recording)

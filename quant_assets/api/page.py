@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request, Response
 
 from quant_assets._version import __version__
 from quant_assets.api.problems import Problem
+from quant_assets.maintenance.report.page import style_hash
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,10 +41,12 @@ _FRAMES = ("index.html", "docs.html")
 _CHART_STYLE = "sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY="
 """The one style element that the chart library adds, for the mark that links to its makers."""
 
+# A report page that is opened with a key is a document of this page's, under its policy: its one style is let in.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        f"style-src 'self' '{_CHART_STYLE}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"style-src 'self' '{_CHART_STYLE}' '{style_hash()}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

@@ -26,6 +26,7 @@ from quant_assets.cli import (
     keys,
     metrics,
     quarantine,
+    report,
     review,
     runs,
     serve,
@@ -212,7 +213,7 @@ def ui(
 
 for part in (
     fetch, universes, review, quarantine, store, export, serve, keys, jobs, audit, cache, runs, instance, doctor,
-    alerts, metrics, worker,
+    alerts, metrics, report, worker,
 ):  # fmt: skip
     part.register(app)
 audit.record_operations(app)

@@ -72,7 +72,7 @@ class DailyUpdate:
         self._runner = runner
         self._wanted = wanted
         self._prices = _Prices()
-        names = ("catalog", "valuations", "weekly", "history", "profiles")
+        names = ("catalog", "valuations", "weekly", "history", "profiles", "report")
         self._others = {name: Collector(name) for name in names}
 
     def run(self, work: list[tuple[Exchange, date]]) -> int:
@@ -93,6 +93,7 @@ class DailyUpdate:
             # After a failure, or where all that came is held, this only says that there is nothing to sum up.
             if not prices.problems and all(waiting.is_empty() for waiting in prices.held):
                 self._others["profiles"].failed.append(str(error))
+        self._report()
         lines = [collector.line() for collector in self._others.values()]
         for line in (lines[0], prices.line(), *lines[1:]):
             console.print(line, markup=False, soft_wrap=True)
@@ -149,6 +150,15 @@ class DailyUpdate:
         try:
             collector.counts["made"] += self._runner.derived(exchange, *span, [table], open_weeks=False)
         except (RunFailed, ObjectDamaged) as error:
+            collector.failed.append(str(error))
+
+    def _report(self) -> None:
+        from quant_assets.local_runs import RunFailed
+
+        collector = self._others["report"]
+        try:
+            collector.counts["pages"] = self._runner.report_pages()
+        except RunFailed as error:
             collector.failed.append(str(error))
 
     def _valuations(self, exchange: Exchange, session: date, symbols: list[str]) -> None:

@@ -35,6 +35,9 @@ PRUNE_JOB = "prune_instance"
 PRICES_ALONE = [dg.AssetKey(DAILY)]
 """What runs of an exchange's daily job select that are about prices of the past: a snapshot is of now."""
 
+REPORT_ASSET = "report_pages"
+"""The asset that stands for the report pages (`report_pages`); its job is called as those of the tables."""
+
 Job = UnresolvedAssetJobDefinition
 
 

@@ -15,7 +15,7 @@ from quant_assets.tables.parquet import decode, read_facts
 # What differs between two runs that found the same: the moments, and what a home calls an object's version.
 _MOMENTS = ("recorded_at", "size", "version")
 _MOMENT_COLUMNS = ("fetched_at", "known_at", "detected_at", "replaced_at", "decided_at", "run", "facts")
-_DIARY = "fetch_reports/"
+_DIARY = ("fetch_reports/", "report_pages/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,10 @@ class Comparison:
 
 
 def compare_stores(left: ObjectStore, right: ObjectStore) -> Comparison:
-    """Compares every object of two stores but the reports of their runs. Raises ObjectDamaged, StoreUnavailable."""
+    """Compares every object of two stores but the reports of their runs, and the pages.
+
+    Raises ObjectDamaged, StoreUnavailable.
+    """
     keys = _keys(left), _keys(right)
     differing = sorted(keys[0] ^ keys[1])
     both = sorted(keys[0] & keys[1])

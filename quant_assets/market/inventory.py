@@ -85,8 +85,8 @@ def bytes_a_year(cells: pl.DataFrame, sessions: int = 20) -> int:
 
 
 def stored_by_month(cells: pl.DataFrame, months: int = 13) -> pl.DataFrame:
-    """By the month in which cells were put (its first day; the last `months` of them, in order): `cells`, their `bytes`,
-    and the bytes `so_far`. A cell that was replaced counts for the month of its last put."""
+    """By the month in which cells were put (its first day; the last `months` of them, in order): `cells`, their
+    `bytes`, and the bytes `so_far`. A cell that was replaced counts for the month of its last put."""
     return (
         cells.filter(pl.col("recorded").is_not_null() & (pl.col("bytes") > 0))
         .group_by(pl.col("recorded").dt.truncate("1mo").alias("month"))

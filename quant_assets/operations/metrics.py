@@ -82,6 +82,11 @@ class Looking(Generic[T]):
             wait_for([looking], patience)
         return self.figures
 
+    def forget_when(self) -> None:
+        """Has the next scrape look anew, however short ago the last look was."""
+        with self._lock:
+            self._begun = -float("inf")
+
     def close(self) -> None:
         """Ends the thread once its look is over."""
         self._pool.shutdown(wait=False, cancel_futures=True)

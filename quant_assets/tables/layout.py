@@ -47,7 +47,14 @@ RECORDS = (
 
 MANIFEST = "manifest"
 
-TOP_LEVEL = frozenset({*TIME_DIMENSION, CATALOG, PROFILES, PROFILE_SUMS, EXCHANGES, MANIFEST, *RECORDS})
+REPORT_PAGES = "report_pages"
+"""HTML for people, by exchange and over all: made anew from the rest whenever somebody likes."""
+ALL_EXCHANGES = "all"
+"""What the page over all exchanges is called."""
+
+TOP_LEVEL = frozenset(
+    {*TIME_DIMENSION, CATALOG, PROFILES, PROFILE_SUMS, EXCHANGES, MANIFEST, REPORT_PAGES, *RECORDS}
+)
 """What the first part of a key can be in a store of ours."""
 
 _KEPT_ONCE = (
@@ -90,6 +97,7 @@ _FORMS = {
         table: re.compile(rf"{table}/{_EXCHANGE}/{time}=(?P<partition>[0-9-]+)\.parquet")
         for table, time in TIME_DIMENSION.items()
     },
+    REPORT_PAGES: re.compile(rf"{REPORT_PAGES}/({ALL_EXCHANGES}|{_EXCHANGE})\.html"),
     PROFILES: re.compile(rf"{PROFILES}/{_EXCHANGE}\.parquet"),
     PROFILE_SUMS: re.compile(rf"{PROFILE_SUMS}/{_EXCHANGE}/{_YEAR}\.parquet"),
     MANIFEST: re.compile(rf"{MANIFEST}/(?P<table>{'|'.join(TIME_DIMENSION)})/{_EXCHANGE}/{_YEAR}\.json"),
@@ -202,6 +210,11 @@ def report_key(exchange: str, started: datetime, run: str) -> str:
     """Where a run's report is kept; keys sort by the moment the run started."""
     moment = started.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
     return f"{reports_prefix(exchange)}{moment}-{run[:8]}.json"
+
+
+def report_page_key(exchange: str | None) -> str:
+    """Where the report page of an exchange is kept; None: that over all."""
+    return f"{REPORT_PAGES}/{ALL_EXCHANGES if exchange is None else f'exchange={exchange}'}.html"
 
 
 def run_in(key: str) -> str:

@@ -66,7 +66,7 @@ def test_with_the_quotes_down_the_rest_is_there_and_the_summary_and_the_exit_cod
         "symbol_valuations: 1 partition(s) failed: 2013-02-21|US: none of 2 symbol(s) was answered: it answered "
         "with status 503, asked 2 times"
     )
-    assert (failed.exit_code, summary(failed)[:6]) == (
+    assert (failed.exit_code, summary(failed)[:7]) == (
         2,
         [
             "catalog ok",
@@ -76,6 +76,7 @@ def test_with_the_quotes_down_the_rest_is_there_and_the_summary_and_the_exit_cod
             "weekly ok made=0",
             "history ok made=1",
             "profiles ok made=1",
+            "report ok pages=2",
         ],
     )
     assert f"error: valuations: {why}" in failed.stderr.splitlines()

@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from quant_assets.exchanges import enabled
+from quant_assets.maintenance.report.figures import read_report
+from quant_assets.maintenance.report.keeping import keep_pages, pages
 from quant_assets.operations.job_requests import parse_request
 from quant_assets.operations.jobs import JobDesk
 from quant_assets.operations.keys import new_key
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.jobs import End, change_job
 from quant_assets_tests.e2e.page_site import (
     DIVIDEND,
+    HELD,
     HOLE,
     SPLIT,
     Served,
@@ -265,6 +270,35 @@ def test_the_api_is_described_without_another_server(browser: Browser, site: Ser
     page.close()
 
 
+@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+def test_the_report_pages_are_linked_and_need_nobody(
+    browser: Browser, site: Served, settings: Settings, size: str, theme: str
+) -> None:
+    store = open_store(settings.store_location)
+    keep_pages(store, pages(read_report(store, enabled(["US"]), settings.clock())))
+    watched = _opened(browser, site.url, size, theme)
+    page = watched.page
+    page.goto("/")
+    with page.expect_popup() as opened:
+        page.get_by_role("region", name="Report pages").get_by_role("link", name="All exchanges").click()
+    report = opened.value
+    report.get_by_role("link", name="US").last.click()
+    expect(report.get_by_role("heading", name="New York Stock Exchange")).to_be_visible()
+    expect(report.get_by_role("region", name="Restatements (1)")).to_contain_text("12345")
+    expect(report.get_by_role("region", name="Held (1)")).to_contain_text(HELD)
+    # Its style is let in by its policy, and nothing is wider than the screen.
+    assert (
+        report.locator(".c6").first.evaluate("cell => getComputedStyle(cell).backgroundColor")
+        != "rgba(0, 0, 0, 0)"
+    )
+    assert report.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    ARTIFACTS.mkdir(exist_ok=True)
+    report.screenshot(path=ARTIFACTS / f"report-{size}-{theme}.png", full_page=True)
+    assert (watched.complaints, watched.elsewhere) == ([], [])
+    report.close()
+    page.close()
+
+
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, settings: Settings) -> None:
     text, key = new_key("reader", "read")
     keyed = settings.model_copy(update={"api_keys": key.entry()})
@@ -278,6 +312,13 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, settings:
         dialog.get_by_label("Key").fill(text)
         dialog.get_by_role("button", name="Use this key").click()
         expect(page.locator("#overview")).to_contain_text("1 gap, 2 sessions in all")
+        # A report page that is fetched with the key is as the one that is navigated to.
+        with page.expect_popup() as opened:
+            page.get_by_role("region", name="Report pages").get_by_role("link", name="US").click()
+        heat = opened.value.locator(".heat .c6").first
+        expect(heat).to_be_visible()
+        assert heat.evaluate("cell => getComputedStyle(cell).backgroundColor") != "rgba(0, 0, 0, 0)"
+        opened.value.close()
         page.reload()
         expect(page.locator("#overview")).to_contain_text("1 gap, 2 sessions in all")
         expect(dialog).to_have_count(0)

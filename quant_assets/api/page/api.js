@@ -74,6 +74,28 @@ export async function get(path, parameters = {}, { signal, quiet = false } = {})
   }
 }
 
+/** Opens a report page in a tab of its own. A navigation carries no key, so with one the page is fetched here; its
+ * links to other report pages, which would carry none either, become texts. */
+export function openReport(event, path) {
+  const key = sessionStorage.getItem(KEY);
+  if (!key) return;
+  event.preventDefault();
+  const tab = window.open("", "_blank");
+  fetch(path, { headers: { Authorization: `Bearer ${key}` }, credentials: "same-origin" })
+    .then(async (response) => {
+      if (!response.ok) throw await problemOf(response);
+      const report = new DOMParser().parseFromString(await response.text(), "text/html");
+      report.querySelector("nav")?.remove();
+      for (const link of report.querySelectorAll("a")) link.replaceWith(link.textContent);
+      const page = new Blob([`<!doctype html>${report.documentElement.outerHTML}`], { type: "text/html" });
+      tab.location = URL.createObjectURL(page);
+    })
+    .catch((error) => {
+      tab.close();
+      showProblem(error);
+    });
+}
+
 async function problemOf(response) {
   const fallback = { title: response.statusText || "Error", status: response.status, detail: "" };
   try {

@@ -1,6 +1,6 @@
 // How the store stands: exchanges and their freshness, what is missing, what is held, and the last jobs.
 
-import { ApiProblem, dagster, get, table } from "./api.js";
+import { ApiProblem, dagster, get, openReport, table } from "./api.js";
 import { byId, compact, count, day, el, moment, plural } from "./dom.js";
 import { gapSays, stated } from "./events.js";
 
@@ -117,6 +117,7 @@ export class Overview {
           card("Last jobs", () => this.jobs(), dagster.home() ? el("a", { href: `${dagster.home()}/runs`, rel: "noopener" }, "Runs in Dagster") : ""),
           card("Held answers", () => this.held()),
           card("Restatements", () => this.restated()),
+          card("Report pages", () => this.reports()),
           card("Symbols", async () => this.symbols(entries)),
         ),
       ),
@@ -155,6 +156,17 @@ export class Overview {
       ],
       rows,
     );
+  }
+
+  async reports() {
+    const { body } = await get("/v1/reports");
+    if (!body.pages.length) return nothing("None has been made yet: quant-assets report makes them, and so does a schedule of Dagster's.");
+    const link = ({ exchange, path }) =>
+      el("a", { href: path, target: "_blank", rel: "noopener", click: (event) => openReport(event, path) }, exchange ?? "All exchanges");
+    return [
+      nothing("Inventory, coverage by month, worst symbols, storage and its growth, one file each."),
+      el("ul", { class: "symbols" }, ...body.pages.map((one) => el("li", {}, link(one)))),
+    ];
   }
 
   /** The last jobs; while one is under way they are looked at again, and once it has ended so is all else. */

@@ -13,7 +13,14 @@ from quant_assets.exchanges import Exchange
 from quant_assets.maintenance.freshness import Freshness, freshness
 from quant_assets.maintenance.inventory import worst_holes
 from quant_assets.maintenance.store_figures import Size, StoreFigures, StoreWatch
-from quant_assets.market.inventory import CELLS_SCHEMA, by_month, bytes_a_year, growth, stored_by_month, totals
+from quant_assets.market.inventory import (
+    CELLS_SCHEMA,
+    by_month,
+    bytes_a_year,
+    growth,
+    stored_by_month,
+    totals,
+)
 from quant_assets.market.profiles import SYMBOL_PROFILE_SCHEMA
 from quant_assets.resources.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
 from quant_assets.tables.layout import DAILY, PROFILES, object_key
@@ -24,7 +31,7 @@ from quant_assets.tables.restatements import LEDGER_SCHEMA, Ledger
 
 MOST = 15
 """Rows of each list on a page."""
-_SESSIONS = 60
+SESSIONS = 60
 """The last cells of which it is told who is missing."""
 
 
@@ -122,7 +129,7 @@ def _of(store: ObjectStore, exchange: Exchange, figures: StoreFigures, now: date
     try:
         if figures.restatements.get(code):
             restated = Ledger(store, code).restatements().reverse().head(MOST)
-        last = cells.tail(_SESSIONS)["date"]
+        last = cells.tail(SESSIONS)["date"]
         if len(last):
             entries = Manifest(store, DAILY).between(code, last[0], last[-1])
             holes = worst_holes(entries.values())[:MOST]

@@ -1,10 +1,11 @@
-"""The figures as HTML: a page over all exchanges, and a page an exchange. No script, and nothing of another server."""
+"""The figures as HTML: a page over all exchanges, and a page an exchange. No script, nothing of another server."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -15,10 +16,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from quant_assets._version import __version__
-from quant_assets.maintenance.report.figures import MOST, ExchangeFigures, StoreReport
+from quant_assets.maintenance.report.figures import MOST, SESSIONS, ExchangeFigures, StoreReport
+from quant_assets.maintenance.store_figures import Size
+from quant_assets.market.inventory import growth
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_STEPS = ((0.9995, "c6"), (0.99, "c5"), (0.95, "c4"), (0.9, "c3"), (0.5, "c2"), (0.0, "c1"))
+_STEPS = ((1.0, "c6"), (0.99, "c5"), (0.95, "c4"), (0.9, "c3"), (0.5, "c2"), (0.0, "c1"))
 """From which share on a month has which shade."""
 LEGEND = (
     ("c6", "all"), ("c5", "99 % or more"), ("c4", "95 % or more"), ("c3", "90 % or more"), ("c2", "half or more"),
@@ -30,18 +33,16 @@ _SQUARE, _LEFT, _TOP = 9, 64, 18
 
 def page_of_all(report: StoreReport, runs: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page over all exchanges. `runs`: the last ones, as `RunOutcome.facts` tells them."""
-    return _template().render(
-        _common(report, runs), title="All exchanges", one=None, all=report.exchanges, map=_map(report.exchanges)
-    )
+    common = _common(report, report.exchanges, report.sizes, runs)
+    return _template().render(common, title="All exchanges", one=None, map=_map(report.exchanges))
 
 
 def page_of(report: StoreReport, code: str, runs: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page of one exchange; of `runs` those that concern it. Raises KeyError."""
     one = report.one(code)
     mine = [run for run in runs if code in str(run.get("exchange", "")).split(", ")]
-    return _template().render(
-        _common(report, mine), title=f"{one.name} ({code})", one=one, all=[one], years=list(heat_years(one.months))
-    )
+    common, heat = _common(report, [one], {}, mine), list(heat_years(one.months))
+    return _template().render(common, title=f"{one.name} ({code})", one=one, heat=heat)
 
 
 @lru_cache(maxsize=1)
@@ -161,25 +162,69 @@ def _moment(value: datetime | str | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
 
 
-def _common(report: StoreReport, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    others = {table: size for table, size in sorted(report.sizes.items())}
+def _common(
+    report: StoreReport,
+    shown: Sequence[ExchangeFigures],
+    shared: Mapping[str, Size],
+    runs: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What both kinds of page say of the exchanges `shown`, each list of all of them together; `shared`: the sizes of
+    what concerns no exchange."""
+    sizes = dict(shared)
+    for one in shown:
+        for table, size in one.sizes.items():
+            sizes[table] = sizes.get(table, Size()) + size
     return {
         "style": Markup(_style()),
         "legend": LEGEND,
-        "months": _MONTHS,
+        "month_names": _MONTHS,
         "location": report.location,
         "made": report.made,
         "version": __version__,
         "codes": [one.code for one in report.exchanges],
+        "all": shown,
+        "sessions": SESSIONS,
+        "worst": _rows(shown, lambda one: one.worst, "quality"),
+        "holes": sorted(
+            ((one.code, *hole) for one in shown for hole in one.holes), key=lambda hole: -hole[-1]
+        )[:MOST],
+        "held": _rows(shown, lambda one: one.held, "since"),
+        "held_count": sum(one.held.height for one in shown),
+        "restated": _rows(shown, lambda one: one.restated, "detected_at", descending=True),
+        "classes": sum((Counter(one.classes) for one in shown), Counter[str]()),
         "runs": list(runs)[:MOST],
-        "others": others,
-        "most": MOST,
+        "sizes": dict(sorted(sizes.items())),
+        "growth": growth(pl.concat([one.months for one in shown])) if shown else None,
+        "stored": _stored(shown),
     }
+
+
+def _rows(
+    shown: Sequence[ExchangeFigures],
+    frame: Callable[[ExchangeFigures], pl.DataFrame],
+    by: str,
+    *,
+    descending: bool = False,
+) -> list[dict[str, Any]]:
+    """The first rows of a frame of each exchange, together in the order of `by`, with `exchange`."""
+    frames = [frame(one).with_columns(exchange=pl.lit(one.code)) for one in shown]
+    if not frames:
+        return []
+    together = pl.concat(frames).sort(by, descending=descending, maintain_order=True)
+    return together.head(MOST).to_dicts()
+
+
+def _stored(shown: Sequence[ExchangeFigures]) -> list[dict[str, Any]]:
+    """What was put in each month, the latest first."""
+    if not shown:
+        return []
+    together = pl.concat([one.stored for one in shown]).group_by("month").agg(pl.col("cells", "bytes").sum())
+    return together.sort("month", descending=True).to_dicts()
 
 
 @lru_cache(maxsize=1)
 def _style() -> str:
-    return files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return files("quant_assets.maintenance.report").joinpath("page.css").read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -190,4 +235,6 @@ def _template() -> Any:
     environment.filters |= {
         "percent": percent, "bytes": size_in_words, "duration": duration, "moment": _moment, "years": years_of,
     }  # fmt: skip
-    return environment.from_string(files(__package__).joinpath("page.jinja").read_text(encoding="utf-8"))
+    return environment.from_string(
+        files("quant_assets.maintenance.report").joinpath("page.jinja").read_text(encoding="utf-8")
+    )
