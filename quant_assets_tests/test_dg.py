@@ -41,6 +41,7 @@ def test_dg_list_defs_names_every_asset_job_schedule_and_sensor(tmp_path: Path) 
     assert {asset["asset_key"] for asset in listed["assets"]} == {
         "symbol_catalog", "daily_prices", "price_history", "weekly_prices", "symbol_profiles",
         "symbol_valuations", "exchange_profiles", "daily_prices_due/us", "daily_prices_due/asx",
+        "report_pages",
     }  # fmt: skip
     assert {"daily_prices_us", "daily_prices_asx", "sweep_us", "verify_us", "weekly_prices_job"} <= {
         job["name"] for job in listed["jobs"]
