@@ -182,12 +182,9 @@ def _print(state: JobState, as_json: bool) -> None:
 
 
 def _line(state: JobState) -> str:
-    progress = state.progress
-    done = (
-        f" symbols={progress.symbols_done}/{progress.symbols} cells={progress.cells_done}/{progress.cells}"
-        if progress.symbols or progress.cells
-        else ""
-    )
+    of = state.progress
+    counts = {"symbols": (of.symbols_done, of.symbols), "cells": (of.cells_done, of.cells)}
+    done = "".join(f" {name}={some}/{among}" for name, (some, among) in counts.items() if among)
     return f"{state.id} {state.kind} {state.status}{done}" + (f": {state.note}" if state.note else "")
 
 
