@@ -10,6 +10,7 @@ Needs the extra `celery`. Imports nothing heavy: workers fork, and polars' threa
 from __future__ import annotations
 
 import signal
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -40,9 +41,14 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     shared = SharedRedis(settings.shared_redis.get_secret_value(), settings.store_location)
     options = {"global_keyprefix": f"{shared.prefix}celery:"}
     shared.close()
+    url = settings.shared_redis.get_secret_value()
+    # Celery wants to be told what redis-py does by itself: that the server's certificate is looked at.
+    tls = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else None
     return {
-        "broker_url": settings.shared_redis.get_secret_value(),
-        "result_backend": settings.shared_redis.get_secret_value(),
+        "broker_url": url,
+        "result_backend": url,
+        "broker_use_ssl": tls,
+        "redis_backend_use_ssl": tls,
         "result_expires": 86_400,
         "broker_transport_options": options,
         "result_backend_transport_options": options,
