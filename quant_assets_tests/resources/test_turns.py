@@ -17,7 +17,7 @@ import pytest
 
 from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.resources import shared_redis
-from quant_assets.resources.shared_redis import Seen, SharedRedis
+from quant_assets.resources.shared_redis import Seen, SharedRedis, SharedRedisAway, wait_for
 from quant_assets.resources.turns import FileTurns, SharedTurns, Turns
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +27,7 @@ HOLDER = """
 import sys, time
 from quant_assets.resources import shared_redis, turns
 shared_redis.RENEWAL_SECONDS = 0.1
-turns.LEASE_SECONDS = 0.5
+turns.LEASE_SECONDS = 2
 with turns.SharedTurns(shared_redis.SharedRedis(sys.argv[1], "store")).hold("fill-US"):
     print("held", flush=True)
     time.sleep(60)
@@ -37,7 +37,7 @@ with turns.SharedTurns(shared_redis.SharedRedis(sys.argv[1], "store")).hold("fil
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
     monkeypatch.setattr(shared_redis, "RENEWAL_SECONDS", 0.1)
-    monkeypatch.setattr("quant_assets.resources.turns.LEASE_SECONDS", 0.5)
+    monkeypatch.setattr("quant_assets.resources.turns.LEASE_SECONDS", 1.5)
     monkeypatch.setattr("quant_assets.resources.turns._LOOK_SECONDS", 0.05)
     with redis_server("S3CRET") as started:
         yield started
@@ -60,7 +60,7 @@ def test_a_turn_is_one_holders_and_notes_are_left(server: RedisServer, tmp_path:
         thread = threading.Thread(target=other)
         thread.start()
         # Longer than the lease, which is renewed.
-        time.sleep(0.8)
+        time.sleep(1.7)
         steps.append("out")
     thread.join()
     assert steps == ["waits", "out", "in after first"]
@@ -84,9 +84,12 @@ def test_a_turn_ends_when_its_process_was_killed(server: RedisServer) -> None:
         os.kill(process.pid, signal.SIGKILL)
         killed.append(time.monotonic())
 
-    with SharedTurns(SharedRedis(server.url, "store")).hold("fill-US", kill):
-        assert time.monotonic() - killed[0] < 5
-    process.wait()
+    try:
+        with SharedTurns(SharedRedis(server.url, "store")).hold("fill-US", kill):
+            assert time.monotonic() - killed[0] < 15
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_who_waits_for_a_turn_while_redis_is_away_has_it_when_it_is_back(
@@ -136,4 +139,19 @@ def test_a_mark_is_renewed_outlives_a_lost_redis_and_ages_with_a_killed_process(
     assert 99 <= (shared.seen("run").ago or 0) <= 105
     shared.forget("run")
     assert shared.seen("run").ago is None
+    shared.close()
+
+
+def test_a_launch_waits_for_redis_and_not_for_ever(server: RedisServer) -> None:
+    shared, told = SharedRedis(server.url, "store"), list[str]()
+    wait_for(shared, 5, told.append)
+    assert told == []
+    server.kill()
+    with pytest.raises(SharedRedisAway, match="QUANT_ASSETS_SHARED_REDIS"):
+        wait_for(shared, 0, told.append)
+    threading.Timer(0.3, server.start).start()
+    wait_for(shared, 20, told.append)
+    assert len(told) == 1
+    assert "does not answer" in told[0]
+    assert "S3CRET" not in told[0]
     shared.close()
