@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.locks import one_at_a_time
@@ -159,6 +159,14 @@ def databases_of(settings: Settings) -> Generator[None]:
         raise HomeUnavailable(
             f"Dagster's databases in {settings.dagster_home} cannot be used: {error.orig} "
             "(check the folder's permissions and free space, or point QUANT_ASSETS_HOME elsewhere)"
+        ) from error
+    except DatabaseError as error:
+        # Those of its kinds that are named for what the program asks are faults of the program.
+        if type(error) is not DatabaseError or settings.dagster_db.get_secret_value():
+            raise
+        raise HomeUnavailable(
+            f"one of Dagster's databases in {settings.dagster_home} is damaged: {error.orig} (move it away, and have "
+            "`quant-assets rebuild-instance` tell Dagster of what the store holds)"
         ) from error
     except Exception as error:
         # By its name: the class comes with an extra that SQLite does without. All others go on as they are.

@@ -10,7 +10,10 @@ import pytest
 
 from quant_assets.defs.postgres_storage import with_driver
 from quant_assets.instance import POSTGRES_FILE, HomeUnavailable, open_instance
+from quant_assets.operations.jobs import JobDesk
+from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.settings import Settings, SettingsError, load_settings
+from quant_assets.tables.jobs import JobRecord, Part, moment, put_job
 
 
 def _first_start(settings: Settings, barrier: object, failures: object) -> None:
@@ -47,6 +50,18 @@ def test_databases_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch:
     (settings.dagster_home / "history" / "runs.db").mkdir(parents=True)
     with pytest.raises(HomeUnavailable, match=rf"{settings.dagster_home}.*QUANT_ASSETS_HOME"):
         open_instance(settings)
+
+
+def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    open_instance(settings).dispose()
+    store = LocalObjectStore(tmp_path / "store")
+    for file in settings.dagster_home.rglob("*.db"):
+        file.write_bytes(b"no database" * 1000)
+    job = JobRecord("20130301-230000-0123456789ab", "sweep", {}, [Part("sweep", "US")], moment(), "me", "cli")
+    put_job(store, job)
+    with pytest.raises(HomeUnavailable, match=r"damaged: .*rebuild-instance"):
+        JobDesk(settings, store).state(job.id)
 
 
 def test_postgresql_is_one_setting_and_its_password_stands_in_no_file_and_no_error(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -177,19 +178,26 @@ class JobDesk:
         return self.state(job)
 
     def _states(self, records: Sequence[JobRecord]) -> list[JobState]:
+        from quant_assets.instance import databases_of
+
         going = [record.id for record in records if record.end is None and record.taken_by]
         instance = self._instance() if any(record.end is None for record in records) else None
-        runs: dict[str, dict[str, dg.DagsterRun]] = {}
-        if instance is not None and going:
-            from quant_assets.defs.job_runs import runs_of
-            from quant_assets.instance import databases_of
+        # Of many that wait it is asked once what for.
+        waits_for = cache(lambda: self._waits_for(instance))
+        with databases_of(self._settings):
+            runs: dict[str, dict[str, dg.DagsterRun]] = {}
+            if instance is not None and going:
+                from quant_assets.defs.job_runs import runs_of
 
-            with databases_of(self._settings):
                 runs = runs_of(instance, going)
-        return [self._state(record, runs.get(record.id, {}), instance) for record in records]
+            return [self._state(record, runs.get(record.id, {}), instance, waits_for) for record in records]
 
     def _state(
-        self, record: JobRecord, runs: dict[str, dg.DagsterRun], instance: dg.DagsterInstance | None
+        self,
+        record: JobRecord,
+        runs: dict[str, dg.DagsterRun],
+        instance: dg.DagsterInstance | None,
+        waits_for: Callable[[], str],
     ) -> JobState:
         if record.end is not None:
             end = record.end
@@ -210,7 +218,7 @@ class JobDesk:
                 state.progress = Progress(symbols=asked, symbols_done=came)
             return state
         if not record.taken_by or instance is None:
-            return _as_recorded(record, "pending", self._waits_for(instance))
+            return _as_recorded(record, "pending", waits_for())
         from quant_assets.defs.dagster_internals import instance_id
         from quant_assets.defs.job_runs import end_of, phase_of
 
@@ -220,9 +228,9 @@ class JobDesk:
             # The sensor is about to record the same.
             from dataclasses import replace
 
-            return self._state(replace(record, end=end), {}, instance)
+            return self._state(replace(record, end=end), {}, instance, waits_for)
         phase = phase_of(record, runs)
-        state = _as_recorded(record, phase.status, phase.note or ("" if runs else self._waits_for(instance)))
+        state = _as_recorded(record, phase.status, phase.note or ("" if runs else waits_for()))
         state.progress = Progress(**phase.progress)
         state.runs = [
             RunState(id=run.run_id, part=name, status=run.status.value.lower(), url=self._url(run.run_id))
