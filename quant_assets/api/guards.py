@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +12,9 @@ from quant_assets.api.problems import Problem
 
 LONGEST_URL = 32 * 1024
 LARGEST_BODY = 2**20
+BODY_SECONDS = 60.0
+"""How long the body of a request may take from when it is first read."""
+_CLOSE = {"Connection": "close"}
 _TOO_LARGE = f"a body may have {LARGEST_BODY} bytes: send fewer symbols at a time"
 _HEAD = "quant_assets.head"
 
@@ -51,26 +56,37 @@ class Guards:
 
 
 def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """`receive` for bodies up to LARGEST_BODY: of one that says it is larger nothing is read."""
+    """`receive` for bodies up to LARGEST_BODY that come in time: of one that says it is larger nothing is read."""
     said = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if not said.isdigit() or len(said) > len(str(LARGEST_BODY)) or int(said) > LARGEST_BODY:
         raise _too_large()
-    taken = 0
+    taken, whole, until = 0, False, None
 
     async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, whole, until
+        if whole:
+            # What is waited for then is the end of the connection.
+            return await receive()
+        until = until or asyncio.get_running_loop().time() + BODY_SECONDS
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(
+                408, f"the body did not come to its end in {BODY_SECONDS:g} seconds", _CLOSE
+            ) from None
+        whole = not message.get("more_body", False)
         taken += len(message.get("body", b""))
         if taken > LARGEST_BODY:
             # The form in which it comes through FastAPI's reading of bodies as it is.
-            raise HTTPException(413, _TOO_LARGE, {"Connection": "close"})
+            raise HTTPException(413, _TOO_LARGE, _CLOSE)
         return message
 
     return bounded
 
 
 def _too_large() -> Problem:
-    return Problem(413, "The body is too large", _TOO_LARGE, headers={"Connection": "close"})
+    return Problem(413, "The body is too large", _TOO_LARGE, headers=_CLOSE)
 
 
 def _without_body(send: Send) -> Send:

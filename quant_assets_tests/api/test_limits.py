@@ -20,7 +20,7 @@ from starlette.types import Message
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from quant_assets import prices
-from quant_assets.api import answers, connections, serving, streams
+from quant_assets.api import answers, connections, guards, serving, streams
 from quant_assets.api.app import create_app
 from quant_assets.api.problems import Problem
 from quant_assets.api.streams import StreamedResponse, Streams
@@ -113,6 +113,13 @@ def test_who_never_ends_a_head_is_given_up_and_who_has_asked_is_not(
             while b'"ok"' not in found:
                 found += line.recv(1000)
             time.sleep(0.4)
+
+
+def test_a_body_that_never_ends_is_given_up(server: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "BODY_SECONDS", 0.3)
+    head = b"POST /v1/prices/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    answer = raw(server, head + b'Content-Length: 100\r\n\r\n{"symbols": [')
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_more_connections_than_there_may_be_are_told_to_come_again(
