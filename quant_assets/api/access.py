@@ -105,6 +105,9 @@ class Access:
         except ValueError:
             near = False
         named = request.url.hostname or ""
+        if request.scope.get("http_version") == "1.0":
+            # As proxies ask that were not told otherwise, which set none of those headers either.
+            return False
         return near and named.lower() in self._hosts and not any(one in request.headers for one in _PROXIED)
 
 

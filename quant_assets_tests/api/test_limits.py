@@ -115,6 +115,10 @@ def test_who_never_ends_a_head_is_given_up_and_who_has_asked_is_not(
             time.sleep(0.4)
 
 
+def test_a_proxy_that_says_nothing_of_itself_needs_a_key(server: int) -> None:
+    assert raw(server, b"GET /v1/catalog HTTP/1.0\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 401 ")
+
+
 def test_a_body_that_never_ends_is_given_up(server: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "BODY_SECONDS", 0.3)
     head = b"POST /v1/prices/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
