@@ -9,7 +9,7 @@ MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" 
 # Kept even where the environment says otherwise: else each worker and each process of the tests compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help celery-test demo demo-gcs ui serve test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test metrics-test clean
+.PHONY: help celery-test demo demo-gcs ui serve test collect browser redis screenshots lint types check bench bench-api bench-scale kill-test simulate-year simulate-listings lies postgres-test bench-instance determinism new-symbols two-daemons new-universe jobs-on-daemon bench-migrate bench-gcs gcs-faults mutants api-fuzz engines constraints export-test metrics-test old-stores drills clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -161,6 +161,12 @@ celery-test: .venv/.dev  ## The compose file with two workers, on PostgreSQL and
 
 metrics-test: .venv/.dev redis  ## Debian's Prometheus scrapes a live run, a killed one and a store that is away; every query of the dashboards.
 	$(BIN)/python -m benchmarks.metrics_live
+
+old-stores: .venv/.dev  ## A store that an earlier release has filled: read, upgraded (killed on the way), refused by that release (RELEASE=commit).
+	$(BIN)/python -m benchmarks.old_releases $(if $(RELEASE),--release $(RELEASE))
+
+drills: .venv/.dev  ## Every entry of docs/runbook.md tried again, by the tests and scripts that it names (ONLY=words, TESTS=1).
+	$(BIN)/python -m benchmarks.drills $(if $(ONLY),--only "$(ONLY)") $(if $(TESTS),--tests)
 
 cloud-run-limits: .venv/.dev  ## The daily job of ten symbols under one CPU and a hard limit of 512 MB: peak and seconds (root).
 	$(BIN)/python -m benchmarks.cloud_run_limits

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.drills import ROOT, drills
 from quant_assets.cli.app import app
 from quant_assets.defs.alerts.watch import look, rules_of
 from quant_assets.defs.jobs import PRICES_ALONE
@@ -99,3 +101,10 @@ def test_a_clock_that_is_wrong_by_a_day_stores_nothing_false_and_the_next_run_he
     for day in (TUESDAY, WEDNESDAY):
         assert update(platform, day, evening(THURSDAY)).success
     assert set(states(platform).values()) == {CellState.COMPLETE}
+
+
+def test_every_entry_names_what_it_was_tried_by() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    found = drills()
+    assert len(found) > 10
+    assert {name for drill in found for name in drill.targets} <= set(targets)
