@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import threading
@@ -39,7 +40,7 @@ from benchmarks.compose_services import (
 
 FILES = ("compose.yaml", "workers.yaml")
 EXCHANGES = ("ASX", "LSE", "TSX")
-FIRST, LAST = date(2011, 1, 3), date(2013, 3, 1)
+FIRST, LAST = date(2012, 1, 3), date(2013, 3, 1)
 SYMBOLS, PACE = 40, 1.0
 OTHER_HOME = Path("/var/lib/another-machine")
 TABLES = (
@@ -95,6 +96,11 @@ def main() -> int:
             alone.start()
             alone.join()
             compared = _compare(folder)
+            print(
+                *(f"{name}={value}" for name, value in told.items()),
+                f"differing={compared[1][:5]}",
+                flush=True,
+            )
             stopped = _cancelled(source)
         except BaseException:
             for name in ("worker-1", "worker-2", "daemon", "code"):
@@ -129,9 +135,9 @@ def _queue(services: Services) -> list[str]:
     return command
 
 
-def _workers(services: Services) -> None:
+def _workers(services: Services, names: Sequence[str] = ("worker-1", "worker-2")) -> None:
     """Both, each in a group of processes that is killed whole; the second one on another machine, so to speak."""
-    for name in ("worker-1", "worker-2"):
+    for name in names:
         service = services.services[name]
         more: dict[str, str] = {}
         if name == "worker-2":
@@ -222,6 +228,9 @@ def _work(services: Services, source: Any) -> tuple[list[str], dict[str, Any]]:
         wrong.append(f"the backfill ended {_status(backfill)}")
     log = source.log()
     wrong += _judged(log, before, dead)
+    # As the container would be, by its restart policy.
+    shutil.rmtree(OTHER_HOME)
+    _workers(services, ["worker-2"])
     # What the bars teach of the listings is in the next catalog; a command of the command line makes one.
     _launch("symbol_catalog_job")
     wait_until(_derived_are_there, 600, "the derived tables are made", _told)
@@ -294,13 +303,18 @@ def _derived_are_there() -> bool:
     return not _going()
 
 
-def _launch(job: str) -> str:
+def _launch(job: str, config: object = None, **tags: str) -> str:
     """Launches a job as the page does; answers the run's id."""
     place = {"repositoryLocationName": "quant_assets.definitions", "repositoryName": "__repository__"}
     answer = _graphql(
         """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
             ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-        params={"selector": {**place, "jobName": job}, "runConfigData": {}, "mode": "default"},
+        params={
+            "selector": {**place, "jobName": job},
+            "runConfigData": config or {},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": f"dagster/{k}", "value": v} for k, v in tags.items()]},
+        },
     )["launchRun"]
     assert "run" in answer, answer
     return answer["run"]["runId"]
@@ -310,8 +324,11 @@ def _cancelled(source: Any) -> tuple[str, float, int]:
     """A run on the worker that is left, cancelled as the page does it: how it ended, in which time, and how many
     symbols were still asked for meanwhile."""
     source.reset_stats()
-    run_id = _launch("sweep_lse")
-    wait_until(lambda: len(source.log()) >= 3, 120, "a sweep asks", _told)
+    last = next(key for key in reversed(_keys("daily_prices")) if "LSE" in key)
+    run_id = _launch(
+        "daily_prices_lse", {"ops": {"daily_prices": {"config": {"mode": "force"}}}}, partition=last
+    )
+    wait_until(lambda: len(source.log()) >= 3, 120, "a run asks for everything again", _told)
     began, asked = time.monotonic(), len(source.log())
     terminate = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     assert _graphql(terminate, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
