@@ -15,7 +15,7 @@ from quant_assets.maintenance.report.page import style_hash
 from quant_assets.resources.object_store import ObjectNotFound
 from quant_assets.tables.layout import REPORT_PAGES, exchange_of, table_of
 
-router = APIRouter(prefix="/v1/reports", tags=["records"], dependencies=[Depends(require("read"))])
+router = APIRouter(prefix="/v1/reports", tags=["reports"], dependencies=[Depends(require("read"))])
 
 _NONE_YET = "no report page yet: `quant-assets report` makes it, and so do update-daily and a schedule"
 
@@ -59,7 +59,9 @@ def report_pages(request: Request) -> ReportPages:
 )
 def report_page(
     request: Request,
-    name: Annotated[str, Path(max_length=60, description="all.html, or exchange=CODE.html")],
+    name: Annotated[
+        str, Path(max_length=60, description="all.html, or exchange=CODE.html", examples=["all.html"])
+    ],
 ) -> Response:
     """A report page: one HTML file that asks nothing of anybody."""
     key = f"{REPORT_PAGES}/{name}"

@@ -27,6 +27,9 @@ LOOK_SECONDS = 30.0
 _REMEMBERED = 8
 """So many times what is to be made anew is counted at most."""
 
+_LONGEST = 4096
+"""Bytes of what is remembered of a request: what is longer is asked for once, and would fill the memory."""
+
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +58,8 @@ class Popular:
             found.get(b"accept", b""),
             found.get(b"accept-encoding", b""),
         )
+        if len(asked.query) + len(asked.accept) + len(asked.encodings) > _LONGEST:
+            return
         self._counts[asked] += 1
         if len(self._counts) > self.most * _REMEMBERED:
             # What was asked for once makes room; what was asked for often counts half.

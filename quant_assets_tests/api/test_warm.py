@@ -58,6 +58,8 @@ def test_what_is_counted_stays_bounded_and_what_is_asked_often_stays_in_it(store
     popular = client.app.state.popular  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
     assert len(popular._counts) <= 16
     assert popular.top()[0].query.decode() == ASKED.partition("?")[2]
+    client.get(ASKED, headers={"Accept": "application/json, " + "x" * 5000})
+    assert all(len(asked.accept) < 5000 for asked in popular._counts)
 
 
 def test_a_warm_up_that_fails_disturbs_nobody(store: ObjectStore, changed: Callable[[], date]) -> None:
