@@ -155,7 +155,7 @@ image-test:  ## Builds the image with buildah, measures it, and runs the demo in
 compose-test: .venv/.dev  ## The compose file's services as processes on Debian's PostgreSQL, Redis and Prometheus, and a job through all of them (root).
 	$(BIN)/python -m benchmarks.compose_services
 
-celery-test: .venv/.dev  ## The compose file with two workers, on PostgreSQL and Redis: one is killed within a backfill (root; five minutes).
+celery-test: .venv/.dev  ## The compose file with two workers, on PostgreSQL and Redis: one is killed within a backfill (root; ten minutes).
 	@$(BIN)/python -c "import dagster_celery" 2> /dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e .[celery]
 	$(BIN)/python -W ignore -m benchmarks.celery_workers
 
