@@ -28,6 +28,8 @@ def main() -> None:
     """Serves until terminated."""
     import uvicorn
 
+    from quant_assets.api.serving import OPTIONS
+
     port, workers, size = map(int, sys.argv[1:4])
     os.environ["BENCH_BARE"] = str(size)
     target = "benchmarks.api.server:bare" if size else "quant_assets.api.app:create_app"
@@ -39,7 +41,7 @@ def main() -> None:
         workers=workers,
         log_level="warning",
         backlog=4096,
-        timeout_keep_alive=75,
+        **({"timeout_keep_alive": OPTIONS["timeout_keep_alive"]} if size else OPTIONS),
     )
 
 
