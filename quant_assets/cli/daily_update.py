@@ -1,4 +1,4 @@
-"""The daily job from the command line: catalog, prices, valuations, weekly bars, history and profiles, in this order.
+"""The daily job from the command line: catalog, prices, valuations, weekly bars, history, profiles and report pages.
 
 Each is a collector of its own: one that fails leaves the others running, and the summary says which.
 """

@@ -110,7 +110,8 @@ def update_daily(
     """Fetches one session of an exchange, or of all enabled ones, and refreshes what is derived from it.
 
     In this order: catalog, prices, valuations (of the last session over alone: a snapshot is of now), weekly bars
-    (when the week is over), history, profiles. One that fails leaves the others running; a line each says what came.
+    (when the week is over), history, profiles, report pages. One that fails leaves the others running; a line each
+    says what came.
     """
     from quant_assets.cli.console import progress
     from quant_assets.cli.daily_update import DailyUpdate
