@@ -1,7 +1,8 @@
 """How connections are taken before there is a request: so many, for so long, and so many bytes of each.
 
 The server alone waits without end for the rest of a request, and of a head that has no end it copies all that came
-with each new piece: one connection would hold up all others.
+with each new piece: one connection would hold up all others. This leans on the insides of uvicorn's protocols
+(0.54.0); the tests of these limits (`api/test_limits.py`) tell when they have changed.
 """
 
 from __future__ import annotations
