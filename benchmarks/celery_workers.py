@@ -103,6 +103,7 @@ def main() -> int:
             )
             stopped = _cancelled(source)
         except BaseException:
+            # Whatever ended it, the services' logs go with the folder: their ends are shown first.
             for name in ("worker-1", "worker-2", "daemon", "code"):
                 file = folder / f"{name}.log"
                 if file.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import cache
@@ -10,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from bokeh_sampledata import stocks
 
 from quant_assets.resources.settings import Settings
+
+NEEDS_REDIS = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="no redis-server here: sh scripts/install_redis.sh as root"
+)
+"""A test that starts a Redis of its own."""
 
 NOW = datetime(2013, 3, 1, 23, 0, tzinfo=UTC)
 """After New York's close on the last recorded day."""

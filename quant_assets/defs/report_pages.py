@@ -94,7 +94,7 @@ def report_job(owner: str) -> Job:
 def report_schedule(job: Job, owner: str) -> dg.ScheduleDefinition:
     """Four times a day; on by default, since it asks the source for nothing."""
     return dg.ScheduleDefinition(
-        name=f"{REPORT_ASSET}_daily",
+        name=f"{REPORT_ASSET}_schedule",
         job=job,
         cron_schedule="40 */6 * * *",
         execution_timezone="UTC",

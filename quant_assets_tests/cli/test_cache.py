@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,7 @@ from quant_assets.cli.app import main
 from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.resources.open_cache import open_cache
 from quant_assets.resources.settings import load_settings
-
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server here: sh scripts/install_redis.sh as root"
-)
+from quant_assets_tests.support import NEEDS_REDIS
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -38,7 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
         yield started
 
 
-@needs_redis
+@NEEDS_REDIS
 def test_a_redis_is_looked_at_cleared_and_missed(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

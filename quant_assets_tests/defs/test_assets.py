@@ -42,7 +42,7 @@ def test_the_definitions_hold_every_table_job_schedule_and_sensor(platform: Plat
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "daily_prices_us_after_close", "daily_prices_asx_after_close", "sweep_us_nightly", "sweep_asx_nightly",
         "refresh_universes_weekly", "discover_listings_weekly", "prune_instance_nightly",
-        "report_pages_daily",
+        "report_pages_schedule",
     }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} >= {
         "new_symbols", "derived_tables", "alerts", "prices_in_time",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -22,10 +21,9 @@ from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.instance import INSTANCE_FILE, instance_file
 from quant_assets.resources import shared_redis
 from quant_assets.resources.shared_redis import SharedRedis
+from quant_assets_tests.support import NEEDS_REDIS
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server here: sh scripts/install_redis.sh as root"
-)
+pytestmark = NEEDS_REDIS
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import socketserver
 import threading
 import time
@@ -16,10 +15,9 @@ import redis
 from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.resources.cache import AnswerCache, CacheUnavailable, Encoded, MemoryCache
 from quant_assets.resources.redis_cache import RedisCache, shown
+from quant_assets_tests.support import NEEDS_REDIS
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server here: sh scripts/install_redis.sh as root"
-)
+pytestmark = NEEDS_REDIS
 SECRET = "S3CRET"
 
 

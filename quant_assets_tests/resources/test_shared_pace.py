@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,10 +22,9 @@ from quant_assets.resources.shared_pace import SharedPace
 from quant_assets.resources.shared_redis import SharedRedis
 from quant_assets.resources.yahoo_client import cache_folder, open_client
 from quant_assets_tests.resources.workers import answer, ask_over_machines, start
+from quant_assets_tests.support import NEEDS_REDIS
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server here: sh scripts/install_redis.sh as root"
-)
+pytestmark = NEEDS_REDIS
 
 
 @pytest.fixture

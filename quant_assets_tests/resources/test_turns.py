@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +18,9 @@ from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.resources import shared_redis
 from quant_assets.resources.shared_redis import Seen, SharedRedis, SharedRedisAway, wait_for
 from quant_assets.resources.turns import FileTurns, SharedTurns, Turns
+from quant_assets_tests.support import NEEDS_REDIS
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server here: sh scripts/install_redis.sh as root"
-)
+pytestmark = NEEDS_REDIS
 HOLDER = """
 import sys, time
 from quant_assets.resources import shared_redis, turns
