@@ -327,12 +327,14 @@ class Killer:
         self.leftovers = 0
         self.rounds = 0
 
-    def live(self, work: Callable[[Settings], None], given: Settings, seconds: float | None) -> bool:
-        """One life of at most so many seconds; answers whether it was killed."""
+    def live(
+        self, work: Callable[[Settings], None], given: Settings, seconds: float | None, after: str = "start"
+    ) -> bool:
+        """One life of at most so many seconds from the stage `after` on; answers whether it was killed."""
         _stage.value = -1
         process = _processes.Process(target=work, args=(given,))
         process.start()
-        while _stage.value < 0 and process.is_alive():
+        while _stage.value < STAGES.index(after) and process.is_alive():
             time.sleep(0.001)
         process.join(seconds)
         killed = process.is_alive()
@@ -361,9 +363,12 @@ class Killer:
             one = given(self.rounds)
             with_catalog(reference, Path(one.store_location))
             _round.value = self.rounds
-            for _ in range(min(kills, KILLS_A_ROUND)):
+            for n in range(min(kills, KILLS_A_ROUND)):
+                # The tables made from cells are made quickly: chance alone may miss them all.
+                aimed = n == 0 and self.rounds % 3 == 1
                 # Early moments more often: a life that goes on from another's cells is through with them quickly.
-                if not self.live(work, one, longest * self.chance.random() ** 1.5):
+                seconds = (0.05 if aimed else longest) * self.chance.random() ** 1.5
+                if not self.live(work, one, seconds, after=HISTORY if aimed else "start"):
                     break
                 kills -= 1
             else:
