@@ -79,6 +79,8 @@ def _names(symbols: Symbols) -> tuple[str, ...] | pl.LazyFrame | None:
 
 def _texts(symbols: Iterable[object]) -> list[str]:
     names = list(symbols)
+    if {*map(type, names)} == {str} and all(map(str.strip, cast("list[str]", names))):
+        return cast("list[str]", names)
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{name!r} among the symbols is no symbol")
