@@ -47,10 +47,10 @@ class StoreResource(dg.ConfigurableResource["StoreResource"]):
         if self._run_id is not None:
             _views.pop(self._run_id, None)
 
-    def open(self) -> ObjectStore:
-        """The store, ready to use from several threads."""
+    def open(self, *, patience: float | None = None) -> ObjectStore:
+        """The store, ready to use from several threads; outside of a run with a `patience` as `open_store` has it."""
         if self._run_id is None:
-            return open_store(self.location)
+            return open_store(self.location, patience=patience)
         with _views_lock:
             if self._run_id not in _views:
                 _views[self._run_id] = RunView(open_store(self.location), self.read_once, self.listed_once)

@@ -6,6 +6,7 @@ A URL holds secrets: it is never shown, and a channel is called by its number an
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from quant_assets.resources.settings import Settings, SettingsError
 VARIABLE = "QUANT_ASSETS_ALERT_URLS"
 _SECONDS = 5
 """How long a channel may take to be reached, and again to answer, unless its URL says so (`?cto=…&rto=…`)."""
+_MOST_SECONDS = 15.0
+"""How long one message may take in all: a server that sends a letter now and then keeps to each time-out."""
 _PLAIN_KIND = 20
 
 
@@ -28,7 +31,16 @@ class Channel:
     _server: Any
 
     def send(self, title: str, body: str) -> str:
-        """Delivers a message (plain text); answers "" when the channel has taken it, else why not, in a line."""
+        """Delivers a message (plain text); answers "" when the channel has taken it, else why not, in a line: also
+        where it has not answered after a quarter of a minute, and may take it all the same."""
+        said: list[str] = []
+        # A daemon's thread: what hangs in it keeps no process alive.
+        sending = threading.Thread(target=self._send, args=(title, body, said), daemon=True)
+        sending.start()
+        sending.join(_MOST_SECONDS)
+        return f"no answer within {_MOST_SECONDS:g} s" if sending.is_alive() else said[0]
+
+    def _send(self, title: str, body: str, answer: list[str]) -> None:
         said: list[str] = []
         listener = _Listener(said)
         log = logging.getLogger("apprise")
@@ -37,11 +49,12 @@ class Channel:
             # As text: else a mail is sent as HTML, in which lines run into each other.
             taken = bool(self._server.notify(body=body, title=title, body_format="text"))
         except Exception as error:  # noqa: BLE001 - whatever a channel's plugin does wrong must not end a run
-            return f"{type(error).__name__}"
+            answer.append(f"{type(error).__name__}")
+            return
         finally:
             log.removeHandler(listener)
         # What a plugin logs may name its URL; its first line is the plain one.
-        return "" if taken else (said[0] if said else "it did not take the message")
+        answer.append("" if taken else (said[0] if said else "it did not take the message"))
 
 
 def channels(settings: Settings) -> list[Channel]:
@@ -83,13 +96,13 @@ def _channel(number: int, url: str, of: int) -> Channel:
 
 
 class _Listener(logging.Handler):
-    """Keeps what a plugin says of a failure."""
+    """Keeps what a plugin says of a failure in this thread."""
 
     def __init__(self, said: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = said
+        self._said, self._thread = said, threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = " ".join(record.getMessage().split())
-        if "://" not in text:
+        if "://" not in text and record.thread == self._thread:
             self._said.append(text)

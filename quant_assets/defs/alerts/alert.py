@@ -69,6 +69,10 @@ class Memory:
     alerts: dict[str, Kept] = field(default_factory=dict[str, Kept])
     runs_after: float = 0.0
     """The moment (seconds since 1970, real clock) up to which runs that ended have been seen; 0: never looked."""
+    watched_since: float = 0.0
+    """The moment (as `runs_after`) of the first look."""
+    seen: list[str] = field(default_factory=list[str])
+    """The ids of runs that the last look has seen to have ended."""
     digest: str = ""
     """The day (UTC) of the last digest."""
     undelivered: dict[str, list[tuple[str, str]]] = field(default_factory=dict[str, list[tuple[str, str]]])
@@ -100,7 +104,10 @@ class Memory:
                 for name, some in known["undelivered"].items()
             }
             dead = {str(name): str(why) for name, why in known["dead"].items()}
-            return cls(alerts, float(known["runs_after"]), str(known["digest"]), undelivered, dead)
+            after = float(known["runs_after"])
+            since = float(known.get("watched_since", after))
+            seen = [str(run) for run in known.get("seen", [])]
+            return cls(alerts, after, since, seen, str(known["digest"]), undelivered, dead)
         except (KeyError, TypeError, ValueError, AttributeError):
             return cls()
 

@@ -10,6 +10,8 @@ from quant_assets.defs.alerts.alert import EVENTS, Alert, Kept, Memory, iso
 
 SAME = timedelta(hours=6)
 """How long after it was over an alert that is found again is the same one, and not told again."""
+_MOST_LINES = 50
+"""Lines of a list in a message: of thousands nobody reads more, and many channels take none."""
 KEPT = timedelta(hours=24)
 """How long what is over is kept, for the digest; and after how long what goes on happening is told again."""
 
@@ -22,6 +24,17 @@ def is_quiet(hours: tuple[time, time] | None, zone: str, now: datetime) -> bool:
     first, last = hours
     local = now.astimezone(ZoneInfo(zone)).time()
     return first <= local < last if first <= last else local >= first or local < last
+
+
+def in_the_past(memory: Memory, now: datetime, real_now: datetime) -> Memory:
+    """What is kept, with no moment later than now: a clock that was ahead has kept some, and until they had come
+    nothing of them would be told again, and no run that ends before them."""
+    moment = iso(now)
+    for kept in memory.alerts.values():
+        kept.since, kept.told, kept.over = (min(one, moment) for one in (kept.since, kept.told, kept.over))
+    memory.runs_after = min(memory.runs_after, real_now.timestamp())
+    memory.watched_since = min(memory.watched_since, memory.runs_after)
+    return memory
 
 
 def decide(
@@ -79,8 +92,14 @@ def message(alerts: Sequence[Alert]) -> tuple[str, str]:
     if len(alerts) == 1:
         return alerts[0].title, alerts[0].text
     kinds = dict.fromkeys(alert.kind.value for alert in alerts)
-    lines = [f"- {alert.kind.value}: {alert.text}" for alert in alerts]
+    lines = few([f"- {alert.kind.value}: {alert.text}" for alert in alerts])
     return f"quant-assets: {len(alerts)} alerts: {', '.join(kinds)}", "\n".join(lines)
+
+
+def few(lines: Sequence[str]) -> list[str]:
+    """Lines that a message has room for, and how many are left out."""
+    more = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], *([f"- and {more} more: `quant-assets alerts list`"] if more > 0 else [])]
 
 
 def digest_is_due(memory: Memory, at: time | None, now: datetime) -> bool:
@@ -93,29 +112,42 @@ def digest_is_due(memory: Memory, at: time | None, now: datetime) -> bool:
 
 
 def digest(
-    memory: Memory, now: datetime, exchanges: Mapping[str, str], runs: Mapping[str, int], held: int
+    memory: Memory,
+    now: datetime,
+    exchanges: Mapping[str, str],
+    runs: Mapping[str, int],
+    held: int,
+    unseen: Collection[str] = (),
 ) -> tuple[str, str]:
     """Title and body of the daily digest.
 
     Args:
         exchanges: by code, how the exchange stands, in a line.
         runs: the last day's runs by outcome.
-        held: claims that wait in quarantine.
+        held: claims that wait in quarantine, but for those of the exchanges that could not be looked at (`unseen`).
     """
     open_now = [kept for kept in memory.alerts.values() if not kept.over and kept.alert.kind not in EVENTS]
     day_ago = iso(now - timedelta(days=1))
     told = [kept for kept in memory.alerts.values() if kept.told >= day_ago]
+    names = ", ".join(sorted(unseen))
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(runs.items())) or "none"
     lines = [
         *(f"{code}: {line}" for code, line in exchanges.items()),
         f"runs of the last day: {counts}",
-        f"held in quarantine: {held}",
+        f"held in quarantine: {held}{f', and what {names} may have' if names else ''}",
         f"alerts of the last day: {len(told)}, open now: {len(open_now)}",
-        *(f"- open since {kept.since[:16]}: {kept.alert.kind.value}: {kept.alert.text}" for kept in open_now),
-        *(
-            f"- told {kept.told[:16]}: {kept.alert.kind.value}: {kept.alert.subject}"
-            for kept in told
-            if kept not in open_now
+        *few(
+            [
+                f"- open since {kept.since[:16]}: {kept.alert.kind.value}: {kept.alert.text}"
+                for kept in open_now
+            ]
+        ),
+        *few(
+            [
+                f"- told {kept.told[:16]}: {kept.alert.kind.value}: {kept.alert.subject}"
+                for kept in told
+                if kept.over or kept.alert.kind in EVENTS
+            ]
         ),
         *(f"channel {name} takes no messages: {why}" for name, why in memory.dead.items()),
     ]

@@ -18,6 +18,8 @@ from quant_assets.tables.manifest import Entry
 
 _RECENT = 5
 """Sessions whose coverage is looked at."""
+_MOST_SAID = 500
+"""Letters of a run's error in a message: some name thousands of symbols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ def ended(runs: Iterable[RunOutcome]) -> list[Alert]:
             continue
         what = " ".join(filter(None, (run.job, run.partitions)))
         said = run.error or "; ".join(filter(None, (run.cells, run.held and f"held: {run.held}")))
+        if len(said) > _MOST_SAID:
+            said = f"{said[:_MOST_SAID]}…"
         text = f"{what}: {said or 'no reason is on record'}. `quant-assets status {run.run[:8]}` says what to do."
         alert = Alert(kind, what, text, run.exchange)
         found[alert.key] = alert

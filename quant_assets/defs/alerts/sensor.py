@@ -15,6 +15,7 @@ from quant_assets.resources.settings import Settings
 
 NAME = "alerts"
 _SECONDS = 120
+_PATIENCE_SECONDS = 10.0
 
 
 def alerts_sensor(settings: Settings, exchanges: Sequence[Exchange]) -> dg.SensorDefinition:
@@ -39,7 +40,8 @@ def alerts_sensor(settings: Settings, exchanges: Sequence[Exchange]) -> dg.Senso
         told = channels(settings)
         if not told:
             return dg.SkipReason(f"nobody is told: set {VARIABLE} to the addresses that alerts go to")
-        looked = look(context.instance, store.open(), rules, told, clock.now())
+        # A bucket that hangs must be told of before Dagster ends the tick, after a minute.
+        looked = look(context.instance, store.open(patience=_PATIENCE_SECONDS), rules, told, clock.now())
         for name, why in looked.dead.items():
             context.log.warning(f"channel {name} takes no messages: {why}")
         return dg.SkipReason(str(looked))

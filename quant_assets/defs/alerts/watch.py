@@ -7,8 +7,10 @@ lost tells once more what is open.
 from __future__ import annotations
 
 import contextlib
+import time as clock
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -18,12 +20,20 @@ import orjson
 
 from quant_assets.defs.alerts import found
 from quant_assets.defs.alerts.alert import Alert, Kind, Memory
-from quant_assets.defs.alerts.decisions import decide, digest, digest_is_due, is_quiet, message
+from quant_assets.defs.alerts.decisions import (
+    decide,
+    digest,
+    digest_is_due,
+    in_the_past,
+    is_quiet,
+    message,
+)
 from quant_assets.defs.rebuilding import REBUILT_TAG
 from quant_assets.defs.run_outcomes import FAILED, RunOutcome, reason, told
 from quant_assets.exchanges import Exchange
+from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.notify import Channel
-from quant_assets.resources.object_store import ObjectStore, ObjectStoreError
+from quant_assets.resources.object_store import ObjectStore, ObjectStoreError, StoreUnavailable
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.layout import DAILY
 from quant_assets.tables.manifest import Entry, Manifest
@@ -34,6 +44,12 @@ _DAYS = 30
 """So far back cells are looked at: beyond that a gap is no news."""
 _MOST_UNDELIVERED = 50
 _MOST_RUNS = 500
+_DELIVERY_SECONDS = 20.0
+"""How long a look begins to send messages: what is left of many is sent by the next one. Dagster ends a sensor's tick
+after a minute, and what was told in it would be told again."""
+_SKEW = timedelta(minutes=10)
+"""By how much the clocks of machines that run runs may differ: runs that ended so long before the last one seen are
+looked at again, and told once all the same."""
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 _GOING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -98,20 +114,37 @@ def look(
     Args:
         now: the platform's moment, UTC; `real_now` is that of the clock by which runs are timed.
     """
-    real_now = real_now or datetime.now(UTC)
-    memory = remembered(instance)
+    # Two daemons, or a cron beside one, would both tell what neither had told yet.
+    with one_at_a_time(rules.locks / "alerts.look"):
+        return _look(instance, store, rules, channels, now, real_now or datetime.now(UTC))
+
+
+def _look(
+    instance: dg.DagsterInstance,
+    store: ObjectStore,
+    rules: Rules,
+    channels: Sequence[Channel],
+    now: datetime,
+    real_now: datetime,
+) -> Looked:
+    memory = in_the_past(remembered(instance), now, real_now)
     looked = Looked()
     cells: dict[str, dict[date, Entry]] = {}
-    held, unseen = 0, set[str]()
+    held, unseen, away = 0, set[str](), False
     for exchange in rules.exchanges:
+        if away:
+            # It would be waited for once more, and say the same.
+            unseen.add(exchange.code)
+            continue
         try:
             some, waiting = _of_store(store, exchange, rules, now, cells)
             looked.found += some
             held += waiting
-        except ObjectStoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one exchange, the others are told of
             unseen.add(exchange.code)
-            # Of a store that is away each exchange would say the same.
-            looked.found.append(Alert(Kind.UNREADABLE, store.location, " ".join(str(error).split())))
+            away = isinstance(error, StoreUnavailable)
+            why = str(error) if isinstance(error, ObjectStoreError) else f"{exchange.code}: {error!r}"
+            looked.found.append(Alert(Kind.UNREADABLE, store.location, " ".join(why.split())))
     looked.found += _of_runs(instance, rules, memory, real_now)
     looked.found += [
         Alert(
@@ -130,7 +163,8 @@ def look(
         looked.digest, memory.digest = bool(memory.digest), day
         if looked.digest:
             lines = {code: _standing(of_exchange) for code, of_exchange in cells.items()}
-            messages.append(digest(memory, now, lines, _counts(instance, rules, real_now), held))
+            lines |= dict.fromkeys(sorted(unseen), "could not be read")
+            messages.append(digest(memory, now, lines, _counts(instance, rules, real_now), held, unseen))
     deliver(memory, channels, messages)
     looked.dead = dict(memory.dead)
     _keep(instance, memory)
@@ -142,15 +176,26 @@ def deliver(memory: Memory, channels: Sequence[Channel], messages: Sequence[tupl
     names = {channel.name for channel in channels}
     memory.undelivered = {name: some for name, some in memory.undelivered.items() if name in names}
     memory.dead = {name: why for name, why in memory.dead.items() if name in names}
-    for channel in channels:
+    until = clock.monotonic() + _DELIVERY_SECONDS
+
+    def hand_over(channel: Channel) -> None:
         waiting = [*memory.undelivered.pop(channel.name, []), *messages]
+        # At least one is tried, so that a channel that is slow is not taken for one that is well.
         while waiting:
             if why := channel.send(*waiting[0]):
                 memory.dead[channel.name] = why
-                memory.undelivered[channel.name] = waiting[-_MOST_UNDELIVERED:]
                 break
             memory.dead.pop(channel.name, None)
             waiting.pop(0)
+            if clock.monotonic() > until:
+                break
+        if waiting:
+            memory.undelivered[channel.name] = waiting[-_MOST_UNDELIVERED:]
+
+    # At once: one that hangs keeps no other waiting.
+    with ThreadPoolExecutor(max(1, len(channels)), thread_name_prefix="alerts") as pool:
+        for _ in pool.map(hand_over, channels):
+            pass
 
 
 def remembered(instance: dg.DagsterInstance) -> Memory:
@@ -190,27 +235,43 @@ def _of_store(
 def _of_runs(instance: dg.DagsterInstance, rules: Rules, memory: Memory, real_now: datetime) -> list[Alert]:
     going = _told(instance, rules, dg.RunsFilter(statuses=_GOING), real_now)
     waiting = _told(instance, rules, dg.RunsFilter(statuses=_WAITING), real_now)
-    since, memory.runs_after = memory.runs_after, memory.runs_after or real_now.timestamp()
     over = [run for run in going if run.outcome == FAILED]
-    if since:
-        after = datetime.fromtimestamp(since, UTC)
-        records = instance.get_run_records(
-            dg.RunsFilter(statuses=_ENDED, updated_after=after),
-            limit=_MOST_RUNS,
-            order_by="update_timestamp",
-            ascending=True,
-        )
-        for record in records:
-            memory.runs_after = max(
-                memory.runs_after, record.update_timestamp.replace(tzinfo=UTC).timestamp()
-            )
-            if REBUILT_TAG not in record.dagster_run.tags:
-                over.append(_with_reason(instance, told(record, rules.locks, real_now)))
+    # The first look of all tells of no run that ended before it.
+    memory.runs_after = memory.runs_after or real_now.timestamp()
+    memory.watched_since = memory.watched_since or memory.runs_after
+    records, seen = _ended_since(instance, memory), set(memory.seen)
+    for record in records:
+        updated = record.update_timestamp.replace(tzinfo=UTC).timestamp()
+        memory.runs_after = max(memory.runs_after, min(updated, real_now.timestamp()))
+        if record.dagster_run.run_id not in seen and REBUILT_TAG not in record.dagster_run.tags:
+            over.append(_with_reason(instance, told(record, rules.locks, real_now)))
+    memory.seen = [record.dagster_run.run_id for record in records]
     return [
         *found.ended(over),
         *found.too_long([run for run in going if run.outcome != FAILED], rules.limits),
         *found.backlog(waiting, rules.limits),
     ]
+
+
+def _ended_since(instance: dg.DagsterInstance, memory: Memory) -> list[dg.RunRecord]:
+    """The runs that ended since the last look, the first of them if they are many; and those that may have ended
+    before it by a clock that is behind."""
+    last = datetime.fromtimestamp(memory.runs_after, UTC)
+    before = max(last - _SKEW, datetime.fromtimestamp(memory.watched_since, UTC))
+    records = [
+        *instance.get_run_records(
+            # The last one seen is among them: what is seen is remembered from look to look.
+            dg.RunsFilter(statuses=_ENDED, updated_after=before, updated_before=last + timedelta(seconds=1)),
+            limit=_MOST_RUNS,
+        ),
+        *instance.get_run_records(
+            dg.RunsFilter(statuses=_ENDED, updated_after=last),
+            limit=_MOST_RUNS,
+            order_by="update_timestamp",
+            ascending=True,
+        ),
+    ]
+    return list({record.dagster_run.run_id: record for record in records}.values())
 
 
 def _told(
