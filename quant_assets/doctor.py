@@ -22,6 +22,7 @@ from quant_assets.catalog.universes_file import read_universes
 from quant_assets.errors import QuantAssetsError
 from quant_assets.exchanges import enabled
 from quant_assets.operations.keys import KeyRing
+from quant_assets.resources.notify import channels, kinds
 from quant_assets.resources.object_store import is_claimed
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.reachability import reach
@@ -123,11 +124,16 @@ def instance(settings: Settings) -> Iterator[Finding]:
     beat = newest_heartbeat(settings)
     age = None if beat is None else time.time() - beat
     if age is None or age > _HEARTBEAT_SECONDS:
-        since = "never" if age is None else f"{timedelta(seconds=round(age))} ago"
-        remedy = (
-            "without it no schedule and no sensor runs: start it (quant-assets ui, or dagster-daemon run)"
+        since = (
+            "it has never run here"
+            if age is None
+            else f"its last heartbeat was {timedelta(seconds=round(age))} ago"
         )
-        yield Finding("daemon", "warning", f"its last heartbeat was {since}", remedy)
+        remedy = (
+            "without it no schedule and no sensor runs: start it (quant-assets ui, or dagster-daemon run); "
+            "not needed where a cron calls update-daily"
+        )
+        yield Finding("daemon", "warning", since, remedy)
     else:
         yield Finding("daemon", "ok", f"its last heartbeat was {age:.0f} s ago")
     yield Finding("instance", "ok", str(settings.dagster_home))
@@ -226,6 +232,19 @@ def universe(settings: Settings) -> Iterator[Finding]:
         yield Finding("universe", "warning", f"{place}: no universe is followed", remedy)
 
 
+def alerts(settings: Settings) -> Iterator[Finding]:
+    """Whether somebody is told of trouble. Nothing is sent: `quant-assets alerts test` does that."""
+    found = channels(settings)
+    if found:
+        yield Finding(
+            "alerts", "ok", f"told to {kinds(found)}; `quant-assets alerts test` sends each a message"
+        )
+    else:
+        yield Finding(
+            "alerts", "ok", "nobody is told of trouble (QUANT_ASSETS_ALERT_URLS names who would be)"
+        )
+
+
 def limits(settings: Settings) -> Iterator[Finding]:
     """What the system allows this user."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -264,6 +283,7 @@ PARTS: dict[str, Examination] = {
     "cache": cache,
     "shared": shared,
     "keys": keys,
+    "alerts": alerts,
     "limits": limits,
 }
 """What is examined, by its name."""

@@ -73,17 +73,20 @@ def test_what_is_away_or_wrong_is_named_with_its_remedy(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path / "file" / "home", store=str(tmp_path / "file"), universe=universe, exchanges=("US",),
         source_url="http://127.0.0.1:9", cache="redis://:secret@127.0.0.1:9", api_keys_file=keys,
+        alert_urls=SecretStr("json://127.0.0.1:9/secret mial://me:secret@example.org"),
     )  # fmt: skip
-    told = found(settings, "store", "source", "universe", "cache", "keys")
+    told = found(settings, "store", "source", "universe", "cache", "keys", "alerts")
     assert {part: one.state for part, one in told.items()} == {
         "store": "failed", "source": "failed", "universe": "failed", "cache": "warning", "keys": "failed",
+        "alerts": "failed",
     }  # fmt: skip
     assert "http://127.0.0.1:9 does not answer" in told["source"].detail
     assert "listed_on" in told["universe"].detail
     assert str(tmp_path / "file") in told["store"].detail
     assert f"{keys}, line 1" in told["keys"].detail
     assert "QUANT_ASSETS_CACHE" in told["cache"].remedy
-    assert "secret" not in str(told)
+    assert "address 2 of 2 (mial://…)" in told["alerts"].detail
+    assert "secret" not in str(told).replace("may hold a secret", "")
 
 
 def test_a_bucket_that_is_missing_is_named_with_who_asked(bucket: str, tmp_path: Path) -> None:

@@ -30,24 +30,29 @@ class Channel:
     """Its number and kind, which is all that may be shown of it."""
     _server: Any
 
-    def send(self, title: str, body: str) -> str:
+    def send(self, title: str, body: str, *, calm: bool = False) -> str:
         """Delivers a message (plain text); answers "" when the channel has taken it, else why not, in a line: also
-        where it has not answered after a quarter of a minute, and may take it all the same."""
+        where it has not answered after a quarter of a minute, and may take it all the same.
+
+        `calm`: it tells of no trouble. Services colour messages by that, and webhooks get it as their `type`:
+        `info`, else `warning`.
+        """
         said: list[str] = []
         # A daemon's thread: what hangs in it keeps no process alive.
-        sending = threading.Thread(target=self._send, args=(title, body, said), daemon=True)
+        sending = threading.Thread(target=self._send, args=(title, body, calm, said), daemon=True)
         sending.start()
         sending.join(_MOST_SECONDS)
         return f"no answer within {_MOST_SECONDS:g} s" if sending.is_alive() else said[0]
 
-    def _send(self, title: str, body: str, answer: list[str]) -> None:
+    def _send(self, title: str, body: str, calm: bool, answer: list[str]) -> None:
         said: list[str] = []
         listener = _Listener(said)
         log = logging.getLogger("apprise")
         log.addHandler(listener)
         try:
             # As text: else a mail is sent as HTML, in which lines run into each other.
-            taken = bool(self._server.notify(body=body, title=title, body_format="text"))
+            kind = "info" if calm else "warning"
+            taken = bool(self._server.notify(body=body, title=title, body_format="text", notify_type=kind))
         except Exception as error:  # noqa: BLE001 - whatever a channel's plugin does wrong must not end a run
             answer.append(f"{type(error).__name__}")
             return

@@ -39,10 +39,11 @@ def listed(as_json: JsonOption = False) -> None:
     from quant_assets.defs.alerts.watch import remembered
 
     memory = _on_instance(load(), remembered)
+    waits = "waits for the end of quiet hours"
     rows = [
         {
             "state": "over" if kept.over else "open", "kind": kept.alert.kind.value, "subject": kept.alert.subject,
-            "since": kept.since[:16], "told": kept.told[:16] or "waits for the end of quiet hours",
+            "since": f"{kept.since[:16]}Z", "told": f"{kept.told[:16]}Z" if kept.told else waits,
             "reason": kept.alert.text,
         }
         for kept in memory.alerts.values()
@@ -82,7 +83,7 @@ def test() -> None:
 
     failed = False
     for channel in _some(channels(load())):
-        why = channel.send("quant-assets: test", "A test of this channel: nothing is wrong.")
+        why = channel.send("quant-assets: test", "A test of this channel: nothing is wrong.", calm=True)
         failed |= bool(why)
         if why:
             print_error(f"channel {channel.name} takes no messages: {why}")

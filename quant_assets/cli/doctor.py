@@ -19,7 +19,8 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
-    """Looks at all that runs need: home, store, Dagster, source, clock, calendars, universe, cache, keys, limits.
+    """Looks at all that runs need: home, store, Dagster, source, clock, calendars, universe, cache, keys,
+    alerts, limits.
 
     Exit code 0: all is well; 2: something deserves a look; 1: something does not work. Each says what to do.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = {"PARTIAL": 2, "FAILED": 1, "CANCELED": 1}
 _LEAST_LETTERS = 4
+_COLUMNS = ("run", "outcome", "started (UTC)", "seconds", "job", "partitions", "cells", "requests")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,21 +35,23 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """The last runs, newest first, and what became of each: SUCCESS, PARTIAL or FAILED."""
-    from quant_assets.cli.console import console
+    from quant_assets.cli.tables import print_rows
     from quant_assets.defs.run_outcomes import OUTCOMES, recent
 
     if outcome is not None and outcome.upper() not in OUTCOMES:
         raise UsageProblem(f"--outcome {outcome!r}: write one of {', '.join(OUTCOMES).lower()}")
     found = _asked(lambda kept: recent(kept, last))
-    if outcome is not None:
+    none = "no runs yet: `quant-assets update-daily` and `quant-assets backfill` make some"
+    if outcome is not None and found:
+        none = f"none of the last {len(found)} run(s) is {outcome.lower()}; --last N looks further back"
         found = [one for one in found if one.outcome == outcome.upper()]
     if as_json:
         print(json.dumps([one.facts() for one in found], indent=2))
         return
     if not found:
-        console.print("no runs yet: `quant-assets update-daily` and `quant-assets backfill` make some")
+        print(none)
         return
-    console.print(_table(found))
+    print_rows(_COLUMNS, (_row(one) for one in found))
 
 
 def status(
@@ -94,24 +97,17 @@ def _asked(ask: Callable[[RunsKept], list[RunOutcome]]) -> list[RunOutcome]:
         return ask(RunsKept(instance, store, settings.exchanges, settings.locks_folder, datetime.now(UTC)))
 
 
-def _table(found: list[RunOutcome]) -> Any:
-    from rich.table import Table
-
-    table = Table(
-        "run", "outcome", "started (UTC)", "seconds", "job", "partitions", "cells", "requests", box=None
+def _row(one: RunOutcome) -> tuple[str, ...]:
+    return (
+        one.run[:8],
+        one.outcome,
+        f"{one.started or one.queued:%Y-%m-%d %H:%M:%S}" if one.started or one.queued else "",
+        "" if one.seconds is None else f"{one.seconds:,.1f}",
+        one.job or "(told by its report)",
+        one.partitions or one.exchange,
+        one.cells,
+        "" if one.requests is None else str(one.requests),
     )
-    for one in found:
-        table.add_row(
-            one.run[:8],
-            one.outcome,
-            f"{one.started or one.queued:%Y-%m-%d %H:%M:%S}" if one.started or one.queued else "",
-            "" if one.seconds is None else f"{one.seconds:,.1f}",
-            one.job or "(told by its report)",
-            one.partitions or one.exchange,
-            one.cells,
-            "" if one.requests is None else str(one.requests),
-        )
-    return table
 
 
 def _in_words(one: RunOutcome) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,19 +55,26 @@ def show(table: pl.DataFrame, as_json: bool, empty: str) -> None:
     if as_json:
         print(json.dumps(table.to_dicts(), default=str, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     from quant_assets.cli.console import console
 
     if table.is_empty():
         console.print(empty)
         return
+    print_rows(table.columns, table.iter_rows())
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints rows under their columns; a terminal that is too narrow folds the lines, nothing is cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from quant_assets.cli.console import console
+
     shown: Any = Table(box=None, pad_edge=False)
-    for name in table.columns:
+    for name in columns:
         # What a person copies must not be cut; sentences may be folded.
         shown.add_column(name, no_wrap=name not in _SENTENCES, overflow="fold")
-    for row in table.iter_rows():
+    for row in rows:
         shown.add_row(*("" if value is None else str(value) for value in row))
     Console(width=max(console.width, _WIDE), highlight=False, markup=False).print(shown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,17 +18,17 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
     lines = [f"## {facts['exchange']}: {facts['result']}", ""]
     if "run" in facts:
         lines += [
-            f"Run `{facts['run']}`, started {facts.get('started', '')}, mode {facts.get('mode', '')}.",
+            f"Run `{facts['run']}`, started {_second(facts.get('started', ''))}, mode {facts.get('mode', '')}.",
             "",
         ]
     if facts.get("error"):
         lines += [f"**Broken off**: {facts['error']}", ""]
     outcomes = {"ok": facts.get("succeeded", 0), **facts.get("failed", {})}
+    skipped = f", nothing missing of {facts['skipped']}" if facts.get("skipped") else ""
     lines += [
         "| | |",
         "|---|---|",
-        f"| symbols asked | {facts.get('requested', 0)} ({_counts(outcomes)}), nothing missing of "
-        f"{facts.get('skipped', 0)} |",
+        f"| symbols asked | {facts.get('requested', 0)} ({_counts(outcomes)}){skipped} |",
         f"| requests | {facts.get('requests', 0)} |",
         f"| cells | {_counts(facts.get('cells', {}))}; {facts.get('cells_written', 0)} written |",
         f"| rows missing | {_counts(facts.get('missing', {}))} |",
@@ -46,6 +47,11 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
 
 def _counts(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in counts.items() if value) or "none"
+
+
+def _second(moment: str) -> str:
+    """A moment (ISO 8601) without the parts of its second."""
+    return re.sub(r"\.\d+", "", str(moment))
 
 
 def _section(title: str, entries: Iterable[str]) -> Sequence[str]:

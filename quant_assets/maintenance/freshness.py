@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from quant_assets.exchanges import Exchange
+from quant_assets.market.calendars import TradingCalendar
 from quant_assets.market.coverage import CellState
 
 DUE = timedelta(minutes=60)
 """After its close a session's prices are due, in every exchange's own time, holidays and early closes included."""
 _AFTER_FINAL = timedelta(minutes=30)
 """But not before an exchange's bars have been final for so long."""
-_WHOLE = frozenset({CellState.COMPLETE, CellState.PARTIAL, CellState.CLOSED})
+_USABLE = frozenset({CellState.COMPLETE, CellState.PARTIAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Freshness:
     due: date
     last: date | None
     late: tuple[date, ...] = ()
-    """The sessions that are due and come after `last`, in order; of an exchange without any only the last one."""
+    """The sessions that are due and come after `last`, in order; without any, those since the first cell looked
+    at, so that there may be more."""
     late_since: datetime | None = None
     """When the first of them was due, in the exchange's zone."""
 
@@ -47,10 +50,16 @@ def freshness(exchange: Exchange, states: Mapping[date, CellState], now: datetim
     due = calendar.last_session_over(now, due_after(exchange))
     if due is None or not states:
         return None
-    last = max((day for day, state in states.items() if state in _WHOLE and day <= due), default=None)
-    if last is not None and last >= due:
-        return Freshness(due, last)
-    late = calendar.sessions(last + timedelta(days=1), due) if last else [due]
+    last = max(
+        (day for day, state in states.items() if day <= due and _counts(state, day, calendar)), default=None
+    )
+    late = calendar.sessions(last + timedelta(days=1) if last else min(*states, due), due)
     if not late:
         return Freshness(due, last)
-    return Freshness(due, last, tuple(late), calendar.closes_at(late[0]) + due_after(exchange))
+    since = (calendar.closes_at(late[0]) + due_after(exchange)).astimezone(ZoneInfo(exchange.zone))
+    return Freshness(due, last, tuple(late), since)
+
+
+def _counts(state: CellState, day: date, calendar: TradingCalendar) -> bool:
+    """Whether a cell ends what is late. A holiday within an outage does not; a session that was called off does."""
+    return state in _USABLE or (state is CellState.CLOSED and calendar.is_session(day))

@@ -76,6 +76,8 @@ def test_runs_and_status_tell_what_came_and_a_home_that_lost_its_instance_tells_
     table = call("runs", "--outcome", "partial").stdout
     assert failing.run_id[:8] in table
     assert good.run_id[:8] not in table
+    assert "daily_prices_us  2013-02-12|US...2013-02-13|US  complete=1 failed=1" in table
+    assert "none of the last 4 run(s) is canceled" in call("runs", "--outcome", "canceled").stdout
 
     said = call("status", failing.run_id[:12])
     assert said.exit_code == 2

@@ -12,6 +12,8 @@ SAME = timedelta(hours=6)
 """How long after it was over an alert that is found again is the same one, and not told again."""
 _MOST_LINES = 50
 """Lines of a list in a message: of thousands nobody reads more, and many channels take none."""
+ALL_IS_WELL = "all is well"
+"""How the title of a digest ends that has nothing to tell of."""
 KEPT = timedelta(hours=24)
 """How long what is over is kept, for the digest; and after how long what goes on happening is told again."""
 
@@ -138,18 +140,18 @@ def digest(
         f"alerts of the last day: {len(told)}, open now: {len(open_now)}",
         *few(
             [
-                f"- open since {kept.since[:16]}: {kept.alert.kind.value}: {kept.alert.text}"
+                f"- open since {kept.since[:16]}Z: {kept.alert.kind.value}: {kept.alert.text}"
                 for kept in open_now
             ]
         ),
         *few(
             [
-                f"- told {kept.told[:16]}: {kept.alert.kind.value}: {kept.alert.subject}"
+                f"- told {kept.told[:16]}Z: {kept.alert.kind.value}: {kept.alert.subject}"
                 for kept in told
                 if kept.over or kept.alert.kind in EVENTS
             ]
         ),
         *(f"channel {name} takes no messages: {why}" for name, why in memory.dead.items()),
     ]
-    state = "all is well" if not open_now and not told and not memory.dead else f"{len(open_now)} open"
+    state = ALL_IS_WELL if not open_now and not told and not memory.dead else f"{len(open_now)} open"
     return f"quant-assets: {now:%Y-%m-%d}: {state}", "\n".join(lines)

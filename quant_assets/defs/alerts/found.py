@@ -44,10 +44,15 @@ def stale(exchange: Exchange, cells: Mapping[date, Entry], now: datetime) -> lis
     due, last, behind = found.due, found.last, found.late
     zone = ZoneInfo(exchange.zone)
     was_due = (exchange.calendar().closes_at(due) + due_after(exchange)).astimezone(zone)
+    before = (
+        f"the last ones are of {last}, {len(behind)} session(s) behind"
+        if last
+        else f"there are none of the {len(behind)} session(s) since {behind[0]} either"
+    )
     text = (
-        f"{exchange.code}: no usable prices of {due}, due {was_due:%Y-%m-%d %H:%M} ({exchange.zone}); the last ones "
-        f"are of {last or 'no session of late'}, {len(behind)} session(s) behind. `quant-assets runs` tells what the "
-        f"last runs came to, `quant-assets update-daily --exchange {exchange.code}` asks now."
+        f"{exchange.code}: no usable prices of {due}, due {was_due:%Y-%m-%d %H:%M} ({exchange.zone}); {before}. "
+        "`quant-assets runs` tells what the last runs came to, "
+        f"`quant-assets update-daily --exchange {exchange.code}` asks now."
     )
     return [Alert(Kind.STALE, f"{exchange.code} {due}", text, exchange.code)]
 
@@ -62,7 +67,8 @@ def low_coverage(exchange: Exchange, cells: Mapping[date, Entry], least: float) 
         share = f"{100 * entry.received / entry.expected:.1f} %"
         text = (
             f"{exchange.code} {day}: {entry.received} of {entry.expected} symbols ({share}, below {100 * least:g} %)."
-            f" `quant-assets gaps --exchange {exchange.code}` names the others; the next run asks for them again."
+            f" `quant-assets gaps --exchange {exchange.code}` names the others; the next run asks for them again "
+            "(one that trades no more: `delisted_on` in the universe file)."
         )
         found.append(Alert(Kind.COVERAGE, f"{exchange.code} {day}", text, exchange.code))
     return found

@@ -21,6 +21,7 @@ import orjson
 from quant_assets.defs.alerts import found
 from quant_assets.defs.alerts.alert import Alert, Kind, Memory
 from quant_assets.defs.alerts.decisions import (
+    ALL_IS_WELL,
     decide,
     digest,
     digest_is_due,
@@ -182,7 +183,7 @@ def deliver(memory: Memory, channels: Sequence[Channel], messages: Sequence[tupl
         waiting = [*memory.undelivered.pop(channel.name, []), *messages]
         # At least one is tried, so that a channel that is slow is not taken for one that is well.
         while waiting:
-            if why := channel.send(*waiting[0]):
+            if why := channel.send(*waiting[0], calm=waiting[0][0].endswith(ALL_IS_WELL)):
                 memory.dead[channel.name] = why
                 break
             memory.dead.pop(channel.name, None)

@@ -21,6 +21,8 @@ class Received:
 
     url: str = ""
     messages: list[tuple[str, str]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    """A webhook's: what each message says that it is, `info` or `warning`."""
     dead: bool = False
 
     def titles(self) -> list[str]:
@@ -39,6 +41,7 @@ def webhook() -> Iterator[Received]:
                 return
             said = json.loads(body)
             received.messages.append((said["title"], said["message"]))
+            received.kinds.append(said["type"])
             self.send_response(200)
             self.end_headers()
 

@@ -20,7 +20,7 @@ from quant_assets.defs.alerts.found import (
 )
 from quant_assets.defs.run_outcomes import RunOutcome
 from quant_assets.exchanges import exchange
-from quant_assets.maintenance.freshness import due_after
+from quant_assets.maintenance.freshness import due_after, freshness
 from quant_assets.market.coverage import CellState
 from quant_assets.tables.manifest import Entry
 from quant_assets.tables.quarantine import ITEMS_SCHEMA
@@ -74,6 +74,22 @@ def test_what_is_there_is_not_late_and_what_is_failed_is_and_nobody_waits_for_wh
         "due 2024-03-15 17:00 (America/New_York); the last ones are of 2024-03-13, 2 session(s) behind"
         in alert.text
     )
+
+
+def test_an_outage_is_as_long_as_it_is_whatever_holidays_are_in_it_and_however_far_back_it_began() -> None:
+    us, evening = exchange("US"), at("2024-04-02T22:00")
+    failed = cells("2024-03-27", "2024-03-28", "2024-04-01", "2024-04-02", state=CellState.FAILED)
+    # Good Friday's cell says that there was nothing to ask for, not that the exchange is up to date.
+    holiday = cells("2024-03-29", state=CellState.CLOSED)
+    (alert,) = stale(us, cells("2024-03-26") | failed | holiday, evening)
+    assert "the last ones are of 2024-03-26, 4 session(s) behind" in alert.text
+    (alert,) = stale(us, failed | holiday, evening)
+    assert "there are none of the 4 session(s) since 2024-03-27 either" in alert.text
+    found = freshness(us, {day: entry.state for day, entry in (failed | holiday).items()}, evening)
+    assert found is not None
+    assert str(found.late_since) == "2024-03-27 17:00:00-04:00"
+    # A session that the calendar does not know to be called off has a cell that says so.
+    assert stale(us, cells("2024-04-01") | cells("2024-04-02", state=CellState.CLOSED), evening) == []
 
 
 def test_coverage_below_the_setting_is_told_of_each_of_the_last_five_cells() -> None:

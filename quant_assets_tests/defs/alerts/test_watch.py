@@ -136,7 +136,9 @@ def test_a_calm_week_is_silent_and_each_planted_cause_is_told_once_by_mail_and_w
             morning.splitlines()[0]
             == "US: 2013-02-20 partial, 1 of 2 symbols; last five complete=4 partial=1"
         )
-        assert "- open since 2013-02-20T21:44: coverage low: US 2013-02-20: 1 of 2 symbols (50.0 %" in morning
+        assert (
+            "- open since 2013-02-20T21:44Z: coverage low: US 2013-02-20: 1 of 2 symbols (50.0 %" in morning
+        )
 
         # The sensor and the command line go on from there.
         memory = remembered(platform.instance)
@@ -194,5 +196,6 @@ def test_the_command_line_tests_channels_looks_once_and_lists(
         code, said = call("check")
         assert (code, "channel 1 (json) takes no messages" in said) == (2, True)
         assert hook.titles() == ["test", "data stale: US 2013-02-15"]
+        assert hook.kinds == ["info", "warning"]
     monkeypatch.setenv("QUANT_ASSETS_ALERT_URLS", "")
     assert "nobody is told" in str(CliRunner().invoke(app, ["alerts", "check"]).exception)
