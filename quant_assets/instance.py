@@ -53,6 +53,12 @@ concurrency:
     # The source is paced over all processes, so more runs at once would not be faster.
     max_concurrent_runs: 2
 """
+_COORDINATOR = """\
+run_coordinator:
+  # The queue, which gives the runs of a backfill their exchange's tag.
+  module: quant_assets.defs.run_queue
+  class: ExchangeRunCoordinator
+"""
 _WORKERS = """\
 run_launcher:
   # Celery, over the Redis of QUANT_ASSETS_SHARED_REDIS.
@@ -89,7 +95,7 @@ POSTGRES_FILE = _BEGIN + _POSTGRES + _REST
 
 def instance_file(*, postgres: bool, workers: int) -> str:
     """Dagster's settings: where runs and events lie, and who takes runs (0 workers: processes of this machine)."""
-    rest = _QUIET + _WORKERS.format(workers=workers) if workers else _REST
+    rest = _QUIET + _COORDINATOR + _WORKERS.format(workers=workers) if workers else _REST
     return _BEGIN + (_POSTGRES if postgres else _STORAGE) + rest
 
 
@@ -97,6 +103,11 @@ _OUR_FILES = frozenset(
     {
         _BEGIN + _REST,
         *(instance_file(postgres=db, workers=n) for db in (False, True) for n in range(MOST_WORKERS + 1)),
+        *(
+            instance_file(postgres=db, workers=n).replace(_COORDINATOR, "")
+            for db in (False, True)
+            for n in range(1, MOST_WORKERS + 1)
+        ),
     }
 )
 """What this and earlier versions write; a file that somebody has changed since stays as it is."""

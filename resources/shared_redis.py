@@ -29,6 +29,12 @@ _MARK = """
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[1], ARGV[1], time[1])
 """
+_MISSED = """
+local time = redis.call('TIME')
+redis.call('HSETNX', KEYS[1], ARGV[1], time[1])
+redis.call('EXPIRE', KEYS[1], 86400)
+return tonumber(time[1]) - tonumber(redis.call('HGET', KEYS[1], ARGV[1]))
+"""
 
 
 class SharedRedisAway(QuantAssetsError):
@@ -58,6 +64,7 @@ class SharedRedis:
         self.prefix = f"quant-assets:{hashlib.sha256(of.encode()).hexdigest()[:12]}:"
         self._errors: Any = importlib.import_module("redis.exceptions")
         self._mark: Any = self.client.register_script(_MARK)
+        self._missed: Any = self.client.register_script(_MISSED)
 
     def asked(self, ask: Callable[[], Any]) -> Any:
         """What a call answers. Raises SharedRedisAway."""
@@ -108,6 +115,17 @@ class SharedRedis:
     def forget(self, run_id: str) -> None:
         """Removes the mark of a run that has died."""
         self.quietly(lambda: self.client.hdel(f"{self.prefix}runs", run_id))
+
+    def missed_for(self, run_id: str) -> float:
+        """Notes that a run is neither queued nor with a worker; answers for how many seconds that has been so.
+
+        Raises SharedRedisAway.
+        """
+        return float(self.asked(lambda: self._missed(keys=[f"{self.prefix}missed"], args=[run_id])))
+
+    def not_missed(self, run_id: str) -> None:
+        """Takes back that a run was missed."""
+        self.quietly(lambda: self.client.hdel(f"{self.prefix}missed", run_id))
 
     def quietly(self, ask: Callable[[], Any]) -> Any:
         """What a call answers; None where Redis is away."""

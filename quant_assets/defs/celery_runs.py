@@ -3,7 +3,8 @@ that they share (`QUANT_ASSETS_SHARED_REDIS`).
 
 A message is taken off the queue when a worker begins with it. From then on the worker renews a mark; of a worker that
 was killed it falls silent, the run is ended as failed (by the sensor `new_symbols` or by Dagster's run monitoring,
-whichever looks first), and Dagster's run retries start another one, which asks for what is missing.
+whichever looks first), and Dagster's run retries start another one, which asks for what is missing. A run whose
+message Redis has lost (it came back empty) before a worker took it is queued again by the same sensor.
 Needs the extra `celery`. Imports nothing heavy: workers fork, and polars' threads do not survive that.
 """
 
@@ -27,19 +28,22 @@ from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
+from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel
 
 from quant_assets.resources.settings import Settings, load_settings
 from quant_assets.resources.shared_redis import LEASE_SECONDS, SharedRedis, SharedRedisAway, wait_for
 
 _QUEUE = "dagster"
 """dagster-celery declares no other."""
+_PREFIX = "celery:"
 _PATIENCE_SECONDS = 900.0
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
     """How dispatcher and workers use celery: one run at a time and a process for each, nothing taken in advance."""
     shared = SharedRedis(settings.shared_redis.get_secret_value(), settings.store_location)
-    options = {"global_keyprefix": f"{shared.prefix}celery:"}
+    options = {"global_keyprefix": f"{shared.prefix}{_PREFIX}"}
     shared.close()
     url = settings.shared_redis.get_secret_value()
     # Celery wants to be told what redis-py does by itself: that the server's certificate is looked at.
@@ -94,6 +98,11 @@ class WorkersRunLauncher(CeleryRunLauncher):
     def supports_resume_run(self) -> bool:
         return False
 
+    def dispose(self) -> None:
+        self._marks.close()
+        self.celery.close()
+        super().dispose()
+
     def launch_run(self, context: LaunchRunContext) -> None:
         """Queues a run; while Redis is away it waits, since a launch that fails would end the run.
 
@@ -126,6 +135,55 @@ class WorkersRunLauncher(CeleryRunLauncher):
             )
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
+    def queue_again(self) -> list[str]:
+        """Queues those runs again that Redis has lost before a worker took them; answers their ids.
+
+        A run counts as lost when its message is not in the queue and no worker marks it, for a lease's time over
+        several calls. Should it be with a worker all the same, Dagster drops the message of a run that has begun.
+        """
+        starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
+        # Without the tag it is about to be queued.
+        runs = [run for run in self._instance.get_runs(starting) if DAGSTER_CELERY_TASK_ID_TAG in run.tags]
+        if not runs:
+            return []
+        try:
+            messages = self._messages()
+            lost = [run for run in runs if self._is_lost(run, messages)]
+        except SharedRedisAway:
+            return []
+        again: list[str] = []
+        for run in lost:
+            self._instance.report_engine_event("Redis has lost the message of this run: queued again", run)
+            try:
+                super().launch_run(LaunchRunContext(run, None))
+            except OperationalError:
+                # Redis is away again; it is missed as before.
+                break
+            self._marks.not_missed(run.run_id)
+            again.append(run.run_id)
+        return again
+
+    def _messages(self) -> list[bytes]:
+        """Celery's messages that wait, and those that a worker has just taken. Raises SharedRedisAway."""
+        of_celery = f"{self._marks.prefix}{_PREFIX}"
+        queues = [f"{_QUEUE}{Channel.sep}{step}" if step else _QUEUE for step in Channel.priority_steps]
+
+        def ask() -> list[bytes]:
+            with self._marks.client.pipeline(transaction=True) as pipe:
+                for queue in queues:
+                    pipe.lrange(f"{of_celery}{queue}", 0, -1)
+                pipe.hvals(f"{of_celery}{Channel.unacked_key}")
+                return [message for found in pipe.execute() for message in found]
+
+        return self._marks.asked(ask)
+
+    def _is_lost(self, run: dg.DagsterRun, messages: list[bytes]) -> bool:
+        task = run.tags[DAGSTER_CELERY_TASK_ID_TAG].encode()
+        if any(task in message for message in messages) or self._marks.seen(run.run_id).ago is not None:
+            self._marks.not_missed(run.run_id)
+            return False
+        return self._marks.missed_for(run.run_id) > LEASE_SECONDS
+
     def get_run_worker_debug_info(
         self, run: dg.DagsterRun, include_container_logs: bool | None = True
     ) -> str | None:
@@ -156,6 +214,8 @@ def worker_app(settings: Settings) -> Celery:
         # A connection of this process: it was forked.
         marks = SharedRedis(shared, settings.store_location)
         try:
+            if _is_taken(marks, args.run_id):
+                return 0
             with marks.mark(args.run_id):
                 return run(execute_job_args_packed)
         finally:
@@ -163,6 +223,15 @@ def worker_app(settings: Settings) -> Celery:
 
     app.tasks[TASK_EXECUTE_JOB_NAME].run = marked
     return app
+
+
+def _is_taken(marks: SharedRedis, run_id: str) -> bool:
+    """Whether a worker that lives has the run: one that was queued again, though its message was not lost."""
+    try:
+        ago = marks.seen(run_id).ago
+    except SharedRedisAway:
+        return False
+    return ago is not None and ago <= LEASE_SECONDS
 
 
 @worker_process_init.connect

@@ -24,7 +24,7 @@ from quant_assets.defs.jobs import PRICES_ALONE, Job
 from quant_assets.defs.partition_keys import daily_key, split_key
 from quant_assets.defs.retries import Retries, doubling
 from quant_assets.defs.run_audit import run_audit
-from quant_assets.defs.run_marks import end_dead_runs
+from quant_assets.defs.run_marks import end_dead_runs, queue_lost_runs
 from quant_assets.defs.run_progress import ASKED_TAG
 from quant_assets.defs.under_way import UNDER_WAY, UnderWay, under_way
 from quant_assets.exchanges import Exchange, grid_weekdays
@@ -94,6 +94,8 @@ def new_symbols_sensor(
             context.log.warning(f"ended, since their processes are no more: runs {', '.join(dead)}")
             for run_id in dead:
                 run_audit(store.location)(context.instance, run_id, "its process has ended without a word")
+        if lost := queue_lost_runs(context.instance):
+            context.log.warning(f"queued again, since Redis has lost them: runs {', '.join(lost)}")
         home = store.open()
         try:
             catalog = read_table(home, object_key(CATALOG))

@@ -84,6 +84,18 @@ def end_dead_runs(instance: dg.DagsterInstance, folder: Path, shared: SharedRedi
     return [run.run_id for run in dead]
 
 
+def queue_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Has runs queued again that the queue of the workers has lost (see `celery_runs`); answers their ids.
+
+    None where runs are no messages.
+    """
+    if not instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+        return []
+    # By its name: the class comes with the extra `celery`.
+    again: Any = getattr(instance.run_launcher, "queue_again", None)
+    return [] if again is None else list(again())
+
+
 Ended = Callable[[dg.DagsterInstance, str, str], None]
 """What is told of a run whose steps are over: the instance, its id, and why its first failed step failed."""
 

@@ -76,6 +76,12 @@ def under_way(instance: dg.DagsterInstance) -> UnderWay:
     return UnderWay(work)
 
 
+def filled_exchange(run: dg.DagsterRun) -> str | None:
+    """The exchange whose daily cells a run fills; None where there are several, or none."""
+    found = _exchanges_of(run, DAILY) if DAILY in _tables_of(run) else {None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _tables_of(run: dg.DagsterRun) -> Iterable[str]:
     if run.asset_selection:
         return [key.path[-1] for key in run.asset_selection]

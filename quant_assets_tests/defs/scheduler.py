@@ -43,9 +43,14 @@ def turn_off_sensors(instance: dg.DagsterInstance, *names: str) -> None:
 
 
 def _origin(name: str) -> RemoteInstigatorOrigin:
-    target = LoadableTargetOrigin(module_name="quant_assets.definitions")
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target)
-    return RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), name)
+    return RemoteInstigatorOrigin(REPOSITORY, name)
+
+
+REPOSITORY = RemoteRepositoryOrigin(
+    ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="quant_assets.definitions")),
+    "__repository__",
+)
+"""Where jobs, schedules and sensors of ours come from, as Dagster writes it down."""
 
 
 def waiting_run(instance: dg.DagsterInstance, job: str, tags: dict[str, str]) -> dg.DagsterRun:

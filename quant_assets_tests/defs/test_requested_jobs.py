@@ -8,10 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from quant_assets.defs.jobs import PRICES_ALONE
 from quant_assets.operations.job_requests import parse_request
@@ -20,6 +18,7 @@ from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.jobs import Part, change_job, read_job, taken
 from quant_assets.tables.layout import CATALOG, object_key
 from quant_assets_tests.defs.platform import Platform
+from quant_assets_tests.defs.scheduler import REPOSITORY
 
 BACKFILL = {"exchange": "US", "start": "2013-02-11", "end": "2013-02-15"}
 
@@ -61,16 +60,11 @@ class Desk(JobDesk):
         return state
 
 
-ORIGIN = RemoteRepositoryOrigin(
-    ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="quant_assets.definitions")), "r"
-)
-
-
 def run_of(desk: Desk, request: dg.RunRequest, status: DagsterRunStatus, **tags: str) -> str:
     """A run as the daemon makes it of a request, in some state."""
     run = create_run_for_test(
         desk.platform.instance, str(request.job_name), status=status, tags={**request.tags, **tags},
-        remote_job_origin=ORIGIN.get_job_origin(str(request.job_name)),
+        remote_job_origin=REPOSITORY.get_job_origin(str(request.job_name)),
     )  # fmt: skip
     return run.run_id
 

@@ -128,7 +128,15 @@ def test_workers_know_what_the_others_know_and_dagster_takes_their_instance_file
     # What the home's own file says of workers, the mounted one says.
     mounted = (COMPOSE / whole["configs"]["dagster"]["file"]).read_text(encoding="utf-8")
     written = instance_file(postgres=True, workers=2)
-    parts = ("run_launcher", "run_monitoring", "run_retries", "concurrency", "telemetry", "nux")
+    parts = (
+        "run_coordinator",
+        "run_launcher",
+        "run_monitoring",
+        "run_retries",
+        "concurrency",
+        "telemetry",
+        "nux",
+    )
     assert {part: yaml.safe_load(mounted)[part] for part in parts} == {
         part: yaml.safe_load(written)[part] for part in parts
     }

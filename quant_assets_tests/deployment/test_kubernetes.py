@@ -16,6 +16,7 @@ import yaml
 from packaging.version import Version
 
 from quant_assets.defs.jobs import EXCHANGE_TAG
+from quant_assets.defs.run_queue import ExchangeRunCoordinator
 from quant_assets.resources.settings import PREFIX, Settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -75,9 +76,16 @@ def test_runs_are_jobs_of_the_cluster_one_an_exchange_at_a_time(tmp_path: Path) 
     limits = given["runs"]["tagConcurrencyLimits"]
     pools = {"default_limit": given["pools"]["defaultLimit"], "granularity": given["pools"]["granularity"]}
     runs = {"max_concurrent_runs": given["runs"]["maxConcurrentRuns"], "tag_concurrency_limits": limits}
-    file = {"telemetry": {"enabled": False}, "concurrency": {"pools": pools, "runs": runs}}
+    coordinator = VALUES["dagsterDaemon"]["runCoordinator"]
+    assert coordinator["type"] == "CustomRunCoordinator"
+    file = {
+        "telemetry": {"enabled": False},
+        "concurrency": {"pools": pools, "runs": runs},
+        "run_coordinator": coordinator["config"]["customRunCoordinator"],
+    }
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(file), encoding="utf-8")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance.run_coordinator, ExchangeRunCoordinator)
         queue = instance.get_concurrency_config().run_queue_config
         assert queue
         assert queue.max_concurrent_runs == 2

@@ -18,6 +18,7 @@ import yaml
 
 from quant_assets.definitions import build_definitions
 from quant_assets.dev.demo import as_environment
+from quant_assets.instance import instance_file
 from quant_assets.local_runs import Runner
 from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, ReplayHandle, start
 from quant_assets.resources.settings import Settings
@@ -160,6 +161,11 @@ def running_platform(home: Path) -> Iterator[Platform]:
         with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
             # Nothing is to run but what a test asks for: before the daemon starts, which records states too.
             turn_off_sensors(instance, *(sensor.name for sensor in sensors))
+        # The queue that instances with workers have.
+        written = yaml.safe_load(instance_file(postgres=False, workers=1))
+        queue = yaml.safe_dump({"run_coordinator": written["run_coordinator"]})
+        with (settings.dagster_home / "dagster.yaml").open("a", encoding="utf-8") as file:
+            file.write(queue)
         quick = os.pathsep.join([str(QUICK_BACKFILLS), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**as_environment(settings), "PYTHONPATH": quick}
         url = stack.enter_context(running_ui(home, ARTIFACTS / "backfills.log", environment))

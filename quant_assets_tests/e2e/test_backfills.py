@@ -69,6 +69,8 @@ def test_two_exchanges_and_three_months_are_a_run_each(platform: Platform) -> No
     assert done.status == "COMPLETED_SUCCESS"
     assert done.ranges == {DAILY: [f"{first}|{code}...{last}|{code}" for code in ("ASX", "US")]}
     assert platform.cells() - before == set(wanted)
+    # By this tag one run of an exchange goes at a time (`run_queue`).
+    assert sorted(run.tags["quant_assets/exchange"] for run in done.runs) == ["ASX", "US"]
     assert done.requests == once([*platform.symbols["ASX"], *platform.symbols["US"]])
 
 
