@@ -18,7 +18,7 @@ from quant_assets.ingest.judged import Judged, judged
 from quant_assets.ingest.stored import StoredRows
 from quant_assets.ingest.wanted import Wanted
 from quant_assets.market.action_dates import flagged, on_sessions, without_rejected
-from quant_assets.market.bars import ANSWER_SCHEMA, day_numbers
+from quant_assets.market.bars import ANSWER_SCHEMA, DayTable, day_numbers
 from quant_assets.market.gaps import BarlessSessions, runs_where
 from quant_assets.resources.source import FetchResult, Outcome
 
@@ -179,7 +179,7 @@ class Reader:
         there = _with_bar(rows)
         if held.height:
             there = np.concatenate([there, _with_bar(held)])
-        present = np.isin(self._over[begin:], there)
+        present = DayTable(there).holds(self._over[begin:])
         return runs_where(self._open_days.over[begin:], present, first=first)
 
     def _witnesses_of(self, result: FetchResult) -> pl.DataFrame | None:

@@ -9,7 +9,7 @@ import polars as pl
 from quant_assets.exchanges import Exchange
 from quant_assets.ingest.answers import Answer, OpenDays
 from quant_assets.ingest.plan import Plan
-from quant_assets.market.bars import day_numbers
+from quant_assets.market.bars import DayTable, day_numbers
 
 _ROWS = 200_000
 
@@ -23,7 +23,7 @@ class Batch:
     def __init__(self, exchange: Exchange, plan: Plan, listings: pl.DataFrame, days: OpenDays) -> None:
         self._currencies, self._listings = pl.Series(exchange.currencies), listings
         self._wanted, self._known = plan.wanted, days.known
-        self._sessions = day_numbers(days.known)
+        self._sessions = DayTable(day_numbers(days.known))
         self._look_back = day_numbers(pl.Series(plan.look_back, dtype=pl.Date))
         bounds = listings.select("symbol", *(pl.col(n).cast(pl.Int32) for n in ("listed_on", "delisted_on")))
         self._listed = {symbol: (first, last) for symbol, first, last in bounds.iter_rows()}
@@ -72,11 +72,11 @@ class Batch:
         """Which rows are of wanted and compared sessions, or on days that should have none."""
         symbol, days = answer.result.symbol, day_numbers(answer.rows["date"])
         asked = np.concatenate([self._wanted.days_of(symbol), self._look_back])
-        closed = ~np.isin(days, self._sessions) & (days >= asked.min()) & (days <= asked.max())
+        closed = ~self._sessions.holds(days) & (days >= asked.min()) & (days <= asked.max())
         first, last = self._listed.get(symbol, (None, None))
         unlisted = np.zeros(days.size, dtype=bool)
         if first is not None:
             unlisted |= days < first
         if last is not None:
             unlisted |= days > last
-        return np.isin(days, asked) | closed | unlisted
+        return DayTable(asked).holds(days) | closed | unlisted

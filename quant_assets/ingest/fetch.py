@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
@@ -180,11 +181,11 @@ class _Fetching:
 
     def _unexplained(self, answer: Answer) -> bool:
         """Whether a wanted session lies in a short gap that is not settled; a long one looks like a suspension."""
-        if not answer.runs:
+        short = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP]
+        if not short:
             return False
         symbol = answer.result.symbol
         wanted = set(self._plan.wanted.sessions_of(symbol)) - self._plan.suspended.get(symbol, set())
-        short = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP]
         return any(not wanted.isdisjoint(run.sessions) for run in short)
 
     def _take(self, answer: Answer) -> None:
@@ -205,7 +206,7 @@ class _Fetching:
         due: set[date] = set()
         if answer.runs or result.outcome is not Outcome.OK:
             # Before the listing there is nothing to miss, whatever became of the rest.
-            due = {session for session in wanted if first is None or session >= first}
+            due = set(wanted[bisect_left(wanted, first) :] if first else wanted)
         if first is not None and symbol in self._listed_on:
             # The list says otherwise: then it is a hole, and no reason to ask again and again.
             for session in wanted if self._listed_on[symbol] < first else ():
@@ -220,12 +221,13 @@ class _Fetching:
                 if isinstance(later, date):
                     self._fetched.bars_after[symbol] = later
             for run in answer.runs:
+                answers, gap = 1 + answer.asked_twice, run.between
+                absent = self._hole(symbol, NO_BAR, str(run), answers=answers, gap=gap)
                 for session in due.intersection(run.sessions):
-                    dropped = result.dropped.get(session)
-                    self._miss(
-                        session, symbol, REFUSED if dropped else NO_BAR, dropped or str(run),
-                        answers=1 + answer.asked_twice, gap=run.between,
-                    )  # fmt: skip
+                    if dropped := result.dropped.get(session):
+                        self._miss(session, symbol, REFUSED, dropped, answers=answers, gap=gap)
+                    else:
+                        self._fetched.miss(session, absent)
             self._hold(symbol, answer.judged)
             self._twins.add(symbol, answer.rows)
             self._batch.add(answer)
@@ -233,8 +235,9 @@ class _Fetching:
             for note in result.notes:
                 self._noted[note].append(symbol)
         else:
+            absent = self._hole(symbol, result.outcome.value, result.reason)
             for session in due:
-                self._miss(session, symbol, result.outcome.value, result.reason)
+                self._fetched.miss(session, absent)
         self._fetched.seconds["transform"] += time.perf_counter() - started
         if self._batch.full:
             self._flush()
@@ -283,9 +286,11 @@ class _Fetching:
     def _miss(
         self, session: date, symbol: str, outcome: str, reason: str, *, answers: int = 1, gap: int = 0
     ) -> None:
+        self._fetched.miss(session, self._hole(symbol, outcome, reason, answers=answers, gap=gap))
+
+    def _hole(self, symbol: str, outcome: str, reason: str, *, answers: int = 1, gap: int = 0) -> Missing:
         asked_on = self._asked_on.get(symbol) or self._clock().date()
-        missing = Missing(symbol, outcome, reason, asked_on, answers=answers, gap=gap)
-        self._fetched.miss(session, missing)
+        return Missing(symbol, outcome, reason, asked_on, answers=answers, gap=gap)
 
     def _flush(self) -> None:
         """Validates the batch and spills what is good; a refused row becomes a named hole where one is wanted."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.flags import FLAGS, NONE
 
 
 class Spill:
@@ -27,7 +28,7 @@ class Spill:
         """Takes a batch."""
         self._batches += 1
         for (year,), part in rows.group_by(pl.col("date").dt.year()):
-            part.write_parquet(self._folder / f"{year}-{self._batches:06d}.parquet", compression="lz4")
+            _write(part, self._folder / f"{year}-{self._batches:06d}.parquet")
 
     def years(self) -> list[int]:
         """The years that have rows."""
@@ -48,17 +49,28 @@ class Spill:
         wanted = sorted(symbols)
         taken = [pl.DataFrame(schema=ANSWER_SCHEMA)]
         for file in sorted(self._folder.glob("*.parquet")):
-            rows = pl.read_parquet(file, memory_map=False)
+            rows = _read(file)
             of_symbols = pl.col("symbol").is_in(wanted)
             taken.append(rows.filter(of_symbols))
-            rows.filter(~of_symbols).write_parquet(file, compression="lz4")
+            _write(rows.filter(~of_symbols), file)
         return pl.concat(taken)
 
     def _read(self, pattern: str) -> pl.DataFrame:
         files = sorted(self._folder.glob(pattern))
         if not files:
             return pl.DataFrame(schema=ANSWER_SCHEMA)
-        return pl.concat([pl.read_parquet(file) for file in files])
+        return pl.concat([_read(file) for file in files])
+
+
+def _write(rows: pl.DataFrame, file: Path) -> None:
+    # Empty texts, which nearly all flags are, take polars as long to write as all prices; nulls take nothing.
+    flagged = pl.when(pl.col(FLAGS) != NONE).then(FLAGS)
+    rows.with_columns(flagged).write_parquet(file, compression="lz4", statistics=False)
+
+
+def _read(file: Path) -> pl.DataFrame:
+    # It may be written anew while the rows are in use.
+    return pl.read_parquet(file, memory_map=False).with_columns(pl.col(FLAGS).fill_null(NONE))
 
 
 def sweep_spill(parent: Path) -> None:

@@ -61,6 +61,26 @@ def day_numbers(dates: pl.Series) -> npt.NDArray[np.int32]:
     return dates.cast(pl.Int32).to_numpy()
 
 
+class DayTable:
+    """A set of days (as `day_numbers`), to look many others up in: a flag for each day from its first to its last."""
+
+    def __init__(self, days: npt.NDArray[np.int32]) -> None:
+        import numpy as np
+
+        self._first = int(days.min()) if days.size else 0
+        # The last one says of every day beyond that it is not there.
+        self._there = np.zeros(int(days.max()) - self._first + 2 if days.size else 1, dtype=bool)
+        self._there[days - self._first] = True
+
+    def holds(self, days: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which of some days it has."""
+        at = days - self._first
+        last = self._there.size - 1
+        if days.size and (at.min() < 0 or at.max() > last):
+            at[(at < 0) | (at > last)] = last
+        return self._there[at]
+
+
 def empty_daily() -> pl.DataFrame:
     """No rows, with `DAILY_SCHEMA`."""
     return _no_bars().clone()

@@ -75,7 +75,7 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
     factor = split_factor_after(served["date"], splits)
     volume = served["volume"]
     if (factor.to_numpy() != 1.0).any():
-        volume = served.select(recovered_volume(pl.lit(factor)).cast(pl.Int64))["volume"]
+        volume = recovered_volume(served, factor.to_numpy())
     elif volume.null_count():
         volume = volume.fill_null(0)
     columns = [*_prices(served, factor), volume.cast(pl.Int64).alias("volume")]

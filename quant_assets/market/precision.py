@@ -44,6 +44,8 @@ _FEWEST_FOR_FRACTIONS = 3
 _FEWEST_SHARES, _LOT = 10, 100
 _FEW_PRICES = 2_000
 """Prices that are quicker recovered all at once: of few, each step takes longer to call than to do."""
+_QUICK_DECIMALS = (4, 2)
+"""The decimals that nearly all prices have at most, tried before the shortest are looked for."""
 
 
 def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -67,10 +69,11 @@ def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -
     for row, traded in zip(served, prices, strict=True):
         if rescaled.all():
             traded[:] = _shortest(row, scale, rounded=was_rounded)
+        elif rescaled.any():
+            traded[~rescaled] = shortest_float32(row[~rescaled])
+            traded[rescaled] = _shortest(row[rescaled], scale[rescaled], rounded=was_rounded)
         else:
             traded[:] = shortest_float32(row)
-            if rescaled.any():
-                traded[rescaled] = _shortest(row[rescaled], scale[rescaled], rounded=was_rounded)
     return prices
 
 
@@ -116,29 +119,78 @@ def recovered_dividends(
     return _shortest_within(amounts, scale, half, half)
 
 
-def recovered_volume(scale: pl.Expr) -> pl.Expr:
-    """The shares traded, Int64, of the columns `volume` (served), `high` and `low` and the S of each bar.
+def recovered_volume(served: pl.DataFrame, scale: npt.NDArray[np.float64]) -> pl.Series:
+    """The shares traded, Int64, of bars with `volume` (served), `high` and `low`, and the S of each bar.
 
     A reverse split counts volumes in fewer shares: 279,293 can come as 0. What was traded is null, unknown, where
     fewer than ten of today's shares came (so that it may be off by more than 5 %) and each stands for more than two.
     A zero of a bar that did not move stays one while it hides less than a lot of 100.
     """
-    served = pl.col("volume").fill_null(0)
-    shares = (served / scale).round(0, mode="half_away_from_zero").cast(pl.Int64)
-    return pl.when(~_meaningless(served, scale)).then(shares).alias("volume")
+    import numpy as np
+
+    volume = served["volume"]
+    volumes = (volume.fill_null(0) if volume.null_count() else volume).to_numpy()
+    with np.errstate(invalid="ignore"):
+        # Halves are rounded away from zero.
+        shares = volumes / scale
+        whole = np.trunc(shares)
+        whole += np.copysign(np.abs(shares - whole) >= 0.5, shares)
+        recovered = pl.Series("volume", whole.astype(np.int64))
+    unknown = volumes < _FEWEST_SHARES
+    if unknown.any():
+        flat = served["high"].to_numpy() == served["low"].to_numpy()
+        unknown &= (0.5 / scale > 1.0) & ~((volumes == 0) & flat & (0.5 / scale < _LOT))
+        recovered = recovered.set(pl.Series(unknown), None)
+    return recovered
 
 
-def _meaningless(served: pl.Expr, scale: pl.Expr) -> pl.Expr:
-    """Whether a served volume says nothing of the shares traded (`recovered_volume`)."""
+def _hides_shares(scale: pl.Expr) -> pl.Expr:
+    """Whether a served volume of 0 says nothing of the shares traded (`recovered_volume`)."""
     lost = 0.5 / scale
-    quiet = (served == 0) & (pl.col("high") == pl.col("low")) & (lost < _LOT)
-    return (served < _FEWEST_SHARES) & (lost > 1.0) & ~quiet.fill_null(False)
+    quiet = (pl.col("high") == pl.col("low")) & (lost < _LOT)
+    return (lost > 1.0) & ~quiet.fill_null(False)
 
 
 def _shortest(
     served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64] | np.float64, *, rounded: bool
 ) -> npt.NDArray[np.float64]:
     """The shortest decimals that served float32 prices times S may stand for; `rounded` to six decimals before."""
+    import numpy as np
+
+    found, sure = _of_few_decimals(served, scale, rounded=rounded)
+    if not sure.all():
+        rest = ~sure
+        found[rest] = _searched(served[rest], np.broadcast_to(scale, sure.shape)[rest], rounded=rounded)
+    return found
+
+
+def _of_few_decimals(
+    served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64] | np.float64, *, rounded: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Decimals near to served float32 prices times S, and which of them are surely the shortest (`_searched`).
+
+    One that lies in an interval narrower than a unit of its last decimal is the only one there, so that none is
+    shorter.
+    """
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        middle, narrow = served * scale, served.astype(np.float32)
+        widest = 2 * _STEP * np.abs(middle).max(initial=0.0)
+        if rounded:
+            widest += 10.0**-_GRID * np.max(scale, initial=0.0)
+        for decimals in _QUICK_DECIMALS:
+            if widest < 0.99 * 10.0**-decimals:
+                power = 10.0**decimals
+                near = np.rint(middle * power) / power
+                return near, ((near / scale).astype(np.float32) == narrow) & (narrow == served)
+    return middle, np.zeros(middle.shape, dtype=bool)
+
+
+def _searched(
+    served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64] | np.float64, *, rounded: bool
+) -> npt.NDArray[np.float64]:
+    """The same as `_shortest`, looked for price by price."""
     import numpy as np
 
     with np.errstate(invalid="ignore", over="ignore"):
@@ -267,7 +319,7 @@ def rounded_to_zero() -> pl.Expr:
     that the old value was served at.
     """
     zero = (pl.col("volume") == 0) & pl.col("close").is_not_null()
-    return (zero & _meaningless(pl.lit(0), pl.col("scale_seen"))).fill_null(False)
+    return (zero & _hides_shares(pl.col("scale_seen"))).fill_null(False)
 
 
 def other_dividend() -> pl.Expr:

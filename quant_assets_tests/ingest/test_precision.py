@@ -108,8 +108,8 @@ def test_what_an_earlier_version_rounded_is_corrected_once(
     ) -> npt.NDArray[np.float64]:
         return np.where(scale == 1.0, now_recovered(served, scale), np.round(served * scale, 4))
 
-    def rounded(scale: pl.Expr) -> pl.Expr:
-        return (pl.col("volume") / scale).round().cast(pl.Int64)
+    def rounded(served: pl.DataFrame, scale: npt.NDArray[np.float64]) -> pl.Series:
+        return (served["volume"] / pl.Series(scale)).round().cast(pl.Int64)
 
     now_recovered = corporate_actions.recovered
     with monkeypatch.context() as earlier:

@@ -149,7 +149,7 @@ def test_from_which_served_volume_on_shares_are_known(
         {"volume": [served], "high": [None if spread is None else 10.0 + spread], "low": [10.0]},
         schema={"volume": pl.Int64, "high": pl.Float64, "low": pl.Float64},
     )
-    assert bar.select(recovered_volume(pl.lit(scale)))["volume"].to_list() == [traded]
+    assert recovered_volume(bar, np.array([scale])).to_list() == [traded]
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.market.bars import ANSWER_SCHEMA
+from quant_assets.market.bars import ANSWER_SCHEMA, DayTable
 from quant_assets.market.gaps import runs_where, runs_without_bar
+from quant_assets.market.precision import _of_few_decimals, _searched
 from quant_assets.market.validation import AnsweredBar, validate_answer
+from quant_assets.market.verdicts import dividends as dividends_module
+from quant_assets.market.verdicts.answer import Series
+from quant_assets.market.verdicts.dividends import weigh_dividends
+from quant_assets_tests.market.verdicts.served import DAYS as TRADED
+from quant_assets_tests.market.verdicts.served import served as serve
+from quant_assets_tests.market.verdicts.served import traded
 
 FIRST = date(2013, 2, 11)
 DAYS = [FIRST + timedelta(days=n) for n in range(12)]
@@ -56,3 +65,90 @@ def test_rows_that_are_surely_good_are_those_that_keep_every_rule(
 def test_runs_where_are_the_runs_without_bar(present: set[date], first: date | None) -> None:
     there = np.array([day in present for day in DAYS])
     assert runs_where(DAYS, there, first=first) == runs_without_bar(DAYS, present, first=first)
+
+
+@given(st.sets(st.integers(15_000, 15_040)), st.lists(st.integers(14_990, 15_050)))
+def test_a_table_of_days_holds_those_it_was_made_of(days: set[int], others: list[int]) -> None:
+    found = DayTable(np.array(sorted(days), dtype=np.int32)).holds(np.array(others, dtype=np.int32))
+    assert found.tolist() == [other in days for other in others]
+
+
+few_decimals = st.builds(
+    lambda units, decimals: units / 10**decimals, st.integers(0, 10**7), st.integers(0, 6)
+)
+# Binary powers, next to which float32 values lie half as far apart, and those beside them.
+binary = st.builds(
+    lambda power, towards: float(np.nextafter(np.float32(2.0**power), np.float32(towards))),
+    st.integers(-12, 18),
+    st.sampled_from([0.0, 1e9]),
+)
+
+
+@given(
+    st.lists(few_decimals | binary | st.floats(0, 1e6), min_size=1, max_size=8),
+    st.sampled_from([1.0, 1.5, 2.0, 3.0, 7.0, 28.0, 224.0, 1 / 3, 0.1, 1 / 250]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_prices_of_few_decimals_are_the_ones_that_are_found_by_search(
+    prices: list[float], scale: float, rounded: bool, narrow: bool
+) -> None:
+    served = np.array(prices) / scale
+    served = np.round(served, 6) if rounded else served
+    served = served.astype(np.float32).astype(float) if narrow else served
+    scales = np.full(served.size, scale)
+    found, sure = _of_few_decimals(served, scales, rounded=rounded)
+    np.testing.assert_array_equal(found[sure], _searched(served, scales, rounded=rounded)[sure])
+
+
+def test_most_prices_have_few_decimals() -> None:
+    for decimals, most in ((2, 60_000.0), (3, 600.0), (4, 600.0)):
+        prices = np.round(np.linspace(0.5, most, 500), decimals)
+        for scale in (1.0, 2.0, 0.1):
+            served = (prices / scale).astype(np.float32).astype(float)
+            found, sure = _of_few_decimals(served, np.float64(scale), rounded=False)
+            assert sure.all()
+            np.testing.assert_array_equal(found, prices)
+
+
+payments = st.dictionaries(
+    st.integers(2, 118),
+    st.sampled_from([0.0001, 0.004, 0.006, 0.5, 0.6, 0.63, 0.7, 1.1, 19.0, 21.0, 60.0]),
+    min_size=1,
+    max_size=9,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    payments,
+    st.lists(st.sampled_from([0.01, 0.5, 2.0, 100.0, 0.0, 1.0, 1.0, 1.0]), min_size=9, max_size=9),
+    st.sets(st.integers(2, 118), max_size=3),
+    st.sampled_from(["USD", "GBp"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_dividends_that_nothing_speaks_against_are_kept_when_weighed_one_by_one(
+    paid: dict[int, float],
+    factors: list[float],
+    doubtful: set[int],
+    currency: str,
+    twice: bool,
+    falls: bool,
+) -> None:
+    moves = {} if falls else {at: 1 / (1 - amount / 200) for at, amount in paid.items()}
+    answer = serve(traded(dividends=paid, moves=moves))
+    dates = answer.dividends["date"].to_list()
+    # As listed some are another amount than what Adj Close was adjusted by.
+    wrong = pl.Series(factors[: len(dates)])
+    dividends = answer.dividends.with_columns(amount=pl.col("amount") * wrong)
+    more = [dividends[:1].with_columns(kind=pl.lit("capital_gain"))] if twice else []
+    answer = replace(answer, currency=currency, dividends=pl.concat([dividends, *more]))
+    series, days = Series.of(answer.bars), {TRADED[at] for at in doubtful}
+    stored = {TRADED[at]: amount for at, amount in list(paid.items())[:2]}
+    quick = weigh_dividends(answer, series, days, stored)
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(dividends_module, "_ALIKE", 0.0)
+        one_by_one = weigh_dividends(answer, series, days, stored)
+    assert_frame_equal(quick.dividends, one_by_one.dividends, check_exact=True)
+    assert (quick.held, quick.explained) == (one_by_one.held, one_by_one.explained)

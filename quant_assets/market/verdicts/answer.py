@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
@@ -16,8 +16,18 @@ from quant_assets.market.bars import DAILY_SCHEMA
 
 Floats = npt.NDArray[np.float64]
 
+_EPOCH = date(1970, 1, 1).toordinal()
+
 SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
 DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
+
+
+def events(schema: pl.Schema, days: Sequence[date], values: Sequence[float]) -> pl.DataFrame:
+    """Splits or dividends, in the two columns of `schema`."""
+    dated, valued = schema
+    # Made of dates as they are a frame takes ten times as long.
+    numbers = np.array([day.toordinal() for day in days], dtype=np.int32) - _EPOCH
+    return pl.DataFrame([pl.Series(dated, numbers).cast(pl.Date), pl.Series(valued, values, pl.Float64)])
 
 
 @cache
@@ -239,4 +249,11 @@ def usual_move(moves: Floats) -> float:
     moving = moves[moves != 0.0]
     if moving.size < 5:
         return 0.02
-    return float(np.clip(1.4826 * np.median(np.abs(moving - np.median(moving))), _LEAST, _MOST))
+    return min(max(1.4826 * _median(np.abs(moving - _median(moving))), _LEAST), _MOST)
+
+
+def _median(values: Floats) -> float:
+    """That of numbers none of which is NaN: numpy's own takes most of its time to look for one."""
+    half, odd = divmod(values.size, 2)
+    parted = np.partition(values, half if odd else (half - 1, half))
+    return float(parted[half]) if odd else float(parted[half - 1] + parted[half]) / 2

@@ -27,6 +27,7 @@ from quant_assets.market.verdicts.answer import (
     Held,
     Kind,
     Series,
+    events,
     no_splits,
 )
 
@@ -190,5 +191,4 @@ def _unreadable(answer: Answer, series: Series) -> list[Held]:
 
 
 def _frame(splits: Sequence[_Split]) -> pl.DataFrame:
-    columns = ([day for day, _ in splits], [ratio for _, ratio in splits])
-    return pl.DataFrame(dict(zip(SPLITS_SCHEMA, columns, strict=True)), schema=SPLITS_SCHEMA)
+    return events(SPLITS_SCHEMA, [day for day, _ in splits], [ratio for _, ratio in splits])

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.market.bars import DayTable
 from quant_assets.market.corporate_actions import split_factor_after
 from quant_assets.market.moves import looks_like_a_unit
 from quant_assets.market.verdicts.answer import FEW_SESSIONS, Answer, Held, Kind, Series
@@ -298,20 +299,19 @@ def _sums_up(answer: Answer, series: Series) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _in_order(sessions: frozenset[date]) -> npt.NDArray[np.datetime64]:
+def _open(sessions: frozenset[date]) -> DayTable:
     """The same set for every answer of a run."""
-    return np.array(sorted(sessions), dtype="datetime64[D]")
+    return DayTable(np.array(list(sessions), dtype="datetime64[D]").astype(np.int32))
 
 
 def beside_closed_days(answer: Answer, series: Series) -> list[Held]:
     """Bars on a closed day shortly before a session without one: those between may be the bars of the days after."""
     if not answer.sessions:
         return []
-    open_ = _in_order(answer.sessions)
-    at = np.searchsorted(open_, series.days)
-    stray: list[date] = series.days[open_[at.clip(max=open_.size - 1)] != series.days].tolist()
-    if not stray:
+    there = _open(answer.sessions).holds(series.days.astype(np.int32))
+    if there.all():
         return []
+    stray: list[date] = series.days[~there].tolist()
     have = set(series.days.tolist())
     lacking = sorted(day for day in answer.sessions if day not in have)
     held: set[date] = set()

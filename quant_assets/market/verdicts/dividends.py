@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from math import prod
 from statistics import median
 
 import numpy as np
@@ -39,6 +40,7 @@ from quant_assets.market.verdicts.answer import (
     HeldDividend,
     Kind,
     Series,
+    events,
     no_dividends,
 )
 
@@ -52,6 +54,8 @@ _ROUNDED = 2.5e-6
 """What an implied amount may be off because Yahoo rounds low prices to six decimals, a few times over."""
 _REPEATED = 0.15
 """Share up to which two amounts are the same one, the other time by another rate of exchange: 0.42 beside 0.375."""
+_ALIKE = 30.0
+"""Amounts that are all within such a factor of each other are in one unit."""
 _MANY = 6
 """Dividends of a symbol of which each counts little in the median."""
 _UNITS = {("GBP", "GBp"): 100.0, ("GBp", "GBP"): 0.01, ("ILS", "ILA"): 100.0, ("ILA", "ILS"): 0.01,
@@ -99,19 +103,17 @@ class _Weighing:
     def run(self) -> Paid:
         listed = self._readable()
         self._find(listed)
-        self._ordinary = self._ordinary_ones(
-            {day: sum(amount for amount, _ in parts) for day, parts in listed.items()}
-        )
+        plain = self._look_over(listed)
         for day in sorted(listed):
-            self._weigh(day, listed[day])
+            if day in plain:
+                self._kept[day] = plain[day]
+            else:
+                self._weigh(day, listed[day])
         self._repeated()
         self._left_out(listed.keys())
         if self._kept:
             days = sorted(self._kept)
-            columns = (days, [self._kept[day] for day in days])
-            self._paid.dividends = pl.DataFrame(
-                dict(zip(DIVIDENDS_SCHEMA, columns, strict=True)), schema=DIVIDENDS_SCHEMA
-            )
+            self._paid.dividends = events(DIVIDENDS_SCHEMA, days, [self._kept[day] for day in days])
         return self._paid
 
     def _position(self, day: date) -> int | None:
@@ -168,6 +170,35 @@ class _Weighing:
             listed.setdefault(day, []).append((amount, kind))
         return listed
 
+    def _look_over(self, listed: Mapping[date, Sequence[tuple[float, str]]]) -> dict[date, float]:
+        """Finds the symbol's ordinary dividends: by day those of less than a tenth of the price, of the listed ones
+        those Adj Close agrees with.
+
+        Returns:
+            Those of them that nothing else can speak against, as next to all: weighed one by one (`_weigh`) they
+            would be kept.
+        """
+        self._ordinary = {day: amount for day, amount in self._known.items() if amount > 0}
+        days = [day for day in listed if self._positions[day]]
+        if not days:
+            return {}
+        at = np.array([self._positions[day] for day in days])
+        totals = [sum(amount for amount, _ in listed[day]) for day in days]
+        amounts, before, implied = np.array(totals), self._series.closes[at - 1], self._implied[at]
+        exact = _EXACT * before + self._slack[at]
+        witnessed = np.isfinite(implied)
+        if self._doubtful:
+            doubtful = list(self._doubtful)
+            witnessed &= ~(np.isin(at, doubtful) | np.isin(at - 1, doubtful))
+        agreed = witnessed & (np.abs(amounts - implied) <= exact + _RELATIVE * np.abs(amounts))
+        ordinary = (amounts > 0) & (amounts < ORDINARY * before) & (agreed | ~witnessed)
+        self._ordinary |= {days[i]: totals[i] for i in np.flatnonzero(ordinary).tolist()}
+        paid = self._ordinary.values()
+        if not paid or max(paid) > _ALIKE * min(paid):
+            return {}
+        plain = agreed & (amounts > 2 * NOTHING * before) & (amounts < 0.9 * ORDINARY * before)
+        return {days[i]: totals[i] for i in np.flatnonzero(plain).tolist() if len(listed[days[i]]) == 1}
+
     def _weigh(self, day: date, parts: Sequence[tuple[float, str]]) -> None:
         total = sum(amount for amount, _ in parts)
         at = self._position(day)
@@ -188,7 +219,7 @@ class _Weighing:
                 self._hold(Kind.DIVIDEND_REPEATED, day, total, f"the dividend of {single:g} twice on {day}")
             return
         # Several of one day are adjusted for one after the other, each by the same price before.
-        steps = float(np.prod([1.0 - amount / before for amount, _ in parts]))
+        steps = prod(1.0 - amount / before for amount, _ in parts)
         if self._agree(total, implied, at) or self._agree(before * (1.0 - steps), implied, at):
             if self._gain_inside(day, parts, total, at):
                 return
@@ -307,17 +338,6 @@ class _Weighing:
             return self._median
         others = self._others(day)
         return median(others) if others else None
-
-    def _ordinary_ones(self, listed: Mapping[date, float]) -> dict[date, float]:
-        """By day the dividends of less than a tenth of the price, of the listed ones those Adj Close agrees with."""
-        found = {day: amount for day, amount in self._known.items() if amount > 0}
-        for day, amount in listed.items():
-            at = self._position(day)
-            if at and 0 < amount < ORDINARY * float(self._series.closes[at - 1]):
-                implied = self._implied_at(at)
-                if implied is None or self._agree(amount, implied, at):
-                    found[day] = amount
-        return found
 
     def _contradicted(self, day: date, total: float, implied: float, at: int) -> None:
         stored = self._known.get(day)
