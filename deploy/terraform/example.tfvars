@@ -11,4 +11,4 @@ api_callers                = ["group:quants@example.com"]
 github_deploys             = true
 github_owner               = "example"
 github_name                = "quant-assets"
-kubernetes_service_account = "quant-assets/dagster"
+kubernetes_service_account = "quant-assets/quant-assets"

@@ -106,7 +106,7 @@ variable "github_name" {
 }
 
 variable "kubernetes_service_account" {
-  description = "NAMESPACE/NAME of the service account in GKE that acts as the jobs' identity, without a key; empty: none."
+  description = "NAMESPACE/NAME of the service account in GKE that acts as the jobs' identity, without a key (deploy/kubernetes: quant-assets/quant-assets); empty: none."
   type        = string
   default     = ""
 }

@@ -62,7 +62,7 @@ def test_no_secret_stands_in_the_values() -> None:
     for values in (VALUES, OURS):
         for path, value in leaves(values):
             if re.search(r"password|secret|key$", path, re.IGNORECASE) and not path.endswith(
-                ("Name", "limit")
+                ("Name", "limit", "envSecrets.name")
             ):
                 assert value in ("", False, EXCHANGE_TAG), path
     assert VALUES["global"]["postgresqlSecretName"]
@@ -106,7 +106,17 @@ def test_settings_are_those_that_the_product_knows() -> None:
     assert set(re.findall(r"\bQUANT_ASSETS_[A-Z_]+\b", templates)) <= known
 
 
+def test_secrets_that_settings_are_reach_sensors_and_runs_and_docs_make_what_is_named() -> None:
+    assert PODS["code"]["envSecrets"] == [{"name": "quant-assets-environment"}]
+    docs = (KUBERNETES.parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
+    for name in ("quant-assets-environment", OURS["secretName"], VALUES["global"]["postgresqlSecretName"]):
+        assert f"create secret generic {name} --from-" in docs
+
+
 def test_what_both_charts_have_in_common_has_one_name() -> None:
+    account = OURS["serviceAccount"]["name"]
+    terraform = KUBERNETES.parent / "terraform" / "example.tfvars"
+    assert f'kubernetes_service_account = "quant-assets/{account}"' in terraform.read_text(encoding="utf-8")
     assert VALUES["global"]["serviceAccountName"] == OURS["serviceAccount"]["name"]
     common = (KUBERNETES / "chart" / "templates" / "common.yaml").read_text(encoding="utf-8")
     for pod in PODS.values():
