@@ -12,10 +12,11 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Literal
 
 from quant_assets.catalog.universes_file import read_universes
@@ -60,36 +61,44 @@ def examine(
 ) -> list[Finding]:
     """All findings, in the order of the parts. None of them takes longer than `patience` seconds."""
     asked = PARTS if parts is None else parts
-    threads = ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="doctor")
+    answers: dict[str, SimpleQueue[list[Finding]]] = {part: SimpleQueue() for part in asked}
     deadline = time.monotonic() + patience
-    under_way = {part: threads.submit(_guarded, part, one, settings) for part, one in asked.items()}
+    for part, one in asked.items():
+        # Daemons: the process ends without those that hang.
+        Thread(target=_guarded, args=(part, one, settings, answers[part]), daemon=True).start()
     found: list[Finding] = []
-    for part, future in under_way.items():
+    for part, answer in answers.items():
         try:
-            found += future.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
+            found += answer.get(timeout=max(0.001, deadline - time.monotonic()))
+        except Empty:
             found.append(Finding(part, "failed", f"no answer within {patience:g} s", "see what it waits for"))
-    threads.shutdown(wait=False, cancel_futures=True)
     return found
 
 
-def _guarded(part: str, examination: Examination, settings: Settings) -> list[Finding]:
+def _guarded(
+    part: str, examination: Examination, settings: Settings, answer: SimpleQueue[list[Finding]]
+) -> None:
+    found: list[Finding] = []
     try:
-        return list(examination(settings))
+        found.extend(examination(settings))
     except QuantAssetsError as error:
         # Our messages name their remedy.
-        return [Finding(part, "failed", str(error))]
+        found.append(Finding(part, "failed", str(error)))
     except OSError as error:
-        return [Finding(part, "failed", f"{error.filename or ''} {error.strerror or error}".strip())]
+        found.append(Finding(part, "failed", f"{error.filename or ''} {error.strerror or error}".strip()))
+    except Exception as error:  # noqa: BLE001 - whatever fails in one part, the others are told
+        found.append(Finding(part, "failed", " ".join(f"{type(error).__name__}: {error}".split())))
+    answer.put(found)
 
 
 def home(settings: Settings) -> Iterator[Finding]:
     """Whether the folder of everything local can be written, and has room."""
     folder = settings.home.absolute()
     standing = next(one for one in (folder, *folder.parents) if one.exists())
-    if not os.access(standing, os.W_OK):
+    if not standing.is_dir() or not os.access(standing, os.W_OK):
         remedy = "change its owner, or point QUANT_ASSETS_HOME elsewhere"
-        yield Finding("home", "failed", f"{standing} cannot be written by this user", remedy)
+        why = "cannot be written by this user" if standing.is_dir() else "is no folder"
+        yield Finding("home", "failed", f"{standing} {why}", remedy)
         return
     free = shutil.disk_usage(standing).free
     detail = f"{folder}, {free / 1e9:.1f} GB free"
@@ -116,8 +125,10 @@ def store(settings: Settings) -> Iterator[Finding]:
 
 def instance(settings: Settings) -> Iterator[Finding]:
     """Whether Dagster's databases open, and its daemon lives."""
-    from quant_assets.instance import newest_heartbeat
+    from quant_assets.instance import check_database, newest_heartbeat
 
+    # Also before the first run, which would be the one to find it away.
+    check_database(settings)
     if not (settings.dagster_home / "dagster.yaml").exists():
         yield Finding("instance", "ok", f"{settings.dagster_home} is made by the first run")
         return

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from sqlalchemy import create_engine, select
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.locks import one_at_a_time
@@ -124,6 +126,18 @@ def prepare_instance(settings: Settings) -> Path:
     """
     open_instance(settings).dispose()
     return settings.dagster_home
+
+
+def check_database(settings: Settings) -> None:
+    """Asks the PostgreSQL that the settings name, if they do. Raises HomeUnavailable."""
+    if not (address := settings.dagster_db.get_secret_value()):
+        return
+    with databases_of(settings):
+        from quant_assets.defs.postgres_storage import with_driver
+
+        engine = create_engine(with_driver(address), poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(select(1))
 
 
 def open_instance(settings: Settings, *, captured: bool = True) -> dg.DagsterInstance:

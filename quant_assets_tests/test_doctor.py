@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -75,11 +77,12 @@ def test_what_is_away_or_wrong_is_named_with_its_remedy(tmp_path: Path) -> None:
         source_url="http://127.0.0.1:9", cache="redis://:secret@127.0.0.1:9", api_keys_file=keys,
         alert_urls=SecretStr("json://127.0.0.1:9/secret mial://me:secret@example.org"),
     )  # fmt: skip
-    told = found(settings, "store", "source", "universe", "cache", "keys", "alerts")
+    told = found(settings, "home", "store", "source", "universe", "cache", "keys", "alerts")
     assert {part: one.state for part, one in told.items()} == {
-        "store": "failed", "source": "failed", "universe": "failed", "cache": "warning", "keys": "failed",
-        "alerts": "failed",
+        "home": "failed", "store": "failed", "source": "failed", "universe": "failed", "cache": "warning",
+        "keys": "failed", "alerts": "failed",
     }  # fmt: skip
+    assert told["home"].detail == f"{tmp_path / 'file'} is no folder"
     assert "http://127.0.0.1:9 does not answer" in told["source"].detail
     assert "listed_on" in told["universe"].detail
     assert str(tmp_path / "file") in told["store"].detail
@@ -117,6 +120,35 @@ def test_calendars_that_end_soon_are_a_warning(tmp_path: Path) -> None:
     assert calendars.state == "warning"
     assert "NSE until" in calendars.detail
     assert "US" not in calendars.detail
+
+
+def test_a_postgresql_that_is_away_is_told_before_the_first_run(tmp_path: Path) -> None:
+    address = SecretStr("postgresql://quant:s3cret@127.0.0.1:9/dagster")
+    told = found(Settings(home=tmp_path, dagster_db=address), "instance")["instance"]
+    assert (told.state, "Connection refused" in told.detail, "s3cret" in str(told)) == ("failed", True, False)
+    assert tree(tmp_path) == {}
+
+
+def test_a_part_that_fails_in_whatever_way_hides_no_other_and_one_that_hangs_keeps_no_process() -> None:
+    code = """
+import threading
+from quant_assets.doctor import PARTS, examine
+from quant_assets.resources.settings import Settings
+def fails(_):
+    yield from ()
+    raise KeyError("odd")
+def hangs(_):
+    threading.Event().wait()
+    yield
+for one in examine(Settings(), {"fails": fails, "hangs": hangs, "limits": PARTS["limits"]}, patience=0.5):
+    print(one.part, one.state, one.detail)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    lines = ended.stdout.splitlines()
+    assert lines[:2] == ["fails failed KeyError: 'odd'", "hangs failed no answer within 0.5 s"]
+    assert lines[2].startswith("limits ok")
 
 
 def test_a_part_that_hangs_hides_no_other(tmp_path: Path) -> None:

@@ -92,4 +92,6 @@ def test_postgresql_is_one_setting_and_its_password_stands_in_no_file_and_no_err
 
 @pytest.mark.parametrize("address", ["postgres://h/d", "postgresql://h/d", "postgresql+psycopg2://h/d"])
 def test_an_address_of_postgresql_gets_the_driver_that_dagster_brings(address: str) -> None:
-    assert with_driver(address) == "postgresql+psycopg2://h/d"
+    assert with_driver(address) == "postgresql+psycopg2://h/d?connect_timeout=5"
+    own = f"{address}?connect_timeout=1&sslmode=require"
+    assert with_driver(own) == "postgresql+psycopg2://h/d?connect_timeout=1&sslmode=require"

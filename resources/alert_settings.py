@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import time
 from typing import Annotated
@@ -42,7 +43,10 @@ class AlertSettings(BaseSettings):
                 raise ValueError(
                     "write hours from-until, for all or by exchange, e.g. 22:00-07:00 or ASX=20:00-08:00"
                 )
-            hours[code.strip() if equals else "*"] = (found[1].zfill(5), found[2].zfill(5))
+            first, last = found[1].zfill(5), found[2].zfill(5)
+            if first == last:
+                raise ValueError("quiet hours that end when they begin are none: leave them out")
+            hours[code.strip() if equals else "*"] = (first, last)
         return hours
 
     @field_validator("alert_digest", mode="before")
@@ -71,6 +75,6 @@ class AlertSettings(BaseSettings):
     @field_validator("alert_run_minutes")
     @classmethod
     def _positive(cls, value: dict[str, float]) -> dict[str, float]:
-        if any(not minutes > 0 for minutes in value.values()):
+        if any(not 0 < minutes < math.inf for minutes in value.values()):
             raise ValueError("write minutes, for all runs or by job, e.g. 20 or 20,sweep_us=240,backfill=720")
         return value

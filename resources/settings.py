@@ -19,6 +19,10 @@ from quant_assets.resources.alert_settings import AlertSettings
 
 PREFIX = "QUANT_ASSETS_"
 MOST_WORKERS = 64
+# Beyond these a value is a slip, and what it is given to (sockets, dates) fails with words of its own.
+_DAY, _MOST_MB, _MOST_A_MINUTE = 86_400, 10_000_000, 100_000_000
+_FIRST_YEAR, _LAST_YEAR = 1950, 2100
+_MOST_SHOWN = 100
 TRIAL_RUNS = "trial-runs"
 """The folder of a home that has, for each trial store, what goes with it: Dagster's files, rows under way."""
 _NOT_SHOWN = ("source_url", "cache", "api_keys", "alert_urls", "dagster_db", "shared_redis")
@@ -61,40 +65,40 @@ class Settings(AlertSettings):
     """First day of the partition grid, and of a new symbol's history."""
     source_url: str = ""
     """Base URL that speaks Yahoo's protocol, e.g. a replay server. Empty: Yahoo itself."""
-    requests_per_second: float = Field(default=2.0, ge=0)
+    requests_per_second: float = Field(default=2.0, ge=0, le=10_000)
     """Pace of requests to the source, over all processes of this home; 0: unpaced (loopback only)."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """How many requests to the source may be under way at once."""
     attempts: int = Field(default=4, ge=1, le=20)
     """How often one symbol is asked in all when the source fails in a passing way."""
-    timeout_seconds: float = Field(default=15.0, gt=0)
+    timeout_seconds: float = Field(default=15.0, gt=0, le=3600)
     """How long one request may take."""
-    rate_limit_budget_seconds: float = Field(default=300.0, ge=0)
+    rate_limit_budget_seconds: float = Field(default=300.0, ge=0, le=_DAY)
     """How long one run waits in all because of rate limits before it stops asking."""
-    retry_wait_seconds: float = Field(default=0.5, ge=0)
+    retry_wait_seconds: float = Field(default=0.5, ge=0, le=3600)
     """First pause before asking again after a failure; doubles, with jitter."""
-    cool_down_seconds: float = Field(default=5.0, ge=0)
+    cool_down_seconds: float = Field(default=5.0, ge=0, le=_DAY)
     """Pause for all requests after a 429 that names none; doubles while they go on."""
     look_back_sessions: int = Field(default=15, ge=0, le=25)
     """How many sessions before the last one asked for a run reconciles with the same answers."""
     min_coverage: Annotated[dict[str, float], NoDecode] = Field(default={"*": 95.0})
     """Percent of the expected symbols below which a cell is failed, by exchange; `*` is for all others."""
-    sweep_days: int = Field(default=30, ge=1)
+    sweep_days: int = Field(default=30, ge=1, le=36_500)
     """In how many days the sweep has compared every symbol's whole history with the source once."""
     valuations: bool = True
     """Whether the daily job takes a snapshot of the valuations after the prices."""
-    memory_mb: int = Field(default=512, ge=64)
+    memory_mb: int = Field(default=512, ge=64, le=_MOST_MB)
     """Megabytes that the rows may take which a step works on at once; more of them are taken in batches."""
     cache: SecretStr = SecretStr("memory")
     """Where the API keeps encoded answers: `memory` (of each process), `off`, or the URL of a Redis, which may hold
     a password: shown nowhere."""
-    cache_mb: int = Field(default=256, ge=0)
+    cache_mb: int = Field(default=256, ge=0, le=_MOST_MB)
     """Megabytes of answers kept in each process of the API, in front of Redis as well; 0: none."""
-    cache_seconds: float = Field(default=86_400.0, gt=0)
+    cache_seconds: float = Field(default=86_400.0, gt=0, le=36_500 * _DAY)
     """How long an answer is kept at most."""
-    cache_warm: int = Field(default=100, ge=0)
+    cache_warm: int = Field(default=100, ge=0, le=1_000_000)
     """How many of the answers asked for most are made anew once their data has changed; 0: none."""
-    local_copy_mb: int = Field(default=0, ge=0)
+    local_copy_mb: int = Field(default=0, ge=0, le=_MOST_MB)
     """Megabytes of a bucket's objects of which the API keeps copies on disk, to go on reading while the bucket is
     away; 0: none."""
     owner: str = "team:quant-assets"
@@ -111,15 +115,15 @@ class Settings(AlertSettings):
     """Names by which the API may be read without a key, beside those of this machine itself, comma-separated."""
     api_cors: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins (https://host[:port]) whose pages may ask the API from a browser, comma-separated; `*`: all."""
-    api_rate: int = Field(default=6000, ge=0)
+    api_rate: int = Field(default=6000, ge=0, le=_MOST_A_MINUTE)
     """How many requests a minute a key may make; 0: any number."""
-    api_operating_rate: int = Field(default=60, ge=0)
+    api_operating_rate: int = Field(default=60, ge=0, le=_MOST_A_MINUTE)
     """How many of them may start, cancel or change something; 0: any number."""
     api_threads: int = Field(default=8, ge=1, le=256)
     """How many requests to the HTTP API read from the store at a time; others wait."""
-    api_timeout_seconds: float = Field(default=30.0, gt=0)
+    api_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     """How long the HTTP API lets one read take, its waiting included, before it answers that it took too long."""
-    api_streams: int = Field(default=16, ge=1)
+    api_streams: int = Field(default=16, ge=1, le=10_000)
     """How many large answers the HTTP API sends at a time, each with a batch of rows in memory."""
     dagster_db: SecretStr = SecretStr("")
     """Where Dagster keeps runs and events: postgresql://user:password@host[:port]/database. Empty: SQLite."""
@@ -129,12 +133,20 @@ class Settings(AlertSettings):
     workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
     """How many celery workers (`quant-assets worker`) take Dagster's runs, one run each; 0: runs are processes of the
     machine of the code server."""
-    keep_runs_days: int = Field(default=90, ge=0)
+    keep_runs_days: int = Field(default=90, ge=0, le=36_500)
     """How long Dagster keeps runs, their logs and ticks, in days; 0: for ever."""
     now: datetime | None = None
     """The present moment as the platform sees it, for replaying the past. None: the real clock."""
 
     _trial: str | None = PrivateAttr(default=None)
+
+    @field_validator("home", "exchanges_file", "universe", "api_keys_file", "store", mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, value: object, info: ValidationInfo) -> object:
+        # As compose files and manifests hand on what is not set; Path("") would be the current folder.
+        if isinstance(value, str) and not value.strip() and info.field_name:
+            return cls.model_fields[info.field_name].default
+        return value
 
     @field_validator("exchanges", "discovery_types", "api_hosts", "api_cors", mode="before")
     @classmethod
@@ -273,6 +285,8 @@ class Settings(AlertSettings):
     def _now_has_zone(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("needs a time zone, e.g. 2013-03-01T23:00:00Z")
+        if value is not None and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+            raise ValueError(f"write a moment of the years {_FIRST_YEAR} to {_LAST_YEAR}")
         return value
 
     def least_coverage(self, exchange: str) -> float:
@@ -354,7 +368,9 @@ def _settings(environment: frozenset[tuple[str, str]]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        shown = name if first["loc"][0] in _NOT_SHOWN else f"{name}={first['input']!r}"
+        given = repr(first["input"])
+        given = f"{given[:_MOST_SHOWN]}…" if len(given) > _MOST_SHOWN else given
+        shown = name if first["loc"][0] in _NOT_SHOWN else f"{name}={given}"
         # Not the cause: it holds the value, and tracebacks show causes.
         raise SettingsError(
             f"{shown}: {first['msg'].removeprefix('Value error, ')} "

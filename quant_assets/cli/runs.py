@@ -35,12 +35,16 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """The last runs, newest first, and what became of each: SUCCESS, PARTIAL or FAILED."""
+    from quant_assets.cli.console import print_error
     from quant_assets.cli.tables import print_rows
     from quant_assets.defs.run_outcomes import OUTCOMES, recent
 
     if outcome is not None and outcome.upper() not in OUTCOMES:
         raise UsageProblem(f"--outcome {outcome!r}: write one of {', '.join(OUTCOMES).lower()}")
-    found = _asked(lambda kept: recent(kept, last))
+    damaged: dict[str, str] = {}
+    found = _asked(lambda kept: recent(kept, last, damaged))
+    for why in damaged.values():
+        print_error(why)
     none = "no runs yet: `quant-assets update-daily` and `quant-assets backfill` make some"
     if outcome is not None and found:
         none = f"none of the last {len(found)} run(s) is {outcome.lower()}; --last N looks further back"

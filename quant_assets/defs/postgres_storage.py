@@ -13,6 +13,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import pg_url_from_config
 
+_CONNECT_SECONDS = 5
+
 
 class PostgresStorage(DagsterPostgresStorage):
     """Dagster's own, at an address as everybody writes it."""
@@ -28,5 +30,9 @@ class PostgresStorage(DagsterPostgresStorage):
 
 
 def with_driver(address: str) -> str:
-    """An address with the driver in it; one that names a driver stays as it is."""
-    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", address)
+    """An address of PostgreSQL with the driver in it that dagster-postgres installs (SQLAlchemy takes another one by
+    itself), and with an end to waiting for a server that does not answer; what it says of either stays."""
+    named = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", address)
+    if re.search(r"[?&]connect_timeout=", named):
+        return named
+    return f"{named}{'&' if '?' in named else '?'}connect_timeout={_CONNECT_SECONDS}"

@@ -63,10 +63,10 @@ def prune(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool = Fal
     assert isinstance(runs, SqlRunStorage)
     pruned = Pruned()
     old = _old_runs(instance, before)
-    if not old:
-        return pruned
-    last_words, last_checks = _last_events(events), _last_checks(events)
-    explaining = _explaining(instance)
+    last_words, last_checks = (
+        (_last_events(events), _last_checks(events)) if old else (set[int](), set[int]())
+    )
+    explaining = _explaining(instance) if old else set[str]()
     for some in _parts(old, _AT_ONCE):
         with events.index_connection() as connection:
             ids = _ids(connection, SqlEventLogStorageTable, some, _of_assets) - last_words
@@ -92,7 +92,8 @@ def prune(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool = Fal
             instance.purge_ticks(
                 state.instigator_origin_id, state.selector_id, before.timestamp(), _TICKS_ENDED
             )
-        _give_back(instance, events)
+        if old or pruned.backfills:
+            _give_back(instance, events)
     return pruned
 
 

@@ -113,13 +113,16 @@ class RunsKept:
     now: datetime
 
 
-def recent(kept: RunsKept, last: int = 20) -> list[RunOutcome]:
+def recent(kept: RunsKept, last: int = 20, damaged: dict[str, str] | None = None) -> list[RunOutcome]:
     """The last runs, newest first: those of the instance, and those that only a report in the store tells of.
 
-    Raises ObjectDamaged, NewerFormat, StoreUnavailable.
+    Reports that cannot be read are left out and put into `damaged`, why by key. Raises StoreUnavailable.
     """
+    damaged = {} if damaged is None else damaged
     found = [told(record, kept.locks, kept.now) for record in kept.instance.get_run_records(limit=last)]
-    reports = [report for code in kept.exchanges for report in read_reports(kept.store, code, last)]
+    reports = [
+        report for code in kept.exchanges for report in read_reports(kept.store, code, last, damaged=damaged)
+    ]
     unknown = {str(report.get("run", "")) for report in reports} - {one.run for one in found}
     unknown = {run for run in unknown if run and not kept.instance.has_run(run)}
     by_run = {run: [report for report in reports if report.get("run") == run] for run in unknown}
@@ -129,7 +132,7 @@ def recent(kept: RunsKept, last: int = 20) -> list[RunOutcome]:
 
 def of_reports(reports: Sequence[dict[str, Any]]) -> RunOutcome:
     """What the reports of one run tell of it."""
-    said = {str(report["result"]) for report in reports}
+    said = {str(report.get("result", FAILED)) for report in reports}
     results = {_IN_WORDS.get(result, result) for result in said}
     states: dict[str, int] = {}
     for report in reports:
@@ -139,8 +142,11 @@ def of_reports(reports: Sequence[dict[str, Any]]) -> RunOutcome:
         reports[0]["run"],
         "",
         results.pop() if len(results) == 1 else PARTIAL,
-        exchange=", ".join(sorted({report["exchange"] for report in reports})),
-        started=min(datetime.fromisoformat(report["started"]) for report in reports),
+        exchange=", ".join(sorted({report.get("exchange", "") for report in reports})),
+        started=min(
+            (datetime.fromisoformat(report["started"]) for report in reports if "started" in report),
+            default=None,
+        ),
         requests=sum(report.get("requests", 0) for report in reports),
         cells=" ".join(f"{state}={count}" for state, count in sorted(states.items()) if count),
         error="; ".join(report["error"] for report in reports if report.get("error")),

@@ -11,9 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import orjson
 import polars as pl
 
 from quant_assets.market.coverage import CellState
@@ -21,6 +20,7 @@ from quant_assets.market.inventory import CELLS_SCHEMA
 from quant_assets.resources.object_store import (
     MARKER,
     Blob,
+    NewerFormat,
     ObjectDamaged,
     ObjectInfo,
     ObjectStore,
@@ -28,6 +28,7 @@ from quant_assets.resources.object_store import (
     StoreUnavailable,
     get_many,
 )
+from quant_assets.tables.fetch_reports import parse_report
 from quant_assets.tables.layout import (
     DAILY,
     FETCH_REPORTS,
@@ -121,6 +122,8 @@ class StoreWatch:
         """By key: the version that was read, and what it came to."""
         self._asked: dict[str, Asked] = {}
         self._counted: set[str] = set()
+        self._damaged: dict[str, str] = {}
+        """Reports that were read and are none: why, by key."""
         self._records: tuple[float, dict[tuple[str, str], Size]] | None = None
 
     def look(self, *, reports: bool = True) -> StoreFigures:
@@ -159,18 +162,19 @@ class StoreWatch:
         infos = self._infos(FETCH_REPORTS)
         unknown = [info.key for info in infos if info.key not in self._counted]
         for key, blob in get_many(self._store, unknown):
-            self._counted.add(key)
             if isinstance(blob, ObjectStoreError):
+                # It may be there the next time.
                 figures.unreadable[key] = str(blob)
                 continue
+            self._counted.add(key)
             try:
-                report: object = orjson.loads(blob.data)
-            except orjson.JSONDecodeError as error:
-                figures.unreadable[key] = f"{self._store.uri(key)}: no valid JSON ({error})"
+                report = parse_report(blob.data, self._store.uri(key))
+            except (ObjectDamaged, NewerFormat) as error:
+                self._damaged[key] = str(error)
                 continue
-            if isinstance(report, dict):
-                asked = self._asked.setdefault(str(exchange_of(key)), Asked())
-                asked.add(cast("dict[str, Any]", report))
+            self._asked.setdefault(str(exchange_of(key)), Asked()).add(report)
+        there = {info.key for info in infos}
+        figures.unreadable |= {key: why for key, why in self._damaged.items() if key in there}
         figures.asked = dict(self._asked)
 
     def _sizes(self) -> dict[tuple[str, str], Size]:

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from datetime import date
 from typing import Any, cast
 
 import orjson
@@ -26,6 +27,8 @@ _FORMAT = "format"
 
 _COLUMNS = tuple(field.name for field in fields(Entry) if field.name not in ("state", "missing"))
 """The fields of an entry that are recorded as they are; beside them its `state` and how many are `missing`."""
+
+_NUMBERS = frozenset({"rows", "size", "expected", "received", "missing"})
 
 _KEPT_BYTES = 64_000_000
 """How much is kept parsed, counted in the bytes of the shards: some 25 exchanges of 20 years."""
@@ -75,6 +78,11 @@ def _of_columns(columns: dict[str, list[Any]], holes: str | None, uri: str) -> d
     counts = cast("list[int]", columns["missing"])
     packed = base64.b64decode(holes, validate=True) if holes else b""
     missing = unpack(packed, counts, uri) if packed or any(counts) else [()] * len(counts)
+    for name, column in columns.items():
+        if any(type(value) is not (int if name in _NUMBERS else str) for value in column):
+            raise ValueError(f"{name}: of the wrong kind")
+    for partition in columns["partition"]:
+        date.fromisoformat(partition if "-" in partition else f"{partition}-01-01")
     states = {state.value: state for state in CellState}
     made: Callable[..., Entry] = Entry
     rows = zip(*(columns[name] for name in _COLUMNS), columns["state"], missing, strict=True)

@@ -29,7 +29,7 @@ from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.object_store import Blob, StoreUnavailable
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.fetch_reports import write_report
-from quant_assets.tables.layout import DAILY, manifest_key
+from quant_assets.tables.layout import DAILY, manifest_key, report_key
 from quant_assets_tests.api.desk import CHANGED, FIRST, KNOWN, restate
 
 
@@ -123,6 +123,31 @@ def test_a_second_look_reads_what_has_changed_and_damage_is_counted_and_named(st
     figures = watch.look()
     assert list(figures.cells) == ["US"]
     assert "rebuild-manifest" in figures.unreadable[key]
+
+
+def test_a_report_that_is_none_is_named_as_long_as_it_is_there_and_counted_in_no_figure(
+    store: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = report_key("US", KNOWN - timedelta(hours=1), "bad")
+    store.put(key, b'{"requests": "many"}')
+    watch = StoreWatch(store)
+    for _ in range(2):
+        figures = watch.look()
+        assert "no report: unusable requests; remove it" in figures.unreadable[key]
+        assert figures.asked["US"].requests == 21
+    # One that does not come the first time is counted once it does.
+    write_report(store, "US", KNOWN + timedelta(hours=5), "run5", {"requests": 5})
+    real = store.get
+
+    def away(key: str) -> Blob:
+        raise StoreUnavailable(f"{key}: no answer")
+
+    monkeypatch.setattr(store, "get", away)
+    assert len(watch.look().unreadable) == 2
+    monkeypatch.setattr(store, "get", real)
+    assert watch.look().asked["US"].requests == 26
+    store.delete(key)
+    assert watch.look().unreadable == {}
 
 
 def test_a_store_that_is_away_is_a_metric_and_the_last_figures_stay(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from typer.testing import CliRunner
 
 from quant_assets.cli.app import app
@@ -71,6 +72,14 @@ def test_old_runs_leave_and_what_is_shown_of_cells_and_checks_stays(
         "daily_prices_us", f"{DAY}|US", config={"ops": {DAILY: {"config": {"mode": "force"}}}}
     ).success
     assert prune(instance, now + LATER).runs == 1
+
+    # Killed after the runs had left: what else is old leaves all the same.
+    instance.add_backfill(
+        PartitionBackfill(
+            "old", BulkActionStatus.COMPLETED_SUCCESS, from_failure=False, tags={}, backfill_timestamp=0.0
+        )
+    )
+    assert prune(instance, now - timedelta(days=1)) == Pruned(backfills=1)
 
     monkeypatch.setenv("QUANT_ASSETS_HOME", str(platform.settings.home))
     result = CliRunner().invoke(app, ["instance", "prune", "--keep", "90d"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_a_store_of_its_own_wins_over_the_home(monkeypatch: pytest.MonkeyPatch) 
         ("START", "soon", "date"),
         ("REQUESTS_PER_SECOND", "-1", "greater than or equal to 0"),
         ("REQUESTS_PER_SECOND", "fast", "number"),
-        ("REQUESTS_PER_SECOND", "nan", "greater than or equal to 0"),
+        ("REQUESTS_PER_SECOND", "nan", "or equal to"),
         ("CONCURRENCY", "0", "greater than or equal to 1"),
         ("CONCURRENCY", "65", "less than or equal to 64"),
         ("CONCURRENCY", "2.5", "integer"),
@@ -206,6 +207,33 @@ def test_how_far_runs_look_back_and_how_fast_the_sweep_goes_can_be_set(
     assert (load_settings().look_back_sessions, load_settings().sweep_days) == (0, 1)
 
 
+@pytest.mark.parametrize("name", ["HOME", "EXCHANGES_FILE", "UNIVERSE", "API_KEYS_FILE", "STORE"])
+def test_a_path_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    usual = load_settings()
+    for empty in ("", " "):
+        monkeypatch.setenv(f"QUANT_ASSETS_{name}", empty)
+        assert load_settings() == usual
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("NOW", "0001-01-01T00:00:00Z", "write a moment of the years 1950 to 2100"),
+        ("NOW", "9999-12-31T23:59:59Z", "write a moment of the years 1950 to 2100"),
+        ("ALERT_QUIET", "ASX=22:00-22:00", "leave them out"),
+        ("ALERT_RUN_MINUTES", "inf", "write minutes"),
+        ("CONCURRENCY", "a" * 5000, "a… *: Input"),
+    ],
+)
+def test_what_nothing_could_be_done_with_is_refused_in_a_short_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+    with pytest.raises(SettingsError, match=words) as refused:
+        load_settings()
+    assert len(str(refused.value)) < 400
+
+
 def test_settings_do_not_change_once_made() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().home = Path("elsewhere")  # type: ignore[misc]
@@ -229,16 +257,18 @@ def test_a_fixed_clock_stands_still_in_utc() -> None:
 @pytest.mark.parametrize(
     ("name", "default", "least", "below", "most", "above"),
     [
-        ("requests_per_second", 2.0, 0, -0.5, None, None),
+        ("requests_per_second", 2.0, 0, -0.5, 10_000, 1e400),
         ("concurrency", 4, 1, 0, 64, 65),
         ("attempts", 4, 1, 0, 20, 21),
-        ("timeout_seconds", 15.0, 0.001, 0, None, None),
-        ("rate_limit_budget_seconds", 300.0, 0, -1, None, None),
-        ("retry_wait_seconds", 0.5, 0, -1, None, None),
-        ("cool_down_seconds", 5.0, 0, -1, None, None),
+        ("timeout_seconds", 15.0, 0.001, 0, 3600, 1e23),
+        ("rate_limit_budget_seconds", 300.0, 0, -1, 86_400, math.inf),
+        ("retry_wait_seconds", 0.5, 0, -1, 3600, 3601),
+        ("cool_down_seconds", 5.0, 0, -1, 86_400, 1e300),
         ("look_back_sessions", 15, 0, -1, 25, 26),
-        ("sweep_days", 30, 1, 0, None, None),
-        ("memory_mb", 512, 64, 63, None, None),
+        ("sweep_days", 30, 1, 0, 36_500, 10**20),
+        ("memory_mb", 512, 64, 63, 10_000_000, 10**20),
+        ("keep_runs_days", 90, 0, -1, 36_500, 999_999),
+        ("cache_seconds", 86_400.0, 1, 0, 1e9, math.inf),
     ],
 )
 def test_each_number_has_its_default_and_its_bounds(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quant_assets.resources.local_store import LocalObjectStore
-from quant_assets.resources.object_store import ObjectChanged
+from quant_assets.resources.object_store import ObjectChanged, ObjectDamaged
 from quant_assets.tables.fetch_reports import read_reports, write_report
 from quant_assets.tables.layout import report_key
 
@@ -49,3 +49,21 @@ def test_no_report_is_written_over(store: LocalObjectStore) -> None:
         write_report(store, "US", STARTED, "run", {"n": 2})
     assert store.head(key) is not None
     assert read_reports(store, "US") == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        b"{", b"[]", b'{"requests": "many"}', b'{"requests": null}', b'{"failed": [1]}', b'{"failed": {"a": "b"}}',
+        b'{"cells": 1}', b'{"seconds": {"fetch": null}}', b'{"run": 7}', b'{"started": "yesterday"}',
+        b'{"started": 7}', b'{"result": {}}',
+    ],
+)  # fmt: skip
+def test_a_report_that_is_none_is_named_and_hides_no_other(store: LocalObjectStore, facts: bytes) -> None:
+    write_report(store, "US", STARTED, "good", {"requests": 1})
+    store.put(key := report_key("US", STARTED + timedelta(days=1), "bad"), facts)
+    with pytest.raises(ObjectDamaged, match=f"{store.uri(key)}: no .*; remove it"):
+        read_reports(store, "US", last=2)
+    damaged: dict[str, str] = {}
+    assert read_reports(store, "US", last=2, damaged=damaged) == [{"requests": 1}]
+    assert list(damaged) == [key]
