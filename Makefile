@@ -2,7 +2,7 @@
 # The versions are those of constraints.txt.
 
 BIN := .venv/bin
-SOURCES := quant_assets resources quant_assets_tests benchmarks examples setup.py
+SOURCES := quant_assets resources quant_assets_tests benchmarks deploy examples setup.py
 # Dagster's databases wait for the disk at every event: where memory has a gigabyte to spare, tests keep their folders there.
 MEMORY := $(shell [ "$$(df -m --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000 ] 2>/dev/null && echo /dev/shm)
 
@@ -155,9 +155,8 @@ image-test:  ## Builds the image with buildah, measures it, and runs the demo in
 compose-test: .venv/.dev  ## The compose file's services as processes on Debian's PostgreSQL, Redis and Prometheus, and a job through all of them (root).
 	$(BIN)/python -m benchmarks.compose_services
 
-celery-test: .venv/.dev  ## The compose file with two workers, on PostgreSQL and Redis: one is killed within a backfill (root; ten minutes).
-	@$(BIN)/python -c "import dagster_celery" 2> /dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e .[celery]
-	$(BIN)/python -W ignore -m benchmarks.celery_workers
+celery-test: .venv/.dev  ## The compose file with two workers, on PostgreSQL and Redis: one is killed within a backfill (root; ten minutes; BUCKET=1, SYMBOLS=n).
+	$(BIN)/python -W ignore -m benchmarks.celery_workers $(if $(BUCKET),--bucket) --symbols $(or $(SYMBOLS),40)
 
 metrics-test: .venv/.dev redis  ## Debian's Prometheus scrapes a live run, a killed one and a store that is away; every query of the dashboards.
 	$(BIN)/python -m benchmarks.metrics_live

@@ -1,4 +1,5 @@
-"""`make celery-test`: the compose file with two celery workers; one is killed in a backfill, then Redis goes away.
+"""`make celery-test`: the compose file with two celery workers; one is killed in a backfill, then Redis goes away,
+and then comes back empty.
 
 PostgreSQL, both Redis, code server, webserver, daemon and workers are processes of the files' commands, in namespaces
 of their own (`compose_services`). The second worker has a home of its own, as on another machine: of what the first
@@ -6,11 +7,17 @@ knows it sees the tables, the database and Redis, and no file. Wanted, with figu
 
 - the tables equal those of a single process, cell for cell;
 - over any ten seconds no more requests than the pace allows, whoever asks;
-- no symbol asked for twice, but for those of the killed worker's exchange that it had asked for.
+- no symbol asked for twice, but for those of the killed worker's exchange that it had asked for;
+- the run that waited for a worker when Redis lost everything is queued again, and every run of the backfill has the
+  tag by which one of an exchange goes at a time.
+
+With `--bucket` the store is a bucket of the storage emulator instead of a folder that both machines mount.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -37,12 +44,17 @@ from benchmarks.compose_services import (
     postgres,
     wait_until,
 )
+from quant_assets.defs.jobs import EXCHANGE_TAG
+from quant_assets.resources.object_store import ObjectStore
+from quant_assets.resources.open_store import open_store
+from quant_assets.tables.lineage import inventory_stale
 
 FILES = ("compose.yaml", "workers.yaml")
 EXCHANGES = ("ASX", "LSE", "TSX")
 FIRST, LAST = date(2012, 1, 3), date(2013, 3, 1)
-SYMBOLS, PACE = 40, 1.0
+PACE = 1.0
 OTHER_HOME = Path("/var/lib/another-machine")
+BUCKET = "celery-test"
 TABLES = (
     "daily_prices/",
     "price_history/",
@@ -55,8 +67,29 @@ TABLES = (
 
 def main() -> int:
     """The whole of it; answers the exit code."""
+    parser = argparse.ArgumentParser(prog="make celery-test")
+    parser.add_argument("--bucket", action="store_true", help="the store is a bucket of the storage emulator")
+    parser.add_argument("--symbols", type=int, default=40, help="of each exchange")
+    asked = parser.parse_args()
     if INSIDE not in os.environ:
         return in_namespaces("benchmarks.celery_workers", FILES)
+    from quant_assets.dev.gcs_emulator import gcs_emulator, make_bucket
+
+    with contextlib.ExitStack() as stack:
+        if not asked.bucket:
+            return _run(str(HOME / "store"), asked.symbols, {})
+        url = stack.enter_context(gcs_emulator())
+        make_bucket(BUCKET)
+        return _run(f"gs://{BUCKET}/prices", asked.symbols, {"STORAGE_EMULATOR_HOST": url})
+
+
+def _run(location: str, symbols: int, more: dict[str, str]) -> int:
+    """Everything with a store at some place; answers the exit code.
+
+    Args:
+        symbols: of each exchange.
+        more: what else the services' environment says.
+    """
     from quant_assets.dev.demo import write_universe
     from quant_assets.replay.launch import GeneratedExchange, ReplayConfig, start
 
@@ -64,9 +97,10 @@ def main() -> int:
     names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "QUEUE_PASSWORD", "GRAFANA_PASSWORD")
     variables = {name: secrets.token_hex(12) for name in names}
     variables |= {"QUANT_ASSETS_API_KEYS": "none", "QUANT_ASSETS_EXCHANGES": ",".join(EXCHANGES)}
+    variables |= {"QUANT_ASSETS_STORE": location}
     services = Services(folder, variables, FILES)
     markets = [
-        GeneratedExchange(code, symbols=SYMBOLS, seed=7 + n, start=date(2010, 1, 4), end=LAST)
+        GeneratedExchange(code, symbols=symbols, seed=7 + n, start=date(2010, 1, 4), end=LAST)
         for n, code in enumerate(EXCHANGES)
     ]
     began = time.monotonic()
@@ -79,7 +113,9 @@ def main() -> int:
             "QUANT_ASSETS_UNIVERSE": f"{HOME}/universe.yaml",
             "QUANT_ASSETS_VALUATIONS": "false",
         }
-        settings = common | {"QUANT_ASSETS_REQUESTS_PER_SECOND": str(PACE), "QUANT_ASSETS_CONCURRENCY": "2"}
+        settings = (
+            common | {"QUANT_ASSETS_REQUESTS_PER_SECOND": str(PACE), "QUANT_ASSETS_CONCURRENCY": "2"} | more
+        )
         text = "".join(f"{name}={value}\n" for name, value in settings.items())
         (folder / "settings.env").write_text(text, encoding="utf-8")
         alone = threading.Thread(target=_single_process, args=(folder, common))
@@ -91,11 +127,11 @@ def main() -> int:
             services.start("webserver", services.services["webserver"]["command"])
             services.start("daemon", services.services["daemon"]["command"])
             _workers(services)
-            wrong, told = _work(services, source)
+            wrong, told = _work(services, source, location, symbols)
             source.reset_stats()
             alone.start()
             alone.join()
-            compared = _compare(folder)
+            compared = _compare(folder, location)
             print(
                 *(f"{name}={value}" for name, value in told.items()),
                 f"differing={compared[1][:5]}",
@@ -129,6 +165,7 @@ def main() -> int:
 
 
 def _queue(services: Services) -> list[str]:
+    """Redis's command, with what it keeps in the folder of the test."""
     command = list(services.services["queue"]["command"])
     data = services.folder / "queue"
     data.mkdir(exist_ok=True)
@@ -183,12 +220,10 @@ def _keys(asset: str) -> list[str]:
     return _graphql(query, key={"path": [asset]})["assetNodeOrError"]["partitionKeys"]
 
 
-def _work(services: Services, source: Any) -> tuple[list[str], dict[str, Any]]:
+def _work(services: Services, source: Any, location: str, symbols: int) -> tuple[list[str], dict[str, Any]]:
     wrong: list[str] = []
-    catalog = HOME / "store" / "symbol_catalog.parquet"
-    wait_until(
-        lambda: any(HOME.glob("store/symbol_catalog*")), 240, f"the sensor has had {catalog} made", _told
-    )
+    store = open_store(location)
+    wait_until(lambda: _is_made(store, "symbol_catalog"), 240, "the sensor has had the catalog made", _told)
     wait_until(lambda: not _going(), 120, "the catalog's run is over", _told)
     keys = [key for key in _keys("daily_prices") if any(code in key for code in EXCHANGES)]
     source.reset_stats()
@@ -202,7 +237,7 @@ def _work(services: Services, source: Any) -> tuple[list[str], dict[str, Any]]:
     def both_ask() -> bool:
         """Whether both workers are within the symbols of an exchange."""
         by = Counter(_exchange(symbol) for _, symbol in source.log())
-        return sum(5 <= count < SYMBOLS - 5 for count in by.values()) >= 2
+        return sum(5 <= count < symbols - 5 for count in by.values()) >= 2
 
     wait_until(both_ask, 300, "two exchanges are asked for at once", _told)
     victim = services.running["worker-2"]
@@ -222,19 +257,35 @@ def _work(services: Services, source: Any) -> tuple[list[str], dict[str, Any]]:
     meanwhile = asked() - away_from
     services.start("queue", _queue(services))
     print(f"Redis away for {away:g} s: {meanwhile} requests meanwhile", flush=True)
+    # A third one: it comes back empty, while a run waits for the worker that is left.
+    wait_until(lambda: _waiting() != [], 300, "a run waits for a worker", _told)
+    services.running.pop("queue").kill()
+    (lost,) = _waiting()
+    shutil.rmtree(services.folder / "queue")
+    services.start("queue", _queue(services))
+    emptied = time.monotonic()
+    print(f"Redis came back empty, run {lost[:8]} waited in it", flush=True)
+    wait_until(lambda: _queued_again(lost), 240, "the lost run is queued again", _told)
+    missed = time.monotonic() - emptied
+    print(f"queued again after {missed:.0f} s", flush=True)
     ended = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED")
     wait_until(lambda: _status(backfill) in ended, 600, "the backfill has ended", _told)
     took = time.monotonic() - began
     if _status(backfill) not in ("COMPLETED_SUCCESS", "COMPLETED"):
         wrong.append(f"the backfill ended {_status(backfill)}")
     log = source.log()
-    wrong += _judged(log, before, dead)
+    wrong += _judged(log, before, dead, symbols)
+    of_it = [run for run in _runs() if ("dagster/backfill", backfill) in _tags(run).items()]
+    if not of_it or any(EXCHANGE_TAG not in _tags(run) for run in of_it):
+        wrong.append(f"runs of the backfill lack {EXCHANGE_TAG}: {of_it}")
+    if (again := next(run["status"] for run in of_it if run["runId"] == lost)) != "SUCCESS":
+        wrong.append(f"the run that Redis had lost ended {again}")
     # As the container would be, by its restart policy.
     shutil.rmtree(OTHER_HOME)
     _workers(services, ["worker-2"])
     # What the bars teach of the listings is in the next catalog; a command of the command line makes one.
     _launch("symbol_catalog_job")
-    wait_until(_derived_are_there, 600, "the derived tables are made", _told)
+    wait_until(lambda: _derived_are_there(store), 600, "the derived tables are made", _told)
     runs = _runs()
     retried = [run for run in runs if run["parentRunId"] == dead["runId"]]
     if [run["status"] for run in retried] != ["SUCCESS"]:
@@ -244,24 +295,55 @@ def _work(services: Services, source: Any) -> tuple[list[str], dict[str, Any]]:
     if most > 10 * PACE + 2:
         wrong.append(f"{most} requests within ten seconds at a pace of {PACE:g}")
     return wrong, {
-        "workers": 2, "exchanges": len(EXCHANGES), "cells": len(keys), "symbols": SYMBOLS * len(EXCHANGES),
+        "workers": 2, "exchanges": len(EXCHANGES), "cells": len(keys), "symbols": symbols * len(EXCHANGES),
         "requests": len(log), "twice": twice, "killed_after": sum(before.values()), "pace": PACE,
         "most_in_10s": most, "most_in_1s": over, "noticed_s": round(noticed), "while_redis_away": meanwhile,
-        "backfill_s": round(took), "runs": dict(Counter(run["status"] for run in runs)),
+        "queued_again_s": round(missed), "backfill_s": round(took),
+        "runs": dict(Counter(run["status"] for run in runs)),
     }  # fmt: skip
 
 
-def _judged(log: Sequence[tuple[float, str]], before: Counter[str], dead: dict[str, Any]) -> list[str]:
+def _tags(run: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["tags"]}
+
+
+def _waiting() -> list[str]:
+    """The runs that wait in Redis for a worker: those whose process has not begun."""
+    query = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+        ... on MessageEvent { message } } } } }"""
+    starting = [run["runId"] for run in _runs() if run["status"] == "STARTING"]
+    logs = {
+        run_id: [event.get("message", "") for event in _graphql(query, id=run_id)["logsForRun"]["events"]]
+        for run_id in starting
+    }
+    return [
+        run_id
+        for run_id, messages in logs.items()
+        if any("forwarded to the broker" in message for message in messages)
+        and not any("Started process" in message for message in messages)
+    ]
+
+
+def _queued_again(run_id: str) -> bool:
+    query = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+        ... on MessageEvent { message } } } } }"""
+    events = _graphql(query, id=run_id)["logsForRun"]["events"]
+    return any("Redis has lost the message" in event.get("message", "") for event in events)
+
+
+def _judged(
+    log: Sequence[tuple[float, str]], before: Counter[str], dead: dict[str, Any], symbols: int
+) -> list[str]:
     """What was asked twice that nobody had to ask twice: only what the dead worker had asked for may be."""
-    tags = {tag["key"]: tag["value"] for tag in dead["tags"]}
-    exchange = next(code for code in EXCHANGES if code in tags["dagster/asset_partition_range_start"])
+    first = _tags(dead)["dagster/asset_partition_range_start"]
+    exchange = next(code for code in EXCHANGES if code in first)
     asked = Counter(symbol for _, symbol in log)
     wrong = [
         f"{symbol} was asked for {count} times"
         for symbol, count in asked.items()
         if count > 1 + (_exchange(symbol) == exchange and symbol in before)
     ]
-    if len(asked) < SYMBOLS * len(EXCHANGES) * 0.8:
+    if len(asked) < symbols * len(EXCHANGES) * 0.8:
         wrong.append(f"only {len(asked)} symbols were asked for")
     return wrong
 
@@ -289,15 +371,13 @@ def _failed() -> list[dict[str, Any]]:
     return [run for run in _runs() if run["status"] == "FAILURE"]
 
 
-def _derived_are_there() -> bool:
-    """Whether every derived table is made and up to date, and nothing is under way."""
-    if _going():
-        return False
-    from quant_assets.resources.local_store import LocalObjectStore
-    from quant_assets.tables.lineage import inventory_stale
+def _is_made(store: ObjectStore, table: str) -> bool:
+    return next(iter(store.list(table)), None) is not None
 
-    made = all(any(HOME.glob(f"store/{table.rstrip('/')}*")) for table in TABLES)
-    if not made or inventory_stale(LocalObjectStore(HOME / "store"), EXCHANGES):
+
+def _derived_are_there(store: ObjectStore) -> bool:
+    """Whether every derived table is made and up to date, and nothing is under way."""
+    if _going() or not all(_is_made(store, table) for table in TABLES) or inventory_stale(store, EXCHANGES):
         return False
     time.sleep(35)
     # The sensor has looked once more, and had nothing to ask for.
@@ -356,6 +436,7 @@ def _single_process(folder: Path, common: dict[str, str]) -> None:
         "QUANT_ASSETS_REQUESTS_PER_SECOND": "0",
     }
     environment |= {"QUANT_ASSETS_EXCHANGES": ",".join(EXCHANGES)}
+    environment.pop("STORAGE_EMULATOR_HOST", None)
     for code in (*EXCHANGES, EXCHANGES[0]):
         command = [
             BIN / "quant-assets",
@@ -371,11 +452,10 @@ def _single_process(folder: Path, common: dict[str, str]) -> None:
         print(done.stdout.splitlines()[-1] if done.stdout else done.stderr[-500:], flush=True)
 
 
-def _compare(folder: Path) -> tuple[int, list[str]]:
+def _compare(folder: Path, location: str) -> tuple[int, list[str]]:
     from quant_assets.dev.compare_stores import compare_stores
-    from quant_assets.resources.open_store import open_store
 
-    found = compare_stores(open_store(str(HOME / "store")), open_store(str(folder / "alone" / "store")))
+    found = compare_stores(open_store(location), open_store(str(folder / "alone" / "store")))
     return found.objects, [key for key in found.differing if key.startswith(TABLES)]
 
 

@@ -20,7 +20,9 @@ QUERIES = ("weekly_bars", "total_return")
 
 def main() -> None:
     """Runs both queries and prints a line each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", required=True, help="the store: a folder or a URL that Spark reads")
     parser.add_argument("--out", required=True, help="where the results go; what stands there is replaced")
     asked = parser.parse_args()

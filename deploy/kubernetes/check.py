@@ -1,7 +1,8 @@
-"""Renders the charts with Helm's own code and holds what comes out against the schemas of two versions of Kubernetes.
+"""Renders the charts with Helm's own code; what comes out is held against the schemas of two versions of Kubernetes.
 
-Run by `make deploy-check`, with the tools of deploy/checks. Dagster's own chart is not ours to keep here: DAGSTER_CHART
-names a folder or archive of it (`helm pull dagster/dagster`), and dagster-values.yaml is rendered with that as well.
+Run by `make deploy-check`, with the tools of deploy/checks. Dagster's own chart is not ours to keep here:
+DAGSTER_CHART names a folder or archive of it (`helm pull dagster/dagster`), and dagster-values.yaml is rendered with
+that as well.
 """
 
 from __future__ import annotations
@@ -32,9 +33,14 @@ def rendered(chart: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Answers the exit code."""
-    charts = [(HERE / "chart", {}), (HERE / "chart", {"image": {"digest": f"sha256:{'0' * 64}"}, "dagster": {"instanceConfigMap": ""}})]
+    charts = [
+        (HERE / "chart", {}),
+        (HERE / "chart", {"image": {"digest": f"sha256:{'0' * 64}"}, "dagster": {"instanceConfigMap": ""}}),
+    ]
     if given := os.environ.get("DAGSTER_CHART"):
-        charts.append((Path(given), yaml.safe_load((HERE / "dagster-values.yaml").read_text(encoding="utf-8"))))
+        charts.append(
+            (Path(given), yaml.safe_load((HERE / "dagster-values.yaml").read_text(encoding="utf-8")))
+        )
     else:
         print("Helm: DAGSTER_CHART names no chart of Dagster's; its values were not rendered")
     wrong = 0
@@ -47,8 +53,11 @@ def main() -> int:
                 except kubernetes_validate.ValidationError as error:
                     wrong += 1
                     print(f"{one['kind']} {one['metadata']['name']}, Kubernetes {version}: {error.message}")
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(Counter(one["kind"] for one in objects).items()))
-        print(f"Helm {helm_python.helm_sdk_version()}, {chart.name}, Kubernetes {' and '.join(VERSIONS)}: {kinds}")
+        counts = Counter(one["kind"] for one in objects)
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+        print(
+            f"Helm {helm_python.helm_sdk_version()}, {chart.name}, Kubernetes {' and '.join(VERSIONS)}: {kinds}"
+        )
     print(f"schemas: {'clean' if not wrong else f'{wrong} findings'}")
     return 1 if wrong else 0
 

@@ -1,7 +1,8 @@
 """What a store holds, in figures, looked at again and again: only what has changed since the last look is read.
 
 The figures are those of the manifest, the ledgers, the quarantine and the runs' reports. A look takes a handful of
-listings; of the objects listed, those are read whose version is another one than at the look before.
+listings; of the objects listed, those are read whose version is another one than at the look before. Reports, of
+which there are more every day, are read once each, and listed whole every ten minutes: in between those of late are.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import polars as pl
@@ -50,6 +51,10 @@ T = TypeVar("T")
 
 _SIZES_SECONDS = 600.0
 """How long the sizes of the records are believed: to list them all takes a request for every thousand objects."""
+_PAGE = 1000
+"""How many objects a request lists at most."""
+_LONGEST = timedelta(days=1)
+"""A report is named by when its run began: of one that took longer the next whole listing tells."""
 _REMEMBERED = 40
 """The last cells of an exchange, by which its freshness is told."""
 
@@ -116,18 +121,25 @@ class StoreFigures:
 class StoreWatch:
     """Looks at a store. Not for several threads at once."""
 
-    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self,
+        store: ObjectStore,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store, self._clock, self._now = store, clock, now
         self._read: dict[str, tuple[str, Any]] = {}
         """By key: the version that was read, and what it came to."""
         self._asked: dict[str, Asked] = {}
-        self._counted: set[str] = set()
+        self._reports: dict[str, int] = {}
+        """The size of each report that was read, by its key."""
         self._damaged: dict[str, str] = {}
-        """Reports that were read and are none: why, by key."""
+        """Those of them that are none: why, by key."""
+        self._listed_reports = -float("inf")
         self._records: tuple[float, dict[tuple[str, str], Size]] | None = None
 
-    def look(self, *, reports: bool = True) -> StoreFigures:
-        """The store as it is now; without `reports`, nothing of what runs came to.
+    def look(self) -> StoreFigures:
+        """The store as it is now.
 
         Raises StoreUnavailable, also where there is nothing at all. What is damaged, or newer than this release, is
         named in the figures.
@@ -142,8 +154,7 @@ class StoreWatch:
             figures.restatements.setdefault(code, Counter()).update(counts)
         for info, held in self._changed(QUARANTINE, _items, figures):
             figures.held[str(exchange_of(info.key))] = held
-        if reports:
-            self._of_reports(figures)
+        self._of_reports(figures)
         for key, size in self._sizes().items():
             figures.sizes[key] = figures.sizes.get(key, Size()) + size
         return figures
@@ -159,30 +170,51 @@ class StoreWatch:
 
     def _of_reports(self, figures: StoreFigures) -> None:
         """Reports are put once and never changed: each is read once."""
-        infos = self._infos(FETCH_REPORTS)
-        unknown = [info.key for info in infos if info.key not in self._counted]
-        for key, blob in get_many(self._store, unknown):
+        sizes = {info.key: info.size for info in self._new_reports() if info.key not in self._reports}
+        for key, blob in get_many(self._store, list(sizes)):
             if isinstance(blob, ObjectStoreError):
                 # It may be there the next time.
                 figures.unreadable[key] = str(blob)
+                self._listed_reports = -float("inf")
                 continue
-            self._counted.add(key)
+            self._reports[key] = sizes[key]
             try:
                 report = parse_report(blob.data, self._store.uri(key))
             except (ObjectDamaged, NewerFormat) as error:
                 self._damaged[key] = str(error)
                 continue
             self._asked.setdefault(str(exchange_of(key)), Asked()).add(report)
-        there = {info.key for info in infos}
-        figures.unreadable |= {key: why for key, why in self._damaged.items() if key in there}
         figures.asked = dict(self._asked)
+        figures.unreadable |= self._damaged
+        for key, size in self._reports.items():
+            of = exchange_of(key) or "", FETCH_REPORTS
+            figures.sizes[of] = figures.sizes.get(of, Size()) + Size(1, 0, size)
+
+    def _new_reports(self) -> Iterable[ObjectInfo]:
+        """The reports that are listed this time: all, or where these are many those of runs that began of late."""
+        moment = self._clock()
+        if len(self._reports) >= _PAGE and moment - self._listed_reports <= _SIZES_SECONDS:
+            exchanges = self._store.groups(f"{FETCH_REPORTS}/exchange=", "/")
+            now = self._now()
+            months = sorted({f"{day:%Y-%m}" for day in (now - _LONGEST, now)})
+            # A listing for each of them, where one of everything takes more.
+            if len(exchanges) * len(months) < len(self._reports) // _PAGE:
+                prefixes = [f"{exchange}{month}" for exchange in exchanges for month in months]
+                return [info for prefix in prefixes for info in self._store.list(prefix) if _is_report(info)]
+        infos = self._infos(FETCH_REPORTS)
+        self._listed_reports = moment
+        there = {info.key for info in infos}
+        for gone in self._reports.keys() - there:
+            del self._reports[gone]
+            self._damaged.pop(gone, None)
+        return infos
 
     def _sizes(self) -> dict[tuple[str, str], Size]:
-        """Of what has no manifest."""
+        """Of what has no manifest, but for the reports."""
         now = self._clock()
         if self._records is None or now - self._records[0] > _SIZES_SECONDS:
             found: dict[tuple[str, str], Size] = {}
-            for top in sorted(TOP_LEVEL - TIME_DIMENSION.keys()):
+            for top in sorted(TOP_LEVEL - TIME_DIMENSION.keys() - {FETCH_REPORTS}):
                 for info in self._store.list(top):
                     if table_of(info.key) == top:
                         key = exchange_of(info.key) or "", top
@@ -208,6 +240,10 @@ class StoreWatch:
 
     def _infos(self, top: str) -> Sequence[ObjectInfo]:
         return [info for info in self._store.list(f"{top}/") if table_of(info.key) == top]
+
+
+def _is_report(info: ObjectInfo) -> bool:
+    return table_of(info.key) == FETCH_REPORTS
 
 
 def cells_frame(entries: Iterable[Entry]) -> pl.DataFrame:

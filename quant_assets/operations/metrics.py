@@ -115,7 +115,7 @@ class Platform(Collector):
         self._settings, self._patience = settings, patience
         self._exchanges = {one.code: one for one in enabled(settings.exchanges, settings.exchanges_file)}
         every = _FAR_SECONDS if store.remote else _NEAR_SECONDS
-        self.store = Looking("store", StoreWatch(store).look, every)
+        self.store = Looking("store", StoreWatch(store, now=settings.clock).look, every)
         self.instance = Looking("instance", self._look_at_instance, _NEAR_SECONDS)
         self._runs: RunWatch | None = None
 

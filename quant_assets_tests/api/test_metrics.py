@@ -21,16 +21,20 @@ from quant_assets.api.app import create_app
 from quant_assets.cli.app import app
 from quant_assets.defs.run_counts import RunWatch
 from quant_assets.instance import open_instance
+from quant_assets.maintenance import store_figures
 from quant_assets.maintenance.store_figures import StoreWatch
 from quant_assets.market.inventory import by_month, bytes_a_year, growth, totals
 from quant_assets.operations.metrics import Looking, Platform
+from quant_assets.resources.gcs_store import GcsObjectStore
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.locks import one_at_a_time
-from quant_assets.resources.object_store import Blob, StoreUnavailable
+from quant_assets.resources.object_store import Blob, StoreUnavailable, claim
+from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import Settings
 from quant_assets.tables.fetch_reports import write_report
-from quant_assets.tables.layout import DAILY, manifest_key, report_key
+from quant_assets.tables.layout import DAILY, FETCH_REPORTS, TOP_LEVEL, manifest_key, report_key
 from quant_assets_tests.api.desk import CHANGED, FIRST, KNOWN, restate
+from quant_assets_tests.gcs_proxy import fault_proxy
 
 
 class Counting(LocalObjectStore):
@@ -123,6 +127,59 @@ def test_a_second_look_reads_what_has_changed_and_damage_is_counted_and_named(st
     figures = watch.look()
     assert list(figures.cells) == ["US"]
     assert "rebuild-manifest" in figures.unreadable[key]
+
+
+def test_a_look_at_a_bucket_with_many_reports_lists_those_of_late_and_reads_what_is_new(
+    bucket: str, emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_figures, "_PAGE", 8)
+    now, seconds = [datetime(2012, 4, 2, 23, tzinfo=UTC)], [0.0]
+    with fault_proxy(emulator) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        store = open_store(f"gs://{bucket}")
+        claim(store, TOP_LEVEL)
+
+        def report(day: datetime, code: str, run: str) -> None:
+            write_report(store, code, day, run, {"result": "SUCCESS", "requests": 1, "succeeded": 1})
+
+        for number in range(20):
+            for code in ("ASX", "US"):
+                report(now[0] - timedelta(days=40 + number), code, f"{number:08}")
+        watch = StoreWatch(store, lambda: seconds[0], lambda: now[0])
+
+        def looked() -> tuple[int, int]:
+            """Fills counted, and requests that this took."""
+            proxy.asked.clear()
+            figures = watch.look()
+            assert figures.sizes["US", FETCH_REPORTS].objects == figures.asked["US"].results.total()
+            return sum(asked.results.total() for asked in figures.asked.values()), proxy.asked.total()
+
+        listed: list[str] = []
+        plain = GcsObjectStore.list
+        monkeypatch.setattr(
+            GcsObjectStore, "list", lambda self, prefix: listed.append(prefix) or plain(self, prefix)
+        )
+        count, requests = looked()
+        assert count == 40
+        assert requests > 40
+        # The marker, three records, the exchanges that have reports, and of each those of the month.
+        listed.clear()
+        assert looked() == (40, 7)
+        assert [prefix for prefix in listed if prefix.startswith(FETCH_REPORTS)] == [
+            f"{FETCH_REPORTS}/exchange={code}/2012-04" for code in ("ASX", "US")
+        ]
+        report(now[0], "US", "new")
+        assert looked() == (41, 8)
+        # Of a run of two months ago that has ended only now the whole listing tells.
+        report(now[0] - timedelta(days=60), "ASX", "long")
+        assert looked() == (41, 7)
+        seconds[0] += 601
+        assert looked()[0] == 42
+        # On the first of a month those of yesterday's are listed as well.
+        now[0] += timedelta(days=29)
+        listed.clear()
+        assert looked()[0] == 42
+        assert len([prefix for prefix in listed if prefix.startswith(FETCH_REPORTS)]) == 4
 
 
 def test_a_report_that_is_none_is_named_as_long_as_it_is_there_and_counted_in_no_figure(
