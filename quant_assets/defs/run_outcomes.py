@@ -191,7 +191,8 @@ def reason(instance: dg.DagsterInstance, run: str) -> str:
                     return _line(data.user_failure_data.description)
                 error = data.error
             else:
-                error = event.job_failure_data.error
+                # A run that was ended from outside (its process killed, never started) has a message and no data.
+                error = getattr(event.event_specific_data, "error", None)
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None:

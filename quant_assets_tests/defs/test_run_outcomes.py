@@ -86,6 +86,9 @@ def test_runs_and_status_tell_what_came_and_a_home_that_lost_its_instance_tells_
     assert "| rows missing | no_bar 2 |" in said.stdout
     assert call("status", good.run_id).exit_code == 0
     assert call("status", dead.run_id).exit_code == 1
+    platform.instance.report_run_failed(dead, "it was killed")
+    said = call("status", dead.run_id)
+    assert (said.exit_code, "error       it was killed\n" in said.stdout) == (1, True)
     for wrong in (["status", "ab"], ["status", "feedbeef"], ["runs", "--outcome", "good"]):
         assert isinstance(call(*wrong).exception, UsageProblem)
 

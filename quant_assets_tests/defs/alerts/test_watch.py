@@ -120,6 +120,12 @@ def test_a_calm_week_is_silent_and_each_planted_cause_is_told_once_by_mail_and_w
         assert see(evening(friday) + timedelta(minutes=30)) == []
         for minutes in range(32, 60, 6):
             assert see(evening(friday) + timedelta(minutes=minutes)) == []
+        # A run whose process was killed, as the daemon ends it: without more than a message.
+        killed = platform.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        platform.instance.report_run_failed(killed, "it was killed")
+        ran = timedelta(minutes=22)
+        assert see(evening(friday) + timedelta(minutes=60)) == ["run failed"]
+        assert "sweep_us: it was killed." in mail.messages[-1][1]
 
         assert mail.titles() == hook.titles()
         digests = {title: body for title, body in mail.messages if title.startswith("quant-assets: 2013")}
@@ -127,6 +133,7 @@ def test_a_calm_week_is_silent_and_each_planted_cause_is_told_once_by_mail_and_w
             "data stale: US 2013-02-19", "run partial: daily_prices_us 2013-02-20|US", "coverage low: US 2013-02-20",
             "run failed: daily_prices_us 2013-02-21|US", "3 alerts: coverage low, quarantine grows, run partial",
             "runs wait: queue", "channel dead: 2 (json)", f"run takes long: sweep_us {started.run_id[:8]}",
+            "run failed: sweep_us",
         ]  # fmt: skip
         assert not any("s3cret" in body for _, body in (*mail.messages, *hook.messages))
         title, morning = list(digests.items())[2]
