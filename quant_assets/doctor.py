@@ -147,7 +147,8 @@ def instance(settings: Settings) -> Iterator[Finding]:
         yield Finding("daemon", "warning", since, remedy)
     else:
         yield Finding("daemon", "ok", f"its last heartbeat was {age:.0f} s ago")
-    yield Finding("instance", "ok", str(settings.dagster_home))
+    where = " in PostgreSQL (QUANT_ASSETS_DAGSTER_DB)" if settings.dagster_db.get_secret_value() else ""
+    yield Finding("instance", "ok", f"{settings.dagster_home}{where}")
 
 
 def cache(settings: Settings) -> Iterator[Finding]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from quant_assets.defs.postgres_storage import with_driver
+from quant_assets.defs.postgres_storage import _RetriesInALine, with_driver
 from quant_assets.instance import POSTGRES_FILE, HomeUnavailable, open_instance
 from quant_assets.operations.jobs import JobDesk
 from quant_assets.resources.local_store import LocalObjectStore
@@ -95,3 +96,18 @@ def test_an_address_of_postgresql_gets_the_driver_that_dagster_brings(address: s
     assert with_driver(address) == "postgresql+psycopg2://h/d?connect_timeout=5"
     own = f"{address}?connect_timeout=1&sslmode=require"
     assert with_driver(own) == "postgresql+psycopg2://h/d?connect_timeout=1&sslmode=require"
+
+
+def test_a_database_that_is_away_is_said_in_one_line_and_not_at_every_try(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = _RetriesInALine()
+    log = logging.getLogger()
+    monkeypatch.setattr(log, "filters", [keep])
+    for _ in range(5):
+        logging.warning("Retrying failed database connection: refused\n\tIs it running?\n\n(Background)")
+    logging.warning("another")
+    assert [one.getMessage() for one in caplog.records] == [
+        "Retrying failed database connection: refused",
+        "another",
+    ]

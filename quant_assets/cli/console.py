@@ -93,11 +93,14 @@ class ProgressWatcher(Watcher):
             return
         if phase:
             self._progress.update(self._task, phase=phase)
+        task = self._progress.tasks[self._task]
+        if task.completed >= (task.total or 0):
+            # More comes than was foreseen: a bar that is full would be taken for done, and its clock would stop.
+            self._progress.update(self._task, total=task.completed + 1)
         self._progress.advance(self._task)
         # Without a terminal there is no bar to redraw, so a line now and then says that work goes on.
         if not console.is_terminal and time.monotonic() - self._plain_shown > 5:
             self._plain_shown = time.monotonic()
-            task = self._progress.tasks[self._task]
             errors.print(f"{self._title}: {task.completed:.0f}/{task.total:.0f} {task.fields['phase']}")
 
 

@@ -6,7 +6,9 @@ driver an address that is right fails with a missing module. Named in the instan
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from typing import Any
 
 from dagster._serdes import ConfigurableClassData
@@ -15,6 +17,8 @@ from dagster_postgres.utils import pg_url_from_config
 
 _CONNECT_SECONDS = 5
 
+_AGAIN_SECONDS = 60.0
+
 
 class PostgresStorage(DagsterPostgresStorage):
     """Dagster's own, at an address as everybody writes it."""
@@ -22,11 +26,34 @@ class PostgresStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> PostgresStorage:
         """The storages that an instance file describes."""
+        log = logging.getLogger()
+        if not any(isinstance(one, _RetriesInALine) for one in log.filters):
+            log.addFilter(_RetriesInALine())
         return cls(
             with_driver(pg_url_from_config(config_value)),
             config_value.get("should_autocreate_tables", True),
             inst_data,
         )
+
+
+class _RetriesInALine(logging.Filter):
+    """Of a database that is away Dagster logs four lines at every try; this leaves one, and that once a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged; shortens it."""
+        text = record.getMessage()
+        if not text.startswith("Retrying failed database connection"):
+            return True
+        record.msg, record.args = text.splitlines()[0], None
+        now = time.monotonic()
+        if now - self._told.get(record.msg, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return False
+        self._told[record.msg] = now
+        return True
 
 
 def with_driver(address: str) -> str:

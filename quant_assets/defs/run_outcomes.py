@@ -14,6 +14,7 @@ import dagster as dg
 from quant_assets.defs.dagster_internals import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from quant_assets.defs.fill_run import RESULT_TAG
 from quant_assets.defs.jobs import EXCHANGE_TAG
+from quant_assets.defs.rebuilding import REBUILT_TAG
 from quant_assets.defs.run_marks import has_died
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.fetch_reports import read_reports, reports_of
@@ -116,10 +117,12 @@ class RunsKept:
 def recent(kept: RunsKept, last: int = 20, damaged: dict[str, str] | None = None) -> list[RunOutcome]:
     """The last runs, newest first: those of the instance, and those that only a report in the store tells of.
 
-    Reports that cannot be read are left out and put into `damaged`, why by key. Raises StoreUnavailable.
+    Runs by which a rebuilt instance shows cells as failed are left out: they stand for others, whose reports are
+    told. Reports that cannot be read are left out, too, and put into `damaged`, why by key. Raises StoreUnavailable.
     """
     damaged = {} if damaged is None else damaged
-    found = [told(record, kept.locks, kept.now) for record in kept.instance.get_run_records(limit=last)]
+    records = kept.instance.get_run_records(limit=last)
+    found = [told(one, kept.locks, kept.now) for one in records if REBUILT_TAG not in one.dagster_run.tags]
     reports = [
         report for code in kept.exchanges for report in read_reports(kept.store, code, last, damaged=damaged)
     ]

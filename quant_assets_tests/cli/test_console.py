@@ -18,6 +18,16 @@ def test_a_bar_reaches_its_end_only_for_work_that_succeeded(success: bool, shown
     assert _text(watcher) == shown
 
 
+def test_a_bar_that_was_made_for_less_grows_with_the_work() -> None:
+    with ProgressWatcher() as watcher:
+        watcher.run_started("rebuild instance", 0)
+        for _ in range(1000):
+            watcher.event()
+        assert _text(watcher) == "1000/1000 recording in Dagster"
+        watcher.run_ended(success=True)
+    assert _text(watcher) == "1000/1000 done"
+
+
 def _text(watcher: ProgressWatcher) -> str:
     (task,) = watcher._progress.tasks
     return f"{task.completed:.0f}/{task.total:.0f} {task.fields['phase']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from quant_assets.cli.app import app
 from quant_assets.defs.asset_checks import BLOCKING, check_key
 from quant_assets.defs.dagster_internals import failed_partitions
+from quant_assets.defs.run_outcomes import RunsKept, find, recent
 from quant_assets.instance import open_instance
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.tables.layout import (
@@ -120,6 +121,12 @@ def test_an_instance_lost_whole_shows_every_cell_again_and_nothing_is_asked_or_w
         # The failed cell's run is told as what it is.
         (run,) = instance.get_runs(dg.RunsFilter(job_name="daily_prices_us"))
         assert run.status is dg.DagsterRunStatus.FAILURE
+        kept = RunsKept(instance, platform.store, ("US",), settings.locks_folder, datetime.now(UTC))
+        (one,) = find(kept, run.run_id)
+        assert (one.outcome, one.error[:30]) == ("FAILED", "1 cell(s) of US are failed by ")
+        # It stands for a run whose report is told.
+        assert run.run_id not in {one.run for one in recent(kept, 50)}
+        assert any(one.from_store for one in recent(kept, 50))
 
 
 def test_a_store_without_tables_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
