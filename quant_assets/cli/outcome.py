@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+from quant_assets.words import number_of
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -35,7 +37,7 @@ def told(
     if failed and not problems:
         # Nothing was asked this time: the source has stated it before, on the same day.
         more = "asked again on another day, or with --force"
-        print_error(f"{len(failed)} cell(s) failed: {'; '.join(failed[:5])} ({more})")
+        print_error(f"{number_of(len(failed), 'cell')} failed: {'; '.join(failed[:5])} ({more})")
     for problem in problems:
         print_error(str(problem))
     usable = states["complete"] + states["partial"]
@@ -74,7 +76,7 @@ def _print_absent(absent: Mapping[str, list[date]]) -> None:
     for code, days in absent.items():
         if days:
             console.print(
-                f"absent: {len(days)} session(s) of {code} were never asked for, the first {days[0]} "
+                f"absent: {number_of(len(days), 'session')} of {code} never asked for, the first {days[0]} "
                 f"(`quant-assets backfill --missing --exchange {code}` fills them)",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
@@ -91,20 +93,24 @@ def _print(asked: Sequence[tuple[str, Entry]], restated: int) -> Counter[str]:
     holes = worst_holes(entry for _, entry in asked)
     for symbol, outcome, reason, cells in holes[:_MOST_LINES]:
         console.print(
-            f"missing: {symbol} in {cells} cell(s): {in_words(outcome, reason)}", markup=False, soft_wrap=True
+            f"missing: {symbol} in {number_of(cells, 'cell')}: {in_words(outcome, reason)}",
+            markup=False,
+            soft_wrap=True,
         )
     if len(holes) > _MOST_LINES:
         console.print(f"missing: and {len(holes) - _MOST_LINES} more; `quant-assets gaps` lists them")
     short = [code for code, entry in asked if entry.state == "failed" and entry.received]
     if short:
         console.print(
-            f"too few: {len(short)} cell(s) are failed, below the minimum coverage; what came is stored (a symbol "
-            "that trades no more: `delisted_on` in the universe file; another minimum: QUANT_ASSETS_MIN_COVERAGE)",
+            f"too few: {number_of(len(short), 'cell')} failed, below the minimum coverage; what came is stored (a "
+            "symbol that trades no more: `delisted_on` in the universe file; another minimum: "
+            "QUANT_ASSETS_MIN_COVERAGE)",
             markup=False, soft_wrap=True,
         )  # fmt: skip
     if restated:
         console.print(
-            f"restated: {restated} change(s); `quant-assets restatements` lists them, with the rows of each"
+            f"restated: {number_of(restated, 'change')}; `quant-assets restatements` lists them, "
+            "with the rows of each"
         )
     counts = " ".join(f"{state}={states[state]}" for state in ("complete", "partial", "closed", "failed"))
     print(f"{counts} requests={counted(DATA_REQUESTS)} writes={counted(WRITES)}")

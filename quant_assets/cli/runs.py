@@ -11,6 +11,7 @@ import typer
 
 from quant_assets.cli.tables import JsonOption
 from quant_assets.cli.usage import UsageProblem, load
+from quant_assets.words import number_of
 
 if TYPE_CHECKING:
     from quant_assets.defs.run_outcomes import RunOutcome, RunsKept
@@ -47,7 +48,7 @@ def runs(
         print_error(why)
     none = "no runs yet: `quant-assets update-daily` and `quant-assets backfill` make some"
     if outcome is not None and found:
-        none = f"none of the last {len(found)} run(s) is {outcome.lower()}; --last N looks further back"
+        none = f"none of the last {number_of(len(found), 'run')} is {outcome.lower()}; --last N looks further back"
         found = [one for one in found if one.outcome == outcome.upper()]
     if as_json:
         print(json.dumps([one.facts() for one in found], indent=2))

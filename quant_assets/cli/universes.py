@@ -22,6 +22,7 @@ from quant_assets.cli.usage import (
     load,
     read_date,
 )
+from quant_assets.words import number_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -174,13 +175,14 @@ def _exchanges(settings: Settings) -> dict[str, Exchange]:
 
 def _print_statement(universe: str, statement: Statement, refreshed: date | None, *, new: bool) -> None:
     symbols = len({spell.symbol for spell in statement.spells})
+    stretches = number_of(len(statement.spells), "stretch", "stretches")
     print(
-        f"{universe}: {len(statement.spells)} stretch(es) of {symbols} symbol(s), from {statement.first} through "
+        f"{universe}: {stretches} of {number_of(symbols, 'symbol')}, from {statement.first} through "
         f"{statement.last}, {statement.evidence}"
     )
     days = [day for spell in statement.spells for day in (spell.joined, spell.left) if day is not None]
     if refreshed is not None and (later := sum(day >= refreshed for day in days)):
-        print(f"{later} date(s) are of days from {refreshed} on, which refreshes answer alone")
+        print(f"{number_of(later, 'date')} from {refreshed} on: refreshes alone answer for these days")
     print(f"import-membership: ok {'recorded' if new else 'nothing new'}")
 
 

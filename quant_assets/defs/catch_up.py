@@ -23,6 +23,7 @@ from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import CATALOG, DAILY, object_key
 from quant_assets.tables.listing_events import events_key, with_learned
 from quant_assets.tables.parquet import read_table
+from quant_assets.words import number_of
 
 GRACE = timedelta(minutes=10)
 """How long a session is left to its schedule's tick."""
@@ -143,7 +144,8 @@ def choose(exchange: Exchange, missing: Missing, retries: Retries, now: datetime
         notes.append(f"asks for {_named(sorted(due))}")
     if wanted.next is not None:
         notes.append(
-            f"{len(later)} session(s) to be asked for later, the next from {wanted.next:%Y-%m-%d %H:%M} UTC on"
+            f"{number_of(len(later), 'session')} to be asked for later, "
+            f"the next from {wanted.next:%Y-%m-%d %H:%M} UTC on"
         )
     if given_up:
         notes.append(

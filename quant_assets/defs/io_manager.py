@@ -32,6 +32,7 @@ from quant_assets.resources.object_store import (
 from quant_assets.tables.layout import HISTORY, object_key, table_of
 from quant_assets.tables.manifest import Entry, Manifest, entry_in, stamped
 from quant_assets.tables.parquet import decode, encode
+from quant_assets.words import number_of
 
 _WRITERS = 8
 _ROWS = 500_000
@@ -172,7 +173,7 @@ def failure_text(table: str, failed: Mapping[str, str]) -> str:
     """One line for partitions that could not be made: how many, and the first few with their reasons."""
     few = "; ".join(f"{key}: {reason}" for key, reason in list(failed.items())[:5])
     more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
-    return f"{table}: {len(failed)} partition(s) failed: {few}{more}"
+    return f"{table}: {number_of(len(failed), 'partition')} failed: {few}{more}"
 
 
 def _output(value: object) -> TableOutput:

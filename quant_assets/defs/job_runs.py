@@ -20,6 +20,7 @@ from quant_assets.resources.object_store import ObjectDamaged, ObjectStore
 from quant_assets.resources.source import Outcome
 from quant_assets.tables.fetch_reports import reports_of
 from quant_assets.tables.jobs import End, JobRecord, Part, moment
+from quant_assets.words import number_of
 
 PART_TAG = "quant_assets/part"
 """The tag of a run that says which part of its job it is (`Part.name`)."""
@@ -32,9 +33,7 @@ _TOLD = (
     "error",
 )  # fmt: skip
 """What of a fetch report is a part of a job's result."""
-_NOT_ASKED = (
-    "the source limited the rate: {n} symbol(s) were not asked; the next run asks for what is missing"
-)
+_NOT_ASKED = "the source limited the rate: {n} not asked; the next run asks for what is missing"
 
 
 @dataclass
@@ -137,7 +136,7 @@ def _outcome(
         return CANCELLED, "", warnings, facts
     limited = report["failed"].get(Outcome.RATE_LIMITED.value, 0) if report else 0
     if limited:
-        warnings.append(_NOT_ASKED.format(n=limited))
+        warnings.append(_NOT_ASKED.format(n=number_of(limited, "symbol")))
     if result == "DIFFERS":
         few = run.tags.get(DIFFERS_TAG, "")
         warnings.append(

@@ -14,6 +14,7 @@ from quant_assets.market.coverage import FINAL, HELD, SETTLED, CellState
 from quant_assets.tables.manifest import Entry
 from quant_assets.tables.quarantine import QUARANTINE_SCHEMA, items
 from quant_assets.tables.restatements import LEDGER_SCHEMA
+from quant_assets.words import number_of
 
 _FEW = 5
 
@@ -175,7 +176,9 @@ class FillReport:
                 f"`quant-assets gaps --exchange {code}` tells since when the source has no bar, and why"
             )
         if self.not_verified:
-            steps.append(f"ask again for {len(self.not_verified)} symbol(s): their rows stand as they were")
+            steps.append(
+                f"ask again for {number_of(len(self.not_verified), 'symbol')}: their rows stand as they were"
+            )
         if not self.waiting.is_empty():
             steps.append(
                 f"`quant-assets quarantine list --exchange {code}` shows what is held; every run asks about it again"

@@ -21,6 +21,7 @@ from quant_assets.resources.yahoo_quotes import Quoted
 from quant_assets.tables.layout import VALUATIONS
 from quant_assets.tables.listing_events import with_learned
 from quant_assets.tables.valuations import merged, stored_snapshot
+from quant_assets.words import number_of
 
 
 class SnapshotImpossible(QuantAssetsError):
@@ -101,7 +102,7 @@ def take_snapshot(
     rows = merged(stored_snapshot(store, code, session), found.rows)
     if rows.is_empty() or (found.rows.is_empty() and quoted.failed):
         why = next(iter(quoted.failed.values()), "the source has no quote of them")
-        raise SnapshotImpossible(f"none of {len(asked)} symbol(s) was answered: {why}")
+        raise SnapshotImpossible(f"none of {number_of(len(asked), 'symbol')} was answered: {why}")
     unanswered = [s for s in asked if s not in quoted.quotes and s not in quoted.failed]
     missing = len(set(expected).difference(rows["symbol"]))
     return Snapshot(rows, len(asked), unanswered, quoted.failed, missing, found.nonsense)

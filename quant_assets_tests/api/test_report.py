@@ -70,14 +70,14 @@ def test_pages_say_it_ask_nobody_and_take_nothing_for_markup(store: ObjectStore)
         assert "url(" not in html
     us, whole = plain(made["US"]), plain(str(made[None]))
     for said in (
-        "1 session(s) overdue, for 2 h 0 min",
+        "1 session overdue, for 2 h 0 min",
         "the first was due 2012-04-02 17:00 (America/New_York).",
         "AAPL no_bar no bar between two others 1",
-        "IBM 2012-03-01 close 116.8 150.0 correction", "AAPL row 2012-03-30 2012-04-01 1 day(s) too low",
+        "IBM 2012-03-01 close 116.8 150.0 correction", "AAPL row 2012-03-30 2012-04-01 1 day too low",
         "01234567 PARTIAL 2012-04-02 22:00 12.5 daily_prices_us", "2012 100 % 97.5 % 100 %",
     ):  # fmt: skip
         assert said in us
-    assert "ASX 1 session(s) overdue, for 16 h 0 min 2012-03-30 2 61 0 0 3 100 %" in whole
+    assert "ASX 1 session overdue, for 16 h 0 min 2012-03-30 2 61 0 0 3 100 %" in whole
     assert "None is known." in plain(made["ASX"])
     assert "Feb 2012: 97.5 % of the rows expected; 19 complete, 1 partial" in str(made["US"])
 

@@ -211,7 +211,7 @@ def test_a_partial_backfill_names_what_is_missing_and_a_damaged_cell_is_named(
     market.add_faults({"kind": "server_error_500_html", "symbol": "AAPL", "times": "persistent"})
     partial = shell(*BACKFILL)
     assert partial.returncode == 2, partial.stderr
-    assert "missing: AAPL in 6 cell(s): failed: status 500" in partial.stdout
+    assert "missing: AAPL in 6 cells: failed: status 500" in partial.stdout
     assert "complete=0 partial=6 closed=1 failed=0" in partial.stdout.splitlines()[-1]
     market.clear_faults()
     cell = shell.store / "daily_prices" / "exchange=US" / "date=2013-02-13.parquet"

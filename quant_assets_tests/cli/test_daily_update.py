@@ -63,7 +63,7 @@ def test_with_the_quotes_down_the_rest_is_there_and_the_summary_and_the_exit_cod
     market.add_faults({"kind": "quotes_down", "times": None})
     failed = update(now=THURSDAY)
     why = (
-        "symbol_valuations: 1 partition(s) failed: 2013-02-21|US: none of 2 symbol(s) was answered: it answered "
+        "symbol_valuations: 1 partition failed: 2013-02-21|US: none of 2 symbols was answered: it answered "
         "with status 503, asked 2 times"
     )
     assert (failed.exit_code, summary(failed)[:7]) == (

@@ -79,7 +79,7 @@ def test_what_differs_is_told_then_taken_and_then_on_record(
     # The next day's update holds the week before as well.
     update = command("update-daily", "--date", "2013-02-19")
     assert update.exit_code == 0, update.output
-    assert "restated: 1 change(s)" in update.stdout
+    assert "restated: 1 change" in update.stdout
     (event,) = listed(command("restatements", "--symbol", "IBM", "--json"))
     assert (event["date"], event["old"], event["new"], event["class"]) == (
         "2013-02-13", "200.09", "200.5", "correction",
@@ -105,7 +105,7 @@ def test_gaps_are_listed_and_backfill_missing_heals_exactly_these(
     # Its holes just before would be filled as well, if the symbol were answered.
     later = command("update-daily", "--date", "2013-02-25", now="2013-02-26T23:00:00Z")
     assert later.exit_code == 2
-    assert "absent: 3 session(s) of US were never asked for, the first 2013-02-20" in later.stdout
+    assert "absent: 3 sessions of US never asked for, the first 2013-02-20" in later.stdout
     market.clear_faults()
     gaps = listed(command("gaps", "--json", now="2013-02-26T23:00:00Z"))
     assert [(g["kind"], g["symbol"], g["first"], g["last"], g["sessions"]) for g in gaps] == [
@@ -136,7 +136,7 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     market.add_faults(broken("IBM", "2013-02-13"), broken("MSFT", "2013-02-14"))
     partial = command(*BACKFILL)
     assert partial.exit_code == 2
-    assert f"missing: IBM in 1 cell(s): held: {OUT_OF_LINE}" in partial.stdout
+    assert f"missing: IBM in 1 cell: held: {OUT_OF_LINE}" in partial.stdout
     lines = [line for line in partial.stdout.splitlines() if line.startswith("held: ")]
     assert [line.split(" around")[0] for line in lines] == [
         f"held: {symbol}: bar of {day}, since 2013-02-19: {OUT_OF_LINE}"
@@ -178,7 +178,7 @@ def test_a_bar_that_breaks_a_rule_waits_for_a_decision_and_keeps_it(
     market.reset_stats()
     later = command("backfill", "--missing", "--end", "2013-02-15", now="2013-02-21T23:00:00Z")
     assert later.exit_code == 2
-    assert "missing: MSFT in 1 cell(s): rejected" in later.stdout
+    assert "missing: MSFT in 1 cell: rejected" in later.stdout
     assert market.stats()["chart_data"] == {}
     assert listed(command("quarantine", "list", "--json")) == []
 
@@ -239,7 +239,7 @@ def test_too_few_symbols_fail_a_cell_and_something_usable_is_partial(
     assert partial.exit_code == 2
     assert "complete=4 partial=0 closed=0 failed=1" in partial.stdout
     assert "2 of 3 symbols received, less than 95%" in partial.output
-    rest, short = "missing: and 1 more; ", "too few: 1 cell(s) are failed"
+    rest, short = "missing: and 1 more; ", "too few: 1 cell failed"
     assert 0 <= partial.stdout.find(rest) < partial.stdout.find(short)
     market.clear_faults()
     market.add_faults({"kind": "server_error_500_html", "symbol": "*", "times": None})

@@ -255,10 +255,10 @@ def test_the_past_is_stated_and_answered(command: Command, tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0].startswith(
-        "page: 3 stretch(es) of 3 symbol(s), from 1996-01-02 through 2013-03-14, stated in past.csv (sha256 "
+        "page: 3 stretches of 3 symbols, from 1996-01-02 through 2013-03-14, stated in past.csv (sha256 "
     )
     assert lines[1:] == [
-        "1 date(s) are of days from 2013-03-15 on, which refreshes answer alone",
+        "1 date from 2013-03-15 on: refreshes alone answer for these days",
         "import-membership: ok recorded",
     ]
     assert members(tmp_path, "page", "1999-05-31") == ["IBM", "OLD"]

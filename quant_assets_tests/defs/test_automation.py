@@ -164,7 +164,7 @@ def test_the_job_of_one_exchange_refuses_partitions_of_another(
     market.reset_stats()
     result = platform.run("daily_prices_us", f"{WEEK[0]}|ASX")
     assert failure(result) == (
-        "daily_prices_us fills cells of US only, and got 1 partition(s) of ASX, such as 2013-02-11|ASX: launch "
+        "daily_prices_us fills cells of US only, and got 1 partition of ASX, such as 2013-02-11|ASX: launch "
         "daily_prices_asx for them"
     )
     assert not market.stats()["chart_data"]

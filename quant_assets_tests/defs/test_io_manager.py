@@ -201,7 +201,7 @@ def test_what_failed_of_a_range_is_named_and_what_did_not_is_kept(io: dict[str, 
         }
 
     result = ran([weeks], io, tags=RANGE)
-    assert failure(result) == "weekly_prices: 1 partition(s) failed: US|2013-02-11: no luck"
+    assert failure(result) == "weekly_prices: 1 partition failed: US|2013-02-11: no luck"
     kept = [event.partition for event in result.asset_materializations_for_node(WEEKLY)]
     assert kept == ["US|2013-02-04", "US|2013-02-18"]
 
@@ -218,7 +218,7 @@ def test_an_object_that_cannot_be_used_fails_its_own_partition_alone(io: dict[st
 
     result = ran([weeks], io, tags=RANGE)
     told = failure(result)
-    assert told.startswith("weekly_prices: 2 partition(s) failed: US|2013-02-11: ")
+    assert told.startswith("weekly_prices: 2 partitions failed: US|2013-02-11: ")
     assert "week=2013-02-11.parquet: no such object" in told
     assert "week=2013-02-18.parquet: the bytes are not those that were written" in told
     kept = [event.partition for event in result.asset_materializations_for_node(WEEKLY)]

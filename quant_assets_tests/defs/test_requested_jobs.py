@@ -121,7 +121,7 @@ def test_symbols_that_were_not_asked_are_a_warning_where_sessions_could_be_compl
     desk.execute(request)
     state = desk.done(job)
     assert state.status == status
-    assert any("the source limited the rate: 1 symbol(s) were not asked" in one for one in state.warnings)
+    assert any("the source limited the rate: 1 symbol not asked" in one for one in state.warnings)
     assert state.result["parts"][0]["failed"] == {"rate_limited": 1}
 
 

@@ -77,11 +77,11 @@ def test_runs_and_status_tell_what_came_and_a_home_that_lost_its_instance_tells_
     assert failing.run_id[:8] in table
     assert good.run_id[:8] not in table
     assert "daily_prices_us  2013-02-12|US...2013-02-13|US  complete=1 failed=1" in table
-    assert "none of the last 4 run(s) is canceled" in call("runs", "--outcome", "canceled").stdout
+    assert "none of the last 4 runs is canceled" in call("runs", "--outcome", "canceled").stdout
 
     said = call("status", failing.run_id[:12])
     assert said.exit_code == 2
-    assert "daily_prices: 1 partition(s) failed: 2013-02-13|US: nothing received: 2 no_bar" in said.stdout
+    assert "daily_prices: 1 partition failed: 2013-02-13|US: nothing received: 2 no_bar" in said.stdout
     assert "## US: PARTIAL" in said.stdout
     assert "| rows missing | no_bar 2 |" in said.stdout
     assert call("status", good.run_id).exit_code == 0

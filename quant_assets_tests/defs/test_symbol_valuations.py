@@ -20,7 +20,7 @@ from quant_assets_tests.support import quick_settings
 YESTERDAY, TODAY = "2013-02-28|US", "2013-03-01|US"
 """The last sessions at the platform's moment."""
 TOO_LATE = (
-    "symbol_valuations: 1 partition(s) failed: 2013-02-28|US: a snapshot is of now, and 2013-02-28 is not: "
+    "symbol_valuations: 1 partition failed: 2013-02-28|US: a snapshot is of now, and 2013-02-28 is not: "
     "symbol_valuations of US can be asked for 2013-03-01"
 )
 
@@ -67,7 +67,7 @@ def test_with_the_quotes_down_the_prices_are_there_and_the_snapshots_step_is_the
     run = platform.run("daily_prices_us", TODAY)
     assert steps(run) == [(DAILY, True), (VALUATIONS, False)]
     assert failure(run) == (
-        "symbol_valuations: 1 partition(s) failed: 2013-03-01|US: none of 2 symbol(s) was answered: it answered with "
+        "symbol_valuations: 1 partition failed: 2013-03-01|US: none of 2 symbols was answered: it answered with "
         "status 503, asked 3 times"
     )
     assert platform.recorded(DAILY, run.run_id)[TODAY]["state"] == "complete"

@@ -18,6 +18,6 @@ def test_a_run_that_asked_nothing_says_when_the_source_is_asked_again(
     for report, asked in ((first, True), (second, False)):
         assert (report.states, report.requests > 0) == ({"failed": 1}, asked)
         assert (NOT_ASKED in what_failed([report])) is not asked
-    assert what_failed([second]).startswith("daily_prices: 1 partition(s) failed: 2013-02-")
+    assert what_failed([second]).startswith("daily_prices: 1 partition failed: 2013-02-")
     # Beside an exchange that was asked it is for that one's reasons to stand.
     assert NOT_ASKED not in what_failed([first, second])

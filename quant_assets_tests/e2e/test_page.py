@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 PATIENCE = 30_000
-SIZES = {"desktop": (1400, 1000), "phone": (390, 844)}
+SIZES = {"desktop": (1400, 1000), "laptop": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,14 @@ def _opened(browser: Browser, url: str, size: str = "desktop", theme: str = "lig
     return watched
 
 
+def inaccessible(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page: the rule, what it says, and the first place."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found]
+
+
 def _pointed_along(page: Page, part: float = 0.4) -> dict[str, int]:
     """Moves the pointer along the chart, at a part of its height: each explanation, and where it was given."""
     box = page.locator("#chart").bounding_box()
@@ -126,6 +134,8 @@ def test_a_symbol_is_found_looked_at_and_its_events_are_explained(
     page.goto("/")
     expect(page.get_by_role("link", name="US", exact=True)).to_be_visible()
     expect(page.locator("#overview")).to_contain_text("1 gap, 2 sessions in all")
+    if size == "phone" and theme == "dark":
+        assert inaccessible(page) == []
     watched.keep(f"page-{size}-{theme}-overview")
 
     # A near miss of the name, by keyboard alone; what a catalog says is text, not HTML.
@@ -168,6 +178,9 @@ def test_a_symbol_is_found_looked_at_and_its_events_are_explained(
     expect(page.locator("#readout")).to_contain_text(f"{HOLE[0]}: no bar. No bar: 2 sessions")
     page.get_by_label("Log scale").check()
     watched.keep(f"page-{size}-{theme}-adjusted")
+    # Wide and light, narrow and dark: what the other two could show as well.
+    if (size, theme) in (("desktop", "light"), ("phone", "dark")):
+        assert inaccessible(page) == []
 
     page.get_by_role("link", name="Cells", exact=True).first.click()
     square = page.locator(f'[data-day="{HOLE[0]}"]')
@@ -270,7 +283,7 @@ def test_the_api_is_described_without_another_server(browser: Browser, site: Ser
     page.close()
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@pytest.mark.parametrize(("size", "theme"), [("laptop", "light"), ("phone", "dark")])
 def test_the_report_pages_are_linked_and_need_nobody(
     browser: Browser, site: Served, settings: Settings, size: str, theme: str
 ) -> None:
@@ -282,6 +295,7 @@ def test_the_report_pages_are_linked_and_need_nobody(
     with page.expect_popup() as opened:
         page.get_by_role("region", name="Report pages").get_by_role("link", name="All exchanges").click()
     report = opened.value
+    assert inaccessible(report) == []
     report.get_by_role("link", name="US").last.click()
     expect(report.get_by_role("heading", name="New York Stock Exchange")).to_be_visible()
     expect(report.get_by_role("region", name="Restatements (1)")).to_contain_text("12345")
@@ -292,6 +306,11 @@ def test_the_report_pages_are_linked_and_need_nobody(
         != "rgba(0, 0, 0, 0)"
     )
     assert report.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert inaccessible(report) == []
+    if size == "laptop":
+        # No column of a table has to be looked for.
+        wider = "tables => tables.filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
+        assert report.locator(".scroll").evaluate_all(wider) == []
     ARTIFACTS.mkdir(exist_ok=True)
     report.screenshot(path=ARTIFACTS / f"report-{size}-{theme}.png", full_page=True)
     assert (watched.complaints, watched.elsewhere) == ([], [])

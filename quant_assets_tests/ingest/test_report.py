@@ -97,7 +97,7 @@ def test_a_report_as_json_says_everything_once() -> None:
         ],
         "not_verified": {"A": "no answer"}, "warnings": ["beware"], "seconds": {"plan": 1.235},
         "next": [
-            "ask again for 1 symbol(s): their rows stand as they were",
+            "ask again for 1 symbol: their rows stand as they were",
             "`quant-assets quarantine list --exchange US` shows what is held; every run asks about it again",
             "`quant-assets restatements --exchange US` lists every value that changed",
         ],

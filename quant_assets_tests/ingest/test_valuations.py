@@ -129,9 +129,9 @@ def test_a_snapshot_of_nothing_is_none(tmp_path: Path) -> None:
     nobody = CATALOG.filter(pl.col("exchange") == "ASX")
     assert refused(unasked, catalog=nobody) == "the catalog has no symbol of US that is listed on 2013-03-01"
     assert unasked.asked == []
-    assert refused(Source({})) == "none of 2 symbol(s) was answered: the source has no quote of them"
+    assert refused(Source({})) == "none of 2 symbols was answered: the source has no quote of them"
     down = Source({}, dict.fromkeys(("AAPL", "IBM"), "503"))
-    assert refused(down) == "none of 2 symbol(s) was answered: 503"
+    assert refused(down) == "none of 2 symbols was answered: 503"
     # Nor is it one of before, passed off as new.
     keep(store, take_snapshot(store, US, FRIDAY, CATALOG, unasked, CLOSED))
-    assert refused(down) == "none of 2 symbol(s) was answered: 503"
+    assert refused(down) == "none of 2 symbols was answered: 503"

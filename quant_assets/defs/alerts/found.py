@@ -15,6 +15,7 @@ from quant_assets.exchanges import Exchange
 from quant_assets.maintenance.freshness import due_after, freshness
 from quant_assets.market.coverage import CellState
 from quant_assets.tables.manifest import Entry
+from quant_assets.words import number_of
 
 _RECENT = 5
 """Sessions whose coverage is looked at."""
@@ -45,9 +46,9 @@ def stale(exchange: Exchange, cells: Mapping[date, Entry], now: datetime) -> lis
     zone = ZoneInfo(exchange.zone)
     was_due = (exchange.calendar().closes_at(due) + due_after(exchange)).astimezone(zone)
     before = (
-        f"the last ones are of {last}, {len(behind)} session(s) behind"
+        f"the last ones are of {last}, {number_of(len(behind), 'session')} behind"
         if last
-        else f"there are none of the {len(behind)} session(s) since {behind[0]} either"
+        else f"there are none of the {number_of(len(behind), 'session')} since {behind[0]} either"
     )
     text = (
         f"{exchange.code}: no usable prices of {due}, due {was_due:%Y-%m-%d %H:%M} ({exchange.zone}); {before}. "

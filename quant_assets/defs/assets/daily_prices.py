@@ -38,6 +38,7 @@ from quant_assets.resources.interrupts import Interrupted, interrupted, orderly_
 from quant_assets.resources.object_store import ObjectStoreError
 from quant_assets.resources.source import SourceUnavailable
 from quant_assets.tables.layout import CATALOG, DAILY
+from quant_assets.words import number_of
 
 
 class FillConfig(dg.Config):
@@ -156,8 +157,9 @@ def _refuse_other_exchanges(context: dg.AssetExecutionContext, days: Mapping[str
         return
     right = ", ".join(daily_job_name(code) for code in others)
     raise dg.Failure(
-        f"{context.run.job_name} fills cells of {own} only, and got {len(days[others[0]])} partition(s) of "
-        f"{others[0]}, such as {daily_key(others[0], days[others[0]][0])}: launch {right} for them",
+        f"{context.run.job_name} fills cells of {own} only, and got "
+        f"{number_of(len(days[others[0]]), 'partition')} of {others[0]}, "
+        f"such as {daily_key(others[0], days[others[0]][0])}: launch {right} for them",
         allow_retries=False,
     )
 
@@ -187,6 +189,6 @@ def what_failed(reports: Sequence[FillReport]) -> str:
     if not_verified:
         few = "; ".join(f"{symbol}: {reason}" for symbol, reason in list(not_verified.items())[:5])
         reasons.append(
-            f"{len(not_verified)} symbol(s) could not be asked again, their rows stand as they were: {few}"
+            f"{number_of(len(not_verified), 'symbol')} could not be asked again, their rows stand as they were: {few}"
         )
     return "; ".join(reasons)

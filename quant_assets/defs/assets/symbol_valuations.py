@@ -23,6 +23,7 @@ from quant_assets.resources.interrupts import Interrupted, orderly_stop
 from quant_assets.resources.object_store import ObjectStoreError
 from quant_assets.resources.yahoo_quotes import Quotes
 from quant_assets.tables.layout import CATALOG, DAILY, VALUATIONS
+from quant_assets.words import number_of
 
 UNANSWERED, FAILED = "unanswered", "failed"
 """What two counts of a snapshot are called in its metadata."""
@@ -103,7 +104,8 @@ def _why_left_out(by_code: dict[str, Exchange], keys: Sequence[str], clock: Cloc
 
 def _trouble(code: str, taken: Snapshot) -> str:
     few = "; ".join(sorted(set(taken.failed.values()))[:3])
-    return f"{code}: {len(taken.failed)} of {taken.asked} symbol(s) could not be asked for valuations: {few}"
+    asked = number_of(taken.asked, "symbol")
+    return f"{code}: {len(taken.failed)} of {asked} could not be asked for valuations: {few}"
 
 
 def _output(taken: Snapshot) -> TableOutput:

@@ -19,6 +19,7 @@ from quant_assets._version import __version__
 from quant_assets.maintenance.report.figures import MOST, SESSIONS, ExchangeFigures, StoreReport
 from quant_assets.maintenance.store_figures import Size
 from quant_assets.market.inventory import growth
+from quant_assets.words import number_of
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STEPS = ((1.0, "c6"), (0.99, "c5"), (0.95, "c4"), (0.9, "c3"), (0.5, "c2"), (0.0, "c1"))
@@ -234,6 +235,7 @@ def _template() -> Any:
     )
     environment.filters |= {
         "percent": percent, "bytes": size_in_words, "duration": duration, "moment": _moment, "years": years_of,
+        "number_of": number_of,
     }  # fmt: skip
     return environment.from_string(
         files("quant_assets.maintenance.report").joinpath("page.jinja").read_text(encoding="utf-8")

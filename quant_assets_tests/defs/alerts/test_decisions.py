@@ -71,7 +71,7 @@ def test_what_is_there_is_not_late_and_what_is_failed_is_and_nobody_waits_for_wh
     (alert,) = stale(us, cells("2024-03-13") | cells("2024-03-15", state=CellState.FAILED), evening)
     assert (alert.key, alert.exchange) == ("data stale|US 2024-03-15", "US")
     assert (
-        "due 2024-03-15 17:00 (America/New_York); the last ones are of 2024-03-13, 2 session(s) behind"
+        "due 2024-03-15 17:00 (America/New_York); the last ones are of 2024-03-13, 2 sessions behind"
         in alert.text
     )
 
@@ -82,9 +82,9 @@ def test_an_outage_is_as_long_as_it_is_whatever_holidays_are_in_it_and_however_f
     # Good Friday's cell says that there was nothing to ask for, not that the exchange is up to date.
     holiday = cells("2024-03-29", state=CellState.CLOSED)
     (alert,) = stale(us, cells("2024-03-26") | failed | holiday, evening)
-    assert "the last ones are of 2024-03-26, 4 session(s) behind" in alert.text
+    assert "the last ones are of 2024-03-26, 4 sessions behind" in alert.text
     (alert,) = stale(us, failed | holiday, evening)
-    assert "there are none of the 4 session(s) since 2024-03-27 either" in alert.text
+    assert "there are none of the 4 sessions since 2024-03-27 either" in alert.text
     found = freshness(us, {day: entry.state for day, entry in (failed | holiday).items()}, evening)
     assert found is not None
     assert str(found.late_since) == "2024-03-27 17:00:00-04:00"
