@@ -14,7 +14,7 @@ from quant_assets.market.coverage import CellState
 from quant_assets.market.weekly import WEEKLY_SCHEMA, weekly_bars
 from quant_assets.resources.object_store import ObjectStore
 from quant_assets.tables.lineage import Inputs, bars_missing
-from quant_assets.tables.year_rows import history_rows, side_by_side
+from quant_assets.tables.year_rows import history_rows
 
 _COLUMNS = ("symbol", "date", *PRICES, "volume", "dividend", "split_ratio")
 
@@ -49,7 +49,7 @@ def weeks_of_history(
             continue
         calendar, missing = expectations(held.values())
         make = partial(_bars, calendar, exchange.first_weekday, missing)
-        bars = pl.concat([pl.DataFrame(schema=WEEKLY_SCHEMA), *side_by_side(make, parts)])
+        bars = pl.concat([pl.DataFrame(schema=WEEKLY_SCHEMA), *map(make, parts)])
         by_week = bars.partition_by("week", as_dict=True)
         for key, week in held.items():
             found[key] = by_week.get((date.fromisoformat(week.partition),), bars.clear())

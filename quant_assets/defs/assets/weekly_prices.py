@@ -1,10 +1,12 @@
 """`weekly_prices`: weekly bars on the share basis of each week's last session."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
 import dagster as dg
+import polars as pl
 
 from quant_assets.defs.io_manager import PartitionFrames, PartitionOutputs, TableOutput
 from quant_assets.defs.partition_keys import daily_key, split_key
@@ -19,6 +21,7 @@ from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, WEEKLY
 from quant_assets.tables.lineage import Inputs, entries_of, week_inputs
 from quant_assets.tables.weeks_of_history import expectations, weeks_of_history
+from quant_assets.tables.year_rows import side_by_side
 
 
 def make_weekly_prices(
@@ -58,10 +61,11 @@ def make_weekly_prices(
         begun = [(code, by_code[code].week_days(week)[0]) for code, week in weeks.values()]
         cells = entries_of(home, DAILY, begun, reach=6, damaged=damaged)
 
-        def weeks_of(code: str, mondays: Mapping[str, date]) -> Iterator[tuple[str, TableOutput]]:
-            """The weeks of one exchange and year, by key."""
+        def of_year(keys: Sequence[str]) -> _Year:
+            """What there is of the weeks `keys` of one exchange and year."""
+            code = weeks[keys[0]][0]
             exchange = by_code[code]
-            inputs = {key: week_inputs(exchange, monday, cells[code]) for key, monday in mondays.items()}
+            inputs = {key: week_inputs(exchange, weeks[key][1], cells[code]) for key in keys}
             unusable = {key: _why_unusable(exchange, one, damaged[code]) for key, one in inputs.items()}
             to_make = {
                 key: one
@@ -69,12 +73,17 @@ def make_weekly_prices(
                 if not unusable[key] and one.why_stale(made[code].get(one.partition)) is not None
             }
             frames = weeks_of_history(home, exchange, to_make, memory_mb=memory_mb)
-            for key, one in inputs.items():
-                if failed := unusable[key]:
+            return _Year(exchange, inputs, unusable, to_make.keys() - frames.keys(), frames)
+
+        def weeks_of(year: _Year) -> Iterator[tuple[str, TableOutput]]:
+            """The weeks of one exchange and year, by key."""
+            for key, one in year.inputs.items():
+                if failed := year.unusable[key]:
                     yield key, failed
                     continue
-                frame = frames.pop(key, None)
-                if frame is None and key in to_make:
+                frame = year.frames.pop(key, None)
+                if key in year.left:
+                    code = year.exchange.code
                     try:
                         daily = daily_prices.many(
                             [daily_key(code, date.fromisoformat(day)) for day in one.days]
@@ -83,17 +92,30 @@ def make_weekly_prices(
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
                     calendar, missing = expectations([one])
-                    frame = weekly_bars(daily, calendar, exchange.first_weekday, missing=missing)
+                    frame = weekly_bars(daily, calendar, year.exchange.first_weekday, missing=missing)
                 facts = {"sessions": len(one.sessions), "cells": len(one.days)}
                 yield key, TableOutput(frame, one.state, inputs_sha256=one.sha256, metadata=facts)
 
         def bars() -> Iterator[tuple[str, TableOutput]]:
-            for (code, _), keys in groupby(weeks, lambda key: (weeks[key][0], weeks[key][1].year)):
-                yield from weeks_of(code, {key: weeks[key][1] for key in keys})
+            years = groupby(weeks, lambda key: (weeks[key][0], weeks[key][1].year))
+            for year in side_by_side(of_year, [list(keys) for _, keys in years]):
+                yield from weeks_of(year)
 
         return PartitionOutputs(bars())
 
     return weekly_prices
+
+
+@dataclass(frozen=True, slots=True)
+class _Year:
+    """The weeks of an exchange and year, by key: what each is made from, why one cannot be, which are `left` to make
+    from their cells, and those that the year's history has given."""
+
+    exchange: Exchange
+    inputs: Mapping[str, Inputs]
+    unusable: Mapping[str, TableOutput | None]
+    left: Set[str]
+    frames: dict[str, pl.DataFrame]
 
 
 def _why_unusable(exchange: Exchange, week: Inputs, damaged: Mapping[str, str]) -> TableOutput | None:
