@@ -246,6 +246,10 @@ def test_parts_are_worked_on_in_order_and_errors_are_raised() -> None:
         list(side_by_side(lambda number: 1 / number, [1, 0, 2]))
 
 
+def made_of_history(cells: Cells, wanted: dict[str, Inputs]) -> dict[str, pl.DataFrame]:
+    return {k: v for year in weeks_of_history(cells.store, US, wanted, memory_mb=64) for k, v in year.items()}
+
+
 def weeks(cells: Cells) -> dict[str, Inputs]:
     mondays = sorted({US.week_of(day) for day in SESSIONS})
     return {str(monday): week_inputs(US, monday, cells.entries) for monday in mondays}
@@ -257,9 +261,10 @@ def test_weeks_of_a_history_are_those_of_their_cells(cells: Cells) -> None:
     cells.put(newer, bars(newer, SYMBOLS).with_columns(close=10.5))
     del cells.entries[str(gone)]
     wanted = weeks(cells)
-    found = weeks_of_history(cells.store, US, wanted, memory_mb=64)
+    found = made_of_history(cells, wanted)
     over_new_year, after_history = "2022-12-26", "2023-03-13"
-    others = {str(US.week_of(newer)), str(US.week_of(gone)), over_new_year, after_history}
+    assert over_new_year in found
+    others = {str(US.week_of(newer)), str(US.week_of(gone)), after_history}
     assert wanted.keys() - found.keys() == others
     for key, frame in found.items():
         calendar, missing = expectations([wanted[key]])
@@ -270,9 +275,9 @@ def test_weeks_of_a_history_are_those_of_their_cells(cells: Cells) -> None:
 
 def test_few_weeks_are_left_to_their_cells(cells: Cells) -> None:
     some = dict(list(weeks(cells).items())[:7])
-    assert weeks_of_history(cells.store, US, some, memory_mb=64) == {}
+    assert made_of_history(cells, some) == {}
     cells.store.delete(object_key(HISTORY, "US", "2022"))
-    assert not any(key < "2023" for key in weeks_of_history(cells.store, US, weeks(cells), memory_mb=64))
+    assert not any(key < "2023" for key in made_of_history(cells, weeks(cells)))
 
 
 def test_eight_weeks_of_a_year_are_taken_from_its_history_and_of_each_year_by_itself(cells: Cells) -> None:
@@ -281,10 +286,14 @@ def test_eight_weeks_of_a_year_are_taken_from_its_history_and_of_each_year_by_it
     of_2023 = [key for key in every if "2023" <= key < "2023-03-13"]
 
     def found(*wanted: str) -> list[str]:
-        return list(weeks_of_history(cells.store, US, {key: every[key] for key in wanted}, memory_mb=64))
+        return list(made_of_history(cells, {key: every[key] for key in wanted}))
 
     assert found(*of_2022[:8]) == of_2022[:8]
     # Few of one year, many of the next; or none that the history of the first year holds.
     assert found(*of_2022[:7], *of_2023[:8]) == of_2023[:8]
+    # The week over New Year comes from both histories, or from none.
+    both = [*of_2022[:8], "2022-12-26", *of_2023[:8]]
+    assert found(*both) == both
+    assert found(*both[:9]) == both[:8]
     cells.store.delete(object_key(HISTORY, "US", "2022"))
-    assert found(*of_2022, *of_2023) == of_2023
+    assert found(*of_2022, "2022-12-26", *of_2023) == of_2023

@@ -1,7 +1,6 @@
 """`weekly_prices`: weekly bars on the share basis of each week's last session."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
 
@@ -21,7 +20,6 @@ from quant_assets.resources.object_store import ObjectDamaged
 from quant_assets.tables.layout import DAILY, WEEKLY
 from quant_assets.tables.lineage import Inputs, entries_of, week_inputs
 from quant_assets.tables.weeks_of_history import expectations, weeks_of_history
-from quant_assets.tables.year_rows import side_by_side
 
 
 def make_weekly_prices(
@@ -61,29 +59,27 @@ def make_weekly_prices(
         begun = [(code, by_code[code].week_days(week)[0]) for code, week in weeks.values()]
         cells = entries_of(home, DAILY, begun, reach=6, damaged=damaged)
 
-        def of_year(keys: Sequence[str]) -> _Year:
-            """What there is of the weeks `keys` of one exchange and year."""
-            code = weeks[keys[0]][0]
+        def weeks_of(code: str, mine: Sequence[str]) -> Iterator[tuple[str, TableOutput]]:
+            """The weeks of one exchange, by key."""
             exchange = by_code[code]
-            inputs = {key: week_inputs(exchange, weeks[key][1], cells[code]) for key in keys}
+            inputs = {key: week_inputs(exchange, weeks[key][1], cells[code]) for key in mine}
             unusable = {key: _why_unusable(exchange, one, damaged[code]) for key, one in inputs.items()}
             to_make = {
                 key: one
                 for key, one in inputs.items()
                 if not unusable[key] and one.why_stale(made[code].get(one.partition)) is not None
             }
-            frames = weeks_of_history(home, exchange, to_make, memory_mb=memory_mb)
-            return _Year(exchange, inputs, unusable, to_make.keys() - frames.keys(), frames)
-
-        def weeks_of(year: _Year) -> Iterator[tuple[str, TableOutput]]:
-            """The weeks of one exchange and year, by key."""
-            for key, one in year.inputs.items():
-                if failed := year.unusable[key]:
+            of_years = weeks_of_history(home, exchange, to_make, memory_mb=memory_mb)
+            frames: dict[str, pl.DataFrame] = {}
+            year = None
+            for key, one in inputs.items():
+                if failed := unusable[key]:
                     yield key, failed
                     continue
-                frame = year.frames.pop(key, None)
-                if key in year.left:
-                    code = year.exchange.code
+                if key in to_make and weeks[key][1].year != year:
+                    frames, year = next(of_years), weeks[key][1].year
+                frame = frames.pop(key, None)
+                if frame is None and key in to_make:
                     try:
                         daily = daily_prices.many(
                             [daily_key(code, date.fromisoformat(day)) for day in one.days]
@@ -92,30 +88,17 @@ def make_weekly_prices(
                         yield key, TableOutput(None, CellState.FAILED, str(error))
                         continue
                     calendar, missing = expectations([one])
-                    frame = weekly_bars(daily, calendar, year.exchange.first_weekday, missing=missing)
+                    frame = weekly_bars(daily, calendar, exchange.first_weekday, missing=missing)
                 facts = {"sessions": len(one.sessions), "cells": len(one.days)}
                 yield key, TableOutput(frame, one.state, inputs_sha256=one.sha256, metadata=facts)
 
         def bars() -> Iterator[tuple[str, TableOutput]]:
-            years = groupby(weeks, lambda key: (weeks[key][0], weeks[key][1].year))
-            for year in side_by_side(of_year, [list(keys) for _, keys in years]):
-                yield from weeks_of(year)
+            for code, keys in groupby(weeks, lambda key: weeks[key][0]):
+                yield from weeks_of(code, list(keys))
 
         return PartitionOutputs(bars())
 
     return weekly_prices
-
-
-@dataclass(frozen=True, slots=True)
-class _Year:
-    """The weeks of an exchange and year, by key: what each is made from, why one cannot be, which are `left` to make
-    from their cells, and those that the year's history has given."""
-
-    exchange: Exchange
-    inputs: Mapping[str, Inputs]
-    unusable: Mapping[str, TableOutput | None]
-    left: Set[str]
-    frames: dict[str, pl.DataFrame]
 
 
 def _why_unusable(exchange: Exchange, week: Inputs, damaged: Mapping[str, str]) -> TableOutput | None:
