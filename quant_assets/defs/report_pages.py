@@ -33,8 +33,10 @@ def made_pages(
 
     Raises ObjectDamaged, NewerFormat, StoreUnavailable.
     """
-    report = read_report(kept.store, exchanges, now)
-    return report, pages(report, [_facts(one.facts(), exchanges) for one in recent(kept, _RUNS)])
+    damaged: dict[str, str] = {}
+    runs = recent(kept, _RUNS, damaged)
+    report = read_report(kept.store, exchanges, now, damaged)
+    return report, pages(report, [_facts(one.facts(), exchanges) for one in runs])
 
 
 def _facts(facts: dict[str, Any], exchanges: Sequence[Exchange]) -> Mapping[str, Any]:

@@ -138,8 +138,8 @@ class StoreWatch:
         self._listed_reports = -float("inf")
         self._records: tuple[float, dict[tuple[str, str], Size]] | None = None
 
-    def look(self) -> StoreFigures:
-        """The store as it is now.
+    def look(self, *, reports: bool = True) -> StoreFigures:
+        """The store as it is now; without `reports`, of which there may be thousands, nothing of what runs came to.
 
         Raises StoreUnavailable, also where there is nothing at all. What is damaged, or newer than this release, is
         named in the figures.
@@ -154,7 +154,11 @@ class StoreWatch:
             figures.restatements.setdefault(code, Counter()).update(counts)
         for info, held in self._changed(QUARANTINE, _items, figures):
             figures.held[str(exchange_of(info.key))] = held
-        self._of_reports(figures)
+        if reports:
+            self._of_reports(figures)
+        for key, size in self._reports.items() if reports else self._listed(FETCH_REPORTS):
+            of = exchange_of(key) or "", FETCH_REPORTS
+            figures.sizes[of] = figures.sizes.get(of, Size()) + Size(1, 0, size)
         for key, size in self._sizes().items():
             figures.sizes[key] = figures.sizes.get(key, Size()) + size
         return figures
@@ -186,9 +190,6 @@ class StoreWatch:
             self._asked.setdefault(str(exchange_of(key)), Asked()).add(report)
         figures.asked = dict(self._asked)
         figures.unreadable |= self._damaged
-        for key, size in self._reports.items():
-            of = exchange_of(key) or "", FETCH_REPORTS
-            figures.sizes[of] = figures.sizes.get(of, Size()) + Size(1, 0, size)
 
     def _new_reports(self) -> Iterable[ObjectInfo]:
         """The reports that are listed this time: all, or where these are many those of runs that began of late."""
@@ -237,6 +238,9 @@ class StoreWatch:
                 figures.unreadable[key] = str(error)
                 self._read.pop(key, None)
         return [(info, self._read[info.key][1]) for info in infos if info.key in self._read]
+
+    def _listed(self, top: str) -> Iterable[tuple[str, int]]:
+        return ((info.key, info.size) for info in self._infos(top))
 
     def _infos(self, top: str) -> Sequence[ObjectInfo]:
         return [info for info in self._store.list(f"{top}/") if table_of(info.key) == top]

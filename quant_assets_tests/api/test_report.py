@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +20,8 @@ from quant_assets.maintenance.report.page import heat_years, percent, shade, siz
 from quant_assets.market.coverage import CellState
 from quant_assets.market.inventory import CELLS_SCHEMA, by_month, stored_by_month
 from quant_assets.resources.object_store import ObjectStore
-from quant_assets.tables.layout import DAILY, manifest_key, report_page_key
+from quant_assets.tables.fetch_reports import write_report
+from quant_assets.tables.layout import DAILY, FETCH_REPORTS, manifest_key, report_key, report_page_key
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets_tests.api.desk import NOW
 
@@ -58,6 +59,20 @@ def test_the_figures_of_an_exchange(store: ObjectStore) -> None:
         for file in Path(store.location).rglob("*")
         if "exchange=US" in str(file) and file.is_file()
     )
+
+
+def test_no_report_of_a_run_is_read_for_the_figures(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in range(3):
+        write_report(store, "US", NOW - timedelta(days=run), f"{run:08}", {"result": "SUCCESS"})
+    read_keys: list[str] = []
+    plain_get = type(store).get
+    monkeypatch.setattr(type(store), "get", lambda self, key: read_keys.append(key) or plain_get(self, key))
+    report = read(store)
+    assert read_keys
+    assert [key for key in read_keys if key.startswith(FETCH_REPORTS)] == []
+    assert report.one("US").sizes[FETCH_REPORTS].objects == 3
 
 
 def test_pages_say_it_ask_nobody_and_take_nothing_for_markup(store: ObjectStore) -> None:
@@ -127,10 +142,12 @@ def test_the_command_keeps_them_and_the_api_serves_them(
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(app, ["report", *arguments])
 
+    store.put(report_key("US", NOW, "damaged"), b"{")
     aside = tmp_path / "us.html"
     assert call("--exchange", "US", "--out", str(aside)).exit_code == 0
     assert store.head(report_page_key("US")) is None
     assert "New York" in aside.read_text()
+    assert "damaged.json: no" in plain(aside.read_text())
     assert [line.rpartition("/")[2] for line in call().stdout.split()] == [
         "all.html", "exchange=ASX.html", "exchange=US.html",
     ]  # fmt: skip

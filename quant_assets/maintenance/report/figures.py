@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -67,7 +67,6 @@ class ExchangeFigures:
     stored: pl.DataFrame
     """`market.inventory.stored_by_month`."""
     bytes_a_year: int
-    last_fill: Mapping[str, Any] = field(default_factory=dict[str, Any])
     problems: Sequence[str] = ()
     """What could not be read, and is left out."""
 
@@ -93,17 +92,21 @@ class StoreReport:
 
 
 def read_report(
-    store: ObjectStore, exchanges: Sequence[Exchange], now: datetime, watch: StoreWatch | None = None
+    store: ObjectStore,
+    exchanges: Sequence[Exchange],
+    now: datetime,
+    unreadable: Mapping[str, str] | None = None,
 ) -> StoreReport:
     """Reads what the pages say of those exchanges that have a cell, and says what could not be read.
 
     Args:
         now: the platform's moment, by which prices are due.
-        watch: a watch of this store that may have read much of it already.
+        unreadable: what else could not be read, the reports of runs say: why, by the object's key.
 
     Raises StoreUnavailable.
     """
-    figures = (watch or StoreWatch(store)).look()
+    figures = StoreWatch(store).look(reports=False)
+    figures.unreadable |= unreadable or {}
     there = [one for one in exchanges if one.code in figures.cells]
     shared = {table: size for (code, table), size in figures.sizes.items() if not code}
     return StoreReport(store.location, now, [_of(store, one, figures, now) for one in there], shared)
@@ -136,7 +139,6 @@ def _of(store: ObjectStore, exchange: Exchange, figures: StoreFigures, now: date
     except ObjectStoreError as error:
         problems.append(str(error))
     held = figures.held.get(code, pl.DataFrame(schema=ITEMS_SCHEMA))
-    asked = figures.asked.get(code)
     return ExchangeFigures(
         code,
         exchange.name,
@@ -155,6 +157,5 @@ def _of(store: ObjectStore, exchange: Exchange, figures: StoreFigures, now: date
         growth(months),
         stored_by_month(cells),
         bytes_a_year(cells),
-        asked.last if asked else {},
         problems,
     )
