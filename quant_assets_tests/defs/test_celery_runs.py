@@ -106,7 +106,14 @@ def test_the_queue_gives_runs_that_fill_one_exchange_its_tag(
             "dagster/asset_partition_range_end": last,
         }
 
+    # What an earlier release has written is replaced.
+    now = instance_file(postgres=False, workers=2)
+    before = now[: now.index("run_coordinator:")] + now[now.index("run_launcher:") :]
+    file = load_settings().dagster_home / "dagster.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(before, encoding="utf-8")
     with open_instance(load_settings()) as instance:
+        assert file.read_text(encoding="utf-8") == now
         (limit,) = instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
 
         def queued(table: str, tags: dict[str, str]) -> str | None:
