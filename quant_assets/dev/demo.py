@@ -6,12 +6,16 @@ import contextlib
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from datetime import time as time_of_day
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import yaml
+from pydantic import SecretStr
 
 from quant_assets.defs.progress import Watcher
 from quant_assets.dev.compare_stores import Comparison, compare_stores
@@ -72,15 +76,33 @@ def demo_settings(home: Path, source_url: str, store: str = "") -> Settings:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The settings that differ from the defaults, as environment variables for a child process."""
-    values = settings.model_dump(mode="json", exclude_defaults=True, exclude={"cache"})
+    """The settings that differ from the defaults, as environment variables for a child process; secrets among them,
+    as they are."""
+    values = settings.model_dump(exclude_defaults=True)
     return {f"QUANT_ASSETS_{name.upper()}": _as_text(value) for name, value in values.items()}
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, dict):
-        return ",".join(f"{key}={share}" for key, share in value.items())
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A setting as the environment has it."""
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case dict():
+            return ",".join(f"{key}={_as_text(one)}" for key, one in cast("dict[str, object]", value).items())
+        case (time_of_day() as first, time_of_day() as last):
+            # Quiet hours.
+            return f"{first:%H:%M}-{last:%H:%M}"
+        case list() | tuple():
+            return ",".join(map(str, cast("Sequence[object]", value)))
+        case time_of_day():
+            return f"{value:%H:%M}"
+        case datetime():
+            return value.isoformat()
+        case None:
+            # Of settings with another default: the digest.
+            return "off"
+        case _:
+            return str(value)
 
 
 def write_universe(server: ReplayHandle, file: Path) -> None:

@@ -68,6 +68,32 @@ def test_the_demo_is_served_with_its_own_settings_whatever_the_user_has_set(
     assert environment["QUANT_ASSETS_LOGS_BUCKET"] == "logs"
 
 
+def test_what_a_user_has_set_reaches_dagster_secrets_and_hours_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = {
+        "HOME": str(tmp_path), "EXCHANGES": "US,LSE", "MIN_COVERAGE": "90,LSE=80.5", "NOW": "2024-03-15T22:00:00Z",
+        "ALERT_URLS": "mailto://me:s3cret@example.org json://127.0.0.1/hook", "ALERT_DIGEST": "off",
+        "ALERT_QUIET": "22:00-07:30,US=20:15-06:00", "ALERT_RUN_MINUTES": "30,sweep_us=240",
+        "CACHE": "redis://:s3cret@h:6379/0", "DAGSTER_DB": "postgresql://d:s3cret@h/dagster", "WORKERS": "2",
+        "SHARED_REDIS": "rediss://:s3cret@h:6380/0", "VALUATIONS": "false", "DISCOVERY_TYPES": "etf,equity",
+        "UNIVERSE": str(tmp_path / "u.yaml"), "START": "2010-01-04", "API_CORS": "https://a.example,https://b.example",
+        "API_KEYS": f"ci:read:{'0' * 64}", "REQUESTS_PER_SECOND": "0.5",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
+    settings = load_settings()
+    environment = environment_of(settings)
+    for name in given:
+        monkeypatch.delenv(f"QUANT_ASSETS_{name}")
+    for digest in ("off", "07:05"):
+        for name, value in {**environment, "QUANT_ASSETS_ALERT_DIGEST": digest}.items():
+            monkeypatch.setenv(name, value)
+        settings = settings if digest == "off" else load_settings()
+        assert load_settings() == settings
+        assert environment_of(settings)["QUANT_ASSETS_ALERT_DIGEST"] == digest
+
+
 @pytest.fixture
 def port() -> int:
     with socket.socket() as free:
