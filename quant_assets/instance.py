@@ -122,7 +122,7 @@ class HomeUnavailable(QuantAssetsError):
 def prepare_instance(settings: Settings) -> Path:
     """Makes Dagster's folder with its settings and databases, and has this process use it.
 
-    Raises OSError, HomeUnavailable.
+    Raises HomeUnavailable.
     """
     open_instance(settings).dispose()
     return settings.dagster_home
@@ -141,12 +141,22 @@ def check_database(settings: Settings) -> None:
 
 
 def open_instance(settings: Settings, *, captured: bool = True) -> dg.DagsterInstance:
-    """The instance of a home; dispose of it when done. Raises OSError, HomeUnavailable.
+    """The instance of a home; dispose of it when done. Raises HomeUnavailable.
 
     Args:
         captured: whether runs in this process have their output kept, as the instance's file says: four processes a
             run, of which each output is shown by one and that one watched by another (Dagster 1.13.27).
     """
+    try:
+        return _opened(settings, captured=captured)
+    except OSError as error:
+        raise HomeUnavailable(
+            f"Dagster's folder {settings.dagster_home} cannot be used: {error.strerror or error} "
+            "(check its permissions and free space, or point QUANT_ASSETS_HOME elsewhere)"
+        ) from error
+
+
+def _opened(settings: Settings, *, captured: bool) -> dg.DagsterInstance:
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
@@ -208,7 +218,7 @@ _opening = threading.Lock()
 def watched_instance(settings: Settings) -> dg.DagsterInstance | None:
     """The instance of a home, which stays open in this process; None where no Dagster has run there yet.
 
-    Raises OSError, HomeUnavailable.
+    Raises HomeUnavailable.
     """
     home = settings.dagster_home
     with _opening:
@@ -222,7 +232,7 @@ def watched_instance(settings: Settings) -> dg.DagsterInstance | None:
 def newest_heartbeat(settings: Settings) -> float | None:
     """When Dagster's daemon of a home last showed that it lives, in seconds since 1970; None: never.
 
-    Raises OSError, HomeUnavailable.
+    Raises HomeUnavailable.
     """
     with databases_of(settings):
         instance = watched_instance(settings)

@@ -88,6 +88,8 @@ class Runner:
 
     settings: Settings
     watcher: Watcher = field(default_factory=Watcher)
+    writes: bool = True
+    """Whether its runs write to the store; where not, one that can only be read will do."""
 
     def __enter__(self) -> Runner:
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -96,9 +98,10 @@ class Runner:
         self._changed: dict[str, set[date]] = {}
         self._restated: Counter[str] = Counter()
         self._facts_learned = False
-        claim(self.store, TOP_LEVEL)
-        # Here as well as in a fill: with nothing missing there is none.
-        self.store.sweep()
+        if self.writes:
+            claim(self.store, TOP_LEVEL)
+            # Here as well as in a fill: with nothing missing there is none.
+            self.store.sweep()
         sweep_spill(self.settings.spill_folder)
         self._definitions = build_definitions(self.settings)
         # What is written to the terminal is not for the run's page as well.

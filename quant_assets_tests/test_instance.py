@@ -53,6 +53,14 @@ def test_databases_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch:
         open_instance(settings)
 
 
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        HomeUnavailable, match=r"file/home/dagster cannot be used: Not a dir.*QUANT_ASSETS_HOME"
+    ):
+        open_instance(Settings(home=tmp_path / "file" / "home"))
+
+
 def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     open_instance(settings).dispose()

@@ -31,7 +31,7 @@ def rebuild_instance() -> None:
     settings = load()
     # Before a home is made of it: an empty store would look like one that is all told.
     there(settings.store_location)
-    with progress() as watcher, Runner(settings, watcher) as runner:
+    with progress() as watcher, Runner(settings, watcher, writes=False) as runner:
         counts = runner.rebuild_instance()
     failed = counts.pop("failed", 0)
     told = " ".join(f"{table}={count}" for table, count in sorted(counts.items()))

@@ -15,6 +15,8 @@ from quant_assets.defs.dagster_internals import failed_partitions
 from quant_assets.defs.run_outcomes import RunsKept, find, recent
 from quant_assets.instance import open_instance
 from quant_assets.replay.launch import ReplayHandle
+from quant_assets.resources.local_store import LocalObjectStore
+from quant_assets.resources.object_store import StoreUnavailable
 from quant_assets.tables.layout import (
     CATALOG,
     DAILY,
@@ -102,6 +104,9 @@ def test_an_instance_lost_whole_shows_every_cell_again_and_nothing_is_asked_or_w
     }.items():  # fmt: skip
         monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
     stored = tree(Path(settings.store_location))
+    # A backup that can only be read will do.
+    for call in ("put", "delete", "check_writable", "sweep"):
+        monkeypatch.setattr(LocalObjectStore, call, _read_only)
     result = CliRunner().invoke(app, ["rebuild-instance"], catch_exceptions=False)
     assert (
         "rebuild-instance: ok daily_prices=19 exchange_profiles=1 price_history=1 symbol_catalog=1"
@@ -127,6 +132,10 @@ def test_an_instance_lost_whole_shows_every_cell_again_and_nothing_is_asked_or_w
         # It stands for a run whose report is told.
         assert run.run_id not in {one.run for one in recent(kept, 50)}
         assert any(one.from_store for one in recent(kept, 50))
+
+
+def _read_only(*_: object, **__: object) -> None:
+    raise StoreUnavailable("Read-only file system")
 
 
 def test_a_store_without_tables_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
