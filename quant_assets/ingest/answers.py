@@ -123,7 +123,9 @@ class Reader:
             nothing, none = pl.DataFrame(schema=ANSWER_SCHEMA), _no_keys().clone()
             return Answer(result, nothing, [], Judged(nothing), none, none)
         actions = on_sessions(result.splits, result.dividends, self._open_days.known)
-        on_their_days = replace(result, splits=actions.splits, dividends=actions.dividends)
+        on_their_days = result
+        if actions.splits is not result.splits or actions.dividends is not result.dividends:
+            on_their_days = replace(result, splits=actions.splits, dividends=actions.dividends)
         found = judged(
             on_their_days, now, self._witnesses_of(on_their_days), self._days, self._decisions.accepted
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 
 import polars as pl
 
@@ -68,14 +68,10 @@ def judged(
         "flags": NONE,
         "fetched_at": (now - _EPOCH) // timedelta(microseconds=1),
     }
-    rows = with_oddities(
-        pl.DataFrame(
-            [
-                _repeated(name, same[name], traded.height) if name in same else traded[name]
-                for name in ANSWER_SCHEMA
-            ]
-        )
-    )
+    for at, name in enumerate(ANSWER_SCHEMA):
+        if name in same:
+            traded.insert_column(at, _one(name, same[name]).new_from_index(0, traded.height))
+    rows = with_oddities(traded)
     for one in verdict.explained:
         on_its_days = pl.col("date").is_in(sorted(one.days))
         rows = rows.with_columns(flags=added(pl.col("flags"), explained(one.kind.value), on_its_days))
@@ -106,9 +102,12 @@ def judged(
     return Judged(kept, held, _notes(result, verdict), verdict.real_moves)
 
 
-def _repeated(name: str, value: object, times: int) -> pl.Series:
-    one = pl.Series(name, [value]) if isinstance(value, int) else pl.Series(name, [value], dtype=pl.String)
-    return one.cast(ANSWER_SCHEMA[name]).new_from_index(0, times)
+@lru_cache(maxsize=64)
+def _one(name: str, value: str | int | None) -> pl.Series:
+    """A value of a column of ANSWER_SCHEMA: most are those of the answer before."""
+    return pl.Series(name, [value], dtype=None if isinstance(value, int) else pl.String).cast(
+        ANSWER_SCHEMA[name]
+    )
 
 
 def _answer(result: FetchResult, stored: pl.DataFrame | None, sessions: Collection[date]) -> Answer:

@@ -17,49 +17,57 @@ from quant_assets.market.bars import ANSWER_SCHEMA
 from quant_assets.market.flags import FLAGS, NONE
 
 
+_AT_HAND = 400_000
+"""Rows up to which they are kept in memory, 85 bytes each: a daily update, or a few symbols, writes no file."""
+
+
 class Spill:
-    """As-traded rows (ANSWER_SCHEMA) on disk, batch by batch and year by year."""
+    """As-traded rows (ANSWER_SCHEMA), the latest in memory, the others on disk, batch by batch and year by year."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._batches = 0
+        self._at_hand: list[pl.DataFrame] = []
 
     def add(self, rows: pl.DataFrame) -> None:
         """Takes a batch."""
+        self._at_hand.append(rows)
+        if sum(part.height for part in self._at_hand) <= _AT_HAND:
+            return
         self._batches += 1
-        for (year,), part in rows.group_by(pl.col("date").dt.year()):
+        for (year,), part in pl.concat(self._at_hand).group_by(pl.col("date").dt.year()):
             _write(part, self._folder / f"{year}-{self._batches:06d}.parquet")
+        self._at_hand = []
 
     def years(self) -> list[int]:
         """The years that have rows."""
-        return sorted({int(file.name[:4]) for file in self._folder.glob("*.parquet")})
+        written = {int(file.name[:4]) for file in self._folder.glob("*.parquet")}
+        return sorted(written.union(*(part["date"].dt.year().unique() for part in self._at_hand)))
 
     def year(self, year: int) -> pl.DataFrame:
         """All rows of a year, in no order."""
-        return self._read(f"{year}-*.parquet")
+        at_hand = [part.filter(pl.col("date").dt.year() == year) for part in self._at_hand]
+        return pl.concat([_none(), *map(_read, sorted(self._folder.glob(f"{year}-*.parquet"))), *at_hand])
 
     def symbols(self, symbols: Collection[str]) -> pl.DataFrame:
         """All rows of some symbols, in no order."""
-        wanted = sorted(symbols)
-        parts = [self.year(year).filter(pl.col("symbol").is_in(wanted)) for year in self.years()]
-        return pl.concat(parts) if parts else pl.DataFrame(schema=ANSWER_SCHEMA)
+        of_symbols = pl.col("symbol").is_in(sorted(symbols))
+        return pl.concat([_none(), *(self.year(year).filter(of_symbols) for year in self.years())])
 
     def take(self, symbols: Collection[str]) -> pl.DataFrame:
         """Takes the rows of some symbols out, and answers them."""
-        wanted = sorted(symbols)
-        taken = [pl.DataFrame(schema=ANSWER_SCHEMA)]
+        of_symbols = pl.col("symbol").is_in(sorted(symbols))
+        taken = [_none(), *(part.filter(of_symbols) for part in self._at_hand)]
+        self._at_hand = [part.filter(~of_symbols) for part in self._at_hand]
         for file in sorted(self._folder.glob("*.parquet")):
             rows = _read(file)
-            of_symbols = pl.col("symbol").is_in(wanted)
             taken.append(rows.filter(of_symbols))
             _write(rows.filter(~of_symbols), file)
         return pl.concat(taken)
 
-    def _read(self, pattern: str) -> pl.DataFrame:
-        files = sorted(self._folder.glob(pattern))
-        if not files:
-            return pl.DataFrame(schema=ANSWER_SCHEMA)
-        return pl.concat([_read(file) for file in files])
+
+def _none() -> pl.DataFrame:
+    return pl.DataFrame(schema=ANSWER_SCHEMA)
 
 
 def _write(rows: pl.DataFrame, file: Path) -> None:

@@ -15,11 +15,12 @@ S only comes out right when the events reach through now: a split after the want
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from quant_assets.market.bars import PRICES, day_numbers
+from quant_assets.market.bars import PRICES, DayTable, day_numbers
 from quant_assets.market.precision import recovered, recovered_dividends, recovered_volume
 
 if TYPE_CHECKING:
@@ -39,17 +40,20 @@ _SUM_DECIMALS = 10
 
 def split_factor_after(dates: pl.Series, splits: pl.DataFrame) -> pl.Series:
     """S(t) of each date: the product of the ratios of `splits` (date, ratio) with an ex-date after it."""
+    return pl.Series("split_factor", _factors(day_numbers(dates), splits))
+
+
+def _factors(days: Days, splits: pl.DataFrame) -> Floats:
+    """The same of days."""
     import numpy as np
 
-    days = day_numbers(dates)
     if splits.is_empty():
-        return pl.Series("split_factor", np.ones(days.size))
+        return np.ones(days.size)
     ordered = splits if splits["date"].is_sorted() else splits.sort("date")
     ratios = ordered["ratio"].to_numpy()
     # tail[i] is the product of the ratios from the i-th split on; tail[n] is 1.
     tail = np.append(np.cumprod(ratios[::-1])[::-1], 1.0)
-    position = np.searchsorted(day_numbers(ordered["date"]), days, side="right")
-    return pl.Series("split_factor", tail[position], dtype=pl.Float64)
+    return tail[np.searchsorted(day_numbers(ordered["date"]), days, side="right")]
 
 
 def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFrame) -> pl.DataFrame:
@@ -72,19 +76,18 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
 
     if not served["date"].is_sorted():
         served = served.sort("date")
-    factor = split_factor_after(served["date"], splits)
-    volume = served["volume"]
-    if (factor.to_numpy() != 1.0).any():
-        volume = recovered_volume(served, factor.to_numpy())
+    dates, volume = served["date"], served["volume"]
+    days = day_numbers(dates)
+    scale = _factors(days, splits)
+    if (scale != 1.0).any():
+        volume = recovered_volume(served, scale)
     elif volume.null_count():
         volume = volume.fill_null(0)
-    columns = [*_prices(served, factor), volume.cast(pl.Int64).alias("volume")]
-    days = day_numbers(served["date"])
+    columns = [*_prices(served, scale), volume.cast(pl.Int64).alias("volume")]
     amounts, ratios = _by_day(dividends, splits)
-    dividend, ratio, scale = np.zeros(days.size), np.ones(days.size), factor
     if amounts or ratios:
         ex_dates = np.array(sorted({*amounts, *ratios}), dtype=days.dtype)
-        beside = ex_dates[~np.isin(ex_dates, days)]
+        beside = ex_dates[~DayTable(days).holds(ex_dates)]
         if beside.size:
             # Ex-dates without a bar.
             at = np.searchsorted(days, beside)
@@ -94,17 +97,14 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
                 for column in columns
             ]
             days = np.insert(days, at, beside)
-            scale = split_factor_after(pl.Series(days).cast(pl.Date), splits)
-        dividend, ratio = (
-            _on_days(values, days, otherwise) for values, otherwise in ((amounts, 0.0), (ratios, 1.0))
-        )
+            dates, scale = pl.Series("date", days).cast(pl.Date), _factors(days, splits)
     return pl.DataFrame(
         [
-            pl.Series("date", days).cast(pl.Date),
+            dates.alias("date"),
             *columns,
-            pl.Series("dividend", dividend),
-            pl.Series("split_ratio", ratio),
-            scale.alias("scale"),
+            _on_days("dividend", amounts, days, 0.0),
+            _on_days("split_ratio", ratios, days, 1.0),
+            pl.Series("scale", scale),
         ]
     )
 
@@ -127,31 +127,38 @@ def _by_day(dividends: pl.DataFrame, splits: pl.DataFrame) -> tuple[dict[int, fl
     return amounts, ratios
 
 
-def _on_days(values: Mapping[int, float], days: Days, otherwise: float) -> Floats:
-    """Per day its value, or another one."""
+def _on_days(name: str, values: Mapping[int, float], days: Days, otherwise: float) -> pl.Series:
+    """A column with the value of each day, or another one."""
     import numpy as np
 
+    if not values:
+        return _one(name, otherwise).new_from_index(0, days.size)
     found = np.full(days.size, otherwise)
     those = np.array(list(values), dtype=days.dtype)
     left, right = (np.searchsorted(days, those, side=side) for side in ("left", "right"))
     for first, beyond, value in zip(left.tolist(), right.tolist(), values.values(), strict=True):
         found[first:beyond] = value
-    return found
+    return pl.Series(name, found)
 
 
-def _prices(served: pl.DataFrame, factor: pl.Series) -> list[pl.Series]:
+@cache
+def _one(name: str, value: float) -> pl.Series:
+    return pl.Series(name, [value])
+
+
+def _prices(served: pl.DataFrame, scale: Floats) -> list[pl.Series]:
     """The as-traded prices of served bars."""
     import numpy as np
 
     values = np.stack([served[name].to_numpy() for name in PRICES]).astype(np.float64, copy=False)
-    traded = recovered(values, factor.to_numpy())
+    traded = recovered(values, scale)
     return [pl.Series(n, v, nan_to_null=True) for n, v in zip(PRICES, traded, strict=True)]
 
 
 def declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
     """The declared amounts (Float64, null where unknown) of served dividends (date, amount), `splits` after them."""
-    factor = split_factor_after(dividends["date"], splits)
-    amounts = recovered_dividends(dividends["amount"].to_numpy(), factor.to_numpy())
+    scale = _factors(day_numbers(dividends["date"]), splits)
+    amounts = recovered_dividends(dividends["amount"].to_numpy(), scale)
     return pl.Series("amount", amounts, nan_to_null=True)
 
 

@@ -42,6 +42,8 @@ _MOST_DECIMALS = 22
 """10**22 is the last power of ten that a float64 holds exactly: then a decimal is the float64 nearest to it."""
 _FEWEST_FOR_FRACTIONS = 3
 _FEWEST_SHARES, _LOT = 10, 100
+_SURELY_SIX = 1e5
+"""Amounts below it are known to more than six decimals, if given with fifteen digits."""
 _FEW_PRICES = 2_000
 """Prices that are quicker recovered all at once: of few, each step takes longer to call than to do."""
 _QUICK_DECIMALS = (4, 2)
@@ -85,11 +87,22 @@ def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     """
     import numpy as np
 
+    found, sure = _of_few_decimals(values, np.float64(1.0), rounded=False)
+    if not sure.all():
+        rest = ~sure
+        found[rest] = _searched_float32(values[rest])
+    return found
+
+
+def _searched_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The same, looked for price by price."""
+    import numpy as np
+
     with np.errstate(invalid="ignore", over="ignore"):
         narrow = values.astype(np.float32)
         wide = narrow.astype(np.float64)
         is_float32 = np.abs(values - wide) <= _TEXT * np.abs(values)
-        cleaned = _shortest(wide, np.float64(1.0), rounded=False)
+        cleaned = _searched(wide, np.float64(1.0), rounded=False)
         lost = is_float32 & (cleaned.astype(np.float32) != narrow)
     # Those that need more decimals than a power of ten can be exact for, and the two that lie on an interval's end.
     if lost.any():
@@ -109,7 +122,10 @@ def recovered_dividends(
 
     size = np.abs(amounts)
     with np.errstate(invalid="ignore", over="ignore"):
-        short = np.abs(amounts - np.round(amounts, _GRID)) <= 1e-12
+        near = np.round(amounts, _GRID)
+        if ((np.abs(amounts - near) <= 0.5e-12 * size) & (size < _SURELY_SIX) & (scale == 1.0)).all():
+            return near
+        short = np.abs(amounts - near) <= 1e-12
         narrow = amounts.astype(np.float32)
         is_float32 = np.abs(amounts - narrow.astype(np.float64)) <= _TEXT * size
         half = np.where(
@@ -175,7 +191,8 @@ def _of_few_decimals(
     import numpy as np
 
     with np.errstate(invalid="ignore", over="ignore"):
-        middle, narrow = served * scale, served.astype(np.float32)
+        rescaled = isinstance(scale, np.ndarray) or scale != 1.0
+        middle = served * scale if rescaled else served
         widest = 2 * _STEP * np.abs(middle).max(initial=0.0)
         if rounded:
             widest += 10.0**-_GRID * np.max(scale, initial=0.0)
@@ -183,8 +200,10 @@ def _of_few_decimals(
             if widest < 0.99 * 10.0**-decimals:
                 power = 10.0**decimals
                 near = np.rint(middle * power) / power
-                return near, ((near / scale).astype(np.float32) == narrow) & (narrow == served)
-    return middle, np.zeros(middle.shape, dtype=bool)
+                narrow = (near / scale if rescaled else near).astype(np.float32)
+                # That of a value that is no float32 itself is never equal.
+                return near, narrow == served
+    return np.empty_like(middle), np.zeros(middle.shape, dtype=bool)
 
 
 def _searched(

@@ -6,7 +6,9 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from quant_assets.ingest import spill as spill_module
 from quant_assets.ingest.spill import spill_room, sweep_spill
 from quant_assets.market.bars import ANSWER_SCHEMA
 
@@ -34,14 +36,22 @@ def keys(rows: pl.DataFrame) -> list[tuple[str, date]]:
     return sorted(rows.select("symbol", "date").rows())
 
 
-def test_rows_are_found_by_year_and_by_symbol_and_taken_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_hand", [0, 3, 1_000])
+def test_rows_are_found_by_year_and_by_symbol_and_taken_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_hand: int
+) -> None:
+    monkeypatch.setattr(spill_module, "_AT_HAND", at_hand)
     with spill_room(tmp_path / "new" / "folder") as spill:
         assert (spill.years(), spill.year(2013).schema, spill.symbols(["A"]).schema) == (
             [], ANSWER_SCHEMA, ANSWER_SCHEMA,
         )  # fmt: skip
         spill.add(answers(("A", JANUARY), ("A", DECEMBER), ("B", JANUARY)))
-        spill.add(answers(("C", JANUARY)))
-        assert spill.years() == [2012, 2013]
+        spill.add(answers(("C", JANUARY)).with_columns(flags=pl.lit("no_trade")))
+        spill.add(answers(("D", date(2014, 1, 2))).with_columns(flags=pl.lit("")))
+        assert spill.year(2014)["flags"].to_list() == [""]
+        assert spill.symbols(["C"])["flags"].to_list() == ["no_trade"]
+        assert spill.years() == [2012, 2013, 2014]
+        assert keys(spill.take({"D"})) == [("D", date(2014, 1, 2))]
         assert keys(spill.year(2013)) == [("A", JANUARY), ("B", JANUARY), ("C", JANUARY)]
         assert keys(spill.symbols({"A", "C"})) == [("A", DECEMBER), ("A", JANUARY), ("C", JANUARY)]
         assert keys(spill.take({"A"})) == [("A", DECEMBER), ("A", JANUARY)]

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from quant_assets.market import precision
 from quant_assets.market.bars import ANSWER_SCHEMA, DayTable
 from quant_assets.market.gaps import runs_where, runs_without_bar
-from quant_assets.market.precision import _of_few_decimals, _searched
+from quant_assets.market.precision import _of_few_decimals, _searched, recovered_dividends
 from quant_assets.market.validation import AnsweredBar, validate_answer
 from quant_assets.market.verdicts import dividends as dividends_module
 from quant_assets.market.verdicts.answer import Series
@@ -128,6 +129,9 @@ payments = st.dictionaries(
     st.booleans(),
     st.booleans(),
 )
+@example({30: 10.0, 60: 60.0}, [1.0] * 9, set(), "USD", False, False)
+@example({30: 15.0}, [0.5] * 9, set(), "USD", True, False)
+@example({30: 0.004, 60: 0.0042}, [1.0] * 9, set(), "GBp", False, True)
 def test_dividends_that_nothing_speaks_against_are_kept_when_weighed_one_by_one(
     paid: dict[int, float],
     factors: list[float],
@@ -152,3 +156,24 @@ def test_dividends_that_nothing_speaks_against_are_kept_when_weighed_one_by_one(
         one_by_one = weigh_dividends(answer, series, days, stored)
     assert_frame_equal(quick.dividends, one_by_one.dividends, check_exact=True)
     assert (quick.held, quick.explained) == (one_by_one.held, one_by_one.explained)
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda units, decimals, off: units / 10**decimals * (1 + off),
+            st.integers(-10, 10**7),
+            st.integers(0, 9),
+            st.sampled_from([0.0, 0.0, 4e-13, -6e-13, 2e-12]),
+        )
+        | st.sampled_from([float("nan"), float(np.float32(0.7))]),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_dividends_of_six_decimals_are_what_a_search_finds(amounts: list[float]) -> None:
+    served, scale = np.array(amounts), np.ones(len(amounts))
+    found = recovered_dividends(served, scale)
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(precision, "_SURELY_SIX", -1.0)
+        np.testing.assert_array_equal(found, recovered_dividends(served, scale))
