@@ -16,7 +16,6 @@ import polars as pl
 from quant_assets.market.bars import ANSWER_SCHEMA
 from quant_assets.market.flags import FLAGS, NONE
 
-
 _AT_HAND = 400_000
 """Rows up to which they are kept in memory, 85 bytes each: a daily update, or a few symbols, writes no file."""
 

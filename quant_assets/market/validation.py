@@ -6,11 +6,13 @@ Kept apart from `bars` because dataframely is costly to import and most readers 
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import TYPE_CHECKING
 
 import dataframely as dy
 import polars as pl
 
-from quant_assets.market.bars import ANSWER_SCHEMA, KEYS
+from quant_assets.market.bars import ANSWER_SCHEMA, KEYS, DayTable, day_numbers
 from quant_assets.market.flags import DIVIDEND_HELD, VOLUME_UNKNOWN
 from quant_assets.market.moves import (
     BELIEVABLE,
@@ -20,6 +22,10 @@ from quant_assets.market.moves import (
     looks_like_a_unit,
     size_explained,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _COLUMN_RULES = {
     "nullability": "no {}",
@@ -50,6 +56,8 @@ _ROW_RULES = {
 _BELIEVED_AFTER = 5
 """Bars after an unexplained move that have to keep to its level: then the move is believed, as a crash is."""
 _SURELY_BELIEVABLE = 0.99 * BELIEVABLE
+_EVER = 2**31 - 1
+"""A day (as `day_numbers`) that is after all others."""
 _RECENT_DAYS = 30
 """Calendar days up to which two bars in a row are compared: after a long suspension any price may be right."""
 
@@ -158,36 +166,58 @@ def with_context(
         accepted: symbol, date of rows that a person has accepted: nothing has to explain them.
         rejected: symbol, date of rows that a person has rejected: that later bars keep to their level does not.
     """
-    facts = listings.select(
-        "symbol",
-        "listed_on",
-        "delisted_on",
-        _currency=pl.col("currency") if "currency" in listings else pl.lit(None, pl.String),
-    )
-    known = rows.join(facts, on="symbol", how="left", maintain_order="left")
-    said = {
-        "_accepted": _among(known, accepted),
-        "_rejected": pl.lit(False) if rejected is None else _among(known, rejected),
-    }
-    marked = known.with_columns(
-        session=pl.col("date").is_in(sessions.implode()),
-        currency_known=pl.col("currency").is_in(currencies.implode())
-        & (pl.col("_currency").is_null() | (pl.col("_currency") == pl.col("currency"))),
-        listed=(pl.col("listed_on").is_null() | (pl.col("date") >= pl.col("listed_on")))
-        & (pl.col("delisted_on").is_null() | (pl.col("date") <= pl.col("delisted_on"))),
-        **said,
-    )
+    # A row without a date breaks that rule, and no other one.
+    dates = rows["date"].fill_null(sessions.min()) if rows["date"].null_count() else rows["date"]
+    days = day_numbers(dates)
+    session = pl.Series("session", DayTable(day_numbers(sessions)).holds(days))
     explained = pl.Series("explained", [True]).new_from_index(0, rows.height)
     since_accepted = pl.Series("since_accepted", [False]).new_from_index(0, rows.height)
     # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
-    moving = marked.filter(pl.col("symbol").is_in(_perhaps_moving(marked).implode()))
-    suspects = moving.filter(exceeds(_move().over("symbol"), BELIEVABLE))["symbol"].unique()
-    for symbol in suspects:
-        of_symbol = marked.with_row_index("at").filter(pl.col("symbol") == symbol)
-        good, beside_accepted = _explained(of_symbol)
+    for symbol in _moving(rows):
+        of_symbol = rows.with_row_index("at").filter(pl.col("symbol") == symbol)
+        marked = of_symbol.with_columns(
+            _accepted=_among(of_symbol, accepted),
+            _rejected=pl.lit(False) if rejected is None else _among(of_symbol, rejected),
+        )
+        good, beside_accepted = _explained(marked)
         explained.scatter(of_symbol["at"], good)
         since_accepted.scatter(of_symbol["at"], beside_accepted)
-    return marked.with_columns(explained, since_accepted).select(*rows.columns, *CONTEXT)
+    known, listed = _by_catalog(rows, days, currencies, listings)
+    return rows.hstack([session, known, listed, explained, since_accepted])
+
+
+def _by_catalog(
+    rows: pl.DataFrame, days: npt.NDArray[np.int32], currencies: pl.Series, listings: pl.DataFrame
+) -> tuple[pl.Series, pl.Series]:
+    """`currency_known` and `listed` of each row: looked up once for rows of one symbol and currency in a row."""
+    import numpy as np
+
+    same = pl.all_horizontal(pl.col(n).eq_missing(pl.col(n).shift(1)) for n in ("symbol", "currency"))
+    new = ~rows.select(same).to_series().to_numpy()
+    new[:1] = True
+    facts = listings.select(
+        "symbol",
+        _currency=pl.col("currency") if "currency" in listings else pl.lit(None, pl.String),
+        _first=pl.col("listed_on").cast(pl.Int32),
+        _last=pl.col("delisted_on").cast(pl.Int32),
+    )
+    runs = (
+        rows.select("symbol", "currency")
+        .filter(new)
+        .join(facts, on="symbol", how="left", maintain_order="left")
+    )
+    known = pl.col("currency").is_in(currencies.implode()) & (
+        pl.col("_currency").is_null() | (pl.col("_currency") == pl.col("currency"))
+    )
+    of_run = np.cumsum(new) - 1
+    first, last = (
+        runs[name].fill_null(bound).to_numpy()[of_run]
+        for name, bound in (("_first", -_EVER), ("_last", _EVER))
+    )
+    return (
+        runs.select(currency_known=known).to_series().gather(pl.Series(of_run, dtype=pl.UInt32)),
+        pl.Series("listed", (days >= first) & (days <= last)),
+    )
 
 
 def _among(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.Series | pl.Expr:
@@ -200,23 +230,22 @@ def _among(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.Series | pl.Expr:
     return found["_there"].fill_null(False)
 
 
-def _perhaps_moving(rows: pl.DataFrame) -> pl.Series:
-    """The symbols of which a close may be far from the one before it: all that are, quickly found."""
+def _moving(rows: pl.DataFrame) -> pl.Series:
+    """The symbols with a close that neither by itself nor by its actions is near to the one before it."""
     import numpy as np
 
-    close = rows["close"].forward_fill().to_numpy()
+    known = rows["close"].forward_fill() if rows["close"].null_count() else rows["close"]
+    close = known.to_numpy()
     same = rows.select(pl.col("symbol").eq_missing(pl.col("symbol").shift(1))).to_series().to_numpy()[1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         move = close[1:] / close[:-1]
         # Of what is no number neither is so.
         near = (move < _SURELY_BELIEVABLE) & (move * _SURELY_BELIEVABLE > 1.0)
     far = np.flatnonzero(same & ~near) + 1
-    return rows["symbol"].gather(far).unique()
-
-
-def _move() -> pl.Expr:
-    """The logarithm of the smallest explanation of a close beside the one before it: by itself, by its actions."""
-    return size_explained(pl.col("close").forward_fill().shift(1))
+    if not far.size:
+        return rows["symbol"].clear()
+    moved = rows[far].with_columns(_before=known.gather(far - 1))
+    return moved.filter(exceeds(size_explained(pl.col("_before")), BELIEVABLE))["symbol"].unique()
 
 
 def _explained(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
@@ -275,10 +304,17 @@ def validate_answer(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl
     if (surely := _surely_good(rows)) is not None:
         # The schema weighs every rule of every row, and next to all rows keep them all.
         doubtful = rows.filter(~surely)
+    if rows.height and doubtful.is_empty():
+        return rows.select(list(ANSWER_SCHEMA)), _no_refusals().clone()
     good, refused = _split(AnsweredBar, doubtful)
     if doubtful.height < rows.height:
         good = rows.join(refused, on=KEYS, how="anti", maintain_order="left") if refused.height else rows
     return good.select(list(ANSWER_SCHEMA)), refused.select(*ANSWER_SCHEMA, "rule")
+
+
+@cache
+def _no_refusals() -> pl.DataFrame:
+    return pl.DataFrame(schema={**ANSWER_SCHEMA, "rule": pl.String()})
 
 
 def _surely_good(rows: pl.DataFrame) -> pl.Series | None:

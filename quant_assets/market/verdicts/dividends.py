@@ -435,7 +435,8 @@ def implied_dividends(series: Series) -> Floats:
 def _slack(series: Series) -> Floats:
     """How far the implied amounts may be off because the source has rounded the prices they come from."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(_ROUNDED * (1.0 + series.closes / series.adjusted), nan=0.0, posinf=0.0)
+        slack = _ROUNDED * (1.0 + series.closes / series.adjusted)
+        return np.where(np.isfinite(slack), slack, 0.0)
 
 
 def _other_readings(parts: Sequence[tuple[float, str]]) -> list[tuple[float, Kind, str]]:

@@ -19,15 +19,17 @@ _FEW_TICKS = 0.002
 def out_of_line(series: Series) -> list[Held]:
     """The bars with an open, high, low or close of more than four times the others, or less than a fourth."""
     names = ("open", "high", "low", "close")
-    prices = np.vstack([series.opens, series.highs, series.lows, series.closes])
-    least, most = prices.min(axis=0), prices.max(axis=0)
+    opens, highs, lows, closes = series.opens, series.highs, series.lows, series.closes
+    least = np.minimum(np.minimum(opens, highs), np.minimum(lows, closes))
+    most = np.maximum(np.maximum(opens, highs), np.maximum(lows, closes))
     if ((least > 0) & (most < _SURELY_NEAR * least)).all():
         return []
+    prices = np.vstack([opens, highs, lows, closes])
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(prices)
         middle = np.median(logs, axis=0)
         far = np.abs(logs - middle) > _FAR
-    far &= np.isfinite(logs) & (prices.max(axis=0) > _FEW_TICKS)
+    far &= np.isfinite(logs) & (most > _FEW_TICKS)
     held: list[Held] = []
     for at in np.flatnonzero(far.any(axis=0)):
         which = ", ".join(f"{names[j]} {prices[j, at]:g}" for j in np.flatnonzero(far[:, at]))
