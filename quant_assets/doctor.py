@@ -112,7 +112,14 @@ def store(settings: Settings) -> Iterator[Finding]:
     """Whether the tables' place is there, can be written, and as whom."""
     opened = open_store(settings.store_location, patience=_STORE_PATIENCE_SECONDS)
     claimed = is_claimed(opened, TOP_LEVEL)
-    if not opened.remote and not Path(opened.location).exists():
+    if not opened.remote and not (folder := Path(opened.location)).exists():
+        standing = next(one for one in folder.parents if one.exists())
+        if not os.access(standing, os.W_OK):
+            remedy = "change its owner, or point QUANT_ASSETS_STORE elsewhere"
+            yield Finding(
+                "store", "failed", f"{opened.location} cannot be made in {standing} by this user", remedy
+            )
+            return
         yield Finding("store", "ok", f"{opened.location} is not there yet; the first run makes it")
         return
     began = time.monotonic()
@@ -125,10 +132,13 @@ def store(settings: Settings) -> Iterator[Finding]:
 
 def instance(settings: Settings) -> Iterator[Finding]:
     """Whether Dagster's databases open, and its daemon lives."""
-    from quant_assets.instance import check_database, newest_heartbeat
+    from quant_assets.instance import check_database, newest_heartbeat, workers_apart
 
     # Also before the first run, which would be the one to find it away.
     check_database(settings)
+    if apart := workers_apart(settings):
+        remedy = "name one PostgreSQL in QUANT_ASSETS_DAGSTER_DB, here and for every worker"
+        yield Finding("workers", "warning", apart, remedy)
     if not (settings.dagster_home / "dagster.yaml").exists():
         yield Finding("instance", "ok", f"{settings.dagster_home} is made by the first run")
         return
@@ -200,7 +210,12 @@ def source(settings: Settings) -> Iterator[Finding]:
     from quant_assets.resources.yahoo_client import YAHOO, base_url
 
     address = base_url(settings) or YAHOO
-    reached = reach(address, min(settings.timeout_seconds, _STORE_PATIENCE_SECONDS))
+    try:
+        reached = reach(address, min(settings.timeout_seconds, _STORE_PATIENCE_SECONDS))
+    except QuantAssetsError as error:
+        remedy = "is there a way out of this network, and what does QUANT_ASSETS_SOURCE_URL name?"
+        yield Finding("source", "failed", str(error), remedy)
+        return
     yield Finding("source", "ok", f"{address} answers")
     if settings.now is not None:
         remedy = "right for a replay of the past; for live data unset QUANT_ASSETS_NOW: no session ever ends"

@@ -128,6 +128,19 @@ def prepare_instance(settings: Settings) -> Path:
     return settings.dagster_home
 
 
+def workers_apart(settings: Settings) -> str:
+    """Why workers of other homes would find no run of this one, in a line; "" where they do, or there are none."""
+    file = settings.dagster_home / "dagster.yaml"
+    if not settings.workers or settings.dagster_db.get_secret_value():
+        return ""
+    if file.exists() and "OpenSqliteStorage" not in file.read_text(encoding="utf-8"):
+        return ""
+    return (
+        f"QUANT_ASSETS_WORKERS is {settings.workers}, and Dagster's runs are in SQLite: a worker with another home "
+        f"than {settings.home.absolute()} loses the runs that it takes"
+    )
+
+
 def check_database(settings: Settings) -> None:
     """Asks the PostgreSQL that the settings name, if they do. Raises HomeUnavailable."""
     if not (address := settings.dagster_db.get_secret_value()):

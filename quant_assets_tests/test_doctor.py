@@ -20,6 +20,7 @@ from quant_assets import doctor
 from quant_assets.cli.app import app
 from quant_assets.dev.redis_server import redis_server
 from quant_assets.doctor import PARTS, Finding, examine
+from quant_assets.instance import workers_apart
 from quant_assets.replay.launch import ReplayHandle
 from quant_assets.resources.reachability import Reached
 from quant_assets.resources.settings import Settings
@@ -84,12 +85,23 @@ def test_what_is_away_or_wrong_is_named_with_its_remedy(tmp_path: Path) -> None:
     }  # fmt: skip
     assert told["home"].detail == f"{tmp_path / 'file'} is no folder"
     assert "http://127.0.0.1:9 does not answer" in told["source"].detail
+    assert "QUANT_ASSETS_SOURCE_URL" in told["source"].remedy
     assert "listed_on" in told["universe"].detail
     assert str(tmp_path / "file") in told["store"].detail
     assert f"{keys}, line 1" in told["keys"].detail
     assert "QUANT_ASSETS_CACHE" in told["cache"].remedy
     assert "address 2 of 2 (mial://…)" in told["alerts"].detail
     assert "secret" not in str(told).replace("may hold a secret", "")
+
+
+def test_workers_of_a_database_in_this_home_are_a_warning(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, workers=2, shared_redis=SecretStr("redis://h:6379/0"))
+    assert "loses the runs" in found(settings, "instance")["workers"].detail
+    settings.dagster_home.mkdir(parents=True)
+    # As it is mounted in containers.
+    (settings.dagster_home / "dagster.yaml").write_text("storage:\n  postgres: {}\n")
+    assert workers_apart(settings) == ""
+    assert workers_apart(Settings(home=tmp_path / "other")) == ""
 
 
 def test_a_bucket_that_is_missing_is_named_with_who_asked(bucket: str, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def list_jobs(
     """The jobs that were asked for, the latest first."""
     from typing import get_args
 
-    from quant_assets.cli.console import console
+    from quant_assets.cli.tables import print_rows
     from quant_assets.operations.job_requests import KINDS
     from quant_assets.operations.jobs import Status
 
@@ -102,25 +102,19 @@ def list_jobs(
     if not found:
         print("no such job was asked for")
         return
-    from rich.table import Column, Table
-
-    # An id is there to be copied: it is never cut.
-    table = Table(
-        Column("id", min_width=28, no_wrap=True), "kind", "exchanges", "asked for", "status", "by", "note"
-    )
-    for state in found:
-        note = state.note or "; ".join(state.warnings)
-        asked = " ".join(f"{n}={_short(v)}" for n, v in state.parameters.items() if n != "exchange")
-        table.add_row(
+    rows = [
+        (
             state.id,
             state.kind,
             " ".join(state.exchanges),
-            asked,
+            " ".join(f"{n}={_short(v)}" for n, v in state.parameters.items() if n != "exchange"),
             state.status,
             state.requested_by,
-            note[:200],
+            (state.note or "; ".join(state.warnings))[:200],
         )
-    console.print(table, markup=False)
+        for state in found
+    ]
+    print_rows(("id", "kind", "exchanges", "asked for", "status", "by", "note"), rows)
 
 
 @jobs.command()

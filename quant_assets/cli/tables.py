@@ -23,7 +23,7 @@ ExchangeOption = Annotated[
 SymbolOption = Annotated[str | None, typer.Option("--symbol", help="Only these symbols, comma-separated.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
-_SENTENCES = ("reason", "rule", "evidence")
+_SENTENCES = ("reason", "rule", "evidence", "note")
 _WIDE = 180
 _MOST_SYMBOLS = 20
 

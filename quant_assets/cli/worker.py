@@ -24,7 +24,8 @@ def worker(
 
     On SIGTERM it ends the run that it has first; when it is killed the run is done again by another one.
     """
-    from quant_assets.instance import prepare_instance
+    from quant_assets.cli.console import print_error
+    from quant_assets.instance import prepare_instance, workers_apart
 
     settings = load()
     if not settings.workers:
@@ -33,6 +34,8 @@ def worker(
             "workers, here and where Dagster's daemon runs"
         )
     prepare_instance(settings)
+    if apart := workers_apart(settings):
+        print_error(f"{apart} (name one PostgreSQL in QUANT_ASSETS_DAGSTER_DB, here and there)")
     try:
         runs: Any = importlib.import_module("quant_assets.defs.celery_runs")
     except ModuleNotFoundError as error:
