@@ -113,6 +113,8 @@ def _status(name: str) -> float:
 
 def main(work: str, side: str, folder: str) -> None:
     """Measures in this process and prints a line of JSON."""
+    # This module runs as `__main__` here: what a work raises is the other one's.
+    from benchmarks.scale.measuring import NotThere
     from benchmarks.scale.shape import Laid
     from benchmarks.scale.works import WORKS
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import ContextVar
@@ -31,11 +32,22 @@ from quant_assets.resources.object_store import (
 from quant_assets.tables.layout import DAILY, HISTORY, object_key, partition_of, partitions_prefix
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import decode, decode_with_facts, read_facts
-from quant_assets.tables.ranged import Found, Part, decode_parts, read_part, read_runs
+from quant_assets.tables.ranged import Part, decode_parts, read_part
 from quant_assets.tables.restatements import Ledger
-from quant_assets.tables.runs import Form, Runs, together
+from quant_assets.tables.runs import Runs, together
 
 T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows of a year's history, and the facts in its footer."""
+
+    rows: Runs
+    facts: dict[str, Any]
+
+
 P = TypeVar("P", Found, Part)
 
 
@@ -60,8 +72,8 @@ class _Look:
         return None if len(self.columns) == len(DAILY_SCHEMA) else self.columns
 
     @property
-    def form(self) -> Form:
-        return _form(self.columns)
+    def schema(self) -> pl.Schema:
+        return _schema(self.columns)
 
     def nothing(self) -> Runs:
         """No rows. Not made at import: a process that has made polars start its threads cannot be forked any more."""
@@ -79,16 +91,12 @@ class _Look:
 
     def frame(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with the columns and types that are looked for, sorted by (symbol, date)."""
-        return conform(rows, _schema(self.columns))
-
-
-def _schema(columns: tuple[str, ...]) -> pl.Schema:
-    return pl.Schema({name: DAILY_SCHEMA[name] for name in columns})
+        return conform(rows, self.schema)
 
 
 @lru_cache(maxsize=64)
-def _form(columns: tuple[str, ...]) -> Form:
-    return Form(_schema(columns))
+def _schema(columns: tuple[str, ...]) -> pl.Schema:
+    return pl.Schema({name: DAILY_SCHEMA[name] for name in columns})
 
 
 @lru_cache(maxsize=64)
@@ -115,7 +123,11 @@ _AT_ONCE = 40
 _PROCESSORS = min(4, os.cpu_count() or 1)
 
 _FEW_SYMBOLS = 8
-"""Symbols up to which the row groups that hold them are decoded for all years at once."""
+"""Symbols up to which one thread reads their row groups as fast as several."""
+_MANY_AHEAD = 8
+"""Years of many symbols that are brought from afar before they are decoded: each may be tens of megabytes."""
+_QUERY_BYTES = 32 * 2**20
+"""Bytes of years' histories from which on they are decoded before more are read."""
 
 _SHORT_DAYS = 45
 """Days up to which a range may be read from its cells alone."""
@@ -190,9 +202,12 @@ def _of_years(look: _Look) -> pl.DataFrame:
         years = range(max(span[0].year, min(found)), min(span[1].year, max(found)) + 1)
         # The two of a year may be read in any order: a cell in which they differ is read as it is now.
         known = pool.submit(manifest.years, exchange, years)
-        if wanted is not None and len(wanted) <= _FEW_SYMBOLS:
-            parts = [pool.submit(_part, look, compacted.get(year)) for year in years]
-            return _of_parts(look, [part.result() for part in parts], known.result())
+        if wanted is not None:
+            infos = [compacted.get(year) for year in years]
+            few = len(wanted) <= _FEW_SYMBOLS
+            ahead = (_AT_ONCE if few else _MANY_AHEAD) if store.remote else _PROCESSORS
+            parts = _ahead(pool, partial(_part, look), infos, ahead)
+            return _of_parts(look, zip(years, parts, strict=True), known.result)
         histories = [pool.submit(_history, look, compacted.get(year)) for year in years]
         rows = pool.map(
             partial(_year, look),
@@ -203,17 +218,35 @@ def _of_years(look: _Look) -> pl.DataFrame:
         return together([look.nothing(), *rows])
 
 
+def _ahead(pool: Executor, function: Callable[[T], U], items: Iterable[T], count: int) -> Iterator[U]:
+    """What `function` makes of each item, in order: at most `count` are made before they are asked for."""
+    waiting: deque[Future[U]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
 def _of_parts(
-    look: _Look, parts: Sequence[Part | None], entries: Mapping[int, Mapping[str, Entry]]
+    look: _Look,
+    parts: Iterable[tuple[int, Part | None]],
+    known: Callable[[], Mapping[int, Mapping[str, Entry]]],
 ) -> pl.DataFrame:
-    """The rows of few symbols: years whose history holds all cells as they are come from one query."""
+    """The rows of some symbols, from the parts of years; `known` gives their cells by year.
+
+    Years whose history holds all cells as they are come from one query, as many as are not too large together.
+    """
     span = look.span
     found = [look.nothing()]
     same: list[Part] = []
-    for part, (year, cells) in zip(parts, entries.items(), strict=True):
+    for year, part in parts:
+        cells = known()[year]
         in_history: dict[str, str] = part.facts.get("cells", {}) if part is not None else {}
         newer = _newer(cells, in_history, span)
-        if same and (newer or (part is not None and part.columns != same[0].columns)):
+        held = sum(len(one.data) for one in same)
+        if same and (newer or held > _QUERY_BYTES or (part is not None and part.columns != same[0].columns)):
             found.append(_rows(look, same))
             same = []
         if newer:
@@ -228,7 +261,7 @@ def _of_parts(
 
 def _rows(look: _Look, parts: Sequence[Part]) -> Runs:
     rows = decode_parts(parts, look.wanted or (), look.some)
-    return look.nothing() if rows is None else Runs.of(rows).conformed(look.form)
+    return look.nothing() if rows is None else Runs.of(rows).conformed(look.schema)
 
 
 def _of_few_cells(look: _Look) -> pl.DataFrame | None:
@@ -271,7 +304,7 @@ def _conformed(look: _Look, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of one cell, as `look.frame` has them; at no cost where they are as they should be."""
     names = rows["symbol"]
     ordered = (names.slice(1) > names.head(-1)).all()
-    return rows if ordered and rows.schema == _schema(look.columns) else look.frame(rows)
+    return rows if ordered and rows.schema == look.schema else look.frame(rows)
 
 
 def read_cells(
@@ -316,7 +349,7 @@ def _compacted(store: ObjectStore, exchange: str) -> dict[int, ObjectInfo]:
 def _year(look: _Look, year: int, history: tuple[Runs, dict[str, str]], entries: Mapping[str, Entry]) -> Runs:
     """A year's rows between two days: those of the history object, with every cell that is not in it as it stands."""
     span = look.span
-    rows, in_history = history[0].conformed(look.form), history[1]
+    rows, in_history = history[0].conformed(look.schema), history[1]
     if newer := _newer(entries, in_history, span):
         frame = rows.frame()
         if stale := [date.fromisoformat(p) for p in newer if p in in_history]:
@@ -370,9 +403,7 @@ def _history_object(look: _Look, info: ObjectInfo) -> Found | None:
     """A year's compacted rows and the facts in their footer; None where there is no such object."""
     store = look.store
 
-    def read(listed: ObjectInfo | None) -> Found | None:
-        if look.wanted is not None:
-            return read_runs(store, info.key, look.wanted, listed, look.some)
+    def read(_: ObjectInfo | None) -> Found | None:
         rows, facts = decode_with_facts(store.get(info.key).data, store.uri(info.key))
         return Found(Runs.of(rows.select(look.columns)), facts)
 

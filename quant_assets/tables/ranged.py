@@ -8,13 +8,11 @@ asked for by that version and checked against the seal block by block before any
 from __future__ import annotations
 
 import importlib
-import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -25,16 +23,15 @@ from quant_assets.market.flags import FLAGS, NONE
 from quant_assets.resources.object_store import ObjectChanged, ObjectInfo, ObjectStore
 from quant_assets.tables.parquet import BLOCK, Seal, facts_in, verify
 from quant_assets.tables.row_groups import MAGIC, Group, column_heads, footer_of, schema_fields
-from quant_assets.tables.runs import Runs
 
 _KEPT_BYTES = 64 * 2**20
 """Of the ends of objects that are kept. What Parquet's library makes of them takes a few times as much."""
 
-_TEXTS = ("currency", FLAGS)
-"""Columns of texts that repeat: they are read as a dictionary, which makes no text a row."""
+_KEPT_GROUPS, _KEPT_FOOTERS = 8, 256
+"""Row groups up to which the footer of a part is kept, half a kilobyte each, and how many of an object are."""
 
 _FEW_GROUPS = 4
-"""Row groups up to which one thread decodes as fast as several."""
+"""Row groups up to which no object is read whole, however few it has."""
 
 
 class Footer:
@@ -70,7 +67,6 @@ class Footer:
         self._groups: dict[int, Group] = {}
         self._heads: tuple[bytes, list[bytes]] | None = None
         self._footers: dict[tuple[int, ...], bytes] = {}
-        self._texts: dict[tuple[str, int], str | None] = {}
 
     @cached_property
     def _bounds(self) -> tuple[Any, Any, Any]:
@@ -95,31 +91,6 @@ class Footer:
         first = numpy.searchsorted(texts, lowest)
         inside = (first < len(texts)) & (texts[numpy.minimum(first, len(texts) - 1)] <= highest)
         return [int(group) for group in numpy.flatnonzero(inside | ~known)]
-
-    def said(self, name: str, groups: Sequence[int]) -> str | None:
-        """The one text that a column says in all rows of some row groups; None where it says others, too."""
-        found = {self._said(name, group) for group in groups}
-        return found.pop() if len(found) == 1 else None
-
-    def _said(self, name: str, group: int) -> str | None:
-        if (name, group) not in self._texts:
-            names: list[str] = self.metadata.schema.names
-            text: str | None = None
-            if name in names:
-                one = self.metadata.row_group(group).column(names.index(name)).statistics
-                if one is not None and one.has_min_max and one.null_count == 0 and one.min == one.max:
-                    text = one.min
-            self._texts[name, group] = text
-        return self._texts[name, group]
-
-    def fetch(self, store: ObjectStore, groups: Iterable[int], columns: Sequence[str] | None = None) -> Any:
-        """A buffer of the object's size in which row groups, or some columns of them, lie in their place; what lies
-        between is not brought."""
-        # Memory that nobody writes to is never made: the buffer takes as much as is brought.
-        buffer = mmap.mmap(-1, self.info.size)
-        for offset, data in self._brought(store, groups, columns):
-            buffer[offset : offset + len(data)] = data
-        return buffer
 
     def part(self, store: ObjectStore, groups: Sequence[int], columns: Sequence[str] | None = None) -> bytes:
         """A Parquet file of these row groups alone; of what is not in `columns` there may be nothing but zeros."""
@@ -171,13 +142,19 @@ class Footer:
         return self._groups[number]
 
     def _footer_of(self, groups: tuple[int, ...]) -> bytes:
-        if groups not in self._footers:
-            if self._heads is None:
-                end = self.seal.tail
-                written = end[-8 - int.from_bytes(end[-8:-4], "little") : -8]
-                self._heads = schema_fields(written), column_heads(self.metadata.row_group(0))
-            self._footers[groups] = footer_of(*self._heads, [self._group(group) for group in groups])
-        return self._footers[groups]
+        known = self._footers.get(groups)
+        if known is not None:
+            return known
+        if self._heads is None:
+            end = self.seal.tail
+            written = end[-8 - int.from_bytes(end[-8:-4], "little") : -8]
+            self._heads = schema_fields(written), column_heads(self.metadata.row_group(0))
+        made = footer_of(*self._heads, [self._group(group) for group in groups])
+        if len(groups) <= _KEPT_GROUPS:
+            if len(self._footers) >= _KEPT_FOOTERS:
+                self._footers.clear()
+            self._footers[groups] = made
+        return made
 
 
 class _Kept:
@@ -221,27 +198,6 @@ footers = _Kept()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The rows of some symbols, and the facts of the table they are of."""
-
-    rows: Runs
-    facts: dict[str, Any]
-
-
-def read_symbols(
-    store: ObjectStore, key: str, symbols: Sequence[str], info: ObjectInfo | None = None
-) -> tuple[pl.DataFrame, dict[str, Any]] | None:
-    """The rows of some symbols of a table sorted by symbol, and its facts, in few ranged reads of one version.
-
-    Two requests where `info` tells the object's size and version (a listing does), three where it must be asked for,
-    one fewer where this version has been read before. None where there is no such object. Raises ObjectChanged when
-    it is replaced meanwhile (read again), ObjectDamaged, StoreUnavailable.
-    """
-    found = read_runs(store, key, sorted(set(symbols)), info)
-    return None if found is None else (found.rows.frame(), found.facts)
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """What was read of a table and is not decoded yet: a Parquet file of the row groups that can hold the symbols."""
 
@@ -257,14 +213,33 @@ def read_part(
     columns: Sequence[str] | None = None,
     info: ObjectInfo | None = None,
 ) -> Part | None:
-    """As `read_runs`, without decoding what is read; `data` is empty where the table has none of the symbols."""
+    """What a table sorted by symbol holds of some symbols (sorted and different), in few ranged reads of one version.
+
+    Two requests where `info` tells the object's size and version (a listing does), three where it must be asked for,
+    one fewer where this version has been read before. None where there is no such object; `data` is empty where it
+    has none of the symbols. Raises ObjectChanged when it is replaced meanwhile (read again), ObjectDamaged,
+    StoreUnavailable.
+    """
     info = info or store.head(key)
     if info is None:
         return None
     footer = footers.get(store, info)
     groups = footer.groups_of(wanted)
     names: list[str] = footer.metadata.schema.names
-    return Part(footer.part(store, groups, columns) if groups else b"", tuple(names), footer.facts)
+    data = b""
+    if len(groups) > max(_FEW_GROUPS, footer.metadata.num_row_groups // 2):
+        data = _whole(store, info)
+    elif groups:
+        data = footer.part(store, groups, columns)
+    return Part(data, tuple(names), footer.facts)
+
+
+def _whole(store: ObjectStore, info: ObjectInfo) -> bytes:
+    blob, uri = store.get(info.key), store.uri(info.key)
+    if blob.info.version != info.version:
+        raise ObjectChanged(f"{uri}: replaced since it was looked at")
+    verify(blob.data, uri)
+    return blob.data
 
 
 def decode_parts(
@@ -276,7 +251,12 @@ def decode_parts(
         return None
     # All at once: a query takes longer to begin than a row group to decode.
     rows = pl.scan_parquet(files, use_statistics=False)
-    mine = pl.col("symbol") == wanted[0] if len(wanted) == 1 else pl.col("symbol").is_in(wanted)
+    if len(wanted) == 1:
+        mine = pl.col("symbol") == wanted[0]
+    else:
+        # Of up to a hundred texts polars' decoder compares each with every row, unless something is done with the
+        # answer.
+        mine = pl.col("symbol").is_in(wanted).fill_null(False)
     return _columns_of(rows.filter(mine), parts[0].columns, columns)
 
 
@@ -288,112 +268,3 @@ def _columns_of(rows: pl.LazyFrame, there: Sequence[str], columns: Sequence[str]
     if FLAGS in columns and FLAGS not in there:
         found = found.with_columns(pl.lit(NONE).alias(FLAGS)).select(columns)
     return found
-
-
-def read_runs(
-    store: ObjectStore,
-    key: str,
-    wanted: Sequence[str],
-    info: ObjectInfo | None = None,
-    columns: Sequence[str] | None = None,
-) -> Found | None:
-    """As `read_symbols`, for symbols that are sorted and different, with the rows as runs; of them `columns`, symbol
-    and date among them, or all."""
-    info = info or store.head(key)
-    if info is None:
-        return None
-    footer = footers.get(store, info)
-    groups = footer.groups_of(wanted)
-    if len(groups) > max(_FEW_GROUPS, footer.metadata.num_row_groups // 2):
-        return Found(_filtered(store, info, wanted, columns), footer.facts)
-    buffer = footer.fetch(store, groups, columns)
-    return Found(_decoded(footer, groups, buffer, wanted, columns), footer.facts)
-
-
-def _filtered(
-    store: ObjectStore, info: ObjectInfo, wanted: Sequence[str], columns: Sequence[str] | None
-) -> Runs:
-    """The rows of symbols of which most row groups hold one: the whole object is read, and the rest passed over."""
-    blob = store.get(info.key)
-    uri = store.uri(info.key)
-    if blob.info.version != info.version:
-        raise ObjectChanged(f"{uri}: replaced since it was looked at")
-    verify(blob.data, uri)
-    # Most row groups have one of them. Of up to a hundred texts polars' decoder compares each with every row, unless
-    # something is done with the answer.
-    mine = pl.col("symbol").is_in(wanted).fill_null(False)
-    rows = pl.scan_parquet(blob.data, use_statistics=False).filter(mine)
-    there = rows.collect_schema().names() if columns is not None else ()
-    return Runs.of(_columns_of(rows, there, columns))
-
-
-def _decoded(
-    footer: Footer, groups: list[int], buffer: Any, wanted: Sequence[str], columns: Sequence[str] | None
-) -> Runs:
-    arrow: Any = importlib.import_module("pyarrow")
-    pq: Any = importlib.import_module("pyarrow.parquet")
-    names: list[str] = footer.metadata.schema.names
-    flagged = FLAGS in names
-    if columns is not None:
-        names = [name for name in names if name in columns]
-    said = {
-        name: text for name in _TEXTS if name in names and (text := footer.said(name, groups)) is not None
-    }
-    file = pq.ParquetFile(
-        arrow.BufferReader(arrow.py_buffer(buffer)),
-        metadata=footer.metadata,
-        read_dictionary=["symbol", *(name for name in _TEXTS if name in names and name not in said)],
-    )
-    table = file.read_row_groups(
-        groups, columns=[n for n in names if n not in said], use_threads=len(groups) > _FEW_GROUPS
-    )
-    symbols, counts, ranges = _wanted_runs(table.column("symbol").chunks, frozenset(wanted))
-    rest = table.drop_columns(["symbol"])
-    # Cut before it is made a polars frame: a group has thousands of rows, a symbol's year some 250.
-    if len(ranges) == 1:
-        rest = rest.slice(ranges[0][0], ranges[0][1] - ranges[0][0])
-    elif ranges != [(0, table.num_rows)]:
-        mine = np.zeros(table.num_rows, dtype=np.bool_)
-        for first, end in ranges:
-            mine[first:end] = True
-        rest = rest.filter(arrow.array(mine))
-    for name in (name for name in _TEXTS if name in rest.column_names):
-        rest = rest.set_column(
-            rest.column_names.index(name), name, rest.column(name).cast(arrow.large_string())
-        )
-    for name, text in said.items():
-        repeated = arrow.repeat(arrow.scalar(text, arrow.large_string()), rest.num_rows)
-        rest = rest.add_column(names.index(name) - 1, name, repeated)
-    if not flagged and columns is None:
-        # An earlier release wrote none.
-        rest = with_flags(pl.DataFrame(rest).select(pl.lit("").alias("symbol"), pl.all())).drop("symbol")
-    elif not flagged and columns is not None and FLAGS in columns:
-        silent = pl.DataFrame(rest).with_columns(pl.lit(NONE).alias(FLAGS))
-        rest = silent.select(name for name in columns if name != "symbol")
-    return Runs(symbols, np.array(counts, dtype=np.int64), rest)
-
-
-def _wanted_runs(
-    chunks: Iterable[Any], wanted: frozenset[str]
-) -> tuple[list[str], list[int], list[tuple[int, int]]]:
-    """Of a column that has been read as a dictionary: the symbols wanted, how many rows follow one another of each,
-    and the ranges of rows in which they lie."""
-    symbols: list[str] = []
-    counts: list[int] = []
-    ranges: list[tuple[int, int]] = []
-    start = 0
-    for chunk in chunks:
-        codes, names = chunk.indices.to_numpy(zero_copy_only=False), chunk.dictionary.to_pylist()
-        edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
-        for first, end in pairwise(edges):
-            name = names[int(codes[first])] if first < end else None
-            if name not in wanted:
-                continue
-            symbols.append(name)
-            counts.append(end - first)
-            if ranges and ranges[-1][1] == start + first:
-                ranges[-1] = (ranges[-1][0], start + end)
-            else:
-                ranges.append((start + first, start + end))
-        start += len(codes)
-    return symbols, counts, ranges

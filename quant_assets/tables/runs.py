@@ -6,14 +6,11 @@ known from how many it has in each year.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
-from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
@@ -25,30 +22,16 @@ _MANY_ROWS = 250_000
 """Rows from which on columns are put in place by several threads."""
 
 
-class Form:
-    """The columns and types of a table that begins with the symbol."""
-
-    def __init__(self, schema: pl.Schema) -> None:
-        self.rest = pl.Schema({name: dtype for name, dtype in schema.items() if name != "symbol"})
-
-    @cached_property
-    def arrow(self) -> Any:
-        """All but the symbol as Arrow names them."""
-        empty: Any = pl.DataFrame(schema=self.rest)
-        return empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-
-
 @dataclass(frozen=True, slots=True)
 class Runs:
     """Rows of one time: those of the first of `symbols`, `counts[0]` of them, then those of the second.
 
-    `symbols` may be in any order, also repeated. `rest` holds all columns but the symbol, as a polars frame or as the
-    Arrow table that was read: making a frame of twenty small tables takes longer than reading them.
+    `symbols` may be in any order, also repeated. `rest` holds all columns but the symbol.
     """
 
     symbols: list[str]
     counts: Any
-    rest: Any
+    rest: pl.DataFrame
     names: pl.Series | None = None
     """The column of symbols, where there is one already."""
 
@@ -59,29 +42,29 @@ class Runs:
         counts = lengths["len"].to_numpy().astype(np.int64)
         return cls(lengths["value"].to_list(), counts, frame.drop("symbol"), frame["symbol"])
 
-    def conformed(self, form: Form) -> Self:
-        """The rows with exactly the columns and types of a form."""
-        if self.rest.schema == (form.rest if isinstance(self.rest, pl.DataFrame) else form.arrow):
+    def conformed(self, schema: pl.Schema) -> Self:
+        """The rows with exactly the columns and types of a schema that begins with the symbol."""
+        wanted = pl.Schema({name: dtype for name, dtype in schema.items() if name != "symbol"})
+        if self.rest.schema == wanted:
             return self
-        frame = _frame([self.rest])
-        return replace(self, rest=frame.select(pl.col(name).cast(dtype) for name, dtype in form.rest.items()))
+        return replace(
+            self, rest=self.rest.select(pl.col(name).cast(dtype) for name, dtype in wanted.items())
+        )
 
     def between(self, first: date, last: date) -> Runs:
         """The rows of the days first..last (inclusive)."""
-        frame = _frame([self.rest])
-        inside = frame["date"].is_between(first, last)
+        inside = self.rest["date"].is_between(first, last)
         if not len(self.counts) or inside.all():
             return self
         counts = np.add.reduceat(inside.to_numpy(), np.cumsum(self.counts) - self.counts, dtype=np.int64)
-        return Runs(self.symbols, counts, frame.filter(inside))
+        return Runs(self.symbols, counts, self.rest.filter(inside))
 
     def frame(self) -> pl.DataFrame:
         """The rows as they lie, the column `symbol` first."""
-        rest = _frame([self.rest])
         if self.names is not None:
-            return pl.DataFrame([self.names, *rest.get_columns()])
+            return pl.DataFrame([self.names, *self.rest.get_columns()])
         numbers = np.repeat(np.arange(len(self.symbols), dtype=np.uint32), self.counts)
-        return _named(rest, self.symbols, numbers)
+        return _named(self.rest, self.symbols, numbers)
 
 
 def together(parts: Sequence[Runs]) -> pl.DataFrame:
@@ -103,18 +86,8 @@ def together(parts: Sequence[Runs]) -> pl.DataFrame:
     elif len(parts) == 1:
         whole = parts[0].frame()
     else:
-        whole = _named(_frame(rests).rechunk(), names, of_symbol)
+        whole = _named(pl.concat(rests).rechunk(), names, of_symbol)
     return whole if _ascending(whole["date"], of_symbol) else whole.sort(KEYS)
-
-
-def _frame(rests: Sequence[Any]) -> pl.DataFrame:
-    """What the rests of several parts hold, one after the other."""
-    arrow: Any = importlib.import_module("pyarrow")
-    frames: list[pl.DataFrame] = []
-    for framed, group in groupby(rests, lambda rest: isinstance(rest, pl.DataFrame)):
-        some = list(group)
-        frames += some if framed else [pl.DataFrame(arrow.concat_tables(some).combine_chunks())]
-    return frames[0] if len(frames) == 1 else pl.concat(frames)
 
 
 def _named(rest: pl.DataFrame, names: Sequence[str], numbers: Any) -> pl.DataFrame:
@@ -131,47 +104,36 @@ def _places(counts: Any, order: Any) -> Any:
     return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
 
 
-def _placed(rests: Sequence[Any], places: Any) -> pl.DataFrame:
+def _placed(rests: Sequence[pl.DataFrame], places: Any) -> pl.DataFrame:
     """The rows of the rests, each put in its place; a column after the other."""
-    plain: Any = rests[0].slice(0, 0)
-    empty = plain if isinstance(plain, pl.DataFrame) else pl.DataFrame(plain)
     if not len(places):
-        return empty
+        return rests[0].clear()
 
     def column(name: str) -> pl.Series:
-        return _column([rest[name] for rest in rests], empty[name], places)
+        return _column([rest[name] for rest in rests], places)
 
+    names = rests[0].columns
     if len(places) < _MANY_ROWS:
-        return pl.DataFrame([column(name) for name in empty.columns])
+        return pl.DataFrame([column(name) for name in names])
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="columns") as pool:
-        return pl.DataFrame(list(pool.map(column, empty.columns)))
+        return pl.DataFrame(list(pool.map(column, names)))
 
 
-def _column(pieces: Sequence[Any], empty: pl.Series, places: Any) -> pl.Series:
-    arrow: Any = importlib.import_module("pyarrow")
-    chunks = [chunk for piece in pieces for chunk in _chunks(piece)]
-    if not empty.dtype.is_numeric() and not empty.dtype.is_temporal():
-        texts = pl.concat([pl.Series(empty.name, piece, dtype=empty.dtype) for piece in pieces])
+def _column(pieces: Sequence[pl.Series], places: Any) -> pl.Series:
+    name, dtype = pieces[0].name, pieces[0].dtype
+    if not dtype.is_numeric() and not dtype.is_temporal():
+        texts = pl.concat(pieces)
         if texts.null_count() == 0 and (texts == texts[0]).all():
             return texts.new_from_index(0, len(texts))
         return _taken(texts, places)
-    if any(chunk.null_count() if isinstance(chunk, pl.Series) else chunk.null_count for chunk in chunks):
-        known = [pl.Series(empty.name, piece, dtype=empty.dtype) for piece in pieces]
-        return _taken(pl.concat(known), places)
-    values = np.empty(len(places), dtype=empty.to_physical().to_numpy().dtype)
-    physical = arrow.from_numpy_dtype(values.dtype)
+    if any(piece.null_count() for piece in pieces):
+        return _taken(pl.concat(pieces), places)
+    values = np.empty(len(places), dtype=pieces[0].to_physical().to_numpy().dtype)
     at = 0
-    for chunk in chunks:
-        plain = chunk.to_physical() if isinstance(chunk, pl.Series) else chunk.view(physical)
-        values[places[at : at + len(chunk)]] = plain.to_numpy()
-        at += len(chunk)
-    return pl.Series(empty.name, arrow.array(values)).cast(empty.dtype)
-
-
-def _chunks(piece: Any) -> list[Any]:
-    """The pieces that a column lies in, as series or as Arrow arrays."""
-    # Many small series take longer to be told apart than to be joined.
-    return [piece.rechunk()] if isinstance(piece, pl.Series) else list(piece.chunks)
+    for piece in pieces:
+        values[places[at : at + len(piece)]] = piece.to_physical().to_numpy()
+        at += len(piece)
+    return pl.Series(name, values).cast(dtype)
 
 
 def _taken(column: pl.Series, places: Any) -> pl.Series:

@@ -29,7 +29,8 @@ from quant_assets.tables.layout import (
     partition_of,
 )
 from quant_assets.tables.parquet import decode, encode, read_facts, read_table
-from quant_assets.tables.ranged import footers, read_symbols
+from quant_assets.tables.ranged import footers
+from quant_assets_tests.tables.some_symbols import read_symbols
 
 URI = "/somewhere/table.parquet"
 FACTS = {"state": "partial", "missing": [{"symbol": "Ünï", "reason": 'quote " and \n'}], "n": 3}

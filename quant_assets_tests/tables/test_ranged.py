@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import orjson
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from quant_assets.market.bars import DAILY_SCHEMA
@@ -24,36 +23,11 @@ from quant_assets.tables.parquet import (
 from quant_assets.tables.ranged import (
     Footer,
     _Kept,  # pyright: ignore[reportPrivateUsage]
-    _wanted_runs,  # pyright: ignore[reportPrivateUsage]
     decode_parts,
     read_part,
-    read_symbols,
 )
-from quant_assets.tables.row_groups import Group
-
-
-@pytest.mark.parametrize(
-    ("texts", "said"),
-    [
-        (["AUD", "AUD", "AUD"], "AUD"),
-        (["AUD", "USD", "AUD"], None),
-        (["AUD", None, "AUD"], None),
-        ([None, None, None], None),
-    ],
-)
-def test_a_text_is_said_where_all_rows_have_it(
-    tmp_path: Path, texts: list[str | None], said: str | None
-) -> None:
-    store = LocalObjectStore(tmp_path)
-    frame = pl.DataFrame({"symbol": ["A", "B", "C"], "currency": pl.Series(texts, dtype=pl.String)})
-    footer = Footer(store, store.put("table", encode(frame, {})))
-    assert footer.said("currency", [0]) == said
-    assert footer.said("flags", [0]) is None
-    assert footer.groups_of([]) == []
-    assert footer.groups_of(["B"]) == [0]
-    assert footer.groups_of(["AA", "D"]) == [0]
-    assert footer.groups_of(["D"]) == []
-
+from quant_assets.tables.row_groups import MAGIC, Group
+from quant_assets_tests.tables.some_symbols import read_symbols
 
 # --- row groups
 
@@ -101,20 +75,11 @@ def test_the_groups_of_symbols_are_those_that_can_hold_one(
     assert found[0]["symbol"].to_list() == [name for name in "BDDFGHHIJ" if name in wanted]
 
 
-def test_a_text_is_said_of_several_groups_where_it_is_the_same_in_all(tmp_path: Path) -> None:
-    store = LocalObjectStore(tmp_path)
-    footer = Footer(store, store.put("table", grouped(["AB", "CD", "EF"])))
-    assert [footer.said("flags", [number]) for number in range(3)] == ["in 0", "in 1", "in 2"]
-    assert footer.said("flags", [0, 0]) == "in 0"
-    assert footer.said("flags", [0, 1]) is footer.said("flags", [0, 1, 2]) is footer.said("flags", []) is None
-
-
 def test_a_table_that_says_nothing_of_its_groups_is_read_all_the_same(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
     footer = Footer(store, store.put("table", grouped(["AB", "CD"], statistics=False)))
     for wanted in ([], ["B"], ["Z"]):
         assert footer.groups_of(wanted) == [0, 1]
-    assert footer.said("flags", [0]) is None
     found = read_symbols(store, "table", ["B", "C"])
     assert found is not None
     assert found[0].rows() == [("B", "in 0"), ("C", "in 1")]
@@ -123,28 +88,10 @@ def test_a_table_that_says_nothing_of_its_groups_is_read_all_the_same(tmp_path: 
 def test_a_table_without_rows_has_none_of_any_symbol(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
     store.put("table", encode(pl.DataFrame(schema=DAILY_SCHEMA), {"n": 1}))
-    found = read_symbols(store, "table", ["A"])
-    assert found is not None
-    assert (found[0].height, found[0].schema, found[1]["n"]) == (0, DAILY_SCHEMA, 1)
     part = read_part(store, "table", ["A"])
     assert part is not None
-    rows = decode_parts([part], ["A"])
-    assert rows is None or rows.is_empty()
-
-
-def test_runs_of_symbols_are_found_across_the_chunks_of_a_column() -> None:
-    chunks = [
-        pa.array(text.split(), pa.string()).dictionary_encode() for text in ("A A B C C", "C A", "", "D B B A A", "A")
-    ]  # fmt: skip
-    for wanted, symbols, counts, ranges in (
-        ("AB", "ABABAA", [2, 1, 1, 2, 2, 1], [(0, 3), (6, 7), (8, 13)]),
-        ("C", "CC", [2, 1], [(3, 6)]),
-        ("D", "D", [1], [(7, 8)]),
-        ("ABCD", "ABCCADBAA", [2, 1, 2, 1, 1, 1, 2, 2, 1], [(0, 13)]),
-        ("E", "", [], []),
-    ):
-        found = _wanted_runs(chunks, frozenset(wanted))
-        assert found == (list(symbols), counts, ranges)
+    assert (part.data, part.columns, part.facts["n"]) == (b"", tuple(DAILY_SCHEMA), 1)
+    assert decode_parts([part], ["A"]) is None
 
 
 # --- ranges
@@ -217,8 +164,8 @@ def test_each_block_of_the_groups_is_brought_once_and_neighbours_together(
         for group in told
         for block in range(group.offset // SIZE, (group.offset + group.length - 1) // SIZE + 1)
     }
-    buffer, part = footer.fetch(store, groups), footer.part(store, groups)
-    assert len(store.asked) == (2 if any(block * SIZE < start for block in blocks) else 0)
+    part = footer.part(store, groups)
+    assert len(store.asked) == (1 if any(block * SIZE < start for block in blocks) else 0)
     for ranges in store.asked:
         brought = [
             block for first, length in ranges for block in range(first // SIZE, -(-(first + length) // SIZE))
@@ -229,20 +176,18 @@ def test_each_block_of_the_groups_is_brought_once_and_neighbours_together(
             for first, length in ranges
         )
         assert all(one[0] + one[1] < other[0] for one, other in pairwise(ranges))
+    at = len(MAGIC)
     for group in told:
-        place = slice(group.offset, group.offset + group.length)
-        assert buffer[place] == data[place]
+        assert part[at : at + group.length] == data[group.offset : group.offset + group.length]
+        at += group.length
     whole = pl.read_parquet(data)
     if groups:
         expected = whole.filter(pl.col("symbol").is_in([f"S{number:02d}" for number in groups]))
         assert pl.read_parquet(part).equals(expected)
         wanted = expected["symbol"].unique().sort().to_list()
-        found, read = read_part(store, "table", wanted), read_symbols(store, "table", wanted)
-        assert found is not None
+        read = read_symbols(store, "table", wanted)
         assert read is not None
-        for rows in (decode_parts([found], wanted), read[0]):
-            assert rows is not None
-            assert rows.equals(expected)
+        assert read[0].equals(expected)
 
 
 def test_the_rows_of_parts_come_part_by_part(tmp_path: Path) -> None:
@@ -271,9 +216,8 @@ def test_a_flipped_bit_of_a_block_is_seen_by_whoever_brings_it(
     if not seen:
         assert read_symbols(store, "table", ["S03", "S11"]) is not None
         return
-    for read in (read_symbols, read_part):
-        with pytest.raises(ObjectDamaged, match=r"table: the bytes are not those that were written"):
-            read(store, "table", [f"S{number:02d}"])
+    with pytest.raises(ObjectDamaged, match=r"table: the bytes are not those that were written"):
+        read_part(store, "table", [f"S{number:02d}"])
 
 
 def test_a_table_that_is_read_whole_is_of_the_version_that_was_looked_at(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
 
@@ -14,14 +13,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from quant_assets.tables.runs import (
-    Form,
     Runs,
     _ascending,  # pyright: ignore[reportPrivateUsage]
     together,
 )
 
 COLUMNS = pl.Schema({"symbol": pl.String, "date": pl.Date, "close": pl.Float64, "flags": pl.String})
-FORM = Form(COLUMNS)
 FIRST = date(2020, 1, 1)
 
 Row = tuple[str, int, float | None, str]
@@ -37,15 +34,11 @@ def frame(part: list[Row], year: int) -> pl.DataFrame:
     return pl.DataFrame(dated, schema=COLUMNS, orient="row").sort("symbol", "date")
 
 
-@given(st.lists(rows, min_size=1, max_size=5), st.integers(0, 31), st.randoms(use_true_random=False))
+@given(st.lists(rows, min_size=1, max_size=5), st.randoms(use_true_random=False))
 @settings(max_examples=60)
-def test_parts_come_together_as_if_sorted(years: list[list[Row]], arrow: int, chance: Random) -> None:
+def test_parts_come_together_as_if_sorted(years: list[list[Row]], chance: Random) -> None:
     frames = [frame(part, year) for year, part in enumerate(years)]
     runs = [Runs.of(one) for one in frames]
-    for number, one in enumerate(runs):
-        if arrow >> number & 1:
-            table = one.rest.to_arrow(compat_level=pl.CompatLevel.oldest())
-            runs[number] = Runs(one.symbols, one.counts, table).conformed(FORM)
     expected = pl.concat(frames).sort("symbol", "date")
     assert_frame_equal(together(runs), expected, check_exact=True)
     for one, plain in zip(runs, frames, strict=True):
@@ -66,14 +59,10 @@ def test_the_rows_between_two_days_are_those_of_the_frame(part: list[Row], first
     assert_frame_equal(together([cut]), expected, check_exact=True)
 
 
-@pytest.mark.parametrize("framed", [True, False])
-def test_rows_take_the_types_of_a_schema(framed: bool) -> None:
+def test_rows_take_the_types_of_a_schema() -> None:
     plain = frame([("A", 1, 2.0, ""), ("B", 1, None, "x")], 0)
     odd = plain.with_columns(close=pl.col("close").cast(pl.Float32), more=pl.lit(1))
-    runs = Runs.of(odd)
-    if not framed:
-        runs = Runs(runs.symbols, runs.counts, runs.rest.to_arrow())
-    assert_frame_equal(runs.conformed(FORM).frame(), plain, check_exact=True)
+    assert_frame_equal(Runs.of(odd).conformed(COLUMNS).frame(), plain, check_exact=True)
 
 
 def test_a_text_that_is_unknown_stays_so_beside_others_that_are_the_same() -> None:
@@ -105,7 +94,6 @@ def test_rows_ascend_where_no_symbol_goes_back(days: list[int], symbols: str, as
 
 
 @pytest.mark.parametrize("many", [1, 10**9])
-@pytest.mark.parametrize("arrow", [False, True])
 @pytest.mark.parametrize(
     ("flags", "closes"),
     [
@@ -117,7 +105,7 @@ def test_rows_ascend_where_no_symbol_goes_back(days: list[int], symbols: str, as
     ],
 )
 def test_columns_are_put_in_place_as_they_are(
-    monkeypatch: pytest.MonkeyPatch, many: int, arrow: bool, flags: list[str], closes: list[float | None]
+    monkeypatch: pytest.MonkeyPatch, many: int, flags: list[str], closes: list[float | None]
 ) -> None:
     monkeypatch.setattr("quant_assets.tables.runs._MANY_ROWS", many)
     days = [FIRST, FIRST + timedelta(days=1)]
@@ -129,8 +117,6 @@ def test_columns_are_put_in_place_as_they_are(
         for n, day in zip((0, 2), days, strict=True)
     ]
     runs = [Runs.of(part) for part in parts]
-    if arrow:
-        runs[0] = replace(runs[0], rest=runs[0].rest.to_arrow(compat_level=pl.CompatLevel.oldest()))
     order = [(0, "A", 0), (1, "A", 2), (0, "B", 1), (1, "B", 3)]
     expected = [(name, days[at], closes[n], flags[n]) for at, name, n in order]
     assert together(runs).rows() == expected
