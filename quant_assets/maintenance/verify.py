@@ -57,8 +57,8 @@ class Verification:
 
 
 def verify_store(store: ObjectStore, on_object: Callable[[], None] = lambda: None) -> Verification:
-    """Reads everything once: Parquet against the content hash in its footer, JSON for being JSON, and the manifest
-    for objects that are gone, other than recorded, or not recorded at all.
+    """Reads everything once: Parquet against the content hash in its footer, JSON for being JSON, pages for
+    being whole, and the manifest for objects that are gone, other than recorded, or not recorded at all.
 
     Raises StoreUnavailable; what is wrong is in the answer.
     """
@@ -109,6 +109,9 @@ class _Verifying:
                     return f"{uri}: holds the rows of {holds}"
                 if lies_at is not None:
                     self._facts[key] = {name: facts.get(name) for name in ("content_sha256", "inputs_sha256")}
+            elif key.endswith(".html"):
+                if not blob.data.rstrip().endswith(b"</html>"):
+                    return f"{uri}: no whole page; `quant-assets report` makes it anew"
             else:
                 value: Any = orjson.loads(blob.data)
                 refuse_newer(value.get("format", FORMAT) if isinstance(value, dict) else FORMAT, uri)

@@ -17,6 +17,7 @@ from quant_assets.exchanges import enabled
 from quant_assets.maintenance.report.figures import StoreReport, read_report
 from quant_assets.maintenance.report.keeping import keep_pages, pages
 from quant_assets.maintenance.report.page import heat_years, percent, shade, size_in_words
+from quant_assets.maintenance.verify import verify_store
 from quant_assets.market.coverage import CellState
 from quant_assets.market.inventory import CELLS_SCHEMA, by_month, stored_by_month
 from quant_assets.resources.object_store import ObjectStore
@@ -152,6 +153,11 @@ def test_the_command_keeps_them_and_the_api_serves_them(
         "all.html", "exchange=ASX.html", "exchange=US.html",
     ]  # fmt: skip
     assert isinstance(call("--exchange", "LSE").exception, UsageProblem)
+    whole, key = store.get(report_page_key("US")).data, report_page_key("US")
+    assert not any(one.startswith("report_pages/") for one in verify_store(store).damaged)
+    store.put(key, whole[:-1000])
+    assert "`quant-assets report` makes it anew" in verify_store(store).damaged[key]
+    store.put(key, whole)
 
     listed = client.get("/v1/reports").json()["pages"]
     assert [one["path"] for one in listed] == [
