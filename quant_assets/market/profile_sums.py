@@ -9,11 +9,10 @@ that come in many parts give the same sums as all at once, to the bit, whatever 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
@@ -22,6 +21,7 @@ from quant_assets.market.bars import day_numbers
 from quant_assets.market.flags import NONE
 from quant_assets.market.moves import LARGE
 from quant_assets.market.oddities import STALE_RUN
+from quant_assets.market.symbol_bars import Actions, SymbolBars, bars_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,13 +159,59 @@ def _part(before: _Before, largest_move: float, rows: pl.DataFrame) -> _Part | N
 
     if rows.is_empty():
         return None
-
     runs = rows["symbol"].rle().struct.unnest()
     names, lengths = runs["value"], runs["len"].to_numpy().astype(np.int64)
-    own = before.of(names)
-    bars, volume = _bars(rows, lengths, own["close"])
-    acts = _Actions(rows, lengths, bars, own)
-    limit = math.log(largest_move)
+    own, new_year, limit = before.of(names), _new_year(rows["date"]), math.log(largest_move)
+    acting, *actions = _acting(rows)
+    ends = np.cumsum(lengths)
+    sums: list[dict[str, Any]] = []
+    for first, beyond in _blocks(ends.tolist()):
+        begin, end = int(ends[first] - lengths[first]), int(ends[beyond - 1])
+        of = slice(int(np.searchsorted(acting, begin)), int(np.searchsorted(acting, end)))
+        mine = {name: column[first:beyond] for name, column in own.items()}
+        acts = (acting[of] - begin, *(column[of] for column in actions))
+        sums.append(_summed(rows[begin:end], lengths[first:beyond], mine, acts, new_year, limit))
+    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
+    return _Part(names, {name: np.concatenate([one[name] for one in sums]) for name in sums[0]}, flagged)
+
+
+def _blocks(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first symbol and the one beyond the last of blocks of rows; `ends` is where the rows of each end."""
+    first = begin = 0
+    for beyond, end in enumerate(ends, 1):
+        if end - begin >= _BLOCK or beyond == len(ends):
+            yield first, beyond
+            first, begin = beyond, end
+
+
+def _acting(rows: pl.DataFrame) -> list[npt.NDArray[Any]]:
+    """The rows with a split or a dividend: their place, the split ratio and the dividend."""
+    # Few rows have one: they are found as the rows lie in memory, which whole columns would be copied for.
+    ratio, dividend = pl.col("split_ratio"), pl.col("dividend")
+    few = (
+        rows.lazy()
+        .select(ratio, dividend)
+        .with_row_index("at")
+        .filter((ratio != 1.0) | (dividend != 0.0))
+        .select(pl.col("at").cast(pl.Int64), ratio.fill_null(1.0), dividend.fill_null(0.0))
+        .collect()
+    )
+    return [column.to_numpy() for column in few]
+
+
+def _summed(
+    rows: pl.DataFrame,
+    lengths: Ints,
+    own: dict[str, Any],
+    actions: Sequence[npt.NDArray[Any]],
+    new_year: int,
+    limit: float,
+) -> dict[str, Any]:
+    """The sums `own` of some symbols, moved on by their rows of a year: so many of each as `lengths` says."""
+    import numpy as np
+
+    bars, volume = bars_of(rows, lengths, own["close"])
+    acts = Actions(actions, lengths, bars, own)
 
     moves = bars.close / bars.before
     np.log(moves, out=moves)
@@ -199,20 +245,19 @@ def _part(before: _Before, largest_move: float, rows: pl.DataFrame) -> _Part | N
     own["close"][there] = bars.close[bars.lasts]
     own["first_session"][there] = np.minimum(own["first_session"][there], bars.dates[bars.firsts])
     own["last_session"][there] = bars.dates[bars.lasts]
-    for word, days in zip(DAYS, _days(rows, bars).T, strict=True):
+    for word, days in zip(DAYS, _days(bars, new_year).T, strict=True):
         own[word] |= days
-    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
-    return _Part(names, own, flagged)
+    return own
 
+
+_BLOCK = 32_768
+"""Rows that are summed at once: what numpy makes of them meanwhile stays in the processor's cache."""
 
 _NEVER = -(2**31) + 1
 """Instead of a date, as a number of days: first sessions have its negative."""
 
 
 _EPOCH = date(1970, 1, 1)
-
-_ALIKE = 8
-"""Neighbouring symbols with as many bars each from which on they are added up side by side."""
 
 
 class _Before:
@@ -240,168 +285,7 @@ class _Before:
         return {name: column[at] for name, column in self.columns.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Bars:
-    """The rows that have a close, and which of the part's symbols they are of."""
-
-    close: Floats
-    before: Floats
-    """The close of the bar before, NaN where there is none."""
-    dates: npt.NDArray[np.int32]
-    symbol: Ints
-    rows: Ints | None
-    """Which of the part's rows each bar is; None: they all are bars."""
-    counts: Ints
-    """Per symbol the number of its bars."""
-    there: Ints
-    """The symbols that have a bar; of them, the positions of the first and the last one:"""
-    firsts: Ints
-    lasts: Ints
-
-    def per_symbol(self, bars: Ints) -> Ints:
-        """How many of some bars each symbol has."""
-        import numpy as np
-
-        return np.bincount(self.symbol[bars], minlength=len(self.counts))
-
-    def folded(self, values: Floats, start: Floats) -> Floats:
-        """Per symbol what its bars' `values` add up to, one after the other, after `start`. Changes `values`."""
-        import numpy as np
-
-        values[self.firsts] += start[self.there]
-        # All of these add from the first to the last, which numpy's sums of a row do not.
-        counts = self.counts[self.there]
-        alike = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), len(counts)]
-        if len(alike) * _ALIKE > len(counts):
-            return np.where(self.counts > 0, np.bincount(self.symbol, values, minlength=len(start)), start)
-        result = start.copy()
-        for first, end in pairwise(alike):
-            table = values[self.firsts[first] : self.lasts[end - 1] + 1].reshape(end - first, -1)
-            result[self.there[first:end]] = (
-                np.add.reduce(np.ascontiguousarray(table.T), axis=0)
-                if end - first >= _ALIKE
-                else np.add.accumulate(table, axis=1)[:, -1]
-            )
-        return result
-
-    def next_bar(self, rows: Ints) -> Ints:
-        """The first bar that is not before each of some rows, or the number of bars."""
-        import numpy as np
-
-        return rows if self.rows is None else np.searchsorted(self.rows, rows)
-
-
-def _bars(rows: pl.DataFrame, lengths: Ints, closes_before: Floats) -> tuple[_Bars, Floats]:
-    """The bars of a part, and their volumes: NaN where nobody knows one."""
-    import numpy as np
-
-    symbol = np.repeat(np.arange(len(lengths)), lengths)
-    counts = lengths
-    places: Ints | None = None
-    if rows["close"].null_count():
-        places = np.flatnonzero(rows["close"].is_not_null().to_numpy())
-        symbol = symbol[places]
-        counts = np.bincount(symbol, minlength=len(lengths))
-        rows = rows[places]
-    close = rows["close"].to_numpy()
-    there = np.flatnonzero(counts)
-    lasts = np.cumsum(counts)[there] - 1
-    firsts = lasts - counts[there] + 1
-    before = np.empty_like(close)
-    before[1:] = close[:-1]
-    before[firsts] = closes_before[there]
-    bars = _Bars(close, before, day_numbers(rows["date"]), symbol, places, counts, there, firsts, lasts)
-    return bars, rows["volume"].to_numpy()
-
-
-class _Actions:
-    """What splits and dividends make of a share between one bar and the next.
-
-    Of the bars that they come before (`bars`): `shares`, `cash` and `log_factor` as in `SUMS_SCHEMA`, for one share
-    held at the bar before. Of every symbol: how many `splits` and `dividends` it has, and in `left` what a share held
-    at its last bar has become.
-    """
-
-    def __init__(self, rows: pl.DataFrame, lengths: Ints, bars: _Bars, own: Mapping[str, Any]) -> None:
-        import numpy as np
-
-        # Few rows have one: they are found as the rows lie in memory, which whole columns would be copied for.
-        ratio, dividend = pl.col("split_ratio"), pl.col("dividend")
-        few = (
-            rows.lazy()
-            .select(ratio, dividend)
-            .with_row_index("at")
-            .filter((ratio != 1.0) | (dividend != 0.0))
-            .select(pl.col("at").cast(pl.Int64), ratio.fill_null(1.0), dividend.fill_null(0.0))
-            .collect()
-        )
-        acting, ratios, paid = (column.to_numpy() for column in few)
-        symbol = np.searchsorted(np.cumsum(lengths), acting, side="right")
-        of = len(lengths)
-        self.splits = np.bincount(symbol[ratios != 1.0], minlength=of)
-        self.dividends = np.bincount(symbol[paid != 0.0], minlength=of)
-
-        # A span of time ends with a bar, which numbers it, or is a symbol's last: numbered after the bars.
-        open_span = len(bars.close) + np.arange(of)
-        first_span = open_span.copy()
-        first_span[bars.there] = bars.firsts
-        before = [own[name] for name in ("shares", "cash", "log_factor")]
-        waiting = np.flatnonzero((before[0] != 1.0) | (before[1] != 0.0) | (before[2] != 0.0))
-        span = bars.next_bar(acting)
-        last_bar = np.cumsum(bars.counts) - 1
-        span = np.where((span <= last_bar[symbol]) & (bars.counts[symbol] > 0), span, open_span[symbol])
-        spans = np.union1d(span, first_span[waiting])
-        shares, cash, log_factor = np.ones(len(spans)), np.zeros(len(spans)), np.zeros(len(spans))
-        at = np.searchsorted(spans, first_span[waiting])
-        shares[at], cash[at], log_factor[at] = (values[waiting] for values in before)
-
-        closes = own["close"].copy()
-        closes[bars.there] = bars.close[bars.lasts]
-        held_at = np.concatenate([bars.before, closes])[spans]
-        at = np.searchsorted(spans, span)
-        # Actions of one span one after the other: all first ones, all second ones.
-        nth = _nth(at)
-        for number in range(int(nth.max(initial=-1)) + 1):
-            these = np.flatnonzero(nth == number)
-            here = at[these]
-            shares[here] *= ratios[these]
-            amount = paid[these] * shares[here]
-            cash[here] += amount
-            with np.errstate(divide="ignore", invalid="ignore"):
-                factor = np.log(1.0 - amount / held_at[here])
-            # A dividend before the first bar belongs to no holder we know.
-            log_factor[here] += np.where((amount != 0.0) & ~np.isnan(held_at[here]), factor, 0.0)
-
-        inner = spans < len(bars.close)
-        self.bars: Ints = spans[inner]
-        self.shares, self.cash, self.log_factor = shares[inner], cash[inner], log_factor[inner]
-        tail = spans[~inner] - len(bars.close)
-        self.left: dict[str, Floats] = {}
-        for name, start, found in (
-            ("shares", 1.0, shares),
-            ("cash", 0.0, cash),
-            ("log_factor", 0.0, log_factor),
-        ):
-            self.left[name] = own[name].copy()
-            self.left[name][bars.there] = start
-            self.left[name][tail] = found[~inner]
-
-
-def _nth(keys: Ints) -> Ints:
-    """How many equal ones come before each key."""
-    import numpy as np
-
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    new = np.ones(len(keys), dtype=np.bool_)
-    new[1:] = ordered[1:] != ordered[:-1]
-    starts = np.flatnonzero(new)
-    nth = np.empty_like(keys)
-    nth[order] = np.arange(len(keys)) - starts[np.cumsum(new) - 1]
-    return nth
-
-
-def _stale(bars: _Bars, same: Bools, run_before: Ints) -> tuple[Ints, Ints]:
+def _stale(bars: SymbolBars, same: Bools, run_before: Ints) -> tuple[Ints, Ints]:
     """Per symbol the bars of its stale runs that were not yet counted; per symbol that has a bar, its last run."""
     import numpy as np
 
@@ -430,16 +314,20 @@ def _stale(bars: _Bars, same: Bools, run_before: Ints) -> tuple[Ints, Ints]:
     return stale, last_run[bars.there]
 
 
-def _days(rows: pl.DataFrame, bars: _Bars) -> npt.NDArray[np.uint64]:
+def _new_year(dates: pl.Series) -> int:
+    """The first day of the one year that dates are in, as `day_numbers` counts. Raises ValueError where it is not."""
+    days = day_numbers(dates)
+    first, last = (_EPOCH + timedelta(days=int(day)) for day in (days.min(), days.max()))
+    if first.year != last.year:
+        raise ValueError(f"rows of one year are summed; got those of {first} to {last}")
+    return (date(first.year, 1, 1) - _EPOCH).days
+
+
+def _days(bars: SymbolBars, new_year: int) -> npt.NDArray[np.uint64]:
     """Per symbol the days of its bars, as `DAYS`."""
     import numpy as np
 
     width = 64 * WORDS
-    dates = bars.dates if bars.rows is None else day_numbers(rows["date"])
-    first, last = (_EPOCH + timedelta(days=int(day)) for day in (dates.min(), dates.max()))
-    if first.year != last.year:
-        raise ValueError(f"rows of one year are summed; got those of {first} to {last}")
-    new_year = (date(first.year, 1, 1) - _EPOCH).days
     there = np.zeros(len(bars.counts) * width, dtype=np.bool_)
     there[np.repeat(np.arange(len(bars.counts)) * width - new_year, bars.counts) + bars.dates] = True
     return np.packbits(there.reshape(-1, width), axis=1, bitorder="little").view(np.uint64)
