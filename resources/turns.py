@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from quant_assets.resources import shared_redis
 from quant_assets.resources.interrupts import Interrupted, wait_unless_interrupted
 from quant_assets.resources.locks import one_at_a_time
 from quant_assets.resources.settings import Settings
@@ -27,6 +30,7 @@ from quant_assets.resources.shared_redis import (
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
+_KEPT_SECONDS = 86_400
 
 
 class Turns(Protocol):
@@ -64,11 +68,23 @@ class FileTurns:
         (self._folder / f"{name}.turn").write_text(text)
 
 
+@dataclass(slots=True)
+class _Wait:
+    """What somebody who waits for a turn has seen of it."""
+
+    began: bool = False
+    released: bytes | None = None
+    """What the last holder who gave it back had left, when it was last seen held."""
+    gone: float | None = None
+    """Since when nobody has it though nobody gave it back."""
+
+
 class SharedTurns:
     """Turns among all who share a Redis and a store.
 
     Who wants a turn while Redis is away waits until it is back. Who has one goes on, and has it again once Redis is
-    back, whatever that has forgotten; only where another one was first meanwhile do two have it, and that is told.
+    back, whatever that has forgotten: who waits leaves a turn that was not given back to its holder for a while. Only
+    where another one was first meanwhile do two have it, and that is told.
     """
 
     def __init__(self, shared: SharedRedis) -> None:
@@ -85,7 +101,8 @@ class SharedTurns:
             thread_local=False,
         )
         told: set[str] = set()
-        while not self._taken(name, lock, told):
+        wait = _Wait()
+        while not self._taken(name, lock, told, wait):
             if "waits" not in told:
                 told.add("waits")
                 on_wait()
@@ -98,6 +115,7 @@ class SharedTurns:
             # Lost to somebody else, or Redis is away: it ends by itself.
             with contextlib.suppress(self._errors.RedisError, OSError):
                 lock.release()
+                self._shared.client.set(self._given_back(name), uuid.uuid4().hex, ex=_KEPT_SECONDS)
 
     def note(self, name: str) -> str:
         key = f"{self._shared.prefix}note:{name}"
@@ -111,14 +129,37 @@ class SharedTurns:
     def write_note(self, name: str, text: str) -> None:
         self._shared.quietly(lambda: self._shared.client.set(f"{self._shared.prefix}note:{name}", text))
 
-    def _taken(self, name: str, lock: Any, told: set[str]) -> bool:
+    def _given_back(self, name: str) -> str:
+        return f"{self._shared.prefix}given-back:{name}"
+
+    def _taken(self, name: str, lock: Any, told: set[str], wait: _Wait) -> bool:
         try:
+            if wait.began and not self._is_free(name, lock, wait):
+                return False
+            if not wait.began:
+                wait.released = self._shared.asked(lambda: self._shared.client.get(self._given_back(name)))
+            wait.began = True
             return self._shared.asked(lambda: lock.acquire(blocking=False))
         except SharedRedisAway as away:
+            wait.began, wait.gone = True, None
             if "away" not in told:
                 told.add("away")
                 _log.warning("%s; %s waits until it does", away, name)
             return False
+
+    def _is_free(self, name: str, lock: Any, wait: _Wait) -> bool:
+        """Whether a turn was given back, or its holder has not renewed it though it had the time: one that a Redis
+        has lost, or thrown away when it was full, is its holder's again at the next renewal."""
+        released, held = self._shared.asked(
+            lambda: (self._shared.client.get(self._given_back(name)), self._shared.client.exists(lock.name))
+        )
+        if held:
+            wait.released, wait.gone = released, None
+            return False
+        if released != wait.released:
+            return True
+        wait.gone = wait.gone or time.monotonic()
+        return time.monotonic() - wait.gone > 1.5 * shared_redis.RENEWAL_SECONDS
 
     def _renew(self, name: str, lock: Any) -> None:
         try:

@@ -123,6 +123,32 @@ def test_who_has_a_turn_keeps_it_over_a_redis_that_has_lost_everything(server: R
     assert entered[0] >= left
 
 
+def test_who_waits_takes_no_turn_that_redis_has_lost_and_its_holder_still_has(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared_redis, "RENEWAL_SECONDS", 0.5)
+    waits, entered = threading.Event(), list[float]()
+
+    def other() -> None:
+        with SharedTurns(SharedRedis(server.url, "store")).hold("fill-US", waits.set):
+            entered.append(time.monotonic())
+
+    shared = SharedRedis(server.url, "store")
+    with SharedTurns(shared).hold("fill-US"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert waits.wait(20)
+        for _ in range(3):
+            # Emptied by somebody, or full and throwing away.
+            shared.client.flushall()
+            time.sleep(0.6)
+        left = time.monotonic()
+    thread.join()
+    # Given back, it is the other's at once.
+    assert left <= entered[0] < left + 0.6
+    assert "both go on" not in caplog.text
+
+
 def test_a_mark_is_renewed_outlives_a_lost_redis_and_ages_with_a_killed_process(server: RedisServer) -> None:
     shared = SharedRedis(server.url, "store")
     assert shared.seen("run") == Seen(None, shared.seen("run").up)
