@@ -272,6 +272,16 @@ def alerts(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def codes(settings: Settings) -> Iterator[Finding]:
+    """Whether what is set by exchange is set for exchanges in use: a code that is misspelt would say nothing."""
+    for name in ("min_coverage", "alert_quiet"):
+        given: dict[str, object] = getattr(settings, name)
+        if unknown := sorted(given.keys() - {"*", *settings.exchanges}):
+            remedy = "correct the code, or name the exchange in QUANT_ASSETS_EXCHANGES"
+            detail = f"QUANT_ASSETS_{name.upper()} is set for {', '.join(unknown)}, which is not in use"
+            yield Finding("settings", "warning", detail, remedy)
+
+
 def limits(settings: Settings) -> Iterator[Finding]:
     """What the system allows this user."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -311,6 +321,7 @@ PARTS: dict[str, Examination] = {
     "shared": shared,
     "keys": keys,
     "alerts": alerts,
+    "settings": codes,
     "limits": limits,
 }
 """What is examined, by its name."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ def test_all_is_well_on_a_new_machine_and_nothing_is_left_behind(
         monkeypatch.setenv(f"QUANT_ASSETS_{name}", value)
     result = CliRunner().invoke(app, ["doctor", "--json"], catch_exceptions=False)
     told = {one["part"]: one for one in json.loads(result.stdout)}
-    assert told.keys() >= {*PARTS, "clock", "memory"}
+    assert told.keys() >= {*PARTS.keys() - {"settings"}, "clock", "memory"}
     assert {one["state"] for one in told.values()} == {"ok"}, told
     assert result.exit_code == 0
     assert market.stats()["chart_data"] == {}
@@ -102,6 +102,18 @@ def test_workers_of_a_database_in_this_home_are_a_warning(tmp_path: Path) -> Non
     (settings.dagster_home / "dagster.yaml").write_text("storage:\n  postgres: {}\n")
     assert workers_apart(settings) == ""
     assert workers_apart(Settings(home=tmp_path / "other")) == ""
+
+
+def test_an_exchange_that_is_misspelt_in_a_setting_is_a_warning(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path,
+        exchanges=("US",),
+        min_coverage={"*": 95.0, "US": 90.0},
+        alert_quiet={"AUS": (time(22), time(7))},
+    )
+    told = found(settings, "settings")["settings"]
+    assert (told.state, "QUANT_ASSETS_ALERT_QUIET is set for AUS" in told.detail) == ("warning", True)
+    assert found(Settings(home=tmp_path), "settings") == {}
 
 
 def test_a_bucket_that_is_missing_is_named_with_who_asked(bucket: str, tmp_path: Path) -> None:
