@@ -106,7 +106,9 @@ def test_an_empty_exchange_and_what_cannot_be_read_are_said(store: ObjectStore) 
     assert "symbol_profiles/exchange=US.parquet" in report.one("US").problems[0]
     assert "No profiles yet" in plain(pages(report)["US"])
     Manifest(store, DAILY).replace("ASX", [Entry("2012-01-03", CellState.FAILED, expected=2)])
-    assert "2012 0.0 %" in plain(pages(read(store))["ASX"])
+    never = plain(pages(read(store))["ASX"])
+    assert "2012 0.0 %" in never
+    assert "at least 64 sessions overdue" in never
 
 
 def test_months_without_a_cell_or_an_expectation_have_no_share() -> None:
