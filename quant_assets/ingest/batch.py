@@ -61,7 +61,7 @@ class Batch:
         if self._waiting:
             answers, relevant = zip(*self._waiting, strict=True)
             rows, accepted, rejected = (
-                pl.concat(frames)
+                pl.concat(frames, rechunk=True)
                 for frames in zip(*((a.rows, a.accepted, a.rejected) for a in answers), strict=True)
             )
             known = with_context(rows, self._known, self._currencies, self._listings, accepted, rejected)

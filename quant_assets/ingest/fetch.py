@@ -194,7 +194,6 @@ class _Fetching:
         result = answer.result
         symbol = result.symbol
         self._fetched.outcomes[result.outcome.value] += 1
-        wanted = self._plan.wanted.sessions_of(symbol)
         first = result.first_trade
         if first is not None:
             self._fetched.first_trade[symbol] = first
@@ -206,11 +205,13 @@ class _Fetching:
         due: set[date] = set()
         if answer.runs or result.outcome is not Outcome.OK:
             # Before the listing there is nothing to miss, whatever became of the rest.
+            wanted = self._plan.wanted.sessions_of(symbol)
             due = set(wanted[bisect_left(wanted, first) :] if first else wanted)
         if first is not None and symbol in self._listed_on:
             # The list says otherwise: then it is a hole, and no reason to ask again and again.
-            for session in wanted if self._listed_on[symbol] < first else ():
-                if self._listed_on[symbol] <= session < first:
+            listed_on = self._listed_on[symbol]
+            for session in self._plan.wanted.sessions_of(symbol) if listed_on < first else ():
+                if listed_on <= session < first:
                     self._miss(session, symbol, NO_BAR, f"no bar: first traded on {first}")
         if result.outcome is Outcome.OK:
             self._fetched.answered[symbol] = self._starts[symbol] - LEAD

@@ -98,15 +98,8 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
             ]
             days = np.insert(days, at, beside)
             dates, scale = pl.Series("date", days).cast(pl.Date), _factors(days, splits)
-    return pl.DataFrame(
-        [
-            dates.alias("date"),
-            *columns,
-            _on_days("dividend", amounts, days, 0.0),
-            _on_days("split_ratio", ratios, days, 1.0),
-            pl.Series("scale", scale),
-        ]
-    )
+    actions = [_on_days("dividend", amounts, days, 0.0), _on_days("split_ratio", ratios, days, 1.0)]
+    return dates.to_frame("date").hstack([*columns, *actions, pl.Series("scale", scale)])
 
 
 def _by_day(dividends: pl.DataFrame, splits: pl.DataFrame) -> tuple[dict[int, float], dict[int, float]]:

@@ -303,9 +303,9 @@ def validate_answer(rows: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, pl
     doubtful = rows
     if (surely := _surely_good(rows)) is not None:
         # The schema weighs every rule of every row, and next to all rows keep them all.
+        if rows.height and surely.all():
+            return rows.select(list(ANSWER_SCHEMA)), _no_refusals().clone()
         doubtful = rows.filter(~surely)
-    if rows.height and doubtful.is_empty():
-        return rows.select(list(ANSWER_SCHEMA)), _no_refusals().clone()
     good, refused = _split(AnsweredBar, doubtful)
     if doubtful.height < rows.height:
         good = rows.join(refused, on=KEYS, how="anti", maintain_order="left") if refused.height else rows
@@ -335,12 +335,13 @@ def _surely_good(rows: pl.DataFrame) -> pl.Series | None:
     ):
         return None
     # What is no number, and a null, is in none of these bounds.
-    price = [rows[name].to_numpy() for name in ("open", "high", "low", "close")]
-    lowest, highest = np.minimum.reduce(price), np.maximum.reduce(price)
+    opens, high, low, close = (rows[name].to_numpy() for name in ("open", "high", "low", "close"))
+    lowest = np.minimum(np.minimum(opens, high), np.minimum(low, close))
+    highest = np.maximum(np.maximum(opens, high), np.maximum(low, close))
     volume, dividend, ratio, scale = (
         rows[name].to_numpy() for name in ("volume", "dividend", "split_ratio", "scale")
     )
-    fine = (lowest > 0) & (highest < np.inf) & (price[1] >= price[2])
+    fine = (lowest > 0) & (highest < np.inf) & (high >= low)
     fine &= (volume >= 0) & (dividend >= 0) & (dividend < np.inf)
     fine &= (ratio > 0) & (ratio < np.inf) & (scale > -np.inf) & (scale < np.inf)
     for name in ("session", "currency_known", "listed", "explained"):

@@ -27,7 +27,8 @@ def events(schema: pl.Schema, days: Sequence[date], values: Sequence[float]) -> 
     dated, valued = schema
     # Made of dates as they are a frame takes ten times as long.
     numbers = np.array([day.toordinal() for day in days], dtype=np.int32) - _EPOCH
-    return pl.DataFrame([pl.Series(dated, numbers).cast(pl.Date), pl.Series(valued, values, pl.Float64)])
+    frame = pl.Series(dated, numbers).cast(pl.Date).to_frame()
+    return frame.insert_column(1, pl.Series(valued, values, pl.Float64))
 
 
 @cache
