@@ -44,8 +44,6 @@ _FEWEST_FOR_FRACTIONS = 3
 _FEWEST_SHARES, _LOT = 10, 100
 _SURELY_SIX = 1e5
 """Amounts below it are known to more than six decimals, if given with fifteen digits."""
-_FEW_PRICES = 2_000
-"""Prices that are quicker recovered all at once: of few, each step takes longer to call than to do."""
 _QUICK_DECIMALS = (4, 2)
 """The decimals that nearly all prices have at most, tried before the shortest are looked for."""
 
@@ -63,19 +61,14 @@ def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -
     import numpy as np  # numpy is slow to import, and loading the definitions must not pay for it
 
     rescaled = scale != 1.0
-    if served.size <= _FEW_PRICES and not rescaled.any():
+    if not rescaled.any():
         return shortest_float32(served)
+    was_rounded = _was_rounded(served[:, rescaled], scale[rescaled])
+    if rescaled.all():
+        return _shortest(served, scale, rounded=was_rounded)
     prices = np.empty_like(served)
-    was_rounded = bool(rescaled.any()) and _was_rounded(served[:, rescaled], scale[rescaled])
-    # Row by row: an array of a few thousand prices stays in the processor's cache.
-    for row, traded in zip(served, prices, strict=True):
-        if rescaled.all():
-            traded[:] = _shortest(row, scale, rounded=was_rounded)
-        elif rescaled.any():
-            traded[~rescaled] = shortest_float32(row[~rescaled])
-            traded[rescaled] = _shortest(row[rescaled], scale[rescaled], rounded=was_rounded)
-        else:
-            traded[:] = shortest_float32(row)
+    prices[:, rescaled] = _shortest(served[:, rescaled], scale[rescaled], rounded=was_rounded)
+    prices[:, ~rescaled] = shortest_float32(served[:, ~rescaled])
     return prices
 
 
