@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from quant_assets.defs.alerts.alert import EVENTS, Alert, Kept, Memory, iso
+from quant_assets.defs.alerts.alert import EVENTS, Alert, Kept, Kind, Memory, iso
 
 SAME = timedelta(hours=6)
 """How long after it was over an alert that is found again is the same one, and not told again."""
@@ -94,8 +94,24 @@ def message(alerts: Sequence[Alert]) -> tuple[str, str]:
     if len(alerts) == 1:
         return alerts[0].title, alerts[0].text
     kinds = dict.fromkeys(alert.kind.value for alert in alerts)
-    lines = few([f"- {alert.kind.value}: {alert.text}" for alert in alerts])
+    lines = few([f"- {alert.kind.value}: {text}" for alert, text in together(alerts)])
     return f"quant-assets: {len(alerts)} alerts: {', '.join(kinds)}", "\n".join(lines)
+
+
+def together(alerts: Sequence[Alert]) -> list[tuple[Alert, str]]:
+    """The alerts with their texts; of low coverage the latest session's of an exchange, which names the others."""
+    low: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        if alert.kind is Kind.COVERAGE:
+            low.setdefault(alert.exchange, []).append(alert)
+    told: list[tuple[Alert, str]] = []
+    for alert in alerts:
+        if alert.kind is not Kind.COVERAGE:
+            told.append((alert, alert.text))
+        elif alert is max(low[alert.exchange], key=lambda one: one.subject):
+            others = sorted(one.subject.split()[-1] for one in low[alert.exchange] if one is not alert)
+            told.append((alert, alert.text + (f" Low as well: {', '.join(others)}." if others else "")))
+    return told
 
 
 def few(lines: Sequence[str]) -> list[str]:
@@ -140,8 +156,8 @@ def digest(
         f"alerts of the last day: {len(told)}, open now: {len(open_now)}",
         *few(
             [
-                f"- open since {kept.since[:16]}Z: {kept.alert.kind.value}: {kept.alert.text}"
-                for kept in open_now
+                f"- open since {memory.alerts[alert.key].since[:16]}Z: {alert.kind.value}: {text}"
+                for alert, text in together([kept.alert for kept in open_now])
             ]
         ),
         *few(

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from quant_assets.defs.alerts.alert import Alert, Kind, Memory
-from quant_assets.defs.alerts.decisions import decide, digest_is_due, is_quiet, message
+from quant_assets.defs.alerts.decisions import decide, digest, digest_is_due, is_quiet, message
 from quant_assets.defs.alerts.found import (
     Limits,
     backlog,
@@ -212,3 +212,24 @@ def test_a_digest_is_due_once_a_day_and_several_alerts_are_one_message() -> None
 @pytest.mark.parametrize("kept", [None, 7, [], {}, {"alerts": {"a": {}}}, {"alerts": []}])
 def test_what_another_version_has_kept_is_nothing(kept: object) -> None:
     assert Memory.from_json(kept) == Memory()
+
+
+def test_low_coverage_of_several_sessions_is_a_line_an_exchange() -> None:
+    us, asx = (
+        [Alert(Kind.COVERAGE, f"{code} 2024-03-{day}", f"{code} {day}: few.", code) for day in (13, 15, 14)]
+        for code in ("US", "ASX")
+    )
+    title, body = message([*us, STALE, asx[0]])
+    assert title == "quant-assets: 5 alerts: coverage low, data stale"
+    assert body.splitlines() == [
+        "- coverage low: US 15: few. Low as well: 2024-03-13, 2024-03-14.",
+        "- data stale: late",
+        "- coverage low: ASX 13: few.",
+    ]
+    memory = Memory()
+    decide(memory, [*us, *asx], NOON, ())
+    _, body = digest(memory, NOON, {}, {}, 0)
+    assert [line for line in body.splitlines() if line.startswith("- open")] == [
+        f"- open since 2024-03-15T12:00Z: coverage low: {code} 15: few. Low as well: 2024-03-13, 2024-03-14."
+        for code in ("US", "ASX")
+    ]
