@@ -63,13 +63,15 @@ def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -
     rescaled = scale != 1.0
     if not rescaled.any():
         return shortest_float32(served)
-    was_rounded = _was_rounded(served[:, rescaled], scale[rescaled])
-    if rescaled.all():
-        return _shortest(served, scale, rounded=was_rounded)
-    prices = np.empty_like(served)
-    prices[:, rescaled] = _shortest(served[:, rescaled], scale[rescaled], rounded=was_rounded)
-    prices[:, ~rescaled] = shortest_float32(served[:, ~rescaled])
-    return prices
+    was_rounded = _was_rounded(served, scale, rescaled)
+    found, sure = _of_few_decimals(served, scale, rounded=was_rounded)
+    if not sure.all():
+        rest = ~sure & ~rescaled
+        found[rest] = _searched_float32(served[rest])
+        rest = ~sure & rescaled
+        scales = np.broadcast_to(scale, served.shape)[rest]
+        found[rest] = _searched(served[rest], scales, rounded=was_rounded)
+    return found
 
 
 def shortest_float32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -255,14 +257,16 @@ def _shortest_within(
     return np.copysign(shortest, served)
 
 
-def _was_rounded(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> bool:
+def _was_rounded(
+    served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64], rescaled: npt.NDArray[np.bool_]
+) -> bool:
     """Whether the source rounded rescaled prices (k x n, the closes last) to six decimals before they became float32.
 
     One bar's prices may all be the same, so that the closes alone are taken for evidence of their own.
     """
     import numpy as np
 
-    closes = served[-1]
+    closes = served[-1, rescaled]
     # The same price again is no further evidence, and one price alone is none.
     narrow = np.unique(closes[np.isfinite(closes) & (closes > 0.0)].astype(np.float32))
     chance = np.minimum(np.spacing(narrow).astype(np.float64) * 10.0**_GRID, 1.0)
@@ -272,6 +276,7 @@ def _was_rounded(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
     if np.minimum(-np.log(chance[on]), _MOST_OF_ONE).sum() >= _SURE:
         return True
     # From 8 on every float32 lies on the grid: then it shows only in decimals that are too many here and there.
+    served, scale = served[:, rescaled], scale[rescaled]
     exact = _shortest(served, scale, rounded=False)
     rounded = _shortest(served, scale, rounded=True)
     changed = exact != rounded

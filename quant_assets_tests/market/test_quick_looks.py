@@ -16,7 +16,14 @@ from polars.testing import assert_frame_equal
 from quant_assets.market import precision
 from quant_assets.market.bars import ANSWER_SCHEMA, DayTable
 from quant_assets.market.gaps import runs_where, runs_without_bar
-from quant_assets.market.precision import _of_few_decimals, _searched, recovered_dividends
+from quant_assets.market.precision import (
+    _of_few_decimals,
+    _searched,
+    _searched_float32,
+    _was_rounded,
+    recovered,
+    recovered_dividends,
+)
 from quant_assets.market.validation import AnsweredBar, validate_answer
 from quant_assets.market.verdicts import dividends as dividends_module
 from quant_assets.market.verdicts.answer import Series
@@ -100,6 +107,25 @@ def test_prices_of_few_decimals_are_the_ones_that_are_found_by_search(
     scales = np.full(served.size, scale)
     found, sure = _of_few_decimals(served, scales, rounded=rounded)
     np.testing.assert_array_equal(found[sure], _searched(served, scales, rounded=rounded)[sure])
+
+
+@given(
+    st.lists(few_decimals | binary | st.floats(0, 1e6), min_size=4, max_size=12),
+    st.sampled_from([1.5, 2.0, 28.0, 0.1]),
+    st.integers(0, 12),
+    st.booleans(),
+)
+def test_prices_before_and_after_a_split_are_each_found_as_by_search(
+    prices: list[float], ratio: float, before: int, narrow: bool
+) -> None:
+    scale = np.where(np.arange(len(prices)) < before, ratio, 1.0)
+    served = np.array(prices) / scale
+    served = (served.astype(np.float32).astype(float) if narrow else served).reshape(1, -1)
+    rescaled = scale != 1.0
+    rounded = _was_rounded(served, scale, rescaled) if rescaled.any() else False
+    expected = _searched_float32(served[0])
+    expected[rescaled] = _searched(served[0, rescaled], scale[rescaled], rounded=rounded)
+    np.testing.assert_array_equal(recovered(served, scale)[0], expected)
 
 
 def test_most_prices_have_few_decimals() -> None:
