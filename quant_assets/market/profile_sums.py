@@ -9,7 +9,7 @@ that come in many parts give the same sums as all at once, to the bit, whatever 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -161,57 +161,10 @@ def _part(before: _Before, largest_move: float, rows: pl.DataFrame) -> _Part | N
         return None
     runs = rows["symbol"].rle().struct.unnest()
     names, lengths = runs["value"], runs["len"].to_numpy().astype(np.int64)
-    own, new_year, limit = before.of(names), _new_year(rows["date"]), math.log(largest_move)
-    acting, *actions = _acting(rows)
-    ends = np.cumsum(lengths)
-    sums: list[dict[str, Any]] = []
-    for first, beyond in _blocks(ends.tolist()):
-        begin, end = int(ends[first] - lengths[first]), int(ends[beyond - 1])
-        of = slice(int(np.searchsorted(acting, begin)), int(np.searchsorted(acting, end)))
-        mine = {name: column[first:beyond] for name, column in own.items()}
-        acts = (acting[of] - begin, *(column[of] for column in actions))
-        sums.append(_summed(rows[begin:end], lengths[first:beyond], mine, acts, new_year, limit))
-    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
-    return _Part(names, {name: np.concatenate([one[name] for one in sums]) for name in sums[0]}, flagged)
-
-
-def _blocks(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first symbol and the one beyond the last of blocks of rows; `ends` is where the rows of each end."""
-    first = begin = 0
-    for beyond, end in enumerate(ends, 1):
-        if end - begin >= _BLOCK or beyond == len(ends):
-            yield first, beyond
-            first, begin = beyond, end
-
-
-def _acting(rows: pl.DataFrame) -> list[npt.NDArray[Any]]:
-    """The rows with a split or a dividend: their place, the split ratio and the dividend."""
-    # Few rows have one: they are found as the rows lie in memory, which whole columns would be copied for.
-    ratio, dividend = pl.col("split_ratio"), pl.col("dividend")
-    few = (
-        rows.lazy()
-        .select(ratio, dividend)
-        .with_row_index("at")
-        .filter((ratio != 1.0) | (dividend != 0.0))
-        .select(pl.col("at").cast(pl.Int64), ratio.fill_null(1.0), dividend.fill_null(0.0))
-        .collect()
-    )
-    return [column.to_numpy() for column in few]
-
-
-def _summed(
-    rows: pl.DataFrame,
-    lengths: Ints,
-    own: dict[str, Any],
-    actions: Sequence[npt.NDArray[Any]],
-    new_year: int,
-    limit: float,
-) -> dict[str, Any]:
-    """The sums `own` of some symbols, moved on by their rows of a year: so many of each as `lengths` says."""
-    import numpy as np
-
+    own = before.of(names)
     bars, volume = bars_of(rows, lengths, own["close"])
-    acts = Actions(actions, lengths, bars, own)
+    acts = Actions(_acting(rows), lengths, bars, own)
+    limit = math.log(largest_move)
 
     moves = bars.close / bars.before
     np.log(moves, out=moves)
@@ -245,13 +198,26 @@ def _summed(
     own["close"][there] = bars.close[bars.lasts]
     own["first_session"][there] = np.minimum(own["first_session"][there], bars.dates[bars.firsts])
     own["last_session"][there] = bars.dates[bars.lasts]
-    for word, days in zip(DAYS, _days(bars, new_year).T, strict=True):
+    for word, days in zip(DAYS, _days(bars, _new_year(rows["date"])).T, strict=True):
         own[word] |= days
-    return own
+    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
+    return _Part(names, own, flagged)
 
 
-_BLOCK = 32_768
-"""Rows that are summed at once: what numpy makes of them meanwhile stays in the processor's cache."""
+def _acting(rows: pl.DataFrame) -> list[npt.NDArray[Any]]:
+    """The rows with a split or a dividend: their place, the split ratio and the dividend."""
+    # Few rows have one: they are found as the rows lie in memory, which whole columns would be copied for.
+    ratio, dividend = pl.col("split_ratio"), pl.col("dividend")
+    few = (
+        rows.lazy()
+        .select(ratio, dividend)
+        .with_row_index("at")
+        .filter((ratio != 1.0) | (dividend != 0.0))
+        .select(pl.col("at").cast(pl.Int64), ratio.fill_null(1.0), dividend.fill_null(0.0))
+        .collect()
+    )
+    return [column.to_numpy() for column in few]
+
 
 _NEVER = -(2**31) + 1
 """Instead of a date, as a number of days: first sessions have its negative."""

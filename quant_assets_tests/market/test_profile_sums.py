@@ -85,19 +85,6 @@ def test_rows_in_many_parts_have_the_sums_of_all_at_once_to_the_bit(seed: int) -
         assert content_sha256(parted) == content_sha256(whole)
 
 
-@pytest.mark.parametrize("block", [1, 150, 400])
-def test_rows_summed_in_blocks_have_the_sums_of_all_at_once_to_the_bit(
-    monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
-    whole = blocks = no_sums()
-    for rows in by_years(history(7)).values():
-        whole = advanced(carried(whole), [rows])
-        with monkeypatch.context() as patch:
-            patch.setattr("quant_assets.market.profile_sums._BLOCK", block)
-            blocks = advanced(carried(blocks), [rows])
-        assert content_sha256(blocks) == content_sha256(whole)
-
-
 def test_what_is_carried_over_is_all_that_the_next_year_has_to_know() -> None:
     first, second = list(by_years(history(1)).values())[:2]
     sums = advanced(no_sums(), [first])
