@@ -33,10 +33,10 @@ class Spill:
         self._at_hand.append(rows)
         if sum(part.height for part in self._at_hand) <= _AT_HAND:
             return
-        self._batches += 1
-        for (year,), part in pl.concat(self._at_hand).group_by(pl.col("date").dt.year()):
-            _write(part, self._folder / f"{year}-{self._batches:06d}.parquet")
-        self._at_hand = []
+        while self._at_hand:
+            self._batches += 1
+            for (year,), part in self._at_hand.pop().group_by(pl.col("date").dt.year()):
+                _write(part, self._folder / f"{year}-{self._batches:06d}.parquet")
 
     def years(self) -> list[int]:
         """The years that have rows."""
