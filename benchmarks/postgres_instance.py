@@ -116,7 +116,13 @@ def main() -> None:
         assert pruned.runs > 0
         assert partitions(settings) == shown
 
-        # The database restarts: what comes meanwhile is refused in a line, and what comes then goes on.
+        # The database restarts: what comes meanwhile is refused in a line, and what comes then goes on; a process
+        # that keeps its connection makes another one.
+        with open_instance(settings) as instance:
+            before = instance.get_materialized_partitions(dg.AssetKey(DAILY))
+            database.stop()
+            database.start()
+            assert instance.get_materialized_partitions(dg.AssetKey(DAILY)) == before
         database.stop()
         said = refusal(settings)
         print(said)

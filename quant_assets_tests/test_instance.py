@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_postgres import PostgresEventLogStorage
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.event import listen
+from sqlalchemy.pool import QueuePool
 
-from quant_assets.defs.postgres_storage import _RetriesInALine, with_driver
+from quant_assets.defs.postgres_storage import PostgresStorage, _RetriesInALine, with_driver
 from quant_assets.instance import POSTGRES_FILE, HomeUnavailable, open_instance
 from quant_assets.operations.jobs import JobDesk
 from quant_assets.resources.local_store import LocalObjectStore
@@ -97,6 +102,28 @@ def test_postgresql_is_one_setting_and_its_password_stands_in_no_file_and_no_err
         with pytest.raises(SettingsError, match="write postgresql://") as refusal:
             load_settings()
         assert "s3cret" not in str(refusal.value)
+
+
+def test_events_go_to_postgresql_in_batches_over_a_connection_that_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is done to dagster-postgres 0.29, by its own names; `make postgres-test` has the database."""
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")
+    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
+    storage = PostgresStorage(with_driver("postgresql://quant@127.0.0.1:9/dagster"), False)
+    assert os.environ["DAGSTER_EVENT_BATCH_SIZE"] == "500"
+    log = storage.event_log_storage
+    assert isinstance(log, PostgresEventLogStorage)
+    made: list[object] = []
+    listen(log._engine, "do_connect", lambda *_: made.append(None))
+    monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda **_: 0.0)
+    for _ in range(2):
+        with pytest.raises(DagsterPostgresException), log._connect():
+            pass
+    assert made
+    assert isinstance(log._engine.pool, QueuePool)
+    assert log._engine.pool.size() == 1
+    storage.event_log_storage.dispose()
 
 
 @pytest.mark.parametrize("address", ["postgres://h/d", "postgresql://h/d", "postgresql+psycopg2://h/d"])

@@ -195,7 +195,7 @@ class OpenSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
-        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _BATCH)
+        take_events_in_batches()
         made = self._event_log_storage
         self._event_log_storage = OpenEventLogStorage(made._base_dir)
         made.dispose()
@@ -204,6 +204,11 @@ class OpenSqliteStorage(DagsterSqliteStorage):
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: SqliteStorageConfig) -> Self:
         """The storage that an instance file describes."""
         return cls.from_local(inst_data=inst_data, **config_value)
+
+
+def take_events_in_batches() -> None:
+    """Has Dagster hand over events in batches in this process, unless the environment says how many."""
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _BATCH)
 
 
 def _is_of_asset(entry: EventLogEntry) -> bool:
