@@ -80,7 +80,10 @@ def _channel(number: int, url: str, of: int) -> Channel:
     log = logging.getLogger("apprise")
     before, log.disabled = log.disabled, True
     try:
-        server: Any = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+        # In the thread that asks, not in apprise's pool: by it a channel's words are known from another's, and one
+        # that hangs keeps no process from ending.
+        asset = apprise.AppriseAsset(async_mode=False, service_timeout=0)
+        server: Any = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     finally:
         log.disabled = before
     kind = scheme if scheme.isalnum() and len(scheme) <= _PLAIN_KIND else "?"

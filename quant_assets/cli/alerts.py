@@ -60,14 +60,14 @@ def listed(as_json: JsonOption = False) -> None:
 def check() -> None:
     """Looks once and tells what is new, as the sensor `alerts` does every two minutes: for a cron without Dagster's
     daemon."""
-    from quant_assets.defs.alerts.watch import look, rules_of
+    from quant_assets.defs.alerts.watch import STORE_PATIENCE_SECONDS, look, rules_of
     from quant_assets.exchanges import enabled
     from quant_assets.resources.notify import channels
     from quant_assets.resources.open_store import open_store
 
     settings = load()
     told = _some(channels(settings))
-    store = open_store(settings.store_location)
+    store = open_store(settings.store_location, patience=STORE_PATIENCE_SECONDS)
     rules = rules_of(settings, enabled(settings.exchanges, settings.exchanges_file))
     looked = _on_instance(settings, lambda instance: look(instance, store, rules, told, settings.clock()))
     print(f"alerts: {looked}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from quant_assets.defs.alerts.watch import look, rules_of
+from quant_assets.defs.alerts.watch import STORE_PATIENCE_SECONDS, look, rules_of
 from quant_assets.exchanges import Exchange
 from quant_assets.resources.clock import ClockResource
 from quant_assets.resources.dagster_resources import StoreResource
@@ -15,7 +15,6 @@ from quant_assets.resources.settings import Settings
 
 NAME = "alerts"
 _SECONDS = 120
-_PATIENCE_SECONDS = 10.0
 
 
 def alerts_sensor(settings: Settings, exchanges: Sequence[Exchange]) -> dg.SensorDefinition:
@@ -40,8 +39,7 @@ def alerts_sensor(settings: Settings, exchanges: Sequence[Exchange]) -> dg.Senso
         told = channels(settings)
         if not told:
             return dg.SkipReason(f"nobody is told: set {VARIABLE} to the addresses that alerts go to")
-        # A bucket that hangs must be told of before Dagster ends the tick, after a minute.
-        looked = look(context.instance, store.open(patience=_PATIENCE_SECONDS), rules, told, clock.now())
+        looked = look(context.instance, store.open(patience=STORE_PATIENCE_SECONDS), rules, told, clock.now())
         for name, why in looked.dead.items():
             context.log.warning(f"channel {name} takes no messages: {why}")
         return dg.SkipReason(str(looked))

@@ -45,6 +45,8 @@ _DAYS = 30
 """So far back cells are looked at: beyond that a gap is no news."""
 _MOST_UNDELIVERED = 50
 _MOST_RUNS = 500
+STORE_PATIENCE_SECONDS = 10.0
+"""How long a look asks a bucket again that does not answer: it must be told of before Dagster ends the tick."""
 _DELIVERY_SECONDS = 20.0
 """How long a look begins to send messages: what is left of many is sent by the next one. Dagster ends a sensor's tick
 after a minute, and what was told in it would be told again."""

@@ -63,10 +63,13 @@ def test_a_server_that_never_comes_to_an_end_keeps_nobody_waiting(monkeypatch: p
     memory = Memory()
     with dripping() as url, webhook() as hook:
         began = time.monotonic()
-        deliver(memory, of(url, hook.url, url), [("a", "b")])
+        deliver(memory, of(url, hook.url, url, "json://127.0.0.1:9/s3cret"), [("a", "b")])
         assert time.monotonic() - began < 5
     assert hook.messages == [("a", "b")]
-    assert memory.dead == dict.fromkeys(("1 (mailto)", "3 (mailto)"), "no answer within 1 s")
+    assert memory.dead == {
+        **dict.fromkeys(("1 (mailto)", "3 (mailto)"), "no answer within 1 s"),
+        "4 (json)": "A Connection error occurred sending JSON notification to 127.0.0.1.",
+    }
     assert memory.undelivered["1 (mailto)"] == [("a", "b")]
 
 
