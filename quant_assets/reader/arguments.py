@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -79,8 +80,10 @@ def _names(symbols: Symbols) -> tuple[str, ...] | pl.LazyFrame | None:
 
 def _texts(symbols: Iterable[object]) -> list[str]:
     names = list(symbols)
-    if {*map(type, names)} == {str} and all(map(str.strip, cast("list[str]", names))):
-        return cast("list[str]", names)
+    # Of thousands that are what they should be this is told at once; where one is not, it is looked for.
+    with contextlib.suppress(TypeError):
+        if all(map(str.strip, cast("list[str]", names))):
+            return cast("list[str]", names)
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{name!r} among the symbols is no symbol")

@@ -132,11 +132,11 @@ def read_by_catalog(
 
 
 def exchanges_of(catalog: ReadCatalog, symbols: Iterable[str]) -> ByExchange:
-    """The symbols by exchange, each once, as the catalog spells them. Raises UnknownSymbol."""
+    """Symbols that are all different by exchange, as the catalog spells them, each once. Raises UnknownSymbol."""
     symbols = list(symbols)
     codes = set(map(catalog.exchange_of.get, symbols))
     if len(codes) == 1 and (code := codes.pop()) is not None:
-        return {code: list(dict.fromkeys(symbols))}
+        return {code: symbols}
     found: ByExchange = {}
     unknown: list[str] = []
     seen: set[str] = set()
