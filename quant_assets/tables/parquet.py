@@ -21,7 +21,7 @@ from quant_assets.resources.object_store import (
     checksum,
     refuse_newer,
 )
-from quant_assets.tables.layout import RECORDS, UNIVERSES, VALUATIONS
+from quant_assets.tables.layout import CATALOG, EXCHANGES, RECORDS, UNIVERSES, VALUATIONS, object_key
 
 _FACTS = "quant_assets"
 
@@ -141,6 +141,10 @@ def read_table(store: ObjectStore, key: str) -> pl.DataFrame:
     return decode(store.get(key).data, store.uri(key))
 
 
+_WHOLE = tuple(f"/{object_key(table)}" for table in (CATALOG, EXCHANGES))
+"""Tables without partitions."""
+
+
 def _remedy(uri: str) -> str:
     """What to do about a damaged object: what records alone have learned is in no source and no other object."""
     # The key is the end of the address: table/name, or table/exchange/year.
@@ -154,4 +158,6 @@ def _remedy(uri: str) -> str:
         return (
             "Bring the object back from a backup; where there is none, remove it, and its record begins anew"
         )
+    if uri.endswith(_WHOLE):
+        return "Remove the object: the next quant-assets update-daily or backfill makes it anew"
     return "Remove the object and run the backfill of its partition again"

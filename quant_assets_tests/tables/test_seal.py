@@ -75,7 +75,10 @@ def test_bytes_too_few_for_a_seal_are_damage(size: int) -> None:
             "symbol_valuations/exchange=US/date=2024-05-17.parquet",
             "Bring the object back from a backup; where there is none, remove it: it cannot be asked for again",
         ),
-        ("symbol_catalog.parquet", "Remove the object and run the backfill of its"),
+        (
+            "symbol_catalog.parquet",
+            "Remove the object: the next quant-assets update-daily or backfill makes it",
+        ),
         ("universes/sp500.parquet", "Remove the object and run quant-assets refresh-universe"),
         (
             "universe_events/sp500.parquet",
