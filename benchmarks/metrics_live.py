@@ -94,6 +94,9 @@ def main() -> int:
         cells = prometheus.value('max(quant_assets_cells{state="complete"})')
         wanted(requests >= 12 and cells > 30, f"{requests:.0f} requests, {cells:.0f} complete cells")
 
+        # What is scraped is some seconds old: a run of the first command would be taken for one of the second.
+        running = 'sum(quant_assets_runs{outcome="RUNNING"}) or vector(0)'
+        _until(lambda: prometheus.value(running) == 0, 90, "the first runs are over")
         killed = started("backfill", "--exchange", "ASX", "--start", "2012-06-01", "--end", "2012-12-31")
         _until(lambda: prometheus.value('sum(quant_assets_runs{outcome="RUNNING"})') > 0, 180, "a second run")
         killed.send_signal(signal.SIGKILL)
