@@ -54,15 +54,18 @@ def main() -> int:
         stack.callback(redis.kill)
         given = {
             "HOME": folder / "home", "STORE": folder / "store", "UNIVERSE": folder / "universe.yaml",
-            "EXCHANGES": "ASX", "SOURCE_URL": source.url, "REQUESTS_PER_SECOND": 1, "START": "2012-01-02",
+            "EXCHANGES": "ASX", "SOURCE_URL": source.url, "START": "2012-01-02",
             "NOW": f"{NOW:%Y-%m-%dT%H:%M:%SZ}", "CACHE": redis.url,
         }  # fmt: skip
         environment = {**os.environ, **{f"QUANT_ASSETS_{name}": str(value) for name, value in given.items()}}
 
-        def started(*arguments: str) -> subprocess.Popen[bytes]:
+        def started(*arguments: str, pace: float = 1) -> subprocess.Popen[bytes]:
             log = stack.enter_context((folder / f"{arguments[0]}.log").open("ab"))
             process = subprocess.Popen(
-                [*_COMMAND, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT
+                [*_COMMAND, *arguments],
+                env={**environment, "QUANT_ASSETS_REQUESTS_PER_SECOND": str(pace)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
             stack.callback(_end, process)
             return process
@@ -97,7 +100,9 @@ def main() -> int:
         # What is scraped is some seconds old: a run of the first command would be taken for one of the second.
         running = 'sum(quant_assets_runs{outcome="RUNNING"}) or vector(0)'
         _until(lambda: prometheus.value(running) == 0, 90, "the first runs are over")
-        killed = started("backfill", "--exchange", "ASX", "--start", "2012-06-01", "--end", "2012-12-31")
+        # Slow enough to be under way still when it is seen to be.
+        asked = ("backfill", "--exchange", "ASX", "--start", "2012-06-01", "--end", "2012-12-31")
+        killed = started(*asked, pace=0.2)
         _until(lambda: prometheus.value('sum(quant_assets_runs{outcome="RUNNING"})') > 0, 180, "a second run")
         killed.send_signal(signal.SIGKILL)
         _until(lambda: prometheus.value("max(quant_assets_runs_died)") == 1, 90, "a killed run is seen")
