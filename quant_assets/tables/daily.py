@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -29,15 +28,13 @@ from quant_assets.resources.object_store import (
     ObjectStore,
     get_many,
 )
+from quant_assets.tables.ahead import Here, made_ahead
 from quant_assets.tables.layout import DAILY, HISTORY, object_key, partition_of, partitions_prefix
 from quant_assets.tables.manifest import Entry, Manifest
 from quant_assets.tables.parquet import decode, decode_with_facts, read_facts
 from quant_assets.tables.ranged import Part, decode_parts, read_part
 from quant_assets.tables.restatements import Ledger
 from quant_assets.tables.runs import Runs, together
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +134,11 @@ _SYMBOL_COSTS = 4_096
 """Rows that are decoded of a year's history for one symbol: a row group."""
 
 
-class _Here(Executor):
-    """Does at once, in this thread, what it is given: on a local disk more threads only get in each other's way."""
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future = Future[T]()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 (raised where the result is asked for, as by any pool)
-            future.set_exception(error)
-        return future
-
-
 def _at_once(store: ObjectStore, wanted: Sequence[str] | None) -> Executor:
     if store.remote:
         return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="years")
     few = wanted is not None and len(wanted) <= _FEW_SYMBOLS
-    return _Here() if few else ThreadPoolExecutor(_PROCESSORS, thread_name_prefix="years")
+    return Here() if few else ThreadPoolExecutor(_PROCESSORS, thread_name_prefix="years")
 
 
 def read_daily(
@@ -206,7 +191,7 @@ def _of_years(look: _Look) -> pl.DataFrame:
             infos = [compacted.get(year) for year in years]
             few = len(wanted) <= _FEW_SYMBOLS
             ahead = (_AT_ONCE if few else _MANY_AHEAD) if store.remote else _PROCESSORS
-            parts = _ahead(pool, partial(_part, look), infos, ahead)
+            parts = made_ahead(pool, partial(_part, look), infos, ahead)
             return _of_parts(look, zip(years, parts, strict=True), known.result)
         histories = [pool.submit(_history, look, compacted.get(year)) for year in years]
         rows = pool.map(
@@ -216,17 +201,6 @@ def _of_years(look: _Look) -> pl.DataFrame:
             known.result().values(),
         )
         return together([look.nothing(), *rows])
-
-
-def _ahead(pool: Executor, function: Callable[[T], U], items: Iterable[T], count: int) -> Iterator[U]:
-    """What `function` makes of each item, in order: at most `count` are made before they are asked for."""
-    waiting: deque[Future[U]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _of_parts(

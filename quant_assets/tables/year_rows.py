@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ import polars as pl
 from quant_assets.market.bars import DAILY_SCHEMA, KEYS
 from quant_assets.market.flags import FLAGS, NONE
 from quant_assets.resources.object_store import ObjectDamaged, ObjectNotFound, ObjectStore
+from quant_assets.tables.ahead import made_ahead
 from quant_assets.tables.daily import read_all
 from quant_assets.tables.layout import DAILY, HISTORY, object_key
 from quant_assets.tables.lineage import RULES
@@ -88,13 +88,7 @@ def cell_rows(store: ObjectStore, exchange: str, days: Sequence[str], columns: S
 def side_by_side(function: Callable[[T], U], parts: Iterable[T]) -> Iterator[U]:
     """What `function` makes of each part, in order: two at once, while the next part is read."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parts") as pool:
-        under_way: deque[Future[U]] = deque()
-        for part in parts:
-            under_way.append(pool.submit(function, part))
-            if len(under_way) > _AT_ONCE:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+        yield from made_ahead(pool, function, parts, _AT_ONCE)
 
 
 def _history(store: ObjectStore, exchange: str, year: int) -> tuple[bytes, dict[str, str]]:

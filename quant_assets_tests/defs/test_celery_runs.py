@@ -24,7 +24,7 @@ from quant_assets.defs.run_marks import end_dead_runs, queue_lost_runs
 from quant_assets.dev.redis_server import RedisServer, redis_server
 from quant_assets.instance import INSTANCE_FILE, instance_file, open_instance
 from quant_assets.resources import shared_redis
-from quant_assets.resources.settings import load_settings
+from quant_assets.resources.settings import Settings, load_settings
 from quant_assets.resources.shared_redis import SharedRedis
 from quant_assets_tests.defs.scheduler import REPOSITORY
 from quant_assets_tests.support import NEEDS_REDIS
@@ -40,6 +40,14 @@ def server() -> Iterator[RedisServer]:
 
 def silent(shared: SharedRedis, run_id: str, seconds: int) -> None:
     shared.client.hset(f"{shared.prefix}runs", run_id, str(int(time.time()) - seconds))
+
+
+def of_workers(monkeypatch: pytest.MonkeyPatch, home: Path, server: RedisServer) -> Settings:
+    """The settings of an instance whose runs go to two workers."""
+    monkeypatch.setenv("QUANT_ASSETS_HOME", str(home))
+    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", server.url)
+    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
+    return load_settings()
 
 
 def test_runs_of_silent_workers_are_ended_and_those_of_others_are_not(
@@ -96,9 +104,7 @@ def test_the_instance_file_names_the_launcher_only_where_there_are_workers() -> 
 def test_the_queue_gives_runs_that_fill_one_exchange_its_tag(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
-    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", server.url)
-    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
+    of_workers(monkeypatch, tmp_path, server)
 
     def over(first: str, last: str) -> dict[str, str]:
         return {
@@ -140,9 +146,7 @@ def test_the_queue_gives_runs_that_fill_one_exchange_its_tag(
 def test_a_launcher_takes_the_silence_of_a_worker_for_its_death(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
-    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", server.url)
-    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
+    of_workers(monkeypatch, tmp_path, server)
     launcher = celery_runs.WorkersRunLauncher()
     shared = SharedRedis(server.url, str(tmp_path / "store"))
     with instance_for_test() as instance:
@@ -202,10 +206,7 @@ def nothing() -> None:
 def test_runs_that_redis_has_lost_are_queued_again_once(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
-    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", server.url)
-    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
-    settings = load_settings()
+    settings = of_workers(monkeypatch, tmp_path, server)
     shared = SharedRedis(server.url, settings.store_location)
     with open_instance(settings) as instance:
         queue = f"{shared.prefix}celery:dagster"
@@ -252,10 +253,7 @@ def test_runs_that_redis_has_lost_are_queued_again_once(
 def test_a_worker_leaves_a_run_alone_that_another_one_has(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QUANT_ASSETS_HOME", str(tmp_path))
-    monkeypatch.setenv("QUANT_ASSETS_SHARED_REDIS", server.url)
-    monkeypatch.setenv("QUANT_ASSETS_WORKERS", "2")
-    settings = load_settings()
+    settings = of_workers(monkeypatch, tmp_path, server)
     shared = SharedRedis(server.url, settings.store_location)
     with open_instance(settings) as instance:
         origin = dg.reconstructable(nothing).get_python_origin()

@@ -17,9 +17,9 @@ from quant_assets.market.bars import DAILY_SCHEMA, content_sha256
 from quant_assets.market.coverage import CellState
 from quant_assets.resources.local_store import LocalObjectStore
 from quant_assets.resources.object_store import ObjectChanged, ObjectDamaged
+from quant_assets.tables.ahead import Here
 from quant_assets.tables.daily import (
     _conformed,  # pyright: ignore[reportPrivateUsage]
-    _Here,  # pyright: ignore[reportPrivateUsage]
     _Look,  # pyright: ignore[reportPrivateUsage]
     _of_few_cells,  # pyright: ignore[reportPrivateUsage]
     read_cells,
@@ -327,7 +327,7 @@ def test_a_history_that_is_replaced_is_read_again_up_to_twenty_times(years: Loca
 
 
 def test_what_a_function_gives_or_raises_is_kept_until_it_is_asked_for() -> None:
-    pool = _Here()
+    pool = Here()
     add: Callable[..., float] = lambda one, other: one / other  # noqa: E731
     assert pool.submit(add, 6, other=2).result() == 3
     failed = pool.submit(add, 6, other=0)
