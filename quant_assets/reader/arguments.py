@@ -17,6 +17,7 @@ from quant_assets.resources.object_store import ObjectNotFound, ObjectStore
 from quant_assets.resources.open_store import open_store
 from quant_assets.resources.settings import load_settings
 from quant_assets.tables.catalog_reads import ByExchange, ReadCatalog, exchanges_of, read_catalog
+from quant_assets.tables.name_lists import kept_of_many
 from quant_assets.tables.universe_reads import refuse_unknown
 
 Store = ObjectStore | str | os.PathLike[str] | None
@@ -72,10 +73,18 @@ def _names(symbols: Symbols) -> tuple[str, ...] | pl.LazyFrame | None:
             if not names:
                 raise ValueError(f"{symbols!r} names no symbol (leave symbols out for all)")
         case pl.DataFrame():
-            names = _texts(symbols["symbol"])
+            names = symbols["symbol"].to_list()
         case _:
-            names = _texts(symbols)
-    return tuple(dict.fromkeys(names))
+            names = tuple(symbols)
+            # What cannot be looked up is no text: it is named as all that is none.
+            with contextlib.suppress(TypeError):
+                return _different(names)
+    return _different(tuple(_texts(names)))
+
+
+@kept_of_many
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_texts(names)))
 
 
 def _texts(symbols: Iterable[object]) -> list[str]:

@@ -183,7 +183,10 @@ def _some(chosen: ByExchange, first: int, count: int) -> ByExchange:
 def _together(some: ByExchange, frames: Sequence[pl.DataFrame], pushed: Pushed) -> pl.DataFrame:
     """The rows of exchanges by symbol and date, each with its exchange where that is needed."""
     if pushed.needs("exchange"):
-        frames = [rows.with_columns(exchange=pl.lit(code)) for code, rows in zip(some, frames, strict=True)]
+        frames = [
+            rows.hstack([pl.Series("exchange", [code]).new_from_index(0, rows.height)])
+            for code, rows in zip(some, frames, strict=True)
+        ]
     if not frames:
         return empty_daily().with_columns(exchange=pl.lit(None, pl.String))
     return pl.concat(frames).sort(KEYS) if len(frames) > 1 else frames[0]

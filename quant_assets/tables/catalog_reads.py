@@ -15,6 +15,7 @@ import polars as pl
 from quant_assets.errors import QuantAssetsError
 from quant_assets.resources.object_store import ObjectInfo, ObjectNotFound, ObjectStore
 from quant_assets.tables.layout import CATALOG, object_key
+from quant_assets.tables.name_lists import kept_of_many
 from quant_assets.tables.parquet import decode
 
 T = TypeVar("T")
@@ -57,6 +58,16 @@ class ReadCatalog:
         for symbol, exchange in self.exchange_of.items():
             found.setdefault(exchange, []).append(symbol)
         return found
+
+    @cached_property
+    def one_exchange(self) -> Callable[[tuple[str, ...]], str | None]:
+        """The exchange that lists all of some symbols, spelled as they are; None where no single one does."""
+
+        def find(names: tuple[str, ...]) -> str | None:
+            codes = set(map(self.exchange_of.get, names))
+            return codes.pop() if len(codes) == 1 else None
+
+        return kept_of_many(find)
 
     def spelled(self, symbol: str) -> str | None:
         """The symbol as the catalog spells it: itself, or in capitals; None where neither is listed."""
@@ -126,17 +137,17 @@ def read_by_catalog(
                 found = read(by_exchange)
             if asked.result() is believed:
                 return believed, by_exchange, found
-    catalog = read_catalog(store)
+    # On a local disk it costs next to nothing to ask which version stands.
+    catalog = read_catalog(store) if store.remote else current_catalog(store)
     by_exchange = choose(catalog)
     return catalog, by_exchange, read(by_exchange)
 
 
 def exchanges_of(catalog: ReadCatalog, symbols: Iterable[str]) -> ByExchange:
     """Symbols that are all different by exchange, as the catalog spells them, each once. Raises UnknownSymbol."""
-    symbols = list(symbols)
-    codes = set(map(catalog.exchange_of.get, symbols))
-    if len(codes) == 1 and (code := codes.pop()) is not None:
-        return {code: symbols}
+    symbols = tuple(symbols)
+    if (code := catalog.one_exchange(symbols)) is not None:
+        return {code: list(symbols)}
     found: ByExchange = {}
     unknown: list[str] = []
     seen: set[str] = set()

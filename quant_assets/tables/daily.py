@@ -31,6 +31,7 @@ from quant_assets.resources.object_store import (
 from quant_assets.tables.ahead import Here, made_ahead
 from quant_assets.tables.layout import DAILY, HISTORY, object_key, partition_of, partitions_prefix
 from quant_assets.tables.manifest import Entry, Manifest
+from quant_assets.tables.name_lists import kept_of_many
 from quant_assets.tables.parquet import decode, decode_with_facts, read_facts
 from quant_assets.tables.ranged import Part, decode_parts, read_part
 from quant_assets.tables.restatements import Ledger
@@ -60,7 +61,7 @@ class _Look:
     columns: tuple[str, ...] = tuple(DAILY_SCHEMA)
     unrecorded: list[str] = field(default_factory=list[str], compare=False)
     """Gets the keys of cells that have been put and are not recorded yet."""
-    names: Mapping[str, None] = field(default_factory=dict[str, None], compare=False)
+    names: frozenset[str] = field(default_factory=frozenset[str], compare=False)
     """Those wanted, to ask whether one is."""
 
     @property
@@ -82,7 +83,7 @@ class _Look:
         if wanted is None:
             return rows
         # Of many most often all: to find that out takes a quarter of the time of picking them.
-        if len(wanted) >= rows.height and all(map(self.names.__contains__, rows["symbol"].to_list())):
+        if len(wanted) >= rows.height and self.names.issuperset(rows["symbol"].to_list()):
             return rows
         return rows.filter(pl.col("symbol").is_in(wanted))
 
@@ -157,9 +158,7 @@ def read_daily(
     `columns`: of DAILY_SCHEMA in its order, symbol and date among them; None: all. Raises ObjectDamaged,
     StoreUnavailable.
     """
-    # In the order that they come in: they mostly are sorted.
-    names = dict.fromkeys(symbols or ())
-    wanted = None if symbols is None else sorted(names)
+    wanted, names = (None, frozenset[str]()) if symbols is None else _ordered(tuple(symbols))
     look = _Look(store, exchange, wanted, (start or date.min, end or date.max), names=names)
     if columns is not None and as_of is None:
         look = replace(look, columns=tuple(columns))
@@ -172,6 +171,13 @@ def read_daily(
         rows = _as_of(Ledger(store, exchange), rows, as_of, look)
         rows = rows if columns is None else rows.select(columns)
     return rows
+
+
+@kept_of_many
+def _ordered(names: tuple[str, ...]) -> tuple[Sequence[str], frozenset[str]]:
+    """Names, sorted and each once, and the set of them."""
+    # In the order that they come in: they mostly are sorted.
+    return sorted(dict.fromkeys(names)), frozenset(names)
 
 
 def _of_years(look: _Look) -> pl.DataFrame:
