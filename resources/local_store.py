@@ -126,12 +126,13 @@ class LocalObjectStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         # The deepest folder that the prefix names wholly; names inside it are filtered.
-        named = prefix.rpartition("/")[0]
+        named, _, beginning = prefix.rpartition("/")
         folder = self._path(named) if named else self._root
+        base = f"{named}/" if named else ""
+        if prefix != base + beginning:
+            return  # No key begins with a slash.
         try:
-            found = sorted(
-                self._walk(folder, f"{named}/" if named else "", prefix), key=lambda info: info.key
-            )
+            found = sorted(self._walk(folder, base, beginning), key=lambda info: info.key)
         except OSError as error:
             raise self._unavailable("list", folder, error) from error
         yield from found
@@ -223,19 +224,20 @@ class LocalObjectStore:
             return None
         return None if stat.S_ISDIR(present.st_mode) else present
 
-    def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, base: str, beginning: str = "") -> Iterator[ObjectInfo]:
+        """The objects below a folder whose name in it begins so; their keys begin with `base`."""
         try:
-            entries = list(os.scandir(folder))
+            # Of a folder's thousands of files a year's are wanted: no more is asked of the others than their names.
+            entries = [entry for entry in os.scandir(folder) if entry.name.startswith(beginning)]
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in entries:
-            key = base + entry.name
             if entry.name.startswith("."):
                 continue
+            key = base + entry.name
             if entry.is_dir():
-                if key.startswith(prefix) or prefix.startswith(key + "/"):
-                    yield from self._walk(Path(entry.path), key + "/", prefix)
-            elif key.startswith(prefix):
+                yield from self._walk(Path(entry.path), f"{key}/")
+            else:
                 with contextlib.suppress(FileNotFoundError):
                     found = entry.stat()
                     yield ObjectInfo(key, found.st_size, _version(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
@@ -239,18 +240,24 @@ class _Runs:
         self.first = np.flatnonzero(begins)
         self.last = np.append(self.first[1:], len(days)) - 1
         self.week = weeks[self.first].astype(np.int64)
-        self.symbol = np.searchsorted(ends, self.first, side="right")
+        of_symbol = np.diff(np.searchsorted(self.first, starts), append=len(self.first))
+        self.symbol = np.repeat(np.arange(len(starts)), of_symbol)
         self.days = days
 
-    def fold(self, function: np.ufunc, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Per run what a function of two makes of its values. All first rows, all second ones: a week has few days,
-        and numpy's `reduceat` takes three times as long."""
+    @cached_property
+    def _nth(self) -> list[npt.NDArray[Any]]:
+        """The second row of each run, the third, and so on; of runs with fewer rows the last one again."""
         import numpy as np
 
+        longest = int((self.last - self.first).max())
+        return [np.minimum(self.first + nth, self.last) for nth in range(1, longest + 1)]
+
+    def fold(self, function: np.ufunc, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Per run what a function of two makes of its values, a least or a greatest. All first rows, all second ones:
+        a week has few days, and numpy's `reduceat` takes three times as long."""
         found = values[self.first]
-        for nth in range(1, int((self.last - self.first).max()) + 1):
-            # Of runs with fewer rows the last one again, which changes neither a least nor a greatest.
-            function(found, values[np.minimum(self.first + nth, self.last)], out=found)
+        for rows in self._nth:
+            function(found, values[rows], out=found)
         return found
 
     def of(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -342,9 +349,10 @@ def _volumes(rows: pl.DataFrame, runs: _Runs) -> pl.Series:
 
     volumes = rows["volume"]
     known = volumes.fill_null(0) if volumes.null_count() else volumes
+    least, most = known.min(), known.max()
     shares = known.to_numpy()
     # Sums of whole numbers are the same in any order, as long as floats hold them.
-    if known.dtype.is_integer() and int(shares.max()) * 7 < 2**53 and int(shares.min()) >= 0:
+    if isinstance(least, int) and isinstance(most, int) and least >= 0 and most * 7 < 2**53:
         total = np.add.reduceat(shares, runs.first).astype(np.float64)
     else:
         number = np.repeat(np.arange(len(runs.first)), runs.last - runs.first + 1)
@@ -356,7 +364,8 @@ def _dividends(rows: pl.DataFrame, runs: _Runs) -> pl.Series:
     """Each run's dividends added up, one after the other; null where one is."""
     import numpy as np
 
-    paid = rows["dividend"].fill_null(0.0).to_numpy()
+    dividends = rows["dividend"]
+    paid = (dividends.fill_null(0.0) if dividends.null_count() else dividends).to_numpy()
     at = np.flatnonzero(paid != 0.0)
     run = runs.of(at)
     total = np.bincount(run, paid[at], minlength=len(runs.first)).astype(np.float64)
@@ -365,7 +374,7 @@ def _dividends(rows: pl.DataFrame, runs: _Runs) -> pl.Series:
     # One dividend is the declared number; a sum has noise to shed.
     several = np.flatnonzero(total != largest)
     total[several] = pl.Series(total[several], dtype=pl.Float64).round(_DIVIDEND_DECIMALS).to_numpy()
-    return _without(pl.Series("dividends", total), runs, rows["dividend"])
+    return _without(pl.Series("dividends", total), runs, dividends)
 
 
 def _without(totals: pl.Series, runs: _Runs, values: pl.Series) -> pl.Series:

@@ -8,10 +8,11 @@ shard is lost is found by its objects.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import date
 from functools import partial
+from itertools import repeat
 from typing import cast
 
 import orjson
@@ -29,6 +30,7 @@ from quant_assets.resources.object_store import (
     get_many,
     put_reconciled,
 )
+from quant_assets.tables.ahead import Here
 from quant_assets.tables.entries import Entry, stamped
 from quant_assets.tables.layout import (
     DAILY,
@@ -112,9 +114,11 @@ class Manifest:
         wanted = range(first.year, last.year + 1)
         entries: dict[str, Entry] = {}
         if refresh:
-            caught_up = partial(self.refresh, exchange, damaged=damaged)
-            with ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest") as pool:
-                for found in pool.map(caught_up, wanted):
+            caught_up = partial(self._refreshed, exchange, damaged=damaged)
+            with self._years_at_once() as pool:
+                # The objects after the entries: what is put meanwhile is new, and not gone.
+                known = list(pool.map(partial(self.year, exchange), wanted))
+                for found in pool.map(caught_up, wanted, known, self._listed(exchange, wanted)):
                     entries |= found
         elif len(wanted) == 1:
             entries = self.known(exchange, first.year)
@@ -185,28 +189,57 @@ class Manifest:
         Damaged cells are put into `damaged` (what is wrong, by partition) and left out; without it, the first one is
         raised as ObjectDamaged.
         """
-        known, there, fresh = self._caught_up(exchange, year, self.year(exchange, year), damaged)
+        return self._refreshed(exchange, year, self.year(exchange, year), record=record, damaged=damaged)
+
+    def _refreshed(
+        self,
+        exchange: str,
+        year: int,
+        known: dict[str, Entry],
+        listed: Iterable[ObjectInfo] | None = None,
+        *,
+        record: bool = True,
+        damaged: dict[str, str] | None,
+    ) -> dict[str, Entry]:
+        there, fresh = self._caught_up(exchange, year, known, damaged, listed)
         if fresh and record:
             self.record(exchange, fresh)
-        known |= {entry.partition: entry for entry in fresh}
-        return {p: entry for p, entry in known.items() if not entry.version or p in there}
+        caught_up = known | {entry.partition: entry for entry in fresh}
+        return {p: entry for p, entry in caught_up.items() if not entry.version or p in there}
 
     def _of_objects(
         self, exchange: str, year: int, known: Iterable[Entry] = (), *, damaged: dict[str, str] | None = None
     ) -> dict[str, Entry]:
         """What a year's objects tell of themselves, but for those that are `known`; `damaged` as in `refresh`."""
         by_partition = {entry.partition: entry for entry in known}
-        _, _, fresh = self._caught_up(exchange, year, by_partition, damaged)
+        _, fresh = self._caught_up(exchange, year, by_partition, damaged)
         return {entry.partition: entry for entry in fresh}
 
+    def _listed(self, exchange: str, years: Sequence[int]) -> Iterable[Iterable[ObjectInfo] | None]:
+        """The objects of each year, where one listing of them all is quicker than one a year: a folder is gone
+        through as a whole. None: they are to be listed."""
+        if self._store.remote or len(years) == 1:
+            return repeat(None, len(years))
+        by_year: dict[str, list[ObjectInfo]] = {}
+        for info in self._store.list(partitions_prefix(self._table, exchange)):
+            if (partition := partition_of(self._table, info.key)) is not None:
+                by_year.setdefault(partition[:4], []).append(info)
+        return [by_year.get(f"{year:04d}", []) for year in years]
+
     def _caught_up(
-        self, exchange: str, year: int, known: dict[str, Entry], damaged: dict[str, str] | None
-    ) -> tuple[dict[str, Entry], set[str], list[Entry]]:
-        """`known`, the partitions that have a sound object, and the entries of those that `known` lacks."""
-        prefix = partitions_prefix(self._table, exchange, year)
+        self,
+        exchange: str,
+        year: int,
+        known: dict[str, Entry],
+        damaged: dict[str, str] | None,
+        listed: Iterable[ObjectInfo] | None = None,
+    ) -> tuple[set[str], list[Entry]]:
+        """The partitions that have a sound object, and the entries of those that `known` lacks."""
+        if listed is None:
+            listed = self._store.list(partitions_prefix(self._table, exchange, year))
         there: set[str] = set()
         unknown: list[str] = []
-        for info in self._store.list(prefix):
+        for info in listed:
             partition = partition_of(self._table, info.key)
             if partition is None:
                 continue
@@ -228,7 +261,12 @@ class Manifest:
                         raise
                     damaged[partition] = str(error)
                 there.discard(partition)
-        return known, there, fresh
+        return there, fresh
+
+    def _years_at_once(self) -> Executor:
+        if self._store.remote:
+            return ThreadPoolExecutor(_YEARS_AT_ONCE, thread_name_prefix="manifest")
+        return Here()
 
     def _shards(self, exchange: str) -> dict[int, ObjectInfo]:
         found = self._store.list(manifest_prefix(self._table, exchange))

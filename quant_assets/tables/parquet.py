@@ -57,13 +57,14 @@ def encode(frame: pl.DataFrame, facts: Mapping[str, Any], *, by_symbol: bool = F
 def _sealed(data: bytes) -> bytes:
     footer = int.from_bytes(data[-8:-4], "little") + 8
     body, tail = data[:-footer], data[-footer:]
-    sums = b"".join(_sums(body)) + len(body).to_bytes(8, "little")
+    sums = b"".join(_sums(body, len(body))) + len(body).to_bytes(8, "little")
     return body + sums + checksum(sums + tail).to_bytes(4, "little") + _MARK + tail
 
 
-def _sums(data: bytes) -> list[bytes]:
-    """The checksum of each block."""
-    return [checksum(data[at : at + BLOCK]).to_bytes(4, "little") for at in range(0, len(data), BLOCK)]
+def _sums(data: bytes, end: int) -> list[bytes]:
+    """The checksum of each block of `data` up to `end`."""
+    starts = range(0, end, BLOCK)
+    return [checksum(data[at : min(at + BLOCK, end)]).to_bytes(4, "little") for at in starts]
 
 
 class Seal:
@@ -90,9 +91,9 @@ class Seal:
         if checksum(rest).to_bytes(4, "little") != fixed[8:12]:
             raise self._damaged()
 
-    def check(self, first_block: int, data: bytes) -> None:
-        """Raises ObjectDamaged unless `data` are the blocks of the body from the first on."""
-        sums = _sums(data)
+    def check(self, first_block: int, data: bytes, end: int | None = None) -> None:
+        """Raises ObjectDamaged unless `data`, up to `end`, are the blocks of the body from the first on."""
+        sums = _sums(data, len(data) if end is None else end)
         if sums != self._sums[first_block : first_block + len(sums)]:
             raise self._damaged()
 
@@ -103,7 +104,7 @@ class Seal:
 def verify(data: bytes, uri: str) -> None:
     """Raises ObjectDamaged, naming `uri`, unless the bytes are those that were written."""
     seal = Seal(lambda offset, length: data[offset : offset + length], len(data), uri)
-    seal.check(0, data[: seal.body])
+    seal.check(0, data, seal.body)
 
 
 def decode(data: bytes, uri: str) -> pl.DataFrame:

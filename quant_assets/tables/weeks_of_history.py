@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import groupby
 
 import polars as pl
@@ -24,7 +24,7 @@ _MANY = 8
 
 _A_WEEK = 7
 
-_ROW_BYTES = 2048
+_ROW_BYTES = 1280
 """What a row takes: it and those that are worked on or read meanwhile, and the bytes that they come from."""
 
 
@@ -79,12 +79,13 @@ def _of_year(
     if len(held) < _MANY:
         return _Year(year, weeks, {}, {}, pl.DataFrame())
     calendar, missing = expectations(held.values())
-    near = (pl.col("date") <= date(year, 1, _A_WEEK)) | (pl.col("date") > date(year, 12, 31 - _A_WEEK))
+    early, late = date(year, 1, _A_WEEK), date(year, 12, 31 - _A_WEEK)
     made = [pl.DataFrame(schema=WEEKLY_SCHEMA)]
     edges = [pl.DataFrame(schema={name: DAILY_SCHEMA[name] for name in _COLUMNS})]
     for rows in parts:
         made.append(weekly_bars(rows, calendar, exchange.first_weekday, missing=missing))
-        edges.append(rows.filter(near))
+        days = rows["date"]
+        edges.append(rows.filter((days <= early) | (days > late)))
     bars = pl.concat(made)
     by_week = bars.partition_by("week", as_dict=True)
     for key, week in held.items():
@@ -101,7 +102,8 @@ def _over_new_year(exchange: Exchange, before: _Year, after: _Year) -> None:
             in_both = (first.year, last.year) == (before.year, after.year)
             if not in_both or not (before.content and after.content) or not _is_held(exchange, week, content):
                 continue
-            of_week = [one.edges.filter(pl.col("date").is_between(first, last)) for one in (before, after)]
+            edges = before.edges, after.edges
+            of_week = [rows.filter((rows["date"] >= first) & (rows["date"] <= last)) for rows in edges]
             rows = of_week[0].merge_sorted(of_week[1], "symbol")
             calendar, missing = expectations([week])
             year.frames[key] = weekly_bars(rows, calendar, exchange.first_weekday, missing=missing)
@@ -126,6 +128,7 @@ def expectations(weeks: Iterable[Inputs]) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _is_held(exchange: Exchange, week: Inputs, content: Mapping[str, str]) -> bool:
     """Whether a history has just the cells that a week is made from, by the content of each."""
-    first, last = (day.isoformat() for day in exchange.week_days(date.fromisoformat(week.partition)))
-    there = {day: sha256 for day, sha256 in content.items() if first <= day <= last}
+    first, last = exchange.week_days(date.fromisoformat(week.partition))
+    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    there = {day: content[day] for day in days if day in content}
     return there == {day: week.cells[day].content_sha256 for day in week.days}
