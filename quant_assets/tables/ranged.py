@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import importlib
 import threading
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -22,13 +22,13 @@ from quant_assets.market.bars import with_flags
 from quant_assets.market.flags import FLAGS, NONE
 from quant_assets.resources.object_store import ObjectChanged, ObjectInfo, ObjectStore
 from quant_assets.tables.parquet import BLOCK, Seal, facts_in, verify
-from quant_assets.tables.row_groups import MAGIC, Group, column_heads, footer_of, schema_fields
+from quant_assets.tables.row_groups import MAGIC, Groups, column_heads, footer_of, schema_fields
 
 _KEPT_BYTES = 64 * 2**20
-"""Of the ends of objects that are kept. What Parquet's library makes of them takes a few times as much."""
+"""Of what is kept of the ends of objects."""
 
-_KEPT_GROUPS, _KEPT_FOOTERS = 8, 256
-"""Row groups up to which the footer of a part is kept, half a kilobyte each, and how many of an object are."""
+_KEPT_GROUPS, _KEPT_CUTS = 8, 256
+"""Row groups up to which it is kept how a part is made, a kilobyte each, and of how many parts of an object."""
 
 _FEW_GROUPS = 4
 """Row groups up to which no object is read whole, however few it has."""
@@ -60,26 +60,18 @@ class Footer:
         if start < self.seal.body:
             self._end = end[: self.seal.body - start]
             self.seal.check(start // BLOCK, self._end)
-        self.metadata: Any = pq.read_metadata(arrow.BufferReader(self.seal.tail))
-        written: dict[bytes, bytes] = self.metadata.metadata or {}
+        # What Parquet's library makes of a footer takes ten times the memory of what is used of it.
+        tail, self.seal.tail = self.seal.tail, b""
+        metadata: Any = pq.read_metadata(arrow.BufferReader(tail))
+        written: dict[bytes, bytes] = metadata.metadata or {}
         self.facts = facts_in({n.decode(): t.decode() for n, t in written.items()}, store.uri(info.key))
-        self.weight = len(end) + len(self.seal.tail)
-        self._groups: dict[int, Group] = {}
-        self._heads: tuple[bytes, list[bytes]] | None = None
-        self._footers: dict[tuple[int, ...], bytes] = {}
-
-    @cached_property
-    def _bounds(self) -> tuple[Any, Any, Any]:
-        """Per row group the least and the greatest symbol, and whether they are known."""
-        groups = range(self.metadata.num_row_groups)
-        if not groups:
-            return np.array([], dtype=np.str_), np.array([], dtype=np.str_), np.array([], dtype=np.bool_)
-        column = self.metadata.schema.names.index("symbol")
-        found = [self.metadata.row_group(group).column(column).statistics for group in groups]
-        known = [one is not None and one.has_min_max for one in found]
-        lowest = [one.min if is_known else "" for one, is_known in zip(found, known, strict=True)]
-        highest = [one.max if is_known else "" for one, is_known in zip(found, known, strict=True)]
-        return np.array(lowest), np.array(highest), np.array(known)
+        self.columns: tuple[str, ...] = tuple(metadata.schema.names)
+        self.groups = Groups.of(metadata)
+        self._bounds = _bounds_of(metadata)
+        self._schema = schema_fields(tail[-8 - int.from_bytes(tail[-8:-4], "little") : -8])
+        self._heads = column_heads(metadata.row_group(0)) if len(self.groups) else []
+        self._cuts: dict[tuple[tuple[int, ...], tuple[str, ...] | None], _Cut] = {}
+        self.weight = len(self._end) + self.groups.nbytes + sum(one.nbytes for one in self._bounds)
 
     def groups_of(self, wanted: Sequence[str]) -> list[int]:
         """The row groups that can hold one of `wanted` (sorted)."""
@@ -94,28 +86,41 @@ class Footer:
 
     def part(self, store: ObjectStore, groups: Sequence[int], columns: Sequence[str] | None = None) -> bytes:
         """A Parquet file of these row groups alone; of what is not in `columns` there may be nothing but zeros."""
-        stretches = self._brought(store, groups, columns)
-        parts = [MAGIC]
-        for group in map(self._group, groups):
-            at, end = group.offset, group.offset + group.length
-            for offset, data in stretches:
-                if offset < end and at < offset + len(data):
+        cut = self._cut(tuple(groups), None if columns is None else tuple(columns))
+        stretches = self._brought(store, cut)
+        offsets = [offset for offset, _ in stretches]
+        parts: list[bytes | memoryview] = [MAGIC]
+        for at, length in cut.groups:
+            end = at + length
+            for offset, data in stretches[max(0, bisect_right(offsets, at) - 1) : bisect_left(offsets, end)]:
+                if at < offset + len(data):
                     parts.append(bytes(max(0, offset - at)))
                     parts.append(data[max(0, at - offset) : end - offset])
                     at = min(end, offset + len(data))
             parts.append(bytes(end - at))
-        return b"".join([*parts, self._footer_of(tuple(groups))])
+        return b"".join([*parts, cut.footer])
 
-    def _brought(
-        self, store: ObjectStore, groups: Iterable[int], columns: Sequence[str] | None
-    ) -> list[tuple[int, bytes]]:
-        """Offset and bytes of what has to be known of row groups, checked; neighbouring blocks are one stretch."""
-        names: list[str] = self.metadata.schema.names
-        places = None if columns is None else [at for at, name in enumerate(names) if name in columns]
+    def _brought(self, store: ObjectStore, cut: _Cut) -> list[tuple[int, memoryview]]:
+        """Offset and bytes, checked, of what has to be known, in their order."""
+        stretches: list[tuple[int, memoryview]] = []
+        if cut.ranges:
+            found = store.get_ranges(self.info.key, cut.ranges, self.info.version)
+            for (offset, _), data in zip(cut.ranges, found, strict=True):
+                self.seal.check(offset // BLOCK, data)
+                stretches.append((offset, memoryview(data)))
+        if cut.end:
+            stretches.append((self._start, memoryview(self._end)))
+        return stretches
+
+    def _cut(self, groups: tuple[int, ...], columns: tuple[str, ...] | None) -> _Cut:
+        known = self._cuts.get((groups, columns))
+        if known is not None:
+            return known
+        some = self.groups.some(groups)
+        places = None if columns is None else [at for at, name in enumerate(self.columns) if name in columns]
         wanted = {
             block
-            for group in map(self._group, groups)
-            for first, length in group.stretches(places)
+            for first, length in some.stretches(places)
             for block in range(first // BLOCK, -(-(first + length) // BLOCK))
         }
         kept = range(self._start // BLOCK, -(-self.seal.body // BLOCK)) if self._end else range(0)
@@ -126,35 +131,39 @@ class Footer:
             else:
                 runs.append((block, block + 1))
         ranges = [(a * BLOCK, min(b * BLOCK, self.seal.body) - a * BLOCK) for a, b in runs]
-        stretches: list[tuple[int, bytes]] = []
-        if ranges:
-            found = store.get_ranges(self.info.key, ranges, self.info.version)
-            for (offset, _), data in zip(ranges, found, strict=True):
-                self.seal.check(offset // BLOCK, data)
-                stretches.append((offset, data))
-        if not wanted.isdisjoint(kept):
-            stretches.append((self._start, self._end))
-        return stretches
-
-    def _group(self, number: int) -> Group:
-        if number not in self._groups:
-            self._groups[number] = Group.of(self.metadata.row_group(number))
-        return self._groups[number]
-
-    def _footer_of(self, groups: tuple[int, ...]) -> bytes:
-        known = self._footers.get(groups)
-        if known is not None:
-            return known
-        if self._heads is None:
-            end = self.seal.tail
-            written = end[-8 - int.from_bytes(end[-8:-4], "little") : -8]
-            self._heads = schema_fields(written), column_heads(self.metadata.row_group(0))
-        made = footer_of(*self._heads, [self._group(group) for group in groups])
+        footer = footer_of(self._schema, self._heads, some)
+        made = _Cut(some.stretches(), ranges, not wanted.isdisjoint(kept), footer)
         if len(groups) <= _KEPT_GROUPS:
-            if len(self._footers) >= _KEPT_FOOTERS:
-                self._footers.clear()
-            self._footers[groups] = made
+            if len(self._cuts) >= _KEPT_CUTS:
+                self._cuts.clear()
+            self._cuts[groups, columns] = made
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """How a part of some row groups is made."""
+
+    groups: list[tuple[int, int]]
+    """Offset and length of each."""
+    ranges: list[tuple[int, int]]
+    """Offset and length of what is to be asked for: blocks, neighbouring ones together."""
+    end: bool
+    """Whether it takes of the kept end as well."""
+    footer: bytes
+
+
+def _bounds_of(metadata: Any) -> tuple[Any, Any, Any]:
+    """Per row group the least and the greatest symbol, and whether they are known."""
+    groups = range(metadata.num_row_groups)
+    if not groups:
+        return np.array([], dtype=np.str_), np.array([], dtype=np.str_), np.array([], dtype=np.bool_)
+    column = metadata.schema.names.index("symbol")
+    found = [metadata.row_group(group).column(column).statistics for group in groups]
+    known = [one is not None and one.has_min_max for one in found]
+    lowest = [one.min if is_known else "" for one, is_known in zip(found, known, strict=True)]
+    highest = [one.max if is_known else "" for one, is_known in zip(found, known, strict=True)]
+    return np.array(lowest), np.array(highest), np.array(known)
 
 
 class _Kept:
@@ -225,13 +234,12 @@ def read_part(
         return None
     footer = footers.get(store, info)
     groups = footer.groups_of(wanted)
-    names: list[str] = footer.metadata.schema.names
     data = b""
-    if len(groups) > max(_FEW_GROUPS, footer.metadata.num_row_groups // 2):
+    if len(groups) > max(_FEW_GROUPS, len(footer.groups) // 2):
         data = _whole(store, info)
     elif groups:
         data = footer.part(store, groups, columns)
-    return Part(data, tuple(names), footer.facts)
+    return Part(data, footer.columns, footer.facts)
 
 
 def _whole(store: ObjectStore, info: ObjectInfo) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 MAGIC = b"PAR1"
 
@@ -22,43 +24,64 @@ _NUM_ROWS, _ROW_GROUPS = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """A row group as a footer tells it: where it lies, and how many rows it has."""
+class Groups:
+    """Row groups as a footer tells them: of each where it lies and how many rows it has, as arrays of Int64."""
 
-    offset: int
-    length: int
-    rows: int
-    chunks: tuple[tuple[int, int, int, int, int], ...]
-    """Per column the values, the size in memory and in the file, and the offsets of data and dictionary (0: none)."""
+    rows: Any
+    chunks: Any
+    """Per group and column the values, the size in memory and in the file, and the offsets of data and dictionary (0:
+    none)."""
 
     @classmethod
-    def of(cls, group: Any) -> Group:
-        """From pyarrow's RowGroupMetaData."""
-        columns = [group.column(at) for at in range(group.num_columns)]
-        chunks = tuple(
-            (
-                one.num_values,
-                one.total_uncompressed_size,
-                one.total_compressed_size,
-                one.data_page_offset,
-                one.dictionary_page_offset or 0,
-            )
-            for one in columns
-        )
-        starts = [_start(one) for one in chunks]
-        end = max(start + one[2] for start, one in zip(starts, chunks, strict=True))
-        return cls(min(starts), end - min(starts), group.num_rows, chunks)
+    def of(cls, metadata: Any) -> Groups:
+        """From pyarrow's FileMetaData, of which nothing is kept: its objects take some ten times as much memory."""
+        count, columns = metadata.num_row_groups, metadata.num_columns
+        rows: list[int] = []
+        told: list[tuple[int, int, int, int, int]] = []
+        for group in map(metadata.row_group, range(count)):
+            rows.append(group.num_rows)
+            told += [
+                (
+                    one.num_values,
+                    one.total_uncompressed_size,
+                    one.total_compressed_size,
+                    one.data_page_offset,
+                    one.dictionary_page_offset or 0,
+                )
+                for one in map(group.column, range(columns))
+            ]
+        return cls(np.array(rows, np.int64), np.array(told, np.int64).reshape(count, columns, 5))
 
-    def stretches(self, columns: Sequence[int] | None) -> list[tuple[int, int]]:
-        """Offset and length of some columns, by their place; None: of the group as a whole."""
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Of memory."""
+        return int(self.rows.nbytes + self.chunks.nbytes)
+
+    def some(self, numbers: Sequence[int]) -> Groups:
+        """Those of these numbers, in their order."""
+        return Groups(self.rows[list(numbers)], self.chunks[list(numbers)])
+
+    @property
+    def starts(self) -> Any:
+        """Per group and column where it begins: with its dictionary, where that lies before its data."""
+        data, dictionary = self.chunks[..., 3], self.chunks[..., 4]
+        return cast("Any", np).where(dictionary > 0, np.minimum(data, dictionary), data)
+
+    def stretches(self, columns: Sequence[int] | None = None) -> list[tuple[int, int]]:
+        """Offset and length, group by group: of some columns, by their place; None: of each group as a whole."""
+        starts, sizes = self.starts, self.chunks[..., 2]
         if columns is None:
-            return [(self.offset, self.length)]
-        return [(_start(chunk), chunk[2]) for chunk in map(self.chunks.__getitem__, columns)]
+            first = starts.min(axis=1)
+            return _pairs(first, (starts + sizes).max(axis=1) - first)
+        places = list(columns)
+        return _pairs(starts[:, places].ravel(), sizes[:, places].ravel())
 
 
-def _start(chunk: tuple[int, int, int, int, int]) -> int:
-    _, _, _, data, dictionary = chunk
-    return min(data, dictionary) if dictionary else data
+def _pairs(offsets: Any, lengths: Any) -> list[tuple[int, int]]:
+    return list(zip(offsets.tolist(), lengths.tolist(), strict=True))
 
 
 def column_heads(group: Any) -> list[bytes]:
@@ -79,22 +102,93 @@ def column_heads(group: Any) -> list[bytes]:
     return heads
 
 
-def footer_of(schema: bytes, heads: Sequence[bytes], groups: Sequence[Group]) -> bytes:
+def footer_of(schema: bytes, heads: Sequence[bytes], groups: Groups) -> bytes:
     """The end of a file in which `groups` follow one another behind the first magic.
 
     `schema` as `schema_fields` gives it, `heads` as `column_heads` does.
     """
-    told: list[bytes] = []
-    at = len(MAGIC)
-    for group in groups:
-        told.append(_group(heads, group, at - group.offset))
-        at += group.length
-    fields = [
-        (_NUM_ROWS, _I64, _integer(sum(group.rows for group in groups))),
-        (_ROW_GROUPS, _LIST, _list(_STRUCT, told)),
+    told = [
+        schema,
+        bytes([(_NUM_ROWS - 2) << 4 | _I64]),
+        _integer(int(groups.rows.sum())),
+        bytes([(_ROW_GROUPS - _NUM_ROWS) << 4 | _LIST]),
+        _list_head(_STRUCT, len(groups)),
+        _told(heads, groups),
+        b"\0",
     ]
-    footer = schema + _struct(fields, last=2)
+    footer = b"".join(told)
     return footer + len(footer).to_bytes(4, "little") + MAGIC
+
+
+def _told(heads: Sequence[bytes], groups: Groups) -> bytes:
+    """The structs of row groups, made of all at once: each number is written into as many bytes as the longest takes,
+    and those that it does not take are left out at last."""
+    count, columns = len(groups), len(heads)
+    places = np.array(groups.stretches(), np.int64).reshape(count, 2)
+    before = np.cumsum(places[:, 1]) - places[:, 1]
+    shift = (len(MAGIC) + before - places[:, 0])[:, None]
+    values, in_memory, in_file, data, dictionary = np.moveaxis(groups.chunks, 2, 0)
+    chunk = [
+        *_numbers(2, groups.starts + shift),
+        _bytes(bytes([1 << 4 | _STRUCT])),
+        _texts(heads),
+        *_numbers(1, values),
+        *_numbers(1, in_memory),
+        *_numbers(1, in_file),
+        *_numbers(2, data + shift),
+        *_numbers(2, dictionary + shift, dictionary > 0),
+        _bytes(b"\0\0"),
+    ]
+    told, kept = _side_by_side(chunk, (count, columns))
+    of_group = count, columns * told.shape[-1]
+    group = [
+        _bytes(bytes([1 << 4 | _LIST]) + _list_head(_STRUCT, columns)),
+        (told.reshape(of_group), kept.reshape(of_group)),
+        *_numbers(1, in_memory.sum(axis=1)),
+        *_numbers(1, groups.rows),
+        _bytes(b"\0"),
+    ]
+    told, kept = _side_by_side(group, (count,))
+    return told[kept].tobytes()
+
+
+_Piece = tuple[Any, Any]
+"""Bytes, and which of them are there; the last axis is along them."""
+
+
+def _side_by_side(pieces: Sequence[_Piece], shape: tuple[int, ...]) -> _Piece:
+    told, kept = (
+        np.concatenate([np.broadcast_to(one, (*shape, one.shape[-1])) for one in side], axis=-1)
+        for side in zip(*pieces, strict=True)
+    )
+    return told, kept
+
+
+def _bytes(value: bytes) -> _Piece:
+    return np.frombuffer(value, np.uint8), np.ones(len(value), np.bool_)
+
+
+def _texts(values: Sequence[bytes]) -> _Piece:
+    """A text each; the longest says how many bytes there are."""
+    size = max(map(len, values), default=0)
+    told = np.frombuffer(b"".join(value.ljust(size) for value in values), np.uint8).reshape(len(values), size)
+    return told, np.arange(size) < np.array([len(value) for value in values], np.int64)[:, None]
+
+
+def _numbers(delta: int, values: Any, there: Any = None) -> tuple[_Piece, _Piece]:
+    """A field of type I64 each: its head, and the number; `there` says who has the field at all."""
+    doubled = values << 1
+    size = max(1, -(-int(doubled.max(initial=0)).bit_length() // 7))
+    left = doubled[..., None] >> np.arange(0, 7 * size, 7)
+    told = ((left & 127) | ((left > 127) << 7)).astype(np.uint8)
+    kept = left > 0
+    kept[..., 0] = True
+    head = np.full((*values.shape, 1), delta << 4 | _I64, np.uint8)
+    head_kept = np.ones(head.shape, np.bool_)
+    if there is not None:
+        kept &= there[..., None]
+        head_kept &= there[..., None]
+    return (head, head_kept), (told, kept)
 
 
 def schema_fields(footer: bytes) -> bytes:
@@ -110,30 +204,9 @@ def schema_fields(footer: bytes) -> bytes:
     return footer[:at]
 
 
-def _group(heads: Sequence[bytes], group: Group, shift: int) -> bytes:
-    chunks = [_chunk(head, chunk, shift) for head, chunk in zip(heads, group.chunks, strict=True)]
-    size = sum(chunk[1] for chunk in group.chunks)
-    return _struct(
-        [(1, _LIST, _list(_STRUCT, chunks)), (2, _I64, _integer(size)), (3, _I64, _integer(group.rows))]
-    )
-
-
-def _chunk(head: bytes, chunk: tuple[int, int, int, int, int], shift: int) -> bytes:
-    values, in_memory, in_file, data, dictionary = chunk
-    fields = [
-        (5, _I64, _integer(values)),
-        (6, _I64, _integer(in_memory)),
-        (7, _I64, _integer(in_file)),
-        (9, _I64, _integer(data + shift)),
-    ]
-    if dictionary:
-        fields.append((11, _I64, _integer(dictionary + shift)))
-    told = head + _struct(fields, last=4)
-    return _struct([(2, _I64, _integer(_start(chunk) + shift)), (3, _STRUCT, told)])
-
-
-def _struct(fields: Iterable[tuple[int, int, bytes]], last: int = 0) -> bytes:
+def _struct(fields: Iterable[tuple[int, int, bytes]]) -> bytes:
     parts: list[bytes] = []
+    last = 0
     for number, kind, value in fields:
         parts += (bytes([number - last << 4 | kind]), value)
         last = number
@@ -141,9 +214,11 @@ def _struct(fields: Iterable[tuple[int, int, bytes]], last: int = 0) -> bytes:
 
 
 def _list(kind: int, values: Sequence[bytes]) -> bytes:
-    size = len(values)
-    head = bytes([size << 4 | kind]) if size < 15 else bytes([15 << 4 | kind]) + _varint(size)
-    return head + b"".join(values)
+    return _list_head(kind, len(values)) + b"".join(values)
+
+
+def _list_head(kind: int, size: int) -> bytes:
+    return bytes([size << 4 | kind]) if size < 15 else bytes([15 << 4 | kind]) + _varint(size)
 
 
 def _text(value: bytes) -> bytes:

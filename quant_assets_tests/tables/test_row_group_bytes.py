@@ -5,20 +5,26 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from quant_assets.tables import row_groups
-from quant_assets.tables.row_groups import Group, column_heads, footer_of, schema_fields
+from quant_assets.tables.row_groups import Groups, column_heads, footer_of, schema_fields
 
-ONE = Group(4, 160, 64, ((64, 200, 100, 44, 4), (64, 20_000, 60, 104, 0)))
-TWO = Group(300, 40, 1, ((1, 30, 20, 300, 310), (1, 5, 10, 330, 0)))
+
+def groups_of(rows: list[int], chunks: list[list[tuple[int, int, int, int, int]]]) -> Groups:
+    return Groups(np.array(rows, np.int64), np.array(chunks, np.int64))
+
+
+ONE = [(64, 200, 100, 44, 4), (64, 20_000, 60, 104, 0)]
+TWO = [(1, 30, 20, 300, 310), (1, 5, 10, 330, 0)]
 """The dictionary of the second one's first column lies behind its data."""
 
 
 def test_a_footer_tells_each_group_where_it_lies_now() -> None:
-    told = footer_of(b"<schema>", [b"<A>", b"<B>"], [TWO, ONE])
+    told = footer_of(b"<schema>", [b"<A>", b"<B>"], groups_of([1, 64], [TWO, ONE]))
     expected = bytes.fromhex(
         "16 82 01"  # 65 rows in all, the first field behind the schema's
         "19 2c"  # two row groups
@@ -39,11 +45,29 @@ def test_a_footer_tells_each_group_where_it_lies_now() -> None:
 
 @pytest.mark.parametrize("count", [14, 15, 16])
 def test_a_list_of_fifteen_says_its_length_in_a_byte_of_its_own(count: int) -> None:
-    group = Group(4, 1, 1, ())
+    groups = groups_of([1] * count, [[(1, 1, 1, 4, 0)]] * count)
     head = bytes([count << 4 | 12]) if count < 15 else bytes([0xFC, count])
-    told = footer_of(b"", [], [group] * count)
-    groups = bytes.fromhex("19 0c 16 00 16 02 00") * count
-    assert told[:-8] == bytes([0x16, 2 * count, 0x19]) + head + groups + b"\0"
+    told = footer_of(b"", [b""], groups)
+    of_each = [
+        bytes.fromhex(f"19 1c 26 {at:02x} 1c 16 02 16 02 16 02 26 {at:02x} 00 00 16 02 16 02 00")
+        for at in range(8, 8 + 2 * count, 2)
+    ]
+    assert told[:-8] == bytes([0x16, 2 * count, 0x19]) + head + b"".join(of_each) + b"\0"
+
+
+def test_columns_of_a_head_each_are_told_by_their_own() -> None:
+    told = footer_of(b"", [b"<long>", b""], groups_of([64], [ONE]))
+    assert b"\x1c<long>\x16\x80\x01" in told
+    assert b"\x26\xd0\x01\x1c\x16\x80\x01" in told
+
+
+@pytest.mark.parametrize("size", [63, 64, 8_191, 8_192, 2**20 - 1, 2**20, 2**31, 2**40])
+def test_numbers_of_any_size_take_the_bytes_that_they_need(size: int) -> None:
+    numbers = groups_of([1, 2], [[(1, size, 1, 4, 0)], [(2, 7, 1, 5, 0)]])
+    told = footer_of(b"", [b""], numbers)
+    long = row_groups._varint(size << 1)  # pyright: ignore[reportPrivateUsage]
+    assert b"\x1c\x16\x02\x16" + long + b"\x16\x02\x26\x08\x00\x00\x16" + long + b"\x16\x02\x00" in told
+    assert b"\x1c\x16\x04\x16\x0e\x16\x02\x26\x0a\x00\x00\x16\x0e\x16\x04\x00" in told
 
 
 @pytest.mark.parametrize(
@@ -52,7 +76,7 @@ def test_a_list_of_fifteen_says_its_length_in_a_byte_of_its_own(count: int) -> N
 def test_a_column_begins_with_its_dictionary_where_it_has_one_before_the_data(
     chunk: tuple[int, int, int, int, int], start: int
 ) -> None:
-    assert row_groups._start(chunk) == start  # pyright: ignore[reportPrivateUsage]
+    assert groups_of([1], [[chunk]]).starts.tolist() == [[start]]
 
 
 def metadata(**how: Any) -> Any:
@@ -178,11 +202,14 @@ def test_groups_lie_one_after_the_other_from_behind_the_magic_to_the_footer() ->
     how: dict[str, Any] = {"use_dictionary": ["b"], "compression": "none"}
     pq.write_table(numbers, buffer, row_group_size=60, **how)
     data, told = buffer.getvalue(), pq.read_metadata(io.BytesIO(buffer.getvalue()))
-    one, two = (Group.of(told.row_group(number)) for number in range(2))
-    assert (one.offset, one.rows, two.rows) == (4, 60, 40)
-    assert two.offset == one.offset + one.length
-    assert two.offset + two.length == len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    plain, dictionary = two.chunks
-    assert (plain[0], plain[3:]) == (40, (two.offset, 0))
-    assert dictionary[4] == two.offset + plain[2] < dictionary[3]
-    assert plain[2] + dictionary[2] == two.length
+    groups = Groups.of(told)
+    (one, _), (two, length) = groups.stretches()
+    assert (one, groups.rows.tolist()) == (4, [60, 40])
+    assert groups.some([1]).stretches() == [(two, length)]
+    assert groups.stretches([1]) == [(groups.starts[at][1], groups.chunks[at][1][2]) for at in range(2)]
+    assert two == one + groups.stretches()[0][1]
+    assert two + length == len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    plain, dictionary = groups.chunks[1].tolist()
+    assert (plain[0], plain[3:]) == (40, [two, 0])
+    assert dictionary[4] == two + plain[2] < dictionary[3]
+    assert plain[2] + dictionary[2] == length

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from quant_assets.tables.row_groups import MAGIC, Group, column_heads, footer_of, schema_fields
+from quant_assets.tables.row_groups import MAGIC, Groups, column_heads, footer_of, schema_fields
 
 ROWS = 37
 FRAME = pl.DataFrame(
@@ -41,8 +41,8 @@ def written(rows: int, **how: Any) -> bytes:
 def some(data: bytes, numbers: list[int]) -> bytes:
     metadata = pq.read_metadata(io.BytesIO(data))
     fields = schema_fields(data[-8 - int.from_bytes(data[-8:-4], "little") : -8])
-    groups = [Group.of(metadata.row_group(number)) for number in numbers]
-    bodies = [data[group.offset : group.offset + group.length] for group in groups]
+    groups = Groups.of(metadata).some(numbers)
+    bodies = [data[offset : offset + length] for offset, length in groups.stretches()]
     return b"".join([MAGIC, *bodies, footer_of(fields, column_heads(metadata.row_group(0)), groups)])
 
 
