@@ -200,23 +200,20 @@ def _part(before: _Before, largest_move: float, rows: pl.DataFrame) -> _Part | N
     own["last_session"][there] = bars.dates[bars.lasts]
     for word, days in zip(DAYS, _days(bars, _new_year(rows["date"])).T, strict=True):
         own[word] |= days
-    flagged = rows.lazy().filter(pl.col("flags") != NONE).group_by("symbol", "flags").len("rows").collect()
+    has_flags = rows["flags"] != NONE
+    flagged = rows.filter(has_flags) if has_flags.any() else rows.clear()
+    flagged = flagged.group_by("symbol", "flags").len("rows")
     return _Part(names, own, flagged)
 
 
 def _acting(rows: pl.DataFrame) -> list[npt.NDArray[Any]]:
     """The rows with a split or a dividend: their place, the split ratio and the dividend."""
-    # Few rows have one: they are found as the rows lie in memory, which whole columns would be copied for.
-    ratio, dividend = pl.col("split_ratio"), pl.col("dividend")
-    few = (
-        rows.lazy()
-        .select(ratio, dividend)
-        .with_row_index("at")
-        .filter((ratio != 1.0) | (dividend != 0.0))
-        .select(pl.col("at").cast(pl.Int64), ratio.fill_null(1.0), dividend.fill_null(0.0))
-        .collect()
-    )
-    return [column.to_numpy() for column in few]
+    import numpy as np
+
+    ratio, dividend = (rows[name].to_numpy() for name in ("split_ratio", "dividend"))
+    # Neither equals itself where it is not known.
+    at = np.flatnonzero((ratio != 1.0) | (dividend != 0.0))
+    return [at, np.nan_to_num(ratio[at], nan=1.0), np.nan_to_num(dividend[at], nan=0.0)]
 
 
 _NEVER = -(2**31) + 1
