@@ -63,9 +63,12 @@ def recovered(served: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -
     rescaled = scale != 1.0
     if not rescaled.any():
         return shortest_float32(served)
-    was_rounded = _was_rounded(served, scale, rescaled)
-    found, sure = _of_few_decimals(served, scale, rounded=was_rounded)
+    # What is sure of prices that may have been rounded is so of others, too.
+    found, sure = _of_few_decimals(served, scale, rounded=True)
     if not sure.all():
+        was_rounded = _was_rounded(served, scale, rescaled)
+        if not was_rounded:
+            found, sure = _of_few_decimals(served, scale, rounded=False)
         rest = ~sure & ~rescaled
         found[rest] = _searched_float32(served[rest])
         rest = ~sure & rescaled
@@ -266,7 +269,7 @@ def _was_rounded(
     """
     import numpy as np
 
-    closes = served[-1, rescaled]
+    closes = served[-1][rescaled]
     # The same price again is no further evidence, and one price alone is none.
     narrow = np.unique(closes[np.isfinite(closes) & (closes > 0.0)].astype(np.float32))
     chance = np.minimum(np.spacing(narrow).astype(np.float64) * 10.0**_GRID, 1.0)
