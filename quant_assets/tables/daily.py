@@ -124,7 +124,7 @@ _FEW_SYMBOLS = 8
 """Symbols up to which one thread reads their row groups as fast as several."""
 _MANY_AHEAD = 8
 """Years of many symbols that are brought from afar before they are decoded: each may be tens of megabytes."""
-_QUERY_BYTES = 32 * 2**20
+_QUERY_BYTES = 8 * 2**20
 """Bytes of years' histories from which on they are decoded before more are read."""
 
 _SHORT_DAYS = 45
@@ -138,8 +138,10 @@ _SYMBOL_COSTS = 4_096
 def _at_once(store: ObjectStore, wanted: Sequence[str] | None) -> Executor:
     if store.remote:
         return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="years")
-    few = wanted is not None and len(wanted) <= _FEW_SYMBOLS
-    return Here() if few else ThreadPoolExecutor(_PROCESSORS, thread_name_prefix="years")
+    if wanted is not None and len(wanted) <= _FEW_SYMBOLS:
+        return Here()
+    # Decoding takes the processors; and what several threads free of memory stays with each of them.
+    return ThreadPoolExecutor(_PROCESSORS if wanted is None else 1, thread_name_prefix="years")
 
 
 def read_daily(
@@ -196,7 +198,7 @@ def _of_years(look: _Look) -> pl.DataFrame:
         if wanted is not None:
             infos = [compacted.get(year) for year in years]
             few = len(wanted) <= _FEW_SYMBOLS
-            ahead = (_AT_ONCE if few else _MANY_AHEAD) if store.remote else _PROCESSORS
+            ahead = (_AT_ONCE if few else _MANY_AHEAD) if store.remote else 1
             parts = made_ahead(pool, partial(_part, look), infos, ahead)
             return _of_parts(look, zip(years, parts, strict=True), known.result)
         histories = [pool.submit(_history, look, compacted.get(year)) for year in years]
@@ -227,14 +229,17 @@ def _of_parts(
         newer = _newer(cells, in_history, span)
         held = sum(len(one.data) for one in same)
         if same and (newer or held > _QUERY_BYTES or (part is not None and part.columns != same[0].columns)):
-            found.append(_rows(look, same))
+            # Of several batches the column of symbols is made when they are together.
+            found.append(replace(_rows(look, same), names=None))
             same = []
         if newer:
             history = _rows(look, [] if part is None else [part]), in_history
             found.append(_year(look, year, history, cells))
         elif part is not None:
             same.append(part)
-    rows = together([*found, _rows(look, same)])
+    found.append(_rows(look, same))
+    same.clear()
+    rows = together(found)
     whole = rows.is_empty() or (span[0] == date.min and span[1] == date.max)
     return rows if whole else rows.filter(pl.col("date").is_between(*span))
 

@@ -67,26 +67,29 @@ class Runs:
         return _named(self.rest, self.symbols, numbers)
 
 
-def together(parts: Sequence[Runs]) -> pl.DataFrame:
+def together(found: list[Runs]) -> pl.DataFrame:
     """The rows of parts (one at least, with the same columns) that follow one another in time, by symbol and date.
 
-    Parts that do not are sorted.
+    Parts that do not are sorted. The list is emptied: a column that nobody else holds is gone as soon as it is put in
+    its place, so that the rows are never all there twice.
     """
-    parts = [part for part in parts if part.symbols] or list(parts[:1])
+    parts = [part for part in found if part.symbols] or found[:1]
+    found.clear()
     symbols = [name for part in parts for name in part.symbols]
     counts = np.concatenate([part.counts for part in parts])
     names = sorted(set(symbols))
     number = {name: at for at, name in enumerate(names)}
     codes = np.fromiter((number[name] for name in symbols), np.uint32, len(symbols))
     order = np.argsort(codes, kind="stable")
-    rests = [part.rest for part in parts]
     of_symbol = np.repeat(codes[order], counts[order])
     if not (order[1:] > order[:-1]).all():
-        whole = _named(_placed(rests, _places(counts, order)), names, of_symbol)
+        columns = {name: [part.rest[name] for part in parts] for name in parts[0].rest.columns}
+        parts.clear()
+        whole = _named(_taken(columns, _sources(counts, order)), names, of_symbol)
     elif len(parts) == 1:
         whole = parts[0].frame()
     else:
-        whole = _named(pl.concat(rests).rechunk(), names, of_symbol)
+        whole = _named(pl.concat(part.rest for part in parts).rechunk(), names, of_symbol)
     return whole if _ascending(whole["date"], of_symbol) else whole.sort(KEYS)
 
 
@@ -96,50 +99,25 @@ def _named(rest: pl.DataFrame, names: Sequence[str], numbers: Any) -> pl.DataFra
     return pl.DataFrame([symbols, *rest.get_columns()])
 
 
-def _places(counts: Any, order: Any) -> Any:
-    """Where each row goes when runs of so many rows are taken in an order."""
-    starts: Any = np.empty(len(counts), dtype=np.int64)
-    starts[order] = np.cumsum(counts[order]) - counts[order]
-    before = np.cumsum(counts) - counts
-    return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+def _sources(counts: Any, order: Any) -> Any:
+    """Per row the number that it had, when runs of so many rows are taken in an order."""
+    before, lengths = np.cumsum(counts) - counts, counts[order]
+    shift = before[order] - (np.cumsum(lengths) - lengths)
+    return (np.arange(int(counts.sum())) + np.repeat(shift, lengths)).astype(np.uint32)
 
 
-def _placed(rests: Sequence[pl.DataFrame], places: Any) -> pl.DataFrame:
-    """The rows of the rests, each put in its place; a column after the other."""
-    if not len(places):
-        return rests[0].clear()
+def _taken(columns: dict[str, list[pl.Series]], sources: Any) -> pl.DataFrame:
+    """Rows by the numbers that they have in `columns`, out of which each column is taken when it is its turn."""
+    numbers = pl.Series(sources)
 
     def column(name: str) -> pl.Series:
-        return _column([rest[name] for rest in rests], places)
+        return pl.concat(columns.pop(name), rechunk=True).gather(numbers)
 
-    names = rests[0].columns
-    if len(places) < _MANY_ROWS:
+    names = list(columns)
+    if len(numbers) < _MANY_ROWS:
         return pl.DataFrame([column(name) for name in names])
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="columns") as pool:
         return pl.DataFrame(list(pool.map(column, names)))
-
-
-def _column(pieces: Sequence[pl.Series], places: Any) -> pl.Series:
-    name, dtype = pieces[0].name, pieces[0].dtype
-    if not dtype.is_numeric() and not dtype.is_temporal():
-        texts = pl.concat(pieces)
-        if texts.null_count() == 0 and (texts == texts[0]).all():
-            return texts.new_from_index(0, len(texts))
-        return _taken(texts, places)
-    if any(piece.null_count() for piece in pieces):
-        return _taken(pl.concat(pieces), places)
-    values = np.empty(len(places), dtype=pieces[0].to_physical().to_numpy().dtype)
-    at = 0
-    for piece in pieces:
-        values[places[at : at + len(piece)]] = piece.to_physical().to_numpy()
-        at += len(piece)
-    return pl.Series(name, values).cast(dtype)
-
-
-def _taken(column: pl.Series, places: Any) -> pl.Series:
-    source = np.empty(len(places), dtype=np.uint32)
-    source[places] = np.arange(len(places), dtype=np.uint32)
-    return column.rechunk().gather(pl.Series(source))
 
 
 def _ascending(dates: pl.Series, of_symbol: Any) -> bool:
