@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _ST
 _NUM_ROWS, _ROW_GROUPS = 3, 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Groups:
     """Row groups as a footer tells them: of each where it lies and how many rows it has, as arrays of Int64."""
 
@@ -64,7 +65,7 @@ class Groups:
         """Those of these numbers, in their order."""
         return Groups(self.rows[list(numbers)], self.chunks[list(numbers)])
 
-    @property
+    @cached_property
     def starts(self) -> Any:
         """Per group and column where it begins: with its dictionary, where that lies before its data."""
         data, dictionary = self.chunks[..., 3], self.chunks[..., 4]
@@ -107,88 +108,44 @@ def footer_of(schema: bytes, heads: Sequence[bytes], groups: Groups) -> bytes:
 
     `schema` as `schema_fields` gives it, `heads` as `column_heads` does.
     """
-    told = [
-        schema,
-        bytes([(_NUM_ROWS - 2) << 4 | _I64]),
-        _integer(int(groups.rows.sum())),
-        bytes([(_ROW_GROUPS - _NUM_ROWS) << 4 | _LIST]),
-        _list_head(_STRUCT, len(groups)),
-        _told(heads, groups),
-        b"\0",
+    told: list[bytes] = []
+    at = len(MAGIC)
+    stretches, starts = groups.stretches(), groups.starts.tolist()
+    of_all = zip(stretches, groups.rows.tolist(), groups.chunks.tolist(), starts, strict=True)
+    for (offset, length), rows, chunks, begins in of_all:
+        told.append(_group(heads, rows, chunks, begins, at - offset))
+        at += length
+    fields = [
+        (_NUM_ROWS, _I64, _integer(int(groups.rows.sum()))),
+        (_ROW_GROUPS, _LIST, _list(_STRUCT, told)),
     ]
-    footer = b"".join(told)
+    footer = schema + _struct(fields, last=2)
     return footer + len(footer).to_bytes(4, "little") + MAGIC
 
 
-def _told(heads: Sequence[bytes], groups: Groups) -> bytes:
-    """The structs of row groups, made of all at once: each number is written into as many bytes as the longest takes,
-    and those that it does not take are left out at last."""
-    count, columns = len(groups), len(heads)
-    places = np.array(groups.stretches(), np.int64).reshape(count, 2)
-    before = np.cumsum(places[:, 1]) - places[:, 1]
-    shift = (len(MAGIC) + before - places[:, 0])[:, None]
-    values, in_memory, in_file, data, dictionary = np.moveaxis(groups.chunks, 2, 0)
-    chunk = [
-        *_numbers(2, groups.starts + shift),
-        _bytes(bytes([1 << 4 | _STRUCT])),
-        _texts(heads),
-        *_numbers(1, values),
-        *_numbers(1, in_memory),
-        *_numbers(1, in_file),
-        *_numbers(2, data + shift),
-        *_numbers(2, dictionary + shift, dictionary > 0),
-        _bytes(b"\0\0"),
-    ]
-    told, kept = _side_by_side(chunk, (count, columns))
-    of_group = count, columns * told.shape[-1]
-    group = [
-        _bytes(bytes([1 << 4 | _LIST]) + _list_head(_STRUCT, columns)),
-        (told.reshape(of_group), kept.reshape(of_group)),
-        *_numbers(1, in_memory.sum(axis=1)),
-        *_numbers(1, groups.rows),
-        _bytes(b"\0"),
-    ]
-    told, kept = _side_by_side(group, (count,))
-    return told[kept].tobytes()
+def _group(
+    heads: Sequence[bytes], rows: int, chunks: Sequence[Sequence[int]], starts: Sequence[int], shift: int
+) -> bytes:
+    told = [_chunk(*one, shift) for one in zip(heads, chunks, starts, strict=True)]
+    size = sum(chunk[1] for chunk in chunks)
+    return _struct([(1, _LIST, _list(_STRUCT, told)), (2, _I64, _integer(size)), (3, _I64, _integer(rows))])
 
 
-_Piece = tuple[Any, Any]
-"""Bytes, and which of them are there; the last axis is along them."""
+_NEXT, _AFTER_NEXT = bytes([1 << 4 | _I64]), bytes([2 << 4 | _I64])
+"""The head of a number whose field comes one or two after the last one."""
+_METADATA = bytes([1 << 4 | _STRUCT])
 
 
-def _side_by_side(pieces: Sequence[_Piece], shape: tuple[int, ...]) -> _Piece:
-    told, kept = (
-        np.concatenate([np.broadcast_to(one, (*shape, one.shape[-1])) for one in side], axis=-1)
-        for side in zip(*pieces, strict=True)
-    )
-    return told, kept
-
-
-def _bytes(value: bytes) -> _Piece:
-    return np.frombuffer(value, np.uint8), np.ones(len(value), np.bool_)
-
-
-def _texts(values: Sequence[bytes]) -> _Piece:
-    """A text each; the longest says how many bytes there are."""
-    size = max(map(len, values), default=0)
-    told = np.frombuffer(b"".join(value.ljust(size) for value in values), np.uint8).reshape(len(values), size)
-    return told, np.arange(size) < np.array([len(value) for value in values], np.int64)[:, None]
-
-
-def _numbers(delta: int, values: Any, there: Any = None) -> tuple[_Piece, _Piece]:
-    """A field of type I64 each: its head, and the number; `there` says who has the field at all."""
-    doubled = values << 1
-    size = max(1, -(-int(doubled.max(initial=0)).bit_length() // 7))
-    left = doubled[..., None] >> np.arange(0, 7 * size, 7)
-    told = ((left & 127) | ((left > 127) << 7)).astype(np.uint8)
-    kept = left > 0
-    kept[..., 0] = True
-    head = np.full((*values.shape, 1), delta << 4 | _I64, np.uint8)
-    head_kept = np.ones(head.shape, np.bool_)
-    if there is not None:
-        kept &= there[..., None]
-        head_kept &= there[..., None]
-    return (head, head_kept), (told, kept)
+def _chunk(head: bytes, chunk: Sequence[int], start: int, shift: int) -> bytes:
+    """A column chunk: where it begins, and its metadata, of which `head` is the first part."""
+    values, in_memory, in_file, data, dictionary = chunk
+    # Thousands are made for a read: put together at once in half the time that a list of fields takes.
+    return b"".join((
+        _AFTER_NEXT, _integer(start + shift), _METADATA, head,
+        _NEXT, _integer(values), _NEXT, _integer(in_memory), _NEXT, _integer(in_file),
+        _AFTER_NEXT, _integer(data + shift),
+        _AFTER_NEXT + _integer(dictionary + shift) if dictionary else b"", b"\0\0",
+    ))  # fmt: skip
 
 
 def schema_fields(footer: bytes) -> bytes:
@@ -204,9 +161,8 @@ def schema_fields(footer: bytes) -> bytes:
     return footer[:at]
 
 
-def _struct(fields: Iterable[tuple[int, int, bytes]]) -> bytes:
+def _struct(fields: Iterable[tuple[int, int, bytes]], last: int = 0) -> bytes:
     parts: list[bytes] = []
-    last = 0
     for number, kind, value in fields:
         parts += (bytes([number - last << 4 | kind]), value)
         last = number
