@@ -6,7 +6,7 @@ is written, and of each column chunk its place, its sizes and how it is encoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -22,6 +22,9 @@ _CODECS = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6}
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _NUM_ROWS, _ROW_GROUPS = 3, 4
+
+_FEW_GROUPS = 16
+"""Row groups up to which they are told one by one: calls of numpy take as long as some twenty."""
 
 
 @dataclass(frozen=True)
@@ -108,19 +111,23 @@ def footer_of(schema: bytes, heads: Sequence[bytes], groups: Groups) -> bytes:
 
     `schema` as `schema_fields` gives it, `heads` as `column_heads` does.
     """
-    told: list[bytes] = []
+    told = _all_groups(heads, groups) if len(groups) > _FEW_GROUPS else b"".join(_each_group(heads, groups))
+    fields = [
+        (_NUM_ROWS, _I64, _integer(int(groups.rows.sum()))),
+        (_ROW_GROUPS, _LIST, _list_head(_STRUCT, len(groups)) + told),
+    ]
+    footer = schema + _struct(fields, last=2)
+    return footer + len(footer).to_bytes(4, "little") + MAGIC
+
+
+def _each_group(heads: Sequence[bytes], groups: Groups) -> Iterator[bytes]:
+    """The structs of row groups, one after the other."""
     at = len(MAGIC)
     stretches, starts = groups.stretches(), groups.starts.tolist()
     of_all = zip(stretches, groups.rows.tolist(), groups.chunks.tolist(), starts, strict=True)
     for (offset, length), rows, chunks, begins in of_all:
-        told.append(_group(heads, rows, chunks, begins, at - offset))
+        yield _group(heads, rows, chunks, begins, at - offset)
         at += length
-    fields = [
-        (_NUM_ROWS, _I64, _integer(int(groups.rows.sum()))),
-        (_ROW_GROUPS, _LIST, _list(_STRUCT, told)),
-    ]
-    footer = schema + _struct(fields, last=2)
-    return footer + len(footer).to_bytes(4, "little") + MAGIC
 
 
 def _group(
@@ -146,6 +153,77 @@ def _chunk(head: bytes, chunk: Sequence[int], start: int, shift: int) -> bytes:
         _AFTER_NEXT, _integer(data + shift),
         _AFTER_NEXT + _integer(dictionary + shift) if dictionary else b"", b"\0\0",
     ))  # fmt: skip
+
+
+def _all_groups(heads: Sequence[bytes], groups: Groups) -> bytes:
+    """The structs of row groups, made of all at once: each number is written into as many bytes as the longest takes,
+    and those that it does not take are left out at last. Of a hundred groups that takes a fifth of the time."""
+    count, columns = len(groups), len(heads)
+    places = np.array(groups.stretches(), np.int64).reshape(count, 2)
+    before = np.cumsum(places[:, 1]) - places[:, 1]
+    shift = (len(MAGIC) + before - places[:, 0])[:, None]
+    values, in_memory, in_file, data, dictionary = np.moveaxis(groups.chunks, 2, 0)
+    chunk = [
+        *_numbers(2, groups.starts + shift),
+        _bytes(bytes([1 << 4 | _STRUCT])),
+        _texts(heads),
+        *_numbers(1, values),
+        *_numbers(1, in_memory),
+        *_numbers(1, in_file),
+        *_numbers(2, data + shift),
+        *_numbers(2, dictionary + shift, dictionary > 0),
+        _bytes(b"\0\0"),
+    ]
+    told, kept = _side_by_side(chunk, (count, columns))
+    of_group = count, columns * told.shape[-1]
+    group = [
+        _bytes(bytes([1 << 4 | _LIST]) + _list_head(_STRUCT, columns)),
+        (told.reshape(of_group), kept.reshape(of_group)),
+        *_numbers(1, in_memory.sum(axis=1)),
+        *_numbers(1, groups.rows),
+        _bytes(b"\0"),
+    ]
+    told, kept = _side_by_side(group, (count,))
+    return told[kept].tobytes()
+
+
+_Piece = tuple[Any, Any]
+"""Bytes, and which of them are there; the last axis is along them."""
+
+
+def _side_by_side(pieces: Sequence[_Piece], shape: tuple[int, ...]) -> _Piece:
+    told, kept = (
+        np.concatenate([np.broadcast_to(one, (*shape, one.shape[-1])) for one in side], axis=-1)
+        for side in zip(*pieces, strict=True)
+    )
+    return told, kept
+
+
+def _bytes(value: bytes) -> _Piece:
+    return np.frombuffer(value, np.uint8), np.ones(len(value), np.bool_)
+
+
+def _texts(values: Sequence[bytes]) -> _Piece:
+    """A text each; the longest says how many bytes there are."""
+    size = max(map(len, values), default=0)
+    told = np.frombuffer(b"".join(value.ljust(size) for value in values), np.uint8).reshape(len(values), size)
+    return told, np.arange(size) < np.array([len(value) for value in values], np.int64)[:, None]
+
+
+def _numbers(delta: int, values: Any, there: Any = None) -> tuple[_Piece, _Piece]:
+    """A field of type I64 each: its head, and the number; `there` says who has the field at all."""
+    doubled = values << 1
+    size = max(1, -(-int(doubled.max(initial=0)).bit_length() // 7))
+    left = doubled[..., None] >> np.arange(0, 7 * size, 7)
+    told = ((left & 127) | ((left > 127) << 7)).astype(np.uint8)
+    kept = left > 0
+    kept[..., 0] = True
+    head = np.full((*values.shape, 1), delta << 4 | _I64, np.uint8)
+    head_kept = np.ones(head.shape, np.bool_)
+    if there is not None:
+        kept &= there[..., None]
+        head_kept &= there[..., None]
+    return (head, head_kept), (told, kept)
 
 
 def schema_fields(footer: bytes) -> bytes:

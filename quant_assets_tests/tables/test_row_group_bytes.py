@@ -61,6 +61,15 @@ def test_columns_of_a_head_each_are_told_by_their_own() -> None:
     assert b"\x26\xd0\x01\x1c\x16\x80\x01" in told
 
 
+def test_few_groups_and_many_are_told_by_the_same_bytes() -> None:
+    random = np.random.default_rng(7)
+    chunks = random.integers(1, 2 ** random.integers(1, 45, (40, 3, 5)))
+    chunks[..., 4] *= random.integers(0, 2, (40, 3))
+    groups, heads = Groups(chunks[:, 0, 0], chunks), [b"<long>", b"", b"<b>"]
+    each = row_groups._each_group(heads, groups)  # pyright: ignore[reportPrivateUsage]
+    assert b"".join(each) == row_groups._all_groups(heads, groups)  # pyright: ignore[reportPrivateUsage]
+
+
 @pytest.mark.parametrize("size", [63, 64, 8_191, 8_192, 2**20 - 1, 2**20, 2**31, 2**40])
 def test_numbers_of_any_size_take_the_bytes_that_they_need(size: int) -> None:
     numbers = groups_of([1, 2], [[(1, size, 1, 4, 0)], [(2, 7, 1, 5, 0)]])
