@@ -27,6 +27,8 @@ class Batch:
         self._look_back = day_numbers(pl.Series(plan.look_back, dtype=pl.Date))
         bounds = listings.select("symbol", *(pl.col(n).cast(pl.Int32) for n in ("listed_on", "delisted_on")))
         self._listed = {symbol: (first, last) for symbol, first, last in bounds.iter_rows()}
+        self._asked_days = self._look_back
+        self._asked = DayTable(self._look_back)
         self._ready: list[pl.DataFrame] = []
         self._waiting: list[tuple[Answer, npt.NDArray[np.bool_]]] = []
         self._rows = self._whole = 0
@@ -61,22 +63,33 @@ class Batch:
         if self._waiting:
             answers, relevant = zip(*self._waiting, strict=True)
             rows, accepted, rejected = (
-                pl.concat(frames, rechunk=True)
+                pl.concat([frames[0], *(frame for frame in frames[1:] if frame.height)], rechunk=True)
                 for frames in zip(*((a.rows, a.accepted, a.rejected) for a in answers), strict=True)
             )
             known = with_context(rows, self._known, self._currencies, self._listings, accepted, rejected)
-            self._ready.append(known.filter(np.concatenate(relevant)))
+            of_use = np.concatenate(relevant)
+            self._ready.append(known if of_use.all() else known.filter(of_use))
             self._waiting, self._whole = [], 0
 
     def _relevant(self, answer: Answer) -> npt.NDArray[np.bool_]:
         """Which rows are of wanted and compared sessions, or on days that should have none."""
         symbol, days = answer.result.symbol, day_numbers(answer.rows["date"])
-        asked = np.concatenate([self._wanted.days_of(symbol), self._look_back])
-        closed = ~self._sessions.holds(days) & (days >= asked.min()) & (days <= asked.max())
+        asked = self._asked_of(symbol)
+        relevant = asked.holds(days)
+        if relevant.all():
+            return relevant
+        relevant |= ~self._sessions.holds(days) & (days >= asked.first) & (days <= asked.last)
         first, last = self._listed.get(symbol, (None, None))
-        unlisted = np.zeros(days.size, dtype=bool)
         if first is not None:
-            unlisted |= days < first
+            relevant |= days < first
         if last is not None:
-            unlisted |= days > last
-        return DayTable(asked).holds(days) | closed | unlisted
+            relevant |= days > last
+        return relevant
+
+    def _asked_of(self, symbol: str) -> DayTable:
+        """The days that a symbol is asked about: one table for all symbols that are wanted in all sessions."""
+        wanted = self._wanted.days_of(symbol)
+        if wanted is not self._asked_days:
+            self._asked_days = wanted
+            self._asked = DayTable(np.concatenate([wanted, self._look_back]))
+        return self._asked

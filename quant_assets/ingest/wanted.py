@@ -123,7 +123,8 @@ class Wanted(Mapping[date, set[str]]):
 
     def days_of(self, symbol: str) -> npt.NDArray[np.int32]:
         """The same as days since 1970."""
-        return self._days[self._where(symbol)]
+        there = self._where(symbol)
+        return self._days if there.all() else self._days[there]
 
     def _where(self, symbol: str) -> npt.NDArray[np.bool_]:
         number = self._symbols.number(symbol)
@@ -160,7 +161,9 @@ class Wanted(Mapping[date, set[str]]):
 
     def _by_session(self) -> npt.NDArray[np.uint8]:
         if self._table is None:
-            self._table = np.stack([self._symbols.row(bits) for bits in self._cells.values()])
+            # Most sessions want the same symbols.
+            rows = {bits: self._symbols.row(bits) for bits in set(self._cells.values())}
+            self._table = np.stack([rows[bits] for bits in self._cells.values()])
         return self._table
 
 

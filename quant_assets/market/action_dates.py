@@ -6,6 +6,7 @@ of the next session: that is its ex-date, whatever day the source names.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -46,7 +47,7 @@ def on_sessions(splits: pl.DataFrame, dividends: pl.DataFrame, sessions: pl.Seri
         sessions: the exchange's sessions (Date), in order, over all dates that are to be judged. An action dated
             before the first or after the last of them stays as it is: nothing is known of that day.
     """
-    if all(_dated_as_they_are(actions, sessions) for actions in (splits, dividends)):
+    if _dated_as_they_are((splits, dividends), sessions):
         return ActionsOnSessions(_by_date(splits), _by_date(dividends), _none_moved().clone())
     placed = [_placed(actions, sessions) for actions in (splits, dividends)]
     moved = (
@@ -97,21 +98,19 @@ def _none_moved() -> pl.DataFrame:
     return pl.DataFrame(schema={_SESSION: pl.Date, _STATED: pl.Date})
 
 
-def _dated_as_they_are(actions: pl.DataFrame, sessions: pl.Series) -> bool:
+def _dated_as_they_are(given: Sequence[pl.DataFrame], sessions: pl.Series) -> bool:
     """Whether none of the actions is dated on a closed day, as far as is known: most answers have none that is."""
-    if sessions.is_empty() or actions.is_empty():
+    stated = [day for actions in given if actions.height for day in day_numbers(actions["date"]).tolist()]
+    if not stated or sessions.is_empty():
         return True
-    days, open_ = day_numbers(actions["date"]), day_numbers(sessions)
-    at = open_.searchsorted(days)
-    beyond = (days < open_[0]) | (at == open_.size)
-    return bool((beyond | (open_[at.clip(max=open_.size - 1)] == days)).all())
+    open_ = day_numbers(sessions)
+    first, last = int(open_[0]), int(open_[-1])
+    known = [day for day in stated if first <= day <= last]
+    return bool((open_[open_.searchsorted(known)] == known).all()) if known else True
 
 
 def _by_date(actions: pl.DataFrame) -> pl.DataFrame:
-    days = day_numbers(actions["date"])
-    if (days[1:] >= days[:-1]).all():
-        return actions
-    return actions.sort("date", maintain_order=True)
+    return actions if actions["date"].is_sorted() else actions.sort("date", maintain_order=True)
 
 
 def _placed(actions: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:

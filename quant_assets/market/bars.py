@@ -62,19 +62,20 @@ def day_numbers(dates: pl.Series) -> npt.NDArray[np.int32]:
 
 
 class DayTable:
-    """A set of days (as `day_numbers`), to look many others up in: a flag for each day from its first to its last."""
+    """A set of days (as `day_numbers`), to look many others up in: a flag for each day from its `first` to its `last`
+    (0 and -1 where it has none)."""
 
     def __init__(self, days: npt.NDArray[np.int32]) -> None:
         import numpy as np
 
-        self._first = int(days.min()) if days.size else 0
-        # The last one says of every day beyond that it is not there.
-        self._there = np.zeros(int(days.max()) - self._first + 2 if days.size else 1, dtype=bool)
-        self._there[days - self._first] = True
+        self.first, self.last = (int(days.min()), int(days.max())) if days.size else (0, -1)
+        # The one after the last says of every day beyond that it is not there.
+        self._there = np.zeros(self.last - self.first + 2, dtype=bool)
+        self._there[days - self.first] = True
 
     def holds(self, days: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which of some days it has."""
-        at = days - self._first
+        at = days - self.first
         last = self._there.size - 1
         if days.size and (at.min() < 0 or at.max() > last):
             at[(at < 0) | (at > last)] = last

@@ -93,13 +93,13 @@ def with_oddities(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _is_plain(rows: pl.DataFrame) -> bool:
     """Whether all rows are whole bars that were traded, with open and close inside their range."""
-    names = ("open", "high", "low", "close", "volume", "dividend")
-    if any(rows[name].null_count() for name in names):
+    columns = [rows[name] for name in ("open", "high", "low", "close", "volume", "dividend")]
+    if any(column.null_count() for column in columns):
         return False
-    open_, high, low, close, volume, _ = (rows[name].to_numpy() for name in names)
+    open_, high, low, close, volume, _ = (column.to_numpy() for column in columns)
     # Of what is no number none of this is so.
-    inside = (open_ <= high) & (close <= high) & (open_ >= low) & (close >= low)
-    return bool((inside & (volume != 0)).all())
+    bounds = ((open_, high), (close, high), (low, open_), (low, close))
+    return bool(volume.all()) and all(bool((one <= other).all()) for one, other in bounds)
 
 
 def _within_a_step(price: pl.Expr, beyond: pl.Expr) -> pl.Expr:

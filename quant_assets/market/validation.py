@@ -173,7 +173,8 @@ def with_context(
     explained = pl.Series("explained", [True]).new_from_index(0, rows.height)
     since_accepted = pl.Series("since_accepted", [False]).new_from_index(0, rows.height)
     # Looking at bars one by one is slow, so only symbols with a large move are looked at so.
-    for symbol in _moving(rows):
+    of_symbol_before = rows.select(_same("symbol")).to_series().to_numpy()
+    for symbol in _moving(rows, of_symbol_before):
         of_symbol = rows.with_row_index("at").filter(pl.col("symbol") == symbol)
         marked = of_symbol.with_columns(
             _accepted=_among(of_symbol, accepted),
@@ -182,41 +183,49 @@ def with_context(
         good, beside_accepted = _explained(marked)
         explained.scatter(of_symbol["at"], good)
         since_accepted.scatter(of_symbol["at"], beside_accepted)
-    known, listed = _by_catalog(rows, days, currencies, listings)
+    known, listed = _by_catalog(rows, days, of_symbol_before, currencies, listings)
     return rows.hstack([session, known, listed, explained, since_accepted])
 
 
+def _same(name: str) -> pl.Expr:
+    """Whether a row has the value of the row before."""
+    return pl.col(name).eq_missing(pl.col(name).shift(1))
+
+
 def _by_catalog(
-    rows: pl.DataFrame, days: npt.NDArray[np.int32], currencies: pl.Series, listings: pl.DataFrame
+    rows: pl.DataFrame,
+    days: npt.NDArray[np.int32],
+    of_symbol_before: npt.NDArray[np.bool_],
+    currencies: pl.Series,
+    listings: pl.DataFrame,
 ) -> tuple[pl.Series, pl.Series]:
     """`currency_known` and `listed` of each row: looked up once for rows of one symbol and currency in a row."""
     import numpy as np
 
-    same = pl.all_horizontal(pl.col(n).eq_missing(pl.col(n).shift(1)) for n in ("symbol", "currency"))
-    new = ~rows.select(same).to_series().to_numpy()
+    new = ~(of_symbol_before & rows.select(_same("currency")).to_series().to_numpy())
     new[:1] = True
+    starts = np.flatnonzero(new)
+    of_run = np.repeat(np.arange(starts.size, dtype=np.uint32), np.diff(starts, append=rows.height))
     facts = listings.select(
         "symbol",
         _currency=pl.col("currency") if "currency" in listings else pl.lit(None, pl.String),
         _first=pl.col("listed_on").cast(pl.Int32),
         _last=pl.col("delisted_on").cast(pl.Int32),
     )
-    runs = (
-        rows.select("symbol", "currency")
-        .filter(new)
-        .join(facts, on="symbol", how="left", maintain_order="left")
+    runs = rows.select("symbol", "currency")[starts].join(
+        facts, on="symbol", how="left", maintain_order="left"
     )
     known = pl.col("currency").is_in(currencies.implode()) & (
         pl.col("_currency").is_null() | (pl.col("_currency") == pl.col("currency"))
     )
-    of_run = np.cumsum(new) - 1
-    first, last = (
-        runs[name].fill_null(bound).to_numpy()[of_run]
-        for name, bound in (("_first", -_EVER), ("_last", _EVER))
-    )
+    listed = np.ones(days.size, dtype=bool)
+    if runs["_first"].null_count() < runs.height:
+        listed &= days >= runs["_first"].fill_null(-_EVER).to_numpy()[of_run]
+    if runs["_last"].null_count() < runs.height:
+        listed &= days <= runs["_last"].fill_null(_EVER).to_numpy()[of_run]
     return (
-        runs.select(currency_known=known).to_series().gather(pl.Series(of_run, dtype=pl.UInt32)),
-        pl.Series("listed", (days >= first) & (days <= last)),
+        runs.select(currency_known=known).to_series().gather(pl.Series(of_run)),
+        pl.Series("listed", listed),
     )
 
 
@@ -230,18 +239,17 @@ def _among(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.Series | pl.Expr:
     return found["_there"].fill_null(False)
 
 
-def _moving(rows: pl.DataFrame) -> pl.Series:
+def _moving(rows: pl.DataFrame, of_symbol_before: npt.NDArray[np.bool_]) -> pl.Series:
     """The symbols with a close that neither by itself nor by its actions is near to the one before it."""
     import numpy as np
 
     known = rows["close"].forward_fill() if rows["close"].null_count() else rows["close"]
     close = known.to_numpy()
-    same = rows.select(pl.col("symbol").eq_missing(pl.col("symbol").shift(1))).to_series().to_numpy()[1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         move = close[1:] / close[:-1]
         # Of what is no number neither is so.
         near = (move < _SURELY_BELIEVABLE) & (move * _SURELY_BELIEVABLE > 1.0)
-    far = np.flatnonzero(same & ~near) + 1
+    far = np.flatnonzero(of_symbol_before[1:] & ~near) + 1
     if not far.size:
         return rows["symbol"].clear()
     moved = rows[far].with_columns(_before=known.gather(far - 1))

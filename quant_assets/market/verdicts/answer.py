@@ -22,11 +22,15 @@ SPLITS_SCHEMA = pl.Schema({"date": pl.Date(), "ratio": pl.Float64()})
 DIVIDENDS_SCHEMA = pl.Schema({"date": pl.Date(), "amount": pl.Float64()})
 
 
+def day_array(days: Iterable[date]) -> npt.NDArray[np.datetime64]:
+    """Days as datetime64[D]: numpy and polars take ten times as long to make them of dates as they are."""
+    return (np.array([day.toordinal() for day in days], dtype=np.int64) - _EPOCH).view("datetime64[D]")
+
+
 def events(schema: pl.Schema, days: Sequence[date], values: Sequence[float]) -> pl.DataFrame:
     """Splits or dividends, in the two columns of `schema`."""
     dated, valued = schema
-    # Made of dates as they are a frame takes ten times as long.
-    numbers = np.array([day.toordinal() for day in days], dtype=np.int32) - _EPOCH
+    numbers = day_array(days).astype(np.int32)
     frame = pl.Series(dated, numbers).cast(pl.Date).to_frame()
     return frame.insert_column(1, pl.Series(valued, values, pl.Float64))
 
@@ -182,8 +186,9 @@ class Verdict:
 class Series:
     """An answer's bars that have a positive close, as arrays, with the size of their usual moves.
 
-    `days` are datetime64[D]; `usual` is the robust standard deviation (1.4826 times the median absolute deviation) of
-    the logarithms of the closes' moves.
+    `days` are datetime64[D]; `moves` and `gaps` the logarithms of each close and of each open beside the close before
+    it (the close stands in for an open that is none); `usual` is the robust standard deviation (1.4826 times the
+    median absolute deviation) of the moves.
     """
 
     days: npt.NDArray[np.datetime64]
@@ -194,6 +199,7 @@ class Series:
     adjusted: Floats
     volumes: Floats
     moves: Floats
+    gaps: Floats
     usual: float
 
     @classmethod
@@ -202,33 +208,24 @@ class Series:
         columns = ("close", "open", "high", "low", "adj_close", "volume")
         closes, opens, highs, lows, adjusted, volumes = (floats(bars[name]) for name in columns)
         days: npt.NDArray[np.datetime64] = bars["date"].to_numpy()
-        good = np.isfinite(closes) & (closes > 0)
+        good = (closes > 0) & (closes < np.inf)
         if not good.all():
             days = days[good]
             closes, opens, highs, lows, adjusted, volumes = (
                 values[good] for values in (closes, opens, highs, lows, adjusted, volumes)
             )
         # A source that has lost one serves a zero: it says nothing of dividends.
-        adjusted = np.where(adjusted > 0, adjusted, np.nan)
-        moves = np.diff(np.log(closes), prepend=np.log(closes[:1]))
-        return cls(
-            days,
-            opens,
-            highs,
-            lows,
-            closes,
-            adjusted,
-            volumes,
-            moves,
-            usual_move(moves),
-        )
-
-    @property
-    def gaps(self) -> Floats:
-        """The logarithm of each open beside the close before it; the close stands in for an open that is none."""
-        opens = np.where(self.opens > 0, self.opens, self.closes)
-        before = np.concatenate([self.closes[:1], self.closes[:-1]])
-        return np.log(opens / before)
+        if not (known := adjusted > 0).all():
+            adjusted = np.where(known, adjusted, np.nan)
+        moves, gaps = np.log(closes), opens.copy()
+        moves[1:] = moves[1:] - moves[:-1]
+        moves[:1] = 0.0
+        if not (known := opens > 0).all():
+            gaps[~known] = closes[~known]
+        gaps[:1] /= closes[:1]
+        gaps[1:] /= closes[:-1]
+        np.log(gaps, out=gaps)
+        return cls(days, opens, highs, lows, closes, adjusted, volumes, moves, gaps, usual_move(moves))
 
     def dates(self, which: Iterable[int]) -> frozenset[date]:
         """The days of some positions."""
@@ -256,5 +253,5 @@ def usual_move(moves: Floats) -> float:
 def _median(values: Floats) -> float:
     """That of numbers none of which is NaN: numpy's own takes most of its time to look for one."""
     half, odd = divmod(values.size, 2)
-    parted = np.partition(values, half if odd else (half - 1, half))
-    return float(parted[half]) if odd else float(parted[half - 1] + parted[half]) / 2
+    parted = np.partition(values, half)
+    return float(parted[half]) if odd else float(parted[:half].max() + parted[half]) / 2

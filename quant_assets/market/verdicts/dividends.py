@@ -40,6 +40,7 @@ from quant_assets.market.verdicts.answer import (
     HeldDividend,
     Kind,
     Series,
+    day_array,
     events,
     no_dividends,
 )
@@ -83,6 +84,9 @@ def weigh_dividends(
         known: per day the dividend that is stored, on today's share basis, where it is an ordinary one (less than a
             tenth of the close).
     """
+    if answer.dividends.is_empty() and not answer.unreadable and (series.adjusted == series.closes).all():
+        # As most that pay none: nothing is listed, and nothing is revealed.
+        return Paid(no_dividends().clone())
     return _Weighing(answer, series, doubtful, known or {}).run()
 
 
@@ -124,7 +128,7 @@ class _Weighing:
 
     def _find(self, wanted: Collection[date]) -> None:
         """Looks up many days at once."""
-        days, those = self._series.days, np.array(list(wanted), dtype="datetime64[D]")
+        days, those = self._series.days, day_array(wanted)
         at = np.searchsorted(days, those)
         there = at < days.size
         there[there] = days[at[there]] == those[there]
@@ -406,9 +410,12 @@ class _Weighing:
         with np.errstate(invalid="ignore"):
             before = np.concatenate([self._series.closes[:1], self._series.closes[:-1]])
             revealed = np.flatnonzero(self._implied > _REVEALED * before + 4 * self._slack)
+        told = {self._positions[day] for day in listed}
         for at in revealed.tolist():
+            if at in told:
+                continue
             day: date = self._series.days[at].item()
-            if day in listed or day in held or {at, at - 1} & self._doubtful:
+            if day in held or {at, at - 1} & self._doubtful:
                 continue
             implied = float(self._implied[at])
             stored = self._known.get(day)

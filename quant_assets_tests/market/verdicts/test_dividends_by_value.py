@@ -38,7 +38,8 @@ def series(
     volume = np.array([(volumes or {}).get(n, 1000.0) for n in range(COUNT)])
     moves = np.diff(np.log(close), prepend=np.log(close[:1]))
     days = np.array(DAYS[:COUNT], dtype="datetime64[D]")
-    return Series(days, first, close, close, close, close * after, volume, moves, 0.01)
+    gaps = np.log(first / before)
+    return Series(days, first, close, close, close, close * after, volume, moves, gaps, 0.01)
 
 
 def weigh(

@@ -27,7 +27,7 @@ def series(
     closes = np.exp(np.cumsum(closes_by))
     opens = np.concatenate([closes[:1], closes[:-1]]) * np.exp(opens_by)
     days = np.array(DAYS[:COUNT], dtype="datetime64[D]")
-    return Series(days, opens, closes, closes, closes, closes, np.ones(COUNT), closes_by, usual)
+    return Series(days, opens, closes, closes, closes, closes, np.ones(COUNT), closes_by, opens_by, usual)
 
 
 NONE = np.zeros(COUNT)
