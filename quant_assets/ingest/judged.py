@@ -70,7 +70,7 @@ def judged(
     }
     for at, name in enumerate(ANSWER_SCHEMA):
         if name in same:
-            traded.insert_column(at, _column(name, same[name], traded.height))
+            traded.insert_column(at, _one(name, same[name]).new_from_index(0, traded.height))
     rows = with_oddities(traded)
     for one in verdict.explained:
         on_its_days = pl.col("date").is_in(sorted(one.days))
@@ -102,11 +102,12 @@ def judged(
     return Judged(kept, held, _notes(result, verdict), verdict.real_moves)
 
 
-@lru_cache(maxsize=16)
-def _column(name: str, value: str | int | None, height: int) -> pl.Series:
-    """A column of ANSWER_SCHEMA with one value: most are those of the answer before, and shared with it."""
-    one = pl.Series(name, [value], dtype=None if isinstance(value, int) else pl.String)
-    return one.cast(ANSWER_SCHEMA[name]).new_from_index(0, height)
+@lru_cache(maxsize=64)
+def _one(name: str, value: str | int | None) -> pl.Series:
+    """A value of a column of ANSWER_SCHEMA: most are those of the answer before."""
+    return pl.Series(name, [value], dtype=None if isinstance(value, int) else pl.String).cast(
+        ANSWER_SCHEMA[name]
+    )
 
 
 def _answer(result: FetchResult, stored: pl.DataFrame | None, sessions: Collection[date]) -> Answer:

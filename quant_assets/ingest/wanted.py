@@ -122,7 +122,7 @@ class Wanted(Mapping[date, set[str]]):
         return [self._sessions[at] for at in np.flatnonzero(there).tolist()]
 
     def days_of(self, symbol: str) -> npt.NDArray[np.int32]:
-        """The same as days since 1970."""
+        """The same as days since 1970; one and the same array for all symbols that are wanted in all sessions."""
         there = self._where(symbol)
         return self._days if there.all() else self._days[there]
 

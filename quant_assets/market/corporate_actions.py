@@ -15,7 +15,7 @@ S only comes out right when the events reach through now: a split after the want
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -50,18 +50,10 @@ def _factors(days: Days, splits: pl.DataFrame) -> Floats:
     if splits.is_empty():
         return np.ones(days.size)
     ordered = splits if splits["date"].is_sorted() else splits.sort("date")
-    ratios, ex_dates = ordered["ratio"].to_numpy(), day_numbers(ordered["date"])
-    if (days[1:] >= days[:-1]).all():
-        # Of days in order, as nearly always, only the few splits are looked up.
-        factors = np.ones(days.size)
-        for beyond, ratio in zip(
-            days.searchsorted(ex_dates)[::-1].tolist(), ratios[::-1].tolist(), strict=True
-        ):
-            factors[:beyond] *= ratio
-        return factors
+    ratios = ordered["ratio"].to_numpy()
     # tail[i] is the product of the ratios from the i-th split on; tail[n] is 1.
     tail = np.append(np.cumprod(ratios[::-1])[::-1], 1.0)
-    return tail[np.searchsorted(ex_dates, days, side="right")]
+    return tail[np.searchsorted(day_numbers(ordered["date"]), days, side="right")]
 
 
 def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFrame) -> pl.DataFrame:
@@ -133,7 +125,7 @@ def _on_days(name: str, values: Mapping[int, float], days: Days, otherwise: floa
     import numpy as np
 
     if not values:
-        return _without(name, otherwise, days.size)
+        return _one(name, otherwise).new_from_index(0, days.size)
     found = np.full(days.size, otherwise)
     those = np.array(list(values), dtype=days.dtype)
     left, right = (np.searchsorted(days, those, side=side) for side in ("left", "right"))
@@ -142,19 +134,16 @@ def _on_days(name: str, values: Mapping[int, float], days: Days, otherwise: floa
     return pl.Series(name, found)
 
 
-@lru_cache(maxsize=8)
-def _without(name: str, value: float, height: int) -> pl.Series:
-    """A column of one value: that of the answer before, mostly, and shared with it."""
-    return pl.Series(name, [value]).new_from_index(0, height)
+@cache
+def _one(name: str, value: float) -> pl.Series:
+    return pl.Series(name, [value])
 
 
 def _prices(served: pl.DataFrame, scale: Floats) -> list[pl.Series]:
     """The as-traded prices of served bars."""
     import numpy as np
 
-    values = np.empty((len(PRICES), served.height))
-    for row, name in zip(values, PRICES, strict=True):
-        row[:] = served[name].to_numpy()
+    values = np.stack([served[name].to_numpy() for name in PRICES]).astype(np.float64, copy=False)
     traded = recovered(values, scale)
     return [pl.Series(n, v, nan_to_null=True) for n, v in zip(PRICES, traded, strict=True)]
 
