@@ -349,6 +349,22 @@ def test_a_server_that_stays_away_is_told_once_the_budget_is_spent(bucket: str, 
         shaky.put("k", b"")
 
 
+@pytest.mark.parametrize("direct", ["", "127.0.0.1,localhost"])
+def test_a_proxy_named_in_the_environment_is_gone_through(
+    store: GcsObjectStore, bucket: str, direct: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("k", DATA)
+    for name, value in {"http_proxy": "http://127.0.0.1:9", "no_proxy": direct}.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.upper(), value)
+    opened_since = GcsObjectStore(bucket, "tables", patience=0.5)
+    if direct:
+        assert opened_since.get("k").data == DATA
+    else:
+        with pytest.raises(StoreUnavailable, match="port=9"):
+            opened_since.get("k")
+
+
 # --- speed on objects far away
 
 
