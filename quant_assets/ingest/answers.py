@@ -178,10 +178,13 @@ class Reader:
     ) -> list[BarlessSessions]:
         """The sessions that the symbol's answer is to cover and has no bar of, given or held."""
         begin = bisect_left(self._open_days.over, self._starts[symbol] - LEAD)
-        there = _with_bar(rows)
+        expected, there = self._over[begin:], _with_bar(rows)
         if held.height:
             there = np.concatenate([there, _with_bar(held)])
-        present = DayTable(there).holds(self._over[begin:])
+        if np.array_equal(there[-expected.size :], expected):
+            # As of most symbols that have been listed all the while.
+            return []
+        present = DayTable(there).holds(expected)
         return runs_where(self._open_days.over[begin:], present, first=first)
 
     def _witnesses_of(self, result: FetchResult) -> pl.DataFrame | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
@@ -184,9 +183,13 @@ class _Fetching:
         short = [run for run in answer.runs if len(run.sessions) <= SHORT_GAP]
         if not short:
             return False
-        symbol = answer.result.symbol
-        wanted = set(self._plan.wanted.sessions_of(symbol)) - self._plan.suspended.get(symbol, set())
-        return any(not wanted.isdisjoint(run.sessions) for run in short)
+        symbol, wanted = answer.result.symbol, self._plan.wanted
+        suspended = self._plan.suspended.get(symbol, set())
+        return any(
+            session not in suspended and wanted.asks(symbol, session)
+            for run in short
+            for session in run.sessions
+        )
 
     def _take(self, answer: Answer) -> None:
         """Counts an answer, names what is missing from it, and hands what is wanted or compared to the batch."""
@@ -202,15 +205,13 @@ class _Fetching:
             self._fetched.told[symbol] = SymbolFacts(
                 first, meta.name, result.currency, instrument=meta.instrument
             )
-        due: set[date] = set()
-        if answer.runs or result.outcome is not Outcome.OK:
-            # Before the listing there is nothing to miss, whatever became of the rest.
-            wanted = self._plan.wanted.sessions_of(symbol)
-            due = set(wanted[bisect_left(wanted, first) :] if first else wanted)
+        wanted = self._plan.wanted
+        # Before the listing there is nothing to miss, whatever became of the rest.
+        since = first or date.min
         if first is not None and symbol in self._listed_on:
             # The list says otherwise: then it is a hole, and no reason to ask again and again.
             listed_on = self._listed_on[symbol]
-            for session in self._plan.wanted.sessions_of(symbol) if listed_on < first else ():
+            for session in wanted.sessions_of(symbol) if listed_on < first else ():
                 if listed_on <= session < first:
                     self._miss(session, symbol, NO_BAR, f"no bar: first traded on {first}")
         if result.outcome is Outcome.OK:
@@ -224,7 +225,9 @@ class _Fetching:
             for run in answer.runs:
                 answers, gap = 1 + answer.asked_twice, run.between
                 absent = self._hole(symbol, NO_BAR, str(run), answers=answers, gap=gap)
-                for session in due.intersection(run.sessions):
+                for session in run.sessions:
+                    if session < since or not wanted.asks(symbol, session):
+                        continue
                     if dropped := result.dropped.get(session):
                         self._miss(session, symbol, REFUSED, dropped, answers=answers, gap=gap)
                     else:
@@ -237,8 +240,9 @@ class _Fetching:
                 self._noted[note].append(symbol)
         else:
             absent = self._hole(symbol, result.outcome.value, result.reason)
-            for session in due:
-                self._fetched.miss(session, absent)
+            for session in wanted.sessions_of(symbol):
+                if session >= since:
+                    self._fetched.miss(session, absent)
         self._fetched.seconds["transform"] += time.perf_counter() - started
         if self._batch.full:
             self._flush()

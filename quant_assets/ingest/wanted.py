@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from functools import cmp_to_key
+from functools import cmp_to_key, reduce
+from operator import and_
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,8 @@ class Wanted(Mapping[date, set[str]]):
         self._sessions = list(self._cells)
         self._days = day_numbers(pl.Series(self._sessions, dtype=pl.Date))
         self._table: npt.NDArray[np.uint8] | None = None
+        self._everywhere = reduce(and_, self._cells.values()) if self._cells else 0
+        """The symbols that are wanted in all sessions, as most are of a first backfill."""
 
     @classmethod
     def of(cls, cells: Mapping[date, Iterable[str]]) -> Wanted:
@@ -116,15 +119,17 @@ class Wanted(Mapping[date, set[str]]):
 
     def sessions_of(self, symbol: str) -> list[date]:
         """The sessions in which a symbol is wanted, in order."""
-        there = self._where(symbol)
-        if there.all():
+        if self._is_everywhere(symbol):
             return list(self._sessions)
-        return [self._sessions[at] for at in np.flatnonzero(there).tolist()]
+        return [self._sessions[at] for at in np.flatnonzero(self._where(symbol)).tolist()]
 
     def days_of(self, symbol: str) -> npt.NDArray[np.int32]:
         """The same as days since 1970; one and the same array for all symbols that are wanted in all sessions."""
-        there = self._where(symbol)
-        return self._days if there.all() else self._days[there]
+        return self._days if self._is_everywhere(symbol) else self._days[self._where(symbol)]
+
+    def _is_everywhere(self, symbol: str) -> bool:
+        number = self._symbols.number(symbol)
+        return number is not None and bool(self._everywhere >> number & 1)
 
     def _where(self, symbol: str) -> npt.NDArray[np.bool_]:
         number = self._symbols.number(symbol)

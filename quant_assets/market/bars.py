@@ -69,17 +69,13 @@ class DayTable:
         import numpy as np
 
         self.first, self.last = (int(days.min()), int(days.max())) if days.size else (0, -1)
-        # The one after the last says of every day beyond that it is not there.
-        self._there = np.zeros(self.last - self.first + 2, dtype=bool)
-        self._there[days - self.first] = True
+        # The flags at both ends say of every day beyond that it is not there.
+        self._there = np.zeros(self.last - self.first + 3, dtype=bool)
+        self._there[days - (self.first - 1)] = True
 
     def holds(self, days: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which of some days it has."""
-        at = days - self.first
-        last = self._there.size - 1
-        if days.size and (at.min() < 0 or at.max() > last):
-            at[(at < 0) | (at > last)] = last
-        return self._there[at]
+        return self._there.take(days - (self.first - 1), mode="clip")
 
 
 def empty_daily() -> pl.DataFrame:

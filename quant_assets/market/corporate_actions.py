@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from quant_assets.market.bars import PRICES, DayTable, day_numbers
+from quant_assets.market.bars import PRICES, day_numbers
 from quant_assets.market.precision import recovered, recovered_dividends, recovered_volume
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def as_traded(served: pl.DataFrame, splits: pl.DataFrame, dividends: pl.DataFram
     amounts, ratios = _by_day(dividends, splits)
     if amounts or ratios:
         ex_dates = np.array(sorted({*amounts, *ratios}), dtype=days.dtype)
-        beside = ex_dates[~DayTable(days).holds(ex_dates)]
-        if beside.size:
-            # Ex-dates without a bar.
-            at = np.searchsorted(days, beside)
+        at = np.searchsorted(days, ex_dates)
+        without_bar = np.searchsorted(days, ex_dates, side="right") == at
+        if without_bar.any():
+            at, beside = at[without_bar], ex_dates[without_bar]
             order = np.insert(np.arange(days.size), at, days.size)
             columns = [
                 column.extend_constant(None if column.name in PRICES else 0, 1).gather(order)
@@ -110,8 +110,9 @@ def _by_day(dividends: pl.DataFrame, splits: pl.DataFrame) -> tuple[dict[int, fl
     ratios: dict[int, float] = {}
     if not dividends.is_empty():
         days = day_numbers(dividends["date"]).tolist()
-        for day, amount in zip(days, declared(dividends, splits).to_list(), strict=True):
-            amounts[day] = amounts.get(day, 0.0) + (0.0 if amount is None else amount)
+        for day, amount in zip(days, _declared(dividends, splits).tolist(), strict=True):
+            # Of an amount that is none nothing is known.
+            amounts[day] = amounts.get(day, 0.0) + (amount if amount == amount else 0.0)
         # A sum of decimals has noise to shed.
         rounded = np.round(np.array(list(amounts.values())), _SUM_DECIMALS)
         amounts = dict(zip(amounts, rounded.tolist(), strict=True))
@@ -150,9 +151,13 @@ def _prices(served: pl.DataFrame, scale: Floats) -> list[pl.Series]:
 
 def declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> pl.Series:
     """The declared amounts (Float64, null where unknown) of served dividends (date, amount), `splits` after them."""
+    return pl.Series("amount", _declared(dividends, splits), nan_to_null=True)
+
+
+def _declared(dividends: pl.DataFrame, splits: pl.DataFrame) -> Floats:
+    """The same, NaN where unknown."""
     scale = _factors(day_numbers(dividends["date"]), splits)
-    amounts = recovered_dividends(dividends["amount"].to_numpy(), scale)
-    return pl.Series("amount", amounts, nan_to_null=True)
+    return recovered_dividends(dividends["amount"].to_numpy(), scale)
 
 
 def adjust(

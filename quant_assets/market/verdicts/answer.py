@@ -35,6 +35,13 @@ def events(schema: pl.Schema, days: Sequence[date], values: Sequence[float]) -> 
     return frame.insert_column(1, pl.Series(valued, values, pl.Float64))
 
 
+def as_listed(schema: pl.Schema, given: pl.DataFrame) -> pl.DataFrame:
+    """The two columns of `schema` of splits or dividends that all hold, by date: made of values they take longer."""
+    dated, valued = schema
+    listed = given[dated].to_frame().insert_column(1, given[valued])
+    return listed if listed[dated].is_sorted() else listed.sort(dated, maintain_order=True)
+
+
 @cache
 def no_splits() -> pl.DataFrame:
     """What most answers have: clones cost nothing, while frames made of a schema take long."""

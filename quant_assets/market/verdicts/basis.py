@@ -27,6 +27,7 @@ from quant_assets.market.verdicts.answer import (
     Held,
     Kind,
     Series,
+    as_listed,
     events,
     no_splits,
 )
@@ -62,6 +63,8 @@ def share_basis(answer: Answer, series: Series) -> Basis:
     options = [_options(group, last_bar) for group in groups]
     readings = [tuple(sorted(split for part in parts for split in part)) for parts in product(*options)]
     held = _unreadable(answer, series)
+    if len(readings) == 1 and len(readings[0]) == answer.splits.height:
+        return Basis(as_listed(SPLITS_SCHEMA, answer.splits), held, explained)
     if len(readings) == 1 or not series.days.size:
         return Basis(_frame(readings[0]), held, explained)
     fits = [_fit(reading, answer, series) for reading in readings]

@@ -40,6 +40,7 @@ from quant_assets.market.verdicts.answer import (
     HeldDividend,
     Kind,
     Series,
+    as_listed,
     day_array,
     events,
     no_dividends,
@@ -115,7 +116,10 @@ class _Weighing:
                 self._weigh(day, listed[day])
         self._repeated()
         self._left_out(listed.keys())
-        if self._kept:
+        given = self._answer.dividends
+        if not (self._paid.held or self._paid.explained) and len(self._kept) == len(plain) == given.height:
+            self._paid.dividends = as_listed(DIVIDENDS_SCHEMA, given)
+        elif self._kept:
             days = sorted(self._kept)
             self._paid.dividends = events(DIVIDENDS_SCHEMA, days, [self._kept[day] for day in days])
         return self._paid
