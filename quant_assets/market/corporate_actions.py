@@ -144,7 +144,9 @@ def _prices(served: pl.DataFrame, scale: Floats) -> list[pl.Series]:
     """The as-traded prices of served bars."""
     import numpy as np
 
-    values = np.stack([served[name].to_numpy() for name in PRICES]).astype(np.float64, copy=False)
+    values = np.empty((len(PRICES), served.height))
+    for at, name in enumerate(PRICES):
+        values[at] = served[name].to_numpy()
     traded = recovered(values, scale)
     return [pl.Series(n, v, nan_to_null=True) for n, v in zip(PRICES, traded, strict=True)]
 

@@ -330,17 +330,12 @@ def _surely_good(rows: pl.DataFrame) -> pl.Series | None:
     perhaps."""
     import numpy as np
 
-    keys = rows.select(
-        repeated=(pl.col("symbol") == pl.col("symbol").shift(1))
-        & (pl.col("date") <= pl.col("date").shift(1)),
-        run=(pl.col("symbol") != pl.col("symbol").shift(1)).fill_null(True),
-    )
-    of_runs = rows["symbol"].filter(keys["run"])
-    if (
-        any(rows[n].null_count() for n in KEYS)
-        or keys["repeated"].any()
-        or of_runs.n_unique() < of_runs.len()
-    ):
+    if any(rows[n].null_count() for n in KEYS):
+        return None
+    goes_on = rows.select(_same("symbol")).to_series().to_numpy()
+    days = day_numbers(rows["date"])
+    of_runs = rows["symbol"].gather(np.flatnonzero(~goes_on))
+    if (goes_on[1:] & (days[1:] <= days[:-1])).any() or of_runs.n_unique() < of_runs.len():
         return None
     # What is no number, and a null, is in none of these bounds.
     opens, high, low, close = (rows[name].to_numpy() for name in ("open", "high", "low", "close"))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -137,6 +137,8 @@ def test_the_split_factor_is_the_product_of_the_ratios_after_each_date(
 @given(histories)
 @settings(max_examples=200)
 def test_undoing_yahoos_rescaling_gives_back_what_was_traded(days: list[Traded]) -> None:
+    # From a hundred on a price may look like one that was rounded to six decimals, which hides a tick.
+    assume(max(math.prod(t.split for t in days[n:]) for n in range(len(days))) < 100)
     recovered = undo(serve(days))
     assert recovered.columns == list(AS_TRADED_COLUMNS)
     later = [math.prod(t.split for t in days[(d - D0).days + 1 :]) for d in recovered["date"]]
