@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -111,8 +112,7 @@ def _by_day(dividends: pl.DataFrame, splits: pl.DataFrame) -> tuple[dict[int, fl
     if not dividends.is_empty():
         days = day_numbers(dividends["date"]).tolist()
         for day, amount in zip(days, _declared(dividends, splits).tolist(), strict=True):
-            # Of an amount that is none nothing is known.
-            amounts[day] = amounts.get(day, 0.0) + (amount if amount == amount else 0.0)
+            amounts[day] = amounts.get(day, 0.0) + (0.0 if isnan(amount) else amount)
         # A sum of decimals has noise to shed.
         rounded = np.round(np.array(list(amounts.values())), _SUM_DECIMALS)
         amounts = dict(zip(amounts, rounded.tolist(), strict=True))

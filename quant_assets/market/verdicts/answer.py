@@ -36,7 +36,7 @@ def events(schema: pl.Schema, days: Sequence[date], values: Sequence[float]) -> 
 
 
 def as_listed(schema: pl.Schema, given: pl.DataFrame) -> pl.DataFrame:
-    """The two columns of `schema` of splits or dividends that all hold, by date: made of values they take longer."""
+    """Splits or dividends that all hold, by date, in the two columns of `schema`: sooner there than by `events`."""
     dated, valued = schema
     listed = given[dated].to_frame().insert_column(1, given[valued])
     return listed if listed[dated].is_sorted() else listed.sort(dated, maintain_order=True)
